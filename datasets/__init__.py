@@ -1,0 +1,1 @@
+"""Data set cards and the bundled images; resources only, no code."""

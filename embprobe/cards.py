@@ -1,0 +1,120 @@
+"""Probe cards: TOML files that say what a probe asks, of which images, and by which measures."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images.rows import Images
+
+SCHEMA = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Selection(_Strict):
+    """Which rows: those with these labels, one random row per value of a label, at most so many."""
+
+    where: dict[str, list[str]] = {}
+    one_per: str | None = None
+    limit: Annotated[int, Field(gt=1)] | None = None
+
+    def of(self, images: Images, *, seed: int) -> Images:
+        """The selected rows, in their order; raises :class:`EmbprobeError` if a label is missing or no row is left."""
+        for label in self.where:
+            images.label(label)
+        found = images.where(**self.where)
+        if not len(found):
+            raise EmbprobeError(f"No image in '{images.name}' has the labels this probe asks for: {self.where}.")
+        order = np.random.default_rng(seed).permutation(len(found))
+        if self.one_per:
+            values = found.label(self.one_per)
+            order = np.array(list({values[i]: i for i in order}.values()))
+        return found.take(sorted(order[: self.limit].tolist()))
+
+    def without_labels(self) -> Selection:
+        """Only the limit: for images that nobody labelled, where the question needs no label."""
+        return Selection(limit=self.limit)
+
+
+class Displacement(_Strict):
+    """How far embeddings move under an intervention, for each of its strengths."""
+
+    kind: Literal["displacement"]
+    intervention: str
+    strengths: Annotated[list[float], Field(min_length=1)]
+    images: Selection = Selection()
+
+
+class Decoding(_Strict):
+    """How well a label is decoded from embeddings of images that the classifier has not seen."""
+
+    kind: Literal["decoding"]
+    label: str
+    classifier: Literal["knn", "logistic"]
+    fit: Selection
+    tests: Annotated[dict[str, Selection], Field(min_length=1)]
+
+
+Measure = Annotated[Displacement | Decoding, Field(discriminator="kind")]
+
+
+class Card(_Strict):
+    """One question, and how it is asked."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    attribute: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+    title: str
+    question: str
+    sources: list[str] = []
+    resample: str
+    """The label whose values are resampled for intervals; images without it are resampled one by one."""
+    references: list[str] = []
+    """Encoders shown beside the ones asked about."""
+    measures: Annotated[list[Measure], Field(min_length=1)]
+
+
+def attributes() -> list[str]:
+    """The attributes that have a bundled card."""
+    names = (item.name for item in files("embprobe.probes").iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+
+
+def bundled_card(attribute: str) -> Card:
+    """The bundled card of an attribute; raises :class:`UsageError` with the nearest names if there is none."""
+    known = attributes()
+    if attribute not in known:
+        near = difflib.get_close_matches(attribute, known, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UsageError(f"There is no probe of '{attribute}'.{hint} There are: {', '.join(known)}.")
+    return _parse((files("embprobe.probes") / f"{attribute}.toml").read_text(encoding="utf-8"), f"{attribute}.toml")
+
+
+def read_card(path: Path) -> Card:
+    """A card of one's own; raises :class:`EmbprobeError` with the file, the key and what was expected."""
+    try:
+        return _parse(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise UsageError(f"The card '{path}' cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise EmbprobeError(f"The card '{path}' is not a text file.") from None
+
+
+def _parse(text: str, name: str) -> Card:
+    try:
+        return Card.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise EmbprobeError(f"The card '{name}' is not valid TOML: {error}.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise EmbprobeError(f"The card '{name}' is not right at '{key}': {first['msg']}.") from None

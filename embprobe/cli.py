@@ -1,0 +1,260 @@
+"""The command line: parse, call, print. Heavy imports happen inside the commands, so that --help is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embprobe.errors import EmbprobeError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="What do image embeddings notice? Extract, probe and compare CLIP, DINO and other encoders.",
+    epilog="--debug, anywhere, shows the traceback of an error.",
+)
+
+PAIR = ["bundled/clip", "bundled/dino"]
+_IMAGES_HELP = "A folder of images (subfolder = category), or bundled images."
+
+ImagesArgument = Annotated[str, typer.Argument(help=_IMAGES_HELP, metavar="[IMAGES]", show_default=True)]
+ImagesOption = Annotated[str, typer.Option("--images", "-i", help=_IMAGES_HELP)]
+EncodersOption = Annotated[
+    list[str] | None,
+    typer.Option("--encoder", "-e", help="As 'embprobe encoders' lists them. Default: the bundled pair."),
+]
+WorkspaceOption = Annotated[
+    Path, typer.Option(envvar="EMBPROBE_WORKSPACE", help="Folder for stores, results, figures.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+SeedOption = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+_IMAGES = "bundled/emoji"
+_WORKSPACE = Path("embprobe-workspace")
+
+
+@app.command()
+def extract(
+    images: ImagesArgument = _IMAGES,
+    encoder: EncodersOption = None,
+    workspace: WorkspaceOption = _WORKSPACE,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Turn images into embeddings with every encoder, and index them. What is already there is not done again."""
+    from embprobe import terminal
+    from embprobe.device import resolve_device
+    from embprobe.encoders import load_encoder
+    from embprobe.extraction import extract
+    from embprobe.images import load_images
+    from embprobe.index import open_index
+    from embprobe.workspace import Workspace
+
+    rows, where = load_images(images), resolve_device(device)
+    encoders = [load_encoder(name, device=where) for name in _distinct(encoder)]
+    with terminal.progress_bar("extracting", len(rows)) as progress:
+        stores = extract(rows, encoders, Workspace.open(workspace), device=where, progress=progress)
+    for store in stores:
+        open_index(store)
+    if json:
+        terminal.print_json([store.summary() for store in stores])
+    else:
+        terminal.print_stores(stores)
+
+
+@app.command()
+def probe(
+    images: ImagesArgument = _IMAGES,
+    attribute: Annotated[list[str] | None, typer.Option("--attribute", "-a", help="What to probe; repeatable.")] = None,
+    card: Annotated[list[Path] | None, typer.Option(help="A probe card of your own; repeatable.")] = None,
+    encoder: EncodersOption = None,
+    workspace: WorkspaceOption = _WORKSPACE,
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Measure how much each encoder notices an attribute: a table, a figure and a JSON, with intervals."""
+    from embprobe import terminal
+    from embprobe.cards import attributes, bundled_card, read_card
+    from embprobe.device import resolve_device
+    from embprobe.encoders import load_encoder
+    from embprobe.errors import UsageError
+    from embprobe.images import load_images
+    from embprobe.plots.probe import plot_probe
+    from embprobe.study import Session, run_probe
+    from embprobe.workspace import Workspace
+
+    cards = [bundled_card(name) for name in attribute or []] + [read_card(path) for path in card or []]
+    if not cards:
+        raise UsageError(f"Say what to probe: --attribute {' or --attribute '.join(attributes())}, or --card FILE.")
+    rows, where = load_images(images), resolve_device(device)
+    names = _distinct(encoder)
+    encoders = [load_encoder(name, device=where) for name in names]
+    session = Session(Workspace.open(workspace), where, seed, terminal.progress_bar)
+    found = []
+    for asked in cards:
+        references = [load_encoder(name, device=where) for name in asked.references if name not in names]
+        results = run_probe(asked, rows, encoders, references, session)
+        folder = session.workspace.results(f"{asked.attribute}-{results.fingerprint}")
+        results.save(folder)
+        plot_probe(results.rows, folder / "figure.png", question=asked.question)
+        found.append(results.as_json())
+        if not json:
+            terminal.print_results(results.rows, title=f"{asked.title}: {asked.question}")
+            terminal.note(f"Figure: {folder / 'figure.png'}\nNumbers: {folder / 'results.json'}")
+    if json:
+        terminal.print_json(found[0] if len(found) == 1 else found)
+
+
+@app.command()
+def neighbors(
+    image: Annotated[str, typer.Argument(help="An image file.", metavar="IMAGE")],
+    images: ImagesOption = _IMAGES,
+    encoder: EncodersOption = None,
+    k: Annotated[int, typer.Option("-k", help="How many neighbours.", min=1, max=100)] = 8,
+    include_self: Annotated[bool, typer.Option(help="Show the image itself too, if it is among the images.")] = False,
+    workspace: WorkspaceOption = _WORKSPACE,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Show what each encoder finds nearest to an image, and how far the encoders agree."""
+    from embprobe import terminal
+    from embprobe.device import resolve_device
+    from embprobe.encoders import load_encoder
+    from embprobe.extraction import extract
+    from embprobe.images import load_image, load_images
+    from embprobe.neighbors import find_neighbors
+    from embprobe.plots.neighbors import plot_neighbors
+    from embprobe.workspace import Workspace
+
+    query, rows, where = load_image(image), load_images(images), resolve_device(device)
+    encoders = [load_encoder(name, device=where) for name in _distinct(encoder)]
+    space = Workspace.open(workspace)
+    with terminal.progress_bar("extracting", len(rows)) as progress:
+        stores = extract(rows, encoders, space, device=where, progress=progress)
+    found = find_neighbors(query, encoders, stores, k=k, include_self=include_self)
+    sheet = space.figure(f"neighbors-{Path(image).stem}")
+    plot_neighbors(found, sheet)
+    if json:
+        terminal.print_json({**found.as_json(), "figure": str(sheet)})
+    else:
+        terminal.print_neighbors(found)
+        terminal.note(f"Figure: {sheet}")
+
+
+@app.command()
+def demo(workspace: WorkspaceOption = _WORKSPACE, device: DeviceOption = "auto", seed: SeedOption = 0) -> None:
+    """Extract, probe and find neighbours on the bundled images with the bundled pair: about a minute on two cores."""
+    from embprobe import terminal
+    from embprobe.images import load_images
+    from embprobe.workspace import Workspace
+
+    query = next(row for row in load_images(_IMAGES).rows if row.key == "1f431/openmoji")
+    picture = Workspace.open(workspace).figure("demo-query")
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    query.load().save(picture)
+    extract(_IMAGES, None, workspace, device, False)
+    probe(_IMAGES, ["color", "category"], None, None, workspace, device, seed, False)
+    neighbors(str(picture), _IMAGES, None, 8, False, workspace, device, False)
+    terminal.note(f"Look at the figures and numbers named above, all in {workspace}. Next: embprobe probe --help")
+
+
+@app.command()
+def pretrain(
+    objective: Annotated[str, typer.Option(help="clip or dino.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for weights, recipe, losses; an interrupted run goes on from there.")
+    ],
+    images: ImagesOption = "bundled/emoji:train",
+    images_seen: Annotated[int, typer.Option(help="How many training images to go through.", min=1)] = 250_000,
+    batch_size: Annotated[int, typer.Option(help="Images per step, each of another concept.", min=2)] = 128,
+    learning_rate: Annotated[float, typer.Option(help="At its peak.", min=0)] = 1e-3,
+    word_rate: Annotated[
+        float, typer.Option(help="Share of the images with a word drawn into them.", min=0, max=1)
+    ] = 0.3,
+    color_jitter: Annotated[bool, typer.Option(help="Change colours at random, in every objective.")] = True,
+    seed: SeedOption = 0,
+) -> None:
+    """Train the small ViT with an objective: the same images in the same order for each."""
+    from embprobe import terminal
+    from embprobe.images import load_images
+    from embprobe.pretraining.trainer import Recipe, pretrain
+
+    rows = load_images(images)
+    held_out = load_images("bundled/emoji:unseen-drawing") if images.startswith("bundled/emoji") else None
+    recipe = Recipe(
+        objective=objective,
+        images_seen=images_seen,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        word_rate=word_rate,
+        color_jitter=color_jitter,
+        seed=seed,
+    )
+    with terminal.training_bar(recipe.steps) as progress:
+        folder = pretrain(rows, recipe, out, held_out=held_out, progress=progress)
+    terminal.note(f"Weights: {folder / 'model.safetensors'}\nLoss curve: {folder / 'losses.png'}")
+    terminal.note(f"Use them as: embprobe extract -e bundled/{objective}:{folder / 'model.safetensors'}")
+
+
+@app.command()
+def encoders(
+    pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern such as '*dino*'.")] = "bundled/",
+    json: JsonOption = False,
+) -> None:
+    """List the encoders that can be named: bundled, reference, open_clip, timm."""
+    from embprobe import terminal
+    from embprobe.encoders import list_encoders
+
+    names = list_encoders(pattern)
+    if json:
+        terminal.print_json(names)
+    else:
+        typer.echo("\n".join(names))
+    if not names:
+        raise EmbprobeError(f"No encoder's name matches '{pattern}'.")
+
+
+@app.command()
+def datasets(json: JsonOption = False) -> None:
+    """List the bundled images and their splits."""
+    from embprobe import terminal
+    from embprobe.images import list_bundled
+
+    found = list_bundled()
+    if json:
+        terminal.print_json(found)
+    else:
+        typer.echo("\n".join(f"{name:32} {count:6,} images" for name, count in found.items()))
+
+
+def main() -> None:
+    """Run the command line; an error becomes one or two sentences and an exit code."""
+    debug = "--debug" in sys.argv
+    try:
+        app(args=[argument for argument in sys.argv[1:] if argument != "--debug"])
+    except EmbprobeError as error:
+        if debug:
+            raise
+        typer.echo(f"embprobe: {error}", err=True)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if debug:
+            raise
+        where = f" '{error.filename}'" if error.filename else ""
+        typer.echo(f"embprobe: The system says of{where or ' a file'}: {error.strerror or error}.", err=True)
+        sys.exit(1)
+
+
+def _distinct(encoders: list[str] | None) -> list[str]:
+    """The encoders asked for, each once, or the bundled pair."""
+    return list(dict.fromkeys(encoders or PAIR))
+
+
+if __name__ == "__main__":
+    main()

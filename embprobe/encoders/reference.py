@@ -1,0 +1,82 @@
+"""Reference encoders: the floor every result is read against. They know nothing, or one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from embprobe.encoders.base import EncoderSpec, Floats
+from embprobe.encoders.bundled import BundledEncoder
+from embprobe.encoders.towers import TwoTowers
+from embprobe.errors import UsageError
+
+PIXELS_SIDE = 16
+HISTOGRAM_SIDE, HISTOGRAM_BINS = 64, 8
+
+
+class FunctionEncoder:
+    """An encoder without weights: a function of pixels in 0..1, ``[n, 3, s, s] -> [n, d]``."""
+
+    def __init__(self, model: str, encode: Callable[[Tensor], Tensor], *, side: int, dimension: int) -> None:
+        self.spec = EncoderSpec(
+            family="reference",
+            model=model,
+            weights="",
+            weights_sha256="",
+            pooling="none",
+            input_size=side,
+            resize="shortest",
+            resize_to=side,
+            interpolation="bicubic",
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+            dimension=dimension,
+            has_text=False,
+        )
+        self._encode = encode
+
+    def encode_images(self, batch: Tensor) -> Floats:
+        return self._encode(batch).numpy().astype(np.float32, copy=False)
+
+    def encode_texts(self, texts: Sequence[str]) -> Floats:
+        raise UsageError(f"'{self.spec.name}' has no text side.")
+
+
+def pixels(batch: Tensor) -> Tensor:
+    """The small picture itself, mid-grey at the origin: ``[n, 3, s, s] -> [n, 3 s²]``."""
+    return (batch - 0.5).flatten(1)
+
+
+def color_histogram(batch: Tensor) -> Tensor:
+    """The share of the pixels in each of 8 x 8 x 8 RGB bins, square-rooted: ``[n, 3, s, s] -> [n, 512]``.
+
+    With the square root, the dot product of two histograms is the Bhattacharyya coefficient: 1 for the same colours,
+    0 for none in common. Where a pixel is does not matter.
+    """
+    bins = (batch * HISTOGRAM_BINS).long().clamp(0, HISTOGRAM_BINS - 1)
+    index = (bins[:, 0] * HISTOGRAM_BINS + bins[:, 1]) * HISTOGRAM_BINS + bins[:, 2]
+    ones = torch.ones(index.flatten(1).shape)
+    counts = torch.zeros(len(batch), HISTOGRAM_BINS**3).scatter_add_(1, index.flatten(1), ones)
+    return (counts / ones.shape[1]).sqrt()
+
+
+def names() -> list[str]:
+    """The reference encoders."""
+    return ["color-histogram", "pixels", "random-vit"]
+
+
+def load(model: str, weights: str, *, device: str) -> FunctionEncoder | BundledEncoder:
+    """``reference/pixels``, ``reference/color-histogram``, or ``reference/random-vit``, whose "weights" are a seed."""
+    if model == "random-vit":
+        if weights and not weights.isdecimal():
+            raise UsageError(f"What follows 'reference/random-vit:' is a seed, a whole number, not '{weights}'.")
+        towers = TwoTowers(seed=int(weights or 0))
+        return BundledEncoder(towers, family="reference", model=model, weights=weights, device=device)
+    if weights:
+        raise UsageError(f"'reference/{model}' has no weights to choose; leave out ':{weights}'.")
+    if model == "pixels":
+        return FunctionEncoder(model, pixels, side=PIXELS_SIDE, dimension=3 * PIXELS_SIDE**2)
+    return FunctionEncoder(model, color_histogram, side=HISTOGRAM_SIDE, dimension=HISTOGRAM_BINS**3)

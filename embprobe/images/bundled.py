@@ -1,0 +1,49 @@
+"""The images that come with embprobe: emoji drawn by several houses, a true concept x style factorial."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import as_file, files
+
+import pyarrow.parquet as pq
+
+from embprobe.errors import UsageError
+from embprobe.images.decoding import decode
+from embprobe.images.rows import Images, Row
+
+SPLITS = ("train", "unseen-drawing", "unseen-concept")
+_LABELS = ("concept", "name", "category", "style", "family", "split")
+
+
+def load_bundled(name: str) -> Images:
+    """``bundled/emoji``, or one split of it: ``bundled/emoji:train``, ``:unseen-drawing``, ``:unseen-concept``."""
+    base, _, split = name.partition(":")
+    if base != "bundled/emoji" or (split and split not in SPLITS):
+        raise UsageError(f"There are no bundled images '{name}'. There are: bundled/emoji, " + _split_names() + ".")
+    folder = files("embprobe.datasets") / "emoji"
+    rows: list[Row] = []
+    for resource in sorted(folder.iterdir(), key=lambda item: item.name):
+        if resource.name.endswith(".parquet"):
+            with as_file(resource) as path:
+                rows += [_row(record) for record in pq.read_table(path).to_pylist()]
+    images = Images("bundled/emoji", tuple(sorted(rows, key=lambda row: row.key)))
+    return Images(name, images.where(split=split).rows) if split else images
+
+
+def list_bundled() -> dict[str, int]:
+    """The names of the bundled images and of their splits, with the number of images in each."""
+    every = load_bundled("bundled/emoji")
+    return {every.name: len(every)} | {f"{every.name}:{split}": len(every.where(split=split)) for split in SPLITS}
+
+
+def _row(record: dict[str, object]) -> Row:
+    image = record["image"]
+    assert isinstance(image, dict)
+    encoded: bytes = image["bytes"]
+    labels = {name: str(record[name]) for name in _LABELS}
+    content = hashlib.sha256(encoded).hexdigest()[:16]
+    return Row(key=str(record["key"]), labels=labels, content=content, read=lambda: decode(encoded))
+
+
+def _split_names() -> str:
+    return ", ".join(f"bundled/emoji:{split}" for split in SPLITS)

@@ -1,0 +1,1 @@
+"""Pictures of results. Each function takes finished numbers and writes a file; none computes a result."""

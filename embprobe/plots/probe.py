@@ -1,0 +1,81 @@
+"""The figure of a probe: one panel a question, every encoder with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embprobe.files import replacing
+from embprobe.plots.style import MARKERS, PALETTE, figure
+from embprobe.results import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def plot_probe(rows: Sequence[Result], out: Path, *, question: str) -> None:
+    """Strength curves where an intervention has several strengths, else dots; 95 % intervals in both.
+
+    References (``reference/…`` and guesses) are drawn in grey: they are what the others are read against.
+    """
+    panels: dict[tuple[str, str | None], list[Result]] = {}
+    for row in rows:
+        if not row.is_difference:
+            panels.setdefault((row.measure, row.intervention), []).append(row)
+    encoders = list(dict.fromkeys(row.encoder for panel in panels.values() for row in panel))
+    columns = 2 if len(panels) > 1 else 1
+    lines = -(-len(panels) // columns)
+    with figure(width=4.6 * columns, height=0.5 + 2.6 * lines, rows=lines, columns=columns) as (canvas, axes):
+        canvas.suptitle(question, fontsize=11, x=0.01, ha="left")
+        for axis, ((measure, intervention), panel) in zip(axes, panels.items(), strict=False):
+            title = measure if intervention is None else f"{intervention}: {measure}"
+            axis.set_title(title)
+            draw = _curves if len({row.strength for row in panel}) > 1 else _dots
+            draw(axis, panel, encoders)
+        for unused in axes[len(panels) :]:
+            unused.remove()
+        with replacing(out) as path:
+            canvas.savefig(path)
+
+
+def _curves(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> None:
+    for encoder in encoders:
+        points = sorted((row for row in panel if row.encoder == encoder), key=lambda row: row.strength or 0)
+        if points:
+            x = [row.strength or 0.0 for row in points]
+            color, marker = _look(encoder, encoders)
+            axis.plot(x, [row.estimate for row in points], color=color, marker=marker, markersize=4, label=encoder)
+            axis.fill_between(
+                x, [row.low for row in points], [row.high for row in points], color=color, alpha=0.2, lw=0
+            )
+    axis.set(xlabel="strength", ylabel=panel[0].unit, ylim=(0, None))
+    axis.set_xticks(sorted({row.strength for row in panel if row.strength is not None}))
+    axis.legend(fontsize=7)
+
+
+def _dots(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> None:
+    shown = [encoder for encoder in encoders if any(row.encoder == encoder for row in panel)]
+    for row in panel:
+        color, marker = _look(row.encoder, encoders)
+        error = [[row.estimate - row.low], [row.high - row.estimate]]
+        axis.errorbar(
+            row.estimate, shown.index(row.encoder), xerr=error, color=color, marker=marker, capsize=2, markersize=5
+        )
+    axis.set_yticks(range(len(shown)), shown)
+    axis.set(xlabel=panel[0].unit, xlim=(0, None), ylim=(len(shown) - 0.5, -0.5))
+    axis.grid(axis="x", color="0.9")
+    axis.set_axisbelow(True)
+
+
+def _look(encoder: str, encoders: Sequence[str]) -> tuple[str, str]:
+    subjects = [name for name in encoders if _is_subject(name)]
+    if _is_subject(encoder):
+        i = subjects.index(encoder)
+        return PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]
+    i = [name for name in encoders if not _is_subject(name)].index(encoder)
+    return ("0.35", "0.5", "0.65", "0.75")[i % 4], ("<", ">", "p", "*")[i % 4]
+
+
+def _is_subject(encoder: str) -> bool:
+    return "/" in encoder and not encoder.startswith("reference/")

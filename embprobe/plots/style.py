@@ -1,0 +1,36 @@
+"""One look for every figure: colour-blind-safe, legible in grey, no pyplot state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's colours, the darker ones first."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_SETTINGS = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+    "svg.hashsalt": "embprobe",
+}
+
+
+@contextmanager
+def figure(*, width: float, height: float, rows: int = 1, columns: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure of a size in inches and its axes, row by row, drawn in the house style."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_SETTINGS):
+        canvas = Figure(figsize=(width, height), layout="constrained")
+        yield canvas, list(canvas.subplots(rows, columns, squeeze=False).flat)

@@ -1,0 +1,33 @@
+"""The curve of a training run."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from embprobe.files import replacing
+from embprobe.plots.style import figure
+
+
+def plot_losses(losses: Path, out: Path) -> None:
+    """Loss per step, its running mean, and beside it what the monitor saw of held-out drawings."""
+    with losses.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    steps = np.array([float(row["step"]) for row in rows])
+    loss = np.array([float(row["loss"]) for row in rows])
+    looks = [(float(row["step"]), float(row["nearest_concept"])) for row in rows if row.get("nearest_concept")]
+    with figure(width=8, height=3, columns=2 if looks else 1) as (canvas, axes):
+        axes[0].plot(steps, loss, color="0.8", linewidth=0.8)
+        window = max(1, len(loss) // 50)
+        smooth = np.convolve(loss, np.ones(window) / window, mode="valid")
+        axes[0].plot(steps[window - 1 :], smooth, color="black", linewidth=1.2)
+        axes[0].set(xlabel="step", ylabel="loss")
+        if looks:
+            axes[1].plot(*zip(*looks, strict=True), color="black", marker="o", markersize=3)
+            axes[1].set(
+                xlabel="step", ylabel="held-out drawings whose\nnearest drawing has the same concept", ylim=(0, None)
+            )
+        with replacing(out) as path:
+            canvas.savefig(path)

@@ -1,0 +1,183 @@
+"""Runs one probe card over some encoders: from rows to results."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embprobe.cards import Card, Decoding, Displacement
+from embprobe.encoders.base import Encoder, Floats
+from embprobe.errors import EmbprobeError
+from embprobe.extraction import Progress, extract
+from embprobe.images.rows import Images
+from embprobe.interventions import intervene
+from embprobe.measures.decoding import correct, predict_knn, predict_logistic, predict_majority
+from embprobe.measures.displacement import displacement, displacement_percentile
+from embprobe.results import Result, Results, Scores
+from embprobe.statistics import Estimate, holm, mean_over_groups, paired_difference
+from embprobe.workspace import Workspace
+
+MAJORITY = "majority label"
+"""Stands in the encoder column for the best guess without looking."""
+
+ProgressBar = Callable[[str, int], AbstractContextManager[Progress | None]]
+"""Called with what is being done and how many rows it has; gives what to call with the rows just finished."""
+
+
+def no_progress(what: str, total: int) -> AbstractContextManager[Progress | None]:
+    """A progress bar that shows nothing."""
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class Session:
+    """What every step of a run shares."""
+
+    workspace: Workspace
+    device: str = "cpu"
+    seed: int = 0
+    progress: ProgressBar = no_progress
+
+    def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> tuple[Images, dict[str, Floats]]:
+        """The rows that could be read, and each encoder's vectors for them, from stores that are made if needed."""
+        with self.progress(what, len(images)) as progress:
+            stores = extract(images, encoders, self.workspace, device=self.device, progress=progress)
+        return stores[0].embedded(), {store.spec.name: store.vectors() for store in stores}
+
+
+def run_probe(
+    card: Card, images: Images, encoders: Sequence[Encoder], references: Sequence[Encoder], session: Session
+) -> Results:
+    """Every measure of the card for every encoder, and the paired differences between encoders.
+
+    ``references`` are measured like ``encoders`` but not compared with each other or with them. p-values are
+    corrected together (Holm) over all differences of the card. Raises :class:`EmbprobeError` if the images lack a
+    label that the card needs.
+    """
+    scores: list[Scores] = []
+    for measure in card.measures:
+        everyone = [*encoders, *references]
+        if isinstance(measure, Displacement):
+            scores += _displacement(measure, card, images, everyone, session)
+        else:
+            scores += _decoding(measure, card, images, everyone, session)
+    rows = [_result(card, score, mean_over_groups(_values(score), score.groups, seed=session.seed)) for score in scores]
+    differences = [
+        _result(card, replace(a, encoder=f"{a.encoder} - {b.encoder}"), _paired(a, b, session.seed))
+        for a, b in _pairs(scores, [encoder.spec.name for encoder in encoders])
+    ]
+    adjusted = holm([row.p for row in differences if row.p is not None])
+    rows += [replace(row, p_adjusted=p) for row, p in zip(differences, adjusted, strict=True)]
+    manifest = {
+        "card": card.model_dump(by_alias=True),
+        "images": {"name": images.name, "fingerprint": images.fingerprint, "count": len(images)},
+        "encoders": [{**asdict(e.spec), "fingerprint": e.spec.fingerprint} for e in [*encoders, *references]],
+        "seed": session.seed,
+        "versions": {name: version(name) for name in ("embprobe", "torch", "numpy", "scikit-learn")},
+    }
+    return Results(manifest, rows, scores)
+
+
+def _displacement(
+    measure: Displacement, card: Card, images: Images, encoders: Sequence[Encoder], session: Session
+) -> Iterator[Scores]:
+    selection = measure.images if images.has(card.resample) else measure.images.without_labels()
+    chosen = selection.of(images, seed=session.seed)
+    _, originals = session.embed(chosen, encoders, "as they are")
+    for strength in measure.strengths:
+        changed = intervene(chosen, measure.intervention, strength, seed=session.seed)
+        readable, vectors = session.embed(changed, encoders, f"{measure.intervention} {strength:g}")
+        groups = _groups(readable, card)
+        keys = [row.key for row in readable.rows]
+        for name, original in originals.items():
+            found = {
+                "displacement": displacement(original, vectors[name]),
+                "displacement percentile": displacement_percentile(original, vectors[name], seed=session.seed),
+            }
+            for kind, values in found.items():
+                yield Scores(kind, measure.intervention, strength, name, keys, groups, values.tolist())
+
+
+def _decoding(
+    measure: Decoding, card: Card, images: Images, encoders: Sequence[Encoder], session: Session
+) -> Iterator[Scores]:
+    fit = measure.fit.of(images, seed=session.seed)
+    tests = {name: selection.of(images, seed=session.seed) for name, selection in measure.tests.items()}
+    images.label(measure.label)
+    embedded, vectors = session.embed(images, encoders, "all images")
+    position = {row.key: i for i, row in enumerate(embedded.rows)}
+    fit = fit.take(i for i, row in enumerate(fit.rows) if row.key in position)
+    tests = {name: t.take(i for i, row in enumerate(t.rows) if row.key in position) for name, t in tests.items()}
+
+    def at(rows: Images) -> NDArray[np.int64]:
+        return np.array([position[row.key] for row in rows.rows])
+
+    labels = np.array(fit.label(measure.label))
+    answers: dict[str, list[NDArray[np.str_]]] = {}
+    for name, all_vectors in vectors.items():
+        train, unseen = all_vectors[at(fit)], [all_vectors[at(test)] for test in tests.values()]
+        if measure.classifier == "knn":
+            answers[name] = [predict_knn(train, labels, test, k=20) for test in unseen]
+        else:
+            answers[name] = predict_logistic(train, labels, np.array(_groups(fit, card)), unseen, seed=session.seed)
+    answers[MAJORITY] = [predict_majority(labels, n=len(test)) for test in tests.values()]
+    for name, predictions in answers.items():
+        for (test_name, test), predicted in zip(tests.items(), predictions, strict=True):
+            kind = f"{measure.label} decoding, {test_name}"
+            values = correct(predicted, np.array(test.label(measure.label)))
+            yield Scores(kind, None, None, name, [row.key for row in test.rows], _groups(test, card), values.tolist())
+
+
+def _groups(rows: Images, card: Card) -> list[str]:
+    """What is resampled: the value of the card's label, or the image itself where it has none."""
+    return [row.labels.get(card.resample, row.key) for row in rows.rows]
+
+
+def _pairs(scores: Iterable[Scores], names: Sequence[str]) -> Iterator[tuple[Scores, Scores]]:
+    """The scores of every two of these encoders for the same measure."""
+    by_question: dict[tuple[object, ...], dict[str, Scores]] = {}
+    for score in scores:
+        by_question.setdefault((score.measure, score.intervention, score.strength), {})[score.encoder] = score
+    for answers in by_question.values():
+        for a, b in itertools.combinations(names, 2):
+            yield answers[a], answers[b]
+
+
+def _paired(a: Scores, b: Scores, seed: int) -> Estimate:
+    if list(a.keys) != list(b.keys):
+        raise EmbprobeError(f"{a.encoder} and {b.encoder} were not measured on the same images.")
+    return paired_difference(_values(a), _values(b), a.groups, seed=seed)
+
+
+def _values(score: Scores) -> NDArray[np.float64]:
+    return np.asarray(score.values, np.float64)
+
+
+_UNITS = {
+    "displacement": "distance to an unrelated image",
+    "displacement percentile": "share of unrelated images nearer",
+}
+
+
+def _result(card: Card, score: Scores, found: Estimate) -> Result:
+    return Result(
+        attribute=card.attribute,
+        measure=score.measure,
+        intervention=score.intervention,
+        strength=score.strength,
+        encoder=score.encoder,
+        resampled=card.resample,
+        groups=found.groups,
+        images=found.images,
+        estimate=found.estimate,
+        low=found.low,
+        high=found.high,
+        p=found.p,
+        unit=_UNITS.get(score.measure, "accuracy"),
+    )

@@ -1,0 +1,127 @@
+"""What a person sees: tables on standard output; progress and notes on standard error, so that --json stays clean."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from embprobe.extraction import Progress as Advance
+from embprobe.images.rows import printable
+from embprobe.neighbors import Neighborhood
+from embprobe.plots.neighbors import describe
+from embprobe.results import Result
+from embprobe.store import Store
+
+_LISTED = 10
+
+notes = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """One line for people."""
+    notes.print(escape(text))
+
+
+def print_json(content: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Advance]:
+    """A bar on a terminal, nothing in a log; gives what to call with the number of rows just finished."""
+    columns = (TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
+        task = bar.add_task(escape(what), total=total)
+        yield lambda rows: bar.advance(task, rows)
+
+
+@contextmanager
+def training_bar(steps: int) -> Iterator[Callable[[int, int, dict[str, float]], None]]:
+    """A bar with the latest numbers on a terminal; in a log, a line now and then."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=notes, disable=not notes.is_terminal) as bar:
+        task = bar.add_task("", total=steps)
+
+        def show(step: int, total: int, numbers: dict[str, float]) -> None:
+            text = ", ".join(f"{name} {value:.3g}" for name, value in numbers.items() if name != "step")
+            bar.update(task, completed=step, description=text)
+            if not notes.is_terminal and (step % max(1, total // 50) == 0 or step == total):
+                note(f"step {step}/{total}: {text}")
+
+        yield show
+
+
+def print_stores(stores: Sequence[Store]) -> None:
+    """What was extracted, where it lies, and what could not be read."""
+    for store in stores:
+        note(f"{store.spec.name}: {len(store.embedded()):,} x {store.spec.dimension} in {store.folder}")
+    rejected = stores[0].rejected if stores else []
+    if rejected:
+        note(f"{len(rejected):,} of {len(stores[0].images):,} images could not be read and were left out:")
+        for row in rejected[:_LISTED]:
+            note(f"  {printable(row.key)!r}: {row.reason}")
+        if len(rejected) > _LISTED:
+            note(f"  and {len(rejected) - _LISTED:,} more, all in {stores[0].folder / 'rejected.jsonl'}")
+
+
+def print_results(rows: Sequence[Result], *, title: str) -> None:
+    """One line a question, one column an encoder; the interval under each estimate; then the differences."""
+    encoders = list(dict.fromkeys(row.encoder for row in rows))
+    table = Table(title=title, title_justify="left", caption_justify="left", caption=_caption(rows))
+    table.add_column("measure")
+    for encoder in encoders:
+        table.add_column(encoder.replace(" - ", "\n- "), justify="right")
+    questions: dict[tuple[str, str | None, float | None], dict[str, Result]] = {}
+    for row in rows:
+        questions.setdefault((row.measure, row.intervention, row.strength), {})[row.encoder] = row
+    for (measure, intervention, strength), answers in questions.items():
+        name = measure if intervention is None else f"{intervention} {strength:g}\n{measure}"
+        table.add_row(name, *(_cell(answers.get(encoder)) for encoder in encoders), end_section=True)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 20 + 18 * (len(encoders) + 1))
+    console.print(table)
+
+
+def print_neighbors(found: Neighborhood) -> None:
+    """Each encoder's neighbours in a column, nearest first, and the overlap of every two."""
+    table = Table(title=escape(f"Nearest to {printable(found.query.key)}"), title_justify="left")
+    table.add_column("rank", justify="right")
+    for encoder in found.by_encoder:
+        table.add_column(encoder)
+    for rank in range(max(len(neighbors) for neighbors in found.by_encoder.values())):
+        cells = [
+            f"{neighbors[rank].similarity:.3f} {escape(describe(neighbors[rank].row))}" if rank < len(neighbors) else ""
+            for neighbors in found.by_encoder.values()
+        ]
+        table.add_row(str(rank + 1), *cells)
+    Console(highlight=False).print(table)
+    for (a, b), share in found.overlap.items():
+        Console(highlight=False).print(f"{a} and {b} share {share:.0%} of their neighbours.")
+
+
+def _cell(row: Result | None) -> str:
+    if row is None:
+        return ""
+    sign = "+" if row.is_difference else ""
+    text = f"{row.estimate:{sign}.3f}\n{row.low:{sign}.3f} to {row.high:{sign}.3f}"
+    return (
+        text
+        if row.p_adjusted is None
+        else f"{text}\np {'<' if row.p_adjusted < 0.001 else '='} {max(row.p_adjusted, 0.001):.3f}"
+    )
+
+
+def _caption(rows: Sequence[Result]) -> str:
+    what = rows[0].resampled
+    sizes = sorted({row.groups for row in rows})
+    units = "; ".join(dict.fromkeys(f"{row.measure}: {row.unit}" for row in rows if row.intervention))
+    over = f"95 % bootstrap intervals over {' or '.join(map(str, sizes))} {what}s"
+    return f"{over}; p of a paired sign-flip test, Holm-corrected. {units}".strip()

@@ -1,0 +1,70 @@
+"""The workspace: one folder with the stores, the results and the figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from embprobe.encoders.base import EncoderSpec
+from embprobe.errors import EmbprobeError
+from embprobe.files import write_json
+from embprobe.images.rows import Images
+
+SCHEMA = 1
+_MARK = "embprobe.json"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where things lie. :meth:`open` makes or checks the folder; who writes to a path makes it."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path) -> Workspace:
+        """The workspace at ``root``, new if there is none.
+
+        Raises :class:`EmbprobeError` if ``root`` is a file, or was written by another schema version.
+        """
+        mark = root / _MARK
+        if root.exists() and not root.is_dir():
+            raise EmbprobeError(f"The workspace '{root}' is a file. Give a folder with --workspace.")
+        if not mark.exists():
+            if root.exists() and any(root.iterdir()):
+                raise EmbprobeError(
+                    f"The folder '{root}' holds other things. Give an empty or new one with --workspace."
+                )
+            write_json(mark, {"schema": SCHEMA})
+            return cls(root)
+        try:
+            found = json.loads(mark.read_text(encoding="utf-8"))["schema"]
+        except (ValueError, KeyError, TypeError):
+            raise EmbprobeError(
+                f"'{mark}' is damaged. Give another folder with --workspace, or remove this one."
+            ) from None
+        if found != SCHEMA:
+            raise EmbprobeError(
+                f"The workspace '{root}' was written with schema {found}; this embprobe reads schema {SCHEMA}. "
+                "Give another folder with --workspace, or use the embprobe that wrote it."
+            )
+        return cls(root)
+
+    def store(self, images: Images, spec: EncoderSpec) -> Path:
+        """The folder of one encoder's vectors for these rows; both fingerprints are in its path."""
+        rows = f"{slug(images.name)}-{images.fingerprint[:8]}"
+        return self.root / "stores" / rows / f"{slug(spec.name)}-{spec.fingerprint[:8]}"
+
+    def results(self, name: str) -> Path:
+        """The folder of one probe's results."""
+        return self.root / "results" / slug(name)
+
+    def figure(self, name: str) -> Path:
+        """The path of a PNG."""
+        return self.root / "figures" / f"{slug(name)}.png"
+
+
+def slug(name: str) -> str:
+    """A name that is safe as one part of a path, on any system."""
+    return re.sub(r"[^A-Za-z0-9.+=@-]+", "_", name).strip("._")[:80] or "unnamed"

@@ -1,0 +1,1 @@
+"""Probe cards; resources only, no code."""
