@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
-from embprobe.encoders.base import Encoder, Floats
+from embprobe.encoders.base import Encoder, EncoderSpec, Floats
 from embprobe.encoders.preprocessing import preprocess
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
-from embprobe.images.rows import Images, Row
+from embprobe.images.rows import Images, Row, printable
 from embprobe.store import Rejected, Store, open_store
 from embprobe.workspace import Workspace
 
@@ -23,15 +24,6 @@ _READERS = 4
 
 Progress = Callable[[int], None]
 """Called with the number of rows just finished."""
-
-
-@dataclass
-class _Shard:
-    """What one encoder has of the shard being read."""
-
-    vectors: list[Floats] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
 
 
 def extract(
@@ -49,28 +41,19 @@ def extract(
     """
     stores = [open_store(workspace.store(images, e.spec), e.spec, images, device=device) for e in encoders]
     with ThreadPoolExecutor(_READERS) as readers:
-        for shard in range(max((store.shard_count for store in stores), default=0)):
-            lacking = [(e, s) for e, s in zip(encoders, stores, strict=True) if shard not in s.shards]
-            if not lacking:
-                if progress is not None:
-                    progress(len(stores[0].rows_of(shard)))
-                continue
-            parts = [_Shard() for _ in lacking]
-            for rows, pictures in _read(readers, lacking[0][1].rows_of(shard), batch_size):
-                for (encoder, _), part in zip(lacking, parts, strict=True):
-                    _encode(encoder, rows, pictures, part)
+        for shard in range(stores[0].shard_count):
+            lacking = [_Part(e, s) for e, s in zip(encoders, stores, strict=True) if shard not in s.shards]
+            for rows, inputs in _read(readers, stores[0].rows_of(shard), [p.encoder.spec for p in lacking], batch_size):
+                for i, part in enumerate(lacking):
+                    part.add(rows, [each if isinstance(each, UnreadableImage) else each[i] for each in inputs])
                 if progress is not None:
                     progress(len(rows))
-            for (_, store), part in zip(lacking, parts, strict=True):
-                vectors = (
-                    np.concatenate(part.vectors) if part.vectors else np.empty((0, store.spec.dimension), np.float32)
-                )
-                store.write_shard(shard, vectors, part.rows, part.rejected)
-    if stores and len(stores[0].rejected) == len(images):
-        first = stores[0].rejected[0]
-        raise EmbprobeError(
-            f"None of the {len(images)} images in '{images.name}' can be read; '{first.key}': {first.reason}."
-        )
+            for part in lacking:
+                part.write(shard)
+    rejected = stores[0].rejected
+    if len(rejected) == len(images):
+        why = f"'{printable(rejected[0].key)}': {rejected[0].reason}"
+        raise EmbprobeError(f"None of the {len(images):,} images in '{images.name}' can be read; {why}.")
     return stores
 
 
@@ -79,33 +62,55 @@ def encode(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats:
     return encoder.encode_images(torch.stack([preprocess(picture, encoder.spec) for picture in pictures]))
 
 
+@dataclass
+class _Part:
+    """What one encoder has of the shard that is being read."""
+
+    encoder: Encoder
+    store: Store
+    vectors: list[Floats] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+    def add(self, rows: Sequence[Row], inputs: Sequence[Tensor | UnreadableImage]) -> None:
+        good: list[Tensor] = []
+        for row, each in zip(rows, inputs, strict=True):
+            if isinstance(each, UnreadableImage):
+                self.rejected.append(Rejected(row.key, str(each)))
+            else:
+                self.rows.append(row)
+                good.append(each)
+        if good:
+            self.vectors.append(self.encoder.encode_images(torch.stack(good)))
+
+    def write(self, shard: int) -> None:
+        empty = np.empty((0, self.store.spec.dimension), np.float32)
+        self.store.write_shard(shard, np.concatenate([empty, *self.vectors]), self.rows, self.rejected)
+
+
 def _read(
-    readers: ThreadPoolExecutor, rows: Sequence[Row], size: int
-) -> Iterator[tuple[Sequence[Row], list[Image.Image | UnreadableImage]]]:
-    """Batches of rows with their pictures, the next batch being read while the caller works on this one."""
+    readers: ThreadPoolExecutor, rows: Sequence[Row], specs: Sequence[EncoderSpec], size: int
+) -> Iterator[tuple[Sequence[Row], list[list[Tensor] | UnreadableImage]]]:
+    """Batches of rows with what each encoder is to be given, the next batch being read while this one is encoded.
+
+    Without a spec nothing is read.
+    """
     batches = [rows[i : i + size] for i in range(0, len(rows), size)]
-    waiting = [readers.submit(_load, row) for row in batches[0]]
+
+    def start(batch: Sequence[Row]) -> list[Future[list[Tensor] | UnreadableImage]]:
+        return [readers.submit(_load, row, specs) for row in batch]
+
+    waiting = start(batches[0])
     for current, following in zip(batches, [*batches[1:], []], strict=True):
-        reading, waiting = waiting, [readers.submit(_load, row) for row in following]
+        reading, waiting = waiting, start(following)
         yield current, [future.result() for future in reading]
 
 
-def _load(row: Row) -> Image.Image | UnreadableImage:
+def _load(row: Row, specs: Sequence[EncoderSpec]) -> list[Tensor] | UnreadableImage:
+    if not specs:
+        return []
     try:
-        return row.load()
+        picture = row.load()
     except UnreadableImage as reason:
         return reason
-
-
-def _encode(
-    encoder: Encoder, rows: Sequence[Row], pictures: Sequence[Image.Image | UnreadableImage], part: _Shard
-) -> None:
-    good: list[Image.Image] = []
-    for row, picture in zip(rows, pictures, strict=True):
-        if isinstance(picture, UnreadableImage):
-            part.rejected.append(Rejected(row.key, str(picture)))
-        else:
-            part.rows.append(row)
-            good.append(picture)
-    if good:
-        part.vectors.append(encode(encoder, good))
+    return [preprocess(picture, spec) for spec in specs]

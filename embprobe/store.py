@@ -49,6 +49,8 @@ class Store:
     device: str
     shards: dict[int, dict[str, Any]] = field(default_factory=dict)
     shard_rows: int = SHARD_ROWS
+    written: int = 0
+    """Rows written since the store was opened; 0 if everything was already there."""
 
     @property
     def shard_count(self) -> int:
@@ -96,6 +98,7 @@ class Store:
             "sha256": digest,
             "rejected": [{"key": printable(row.key), "reason": row.reason} for row in rejected],
         }
+        self.written += len(rows)
         self._write_manifest()
         if self.complete:
             with replacing(self.folder / "rejected.jsonl") as path:
@@ -132,6 +135,7 @@ class Store:
             "encoder": self.spec.name,
             "folder": str(self.folder),
             "images": len(self.embedded()),
+            "encoded_now": self.written,
             "dimension": self.spec.dimension,
             "rejected": [asdict(row) for row in self.rejected],
         }

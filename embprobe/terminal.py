@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -37,11 +38,14 @@ def print_json(content: Any) -> None:
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Advance]:
-    """A bar on a terminal, nothing in a log; gives what to call with the number of rows just finished."""
+    """A bar on a terminal, a line at the end in a log; gives what to call with the number of rows just finished."""
     columns = (TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
         task = bar.add_task(escape(what), total=total)
+        started = time.perf_counter()
         yield lambda rows: bar.advance(task, rows)
+    if not notes.is_terminal:
+        note(f"{what}: {total:,} images in {time.perf_counter() - started:.1f} s")
 
 
 @contextmanager
@@ -63,7 +67,8 @@ def training_bar(steps: int) -> Iterator[Callable[[int, int, dict[str, float]], 
 def print_stores(stores: Sequence[Store]) -> None:
     """What was extracted, where it lies, and what could not be read."""
     for store in stores:
-        note(f"{store.spec.name}: {len(store.embedded()):,} x {store.spec.dimension} in {store.folder}")
+        fresh = f"{store.written:,} encoded now" if store.written else "already there"
+        note(f"{store.spec.name}: {len(store.embedded()):,} x {store.spec.dimension}, {fresh}, in {store.folder}")
     rejected = stores[0].rejected if stores else []
     if rejected:
         note(f"{len(rejected):,} of {len(stores[0].images):,} images could not be read and were left out:")
@@ -98,7 +103,9 @@ def print_neighbors(found: Neighborhood) -> None:
         table.add_column(encoder)
     for rank in range(max(len(neighbors) for neighbors in found.by_encoder.values())):
         cells = [
-            f"{neighbors[rank].similarity:.3f} {escape(describe(neighbors[rank].row))}" if rank < len(neighbors) else ""
+            f"{neighbors[rank].similarity:.3f} {escape(', '.join(describe(neighbors[rank].row)))}"
+            if rank < len(neighbors)
+            else ""
             for neighbors in found.by_encoder.values()
         ]
         table.add_row(str(rank + 1), *cells)

@@ -63,7 +63,7 @@ def names() -> list[str]:
 
 
 def load(model: str, weights: str, *, device: str) -> BundledEncoder:
-    """``bundled/clip``, ``bundled/dino``; or, with the path of a ``model.safetensors`` that ``pretrain`` wrote, that."""
+    """``bundled/clip``, ``bundled/dino``; or the ``model.safetensors`` that ``pretrain`` wrote, by its path."""
     if weights:
         return _from_file(Path(weights), model, weights, device)
     with as_file(files("embprobe.encoders") / "bundled_weights" / model / "model.safetensors") as path:

@@ -24,7 +24,7 @@ def displacement(original: Vectors, changed: Vectors) -> Scores:
     array([0.   , 0.293])
     """
     a, b = _unit(original), _unit(changed)
-    return (1 - (a * b).sum(1)) / _mean_distance(a)
+    return np.asarray((1 - (a * b).sum(1)) / _mean_distance(a))
 
 
 def displacement_percentile(original: Vectors, changed: Vectors, *, partners: int = 50, seed: int = 0) -> Scores:
@@ -38,13 +38,13 @@ def displacement_percentile(original: Vectors, changed: Vectors, *, partners: in
     moved = (a * b).sum(1)[:, None]
     to_others = np.einsum("nd,nkd->nk", a, others)
     tied = np.isclose(to_others, moved, rtol=0, atol=1e-7)
-    return np.where(tied, 0.5, to_others > moved).mean(1)
+    return np.asarray(np.where(tied, 0.5, to_others > moved).mean(1))
 
 
 def _partners(n: int, count: int, seed: int) -> NDArray[np.int64]:
     """``[n, count]`` positions of other rows: distinct random shifts of the whole sequence."""
     shifts = np.random.default_rng(seed).permutation(np.arange(1, n))[:count]
-    return (np.arange(n)[:, None] + shifts) % n
+    return np.asarray((np.arange(n)[:, None] + shifts) % n)
 
 
 def _mean_distance(unit: Scores) -> float:
@@ -67,4 +67,4 @@ def _unit(vectors: Vectors) -> Scores:
     if not np.isfinite(lengths).all() or (lengths == 0).any():
         bad = int((~np.isfinite(lengths) | (lengths == 0)).sum())
         raise EmbprobeError(f"{bad} of {len(wide)} embeddings are zero or not finite, so they have no direction.")
-    return wide / lengths
+    return np.asarray(wide / lengths)

@@ -22,24 +22,24 @@ def plot_neighbors(found: Neighborhood, out: Path) -> None:
     """The query and each encoder's neighbours side by side, with their cosines, and the overlap in the title."""
     columns = 1 + max(len(neighbors) for neighbors in found.by_encoder.values())
     lines = len(found.by_encoder)
-    with figure(width=1.15 * columns, height=0.5 + 1.55 * lines, rows=lines, columns=columns) as (canvas, axes):
+    with figure(width=1.15 * columns, height=0.4 + 1.6 * lines, rows=lines, columns=columns) as (canvas, axes):
         shared = "; ".join(f"{a} and {b} share {share:.0%}" for (a, b), share in found.overlap.items())
         canvas.suptitle(f"Nearest to {printable(found.query.key)}" + (f" ({shared})" if shared else ""), fontsize=9)
         for line, (encoder, neighbors) in enumerate(found.by_encoder.items()):
             cells = axes[line * columns : (line + 1) * columns]
             _show(cells[0], found.query, f"{encoder}\nquery", frame="black")
             for cell, neighbor in zip(cells[1:], neighbors, strict=False):
-                _show(cell, neighbor.row, f"{neighbor.similarity:.2f}\n{describe(neighbor.row)}")
+                _show(cell, neighbor.row, "\n".join([f"{neighbor.similarity:.2f}", *describe(neighbor.row)]))
             for empty in cells[1 + len(neighbors) :]:
                 empty.remove()
         with replacing(out) as path:
             canvas.savefig(path)
 
 
-def describe(row: Row) -> str:
+def describe(row: Row) -> list[str]:
     """What a row is, in a few words: its name and style if it has them, else its key."""
     labels = [row.labels[label] for label in ("name", "style") if label in row.labels]
-    return printable(", ".join(labels) or row.key)
+    return [printable(text) for text in labels or [row.key]]
 
 
 def _show(axis: Axes, row: Row, title: str, *, frame: str | None = None) -> None:
@@ -54,5 +54,5 @@ def _show(axis: Axes, row: Row, title: str, *, frame: str | None = None) -> None
     axis.set_title("\n".join(_shorten(line) for line in title.splitlines()), fontsize=6, loc="center", parse_math=False)
 
 
-def _shorten(line: str, width: int = 24) -> str:
+def _shorten(line: str, width: int = 22) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"

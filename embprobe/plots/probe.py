@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embprobe.files import replacing
+from embprobe.interventions import INTERVENTIONS
 from embprobe.plots.style import MARKERS, PALETTE, figure
 from embprobe.results import Result
 
@@ -35,6 +36,11 @@ def plot_probe(rows: Sequence[Result], out: Path, *, question: str) -> None:
             draw(axis, panel, encoders)
         for unused in axes[len(panels) :]:
             unused.remove()
+        handles, names = next(
+            (a.get_legend_handles_labels() for a in axes if a.get_legend_handles_labels()[0]), ([], [])
+        )
+        if handles:
+            canvas.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8)
         with replacing(out) as path:
             canvas.savefig(path)
 
@@ -49,9 +55,9 @@ def _curves(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> Non
             axis.fill_between(
                 x, [row.low for row in points], [row.high for row in points], color=color, alpha=0.2, lw=0
             )
-    axis.set(xlabel="strength", ylabel=panel[0].unit, ylim=(0, None))
+    unit = INTERVENTIONS[panel[0].intervention].unit if panel[0].intervention else "strength"
+    axis.set(xlabel=unit, ylabel=panel[0].unit, ylim=(0, None))
     axis.set_xticks(sorted({row.strength for row in panel if row.strength is not None}))
-    axis.legend(fontsize=7)
 
 
 def _dots(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> None:

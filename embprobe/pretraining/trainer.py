@@ -121,7 +121,7 @@ class _Run:
         if not math.isfinite(loss.item()):
             raise EmbprobeError(f"The loss became {loss.item()} at step {self.step}. Try a lower learning rate.")
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.trained, 3.0)
         self.optimizer.step()
         self.step += 1

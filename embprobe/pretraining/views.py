@@ -46,7 +46,8 @@ def _crop(images: Tensor, view: View, generator: Generator) -> Tensor:
     zero = torch.zeros(n)
     transform = torch.stack([torch.stack([width, zero, x], 1), torch.stack([zero, height, y], 1)], 1)
     grid = torch.nn.functional.affine_grid(transform, [n, 4, view.size, view.size], align_corners=False)
-    return torch.nn.functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+    cropped: Tensor = torch.nn.functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+    return cropped
 
 
 def _backgrounds(n: int, size: int, generator: Generator) -> Tensor:
@@ -77,7 +78,8 @@ def _jitter(images: Tensor, generator: Generator) -> Tensor:
     linear = torch.linalg.inv(to_yiq) @ turn @ to_yiq
     flat = (linear @ images.flatten(2)) * brightness.view(n, 1, 1)
     mean = flat.mean((1, 2), keepdim=True)
-    return (mean + (flat - mean) * contrast.view(n, 1, 1)).view_as(images)
+    jittered: Tensor = (mean + (flat - mean) * contrast.view(n, 1, 1)).view_as(images)
+    return jittered
 
 
 def _uniform(n: int, low: float, high: float, generator: Generator) -> Tensor:
