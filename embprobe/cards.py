@@ -1,4 +1,4 @@
-"""Probe cards: TOML files that say what a probe asks, of which images, and by which measures."""
+"""Cards: TOML files. A probe card says what is asked of which images, a data set card what a set of images holds."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import difflib
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
-
-SCHEMA = 1
 
 
 class _Strict(BaseModel):
@@ -83,10 +81,33 @@ class Card(_Strict):
     measures: Annotated[list[Measure], Field(min_length=1)]
 
 
+class DatasetCard(_Strict):
+    """A set of images: what it holds, what it may be used for, and what is needed to have it."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: str
+    title: str
+    description: str
+    licence: str
+    needs: str
+    labels: list[str]
+    splits: dict[str, str] = {}
+
+
+AnyCard = TypeVar("AnyCard", Card, DatasetCard)
+
+
 def attributes() -> list[str]:
     """The attributes that have a bundled card."""
-    names = (item.name for item in files("embprobe.probes").iterdir())
-    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+    return _names("embprobe.probes")
+
+
+def dataset_cards() -> list[DatasetCard]:
+    """The bundled data set cards."""
+    folder = files("embprobe.datasets")
+    return [
+        _parse(DatasetCard, (folder / f"{n}.toml").read_text(encoding="utf-8"), n) for n in _names("embprobe.datasets")
+    ]
 
 
 def bundled_card(attribute: str) -> Card:
@@ -96,22 +117,28 @@ def bundled_card(attribute: str) -> Card:
         near = difflib.get_close_matches(attribute, known, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UsageError(f"There is no probe of '{attribute}'.{hint} There are: {', '.join(known)}.")
-    return _parse((files("embprobe.probes") / f"{attribute}.toml").read_text(encoding="utf-8"), f"{attribute}.toml")
+    name = f"{attribute}.toml"
+    return _parse(Card, (files("embprobe.probes") / name).read_text(encoding="utf-8"), name)
 
 
 def read_card(path: Path) -> Card:
     """A card of one's own; raises :class:`EmbprobeError` with the file, the key and what was expected."""
     try:
-        return _parse(path.read_text(encoding="utf-8"), str(path))
+        return _parse(Card, path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise UsageError(f"The card '{path}' cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise EmbprobeError(f"The card '{path}' is not a text file.") from None
 
 
-def _parse(text: str, name: str) -> Card:
+def _names(package: str) -> list[str]:
+    names = (item.name for item in files(package).iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+
+
+def _parse(kind: type[AnyCard], text: str, name: str) -> AnyCard:
     try:
-        return Card.model_validate(tomllib.loads(text))
+        return kind.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise EmbprobeError(f"The card '{name}' is not valid TOML: {error}.") from None
     except ValidationError as error:

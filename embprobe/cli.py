@@ -147,6 +147,47 @@ def neighbors(
         terminal.note(f"Figure: {sheet}")
 
 
+@app.command(name="map")
+def draw_map(
+    images: ImagesArgument = _IMAGES,
+    encoder: EncodersOption = None,
+    by: Annotated[str, typer.Option(help="The label that colours the points.")] = "category",
+    workspace: WorkspaceOption = _WORKSPACE,
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+) -> None:
+    """Lay the embeddings out in the plane with UMAP, one map per encoder, coloured by a label."""
+    from embprobe import terminal
+    from embprobe.device import resolve_device
+    from embprobe.encoders import load_encoder
+    from embprobe.images import load_images
+    from embprobe.plots.map import plot_maps
+    from embprobe.projection import umap_layout
+    from embprobe.study import Session
+    from embprobe.workspace import Workspace
+
+    rows, where = load_images(images), resolve_device(device)
+    encoders = [load_encoder(name, device=where) for name in _distinct(encoder)]
+    session = Session(Workspace.open(workspace), where, seed, terminal.progress_bar)
+    embedded, vectors = session.embed(rows, encoders, "extracting")
+    labels = embedded.label(by)
+    terminal.note("UMAP takes 15 s to load and half a minute to compile; then it goes through the encoders.")
+    picture = session.workspace.figure(f"map-{rows.name}-{by}")
+    plot_maps({name: umap_layout(each, seed=seed) for name, each in vectors.items()}, labels, picture, label=by)
+    terminal.note(f"Figure: {picture}")
+
+
+@app.command()
+def report(workspace: WorkspaceOption = _WORKSPACE) -> None:
+    """Write one self-contained HTML page with every result and neighbour sheet of the workspace."""
+    from embprobe import terminal
+    from embprobe.report import write_report
+    from embprobe.workspace import Workspace
+
+    space = Workspace.open(workspace, create=False)
+    terminal.note(f"Page: {write_report(space, space.root / 'report.html')}")
+
+
 @app.command()
 def demo(workspace: WorkspaceOption = _WORKSPACE, device: DeviceOption = "auto", seed: SeedOption = 0) -> None:
     """Extract, probe and find neighbours on the bundled images with the bundled pair: about a minute on two cores."""
@@ -161,7 +202,8 @@ def demo(workspace: WorkspaceOption = _WORKSPACE, device: DeviceOption = "auto",
     extract(_IMAGES, None, workspace, device, False)
     probe(_IMAGES, ["color", "category"], None, None, workspace, device, seed, False)
     neighbors(str(picture), _IMAGES, None, 8, False, workspace, device, False)
-    terminal.note(f"Look at the figures and numbers named above, all in {workspace}. Next: embprobe probe --help")
+    report(workspace)
+    terminal.note(f"Look at the figures and numbers named above, or at all of them in {workspace / 'report.html'}")
 
 
 @app.command()
@@ -222,15 +264,15 @@ def encoders(
 
 @app.command()
 def datasets(json: JsonOption = False) -> None:
-    """List the bundled images and their splits."""
+    """List the sets of images that have a card: what they hold, their licence, what is needed to have them."""
     from embprobe import terminal
-    from embprobe.images import list_bundled
+    from embprobe.cards import dataset_cards
 
-    found = list_bundled()
+    cards = dataset_cards()
     if json:
-        terminal.print_json(found)
+        terminal.print_json([card.model_dump(by_alias=True) for card in cards])
     else:
-        typer.echo("\n".join(f"{name:32} {count:6,} images" for name, count in found.items()))
+        terminal.print_datasets(cards)
 
 
 def main() -> None:

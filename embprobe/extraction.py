@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -52,6 +53,8 @@ def extract(
                 part.write(shard)
     rejected = stores[0].rejected
     if len(rejected) == len(images):
+        for store in stores:
+            shutil.rmtree(store.folder)
         why = f"'{printable(rejected[0].key)}': {rejected[0].reason}"
         raise EmbprobeError(f"None of the {len(images):,} images in '{images.name}' can be read; {why}.")
     return stores

@@ -13,7 +13,6 @@ from embprobe.comparison import overlap_at_k
 from embprobe.encoders.base import Encoder
 from embprobe.errors import EmbprobeError
 from embprobe.extraction import encode
-from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images, Row, printable
 from embprobe.index import open_index
 from embprobe.store import Store
@@ -59,13 +58,10 @@ def find_neighbors(
     """The ``k`` nearest rows of each encoder's store to the one image in ``query``.
 
     An image with exactly the query's pixels is the query itself and is left out unless ``include_self``. Raises
-    :class:`EmbprobeError` if the query cannot be read, or a store has no rows to offer.
+    :class:`EmbprobeError` if a store has no rows to offer.
     """
     row = query.rows[0]
-    try:
-        picture = row.load()
-    except UnreadableImage as reason:
-        raise EmbprobeError(f"'{row.key}' cannot be read as an image: {reason}.") from None
+    picture = row.load()
     by_encoder: dict[str, list[Neighbor]] = {}
     for encoder, store in zip(encoders, stores, strict=True):
         index, rows = open_index(store), store.embedded().rows

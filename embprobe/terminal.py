@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from embprobe.cards import DatasetCard
 from embprobe.extraction import Progress as Advance
 from embprobe.images.rows import printable
 from embprobe.neighbors import Neighborhood
@@ -23,7 +24,7 @@ from embprobe.store import Store
 
 _LISTED = 10
 
-notes = Console(stderr=True, highlight=False, soft_wrap=True)
+notes = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)  # ':train:' is no locomotive
 
 
 def note(text: str) -> None:
@@ -91,7 +92,9 @@ def print_results(rows: Sequence[Result], *, title: str) -> None:
     for (measure, intervention, strength), answers in questions.items():
         name = measure if intervention is None else f"{intervention} {strength:g}\n{measure}"
         table.add_row(name, *(_cell(answers.get(encoder)) for encoder in encoders), end_section=True)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 20 + 18 * (len(encoders) + 1))
+    console = Console(
+        highlight=False, emoji=False, width=None if sys.stdout.isatty() else 20 + 18 * (len(encoders) + 1)
+    )
     console.print(table)
 
 
@@ -109,9 +112,21 @@ def print_neighbors(found: Neighborhood) -> None:
             for neighbors in found.by_encoder.values()
         ]
         table.add_row(str(rank + 1), *cells)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False, emoji=False)
+    console.print(table)
     for (a, b), share in found.overlap.items():
-        Console(highlight=False).print(f"{a} and {b} share {share:.0%} of their neighbours.")
+        console.print(f"{a} and {b} share {share:.0%} of their neighbours.")
+
+
+def print_datasets(cards: Sequence[DatasetCard]) -> None:
+    """Name, content and licence of each set, and its splits as they are typed."""
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
+    for card in cards:
+        console.print(f"[bold]{card.name}[/bold]  {escape(card.title)}")
+        for line in (card.description, f"Licence: {card.licence}", f"Needs: {card.needs}"):
+            console.print(f"  {escape(line)}")
+        for split, meaning in card.splits.items():
+            console.print(f"  {card.name}:{split}: {escape(meaning)}")
 
 
 def _cell(row: Result | None) -> str:

@@ -23,10 +23,11 @@ class Workspace:
     root: Path
 
     @classmethod
-    def open(cls, root: Path) -> Workspace:
-        """The workspace at ``root``, new if there is none.
+    def open(cls, root: Path, *, create: bool = True) -> Workspace:
+        """The workspace at ``root``; a new one if there is none, unless ``create`` is false.
 
-        Raises :class:`EmbprobeError` if ``root`` is a file, or was written by another schema version.
+        Raises :class:`EmbprobeError` if ``root`` is a file, holds other things, or was written by another schema
+        version.
         """
         mark = root / _MARK
         if root.exists() and not root.is_dir():
@@ -35,6 +36,10 @@ class Workspace:
             if root.exists() and any(root.iterdir()):
                 raise EmbprobeError(
                     f"The folder '{root}' holds other things. Give an empty or new one with --workspace."
+                )
+            if not create:
+                raise EmbprobeError(
+                    f"There is no workspace at '{root}'. Run 'embprobe extract' first, or say --workspace."
                 )
             write_json(mark, {"schema": SCHEMA})
             return cls(root)

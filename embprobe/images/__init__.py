@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embprobe.errors import UsageError
-from embprobe.images.bundled import list_bundled, load_bundled
+from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images.bundled import load_bundled
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.folder import load_file, load_folder
 from embprobe.images.rows import Images, Row
 
-__all__ = ["Images", "Row", "UnreadableImage", "list_bundled", "load_image", "load_images"]
+__all__ = ["Images", "Row", "UnreadableImage", "load_image", "load_images"]
 
 DEFAULT = "bundled/emoji"
 
@@ -31,10 +31,18 @@ def load_images(name: str = DEFAULT) -> Images:
 
 
 def load_image(name: str) -> Images:
-    """One image file, as a set of one row; raises :class:`UsageError` if it is not there, or is no file."""
+    """One image file, as a set of one row.
+
+    Raises :class:`UsageError` if it is not there or is no file, :class:`EmbprobeError` if it cannot be read.
+    """
     path = Path(name)
     if path.is_dir():
         raise UsageError(f"'{name}' is a folder; give one image file.")
     if not path.is_file():
         raise UsageError(f"There is no image file '{name}'.")
-    return load_file(path)
+    image = load_file(path)
+    try:
+        image.rows[0].read()
+    except UnreadableImage as reason:
+        raise EmbprobeError(f"'{name}' cannot be read as an image: {reason}.") from None
+    return image

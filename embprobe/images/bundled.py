@@ -30,12 +30,6 @@ def load_bundled(name: str) -> Images:
     return Images(name, images.where(split=split).rows) if split else images
 
 
-def list_bundled() -> dict[str, int]:
-    """The names of the bundled images and of their splits, with the number of images in each."""
-    every = load_bundled("bundled/emoji")
-    return {every.name: len(every)} | {f"{every.name}:{split}": len(every.where(split=split)) for split in SPLITS}
-
-
 def _row(record: dict[str, object]) -> Row:
     image = record["image"]
     assert isinstance(image, dict)
