@@ -86,10 +86,11 @@ def run_probe(
 
 def _displacement(
     measure: Displacement, card: Card, images: Images, encoders: Sequence[Encoder], session: Session
-) -> Iterator[Scores]:
+) -> list[Scores]:
     selection = measure.images if images.has(card.resample) else measure.images.without_labels()
     chosen = selection.of(images, seed=session.seed)
     _, originals = session.embed(chosen, encoders, "as they are")
+    scores: list[Scores] = []
     for strength in measure.strengths:
         changed = intervene(chosen, measure.intervention, strength, seed=session.seed)
         readable, vectors = session.embed(changed, encoders, f"{measure.intervention} {strength:g}")
@@ -101,7 +102,8 @@ def _displacement(
                 "displacement percentile": displacement_percentile(original, vectors[name], seed=session.seed),
             }
             for kind, values in found.items():
-                yield Scores(kind, measure.intervention, strength, name, keys, groups, values.tolist())
+                scores.append(Scores(kind, measure.intervention, strength, name, keys, groups, values.tolist()))
+    return sorted(scores, key=lambda score: score.measure)  # one question after the other, each for all strengths
 
 
 def _decoding(

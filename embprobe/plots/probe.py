@@ -28,7 +28,9 @@ def plot_probe(rows: Sequence[Result], out: Path, *, question: str) -> None:
     columns = 2 if len(panels) > 1 else 1
     lines = -(-len(panels) // columns)
     with figure(width=4.6 * columns, height=0.5 + 2.6 * lines, rows=lines, columns=columns) as (canvas, axes):
-        canvas.suptitle(question, fontsize=11, x=0.01, ha="left")
+        sizes = " or ".join(str(size) for size in sorted({row.groups for row in rows}))
+        heading = f"{question}\n95 % intervals over {sizes} {rows[0].resampled}s"
+        canvas.suptitle(heading, fontsize=10, x=0.01, ha="left")
         for axis, ((measure, intervention), panel) in zip(axes, panels.items(), strict=False):
             title = measure if intervention is None else f"{intervention}: {measure}"
             axis.set_title(title)
