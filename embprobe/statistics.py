@@ -57,7 +57,7 @@ def paired_difference(a: Scores, b: Scores, groups: Sequence[str], *, seed: int)
     found = mean_over_groups(a - b, groups, seed=seed)
     sums, _ = _by_group(a - b, groups)
     rng = np.random.default_rng(seed)
-    observed = abs(sums.sum()) * (1 - 1e-12)
+    observed = abs(sums.sum()) - 1e-12 * np.abs(sums).sum()  # sums of floats that ought to tie differ a little
     extreme = 0
     for start in range(0, FLIPS, _CHUNK):
         signs = rng.integers(0, 2, size=(min(_CHUNK, FLIPS - start), len(sums)), dtype=np.int8) * 2.0 - 1

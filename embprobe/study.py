@@ -25,6 +25,8 @@ from embprobe.workspace import Workspace
 
 MAJORITY = "majority label"
 """Stands in the encoder column for the best guess without looking."""
+IMAGE = "image"
+"""Stands for a label where images themselves are resampled."""
 
 ProgressBar = Callable[[str, int], AbstractContextManager[Progress | None]]
 """Called with what is being done and how many rows it has; gives what to call with the rows just finished."""
@@ -67,9 +69,15 @@ def run_probe(
             scores += _displacement(measure, card, images, everyone, session)
         else:
             scores += _decoding(measure, card, images, everyone, session)
-    rows = [_result(card, score, mean_over_groups(_values(score), score.groups, seed=session.seed)) for score in scores]
+    resampled = _resampled(images, card)
+    rows = [
+        _result(card.attribute, resampled, score, mean_over_groups(_values(score), score.groups, seed=session.seed))
+        for score in scores
+    ]
     differences = [
-        _result(card, replace(a, encoder=f"{a.encoder} - {b.encoder}"), _paired(a, b, session.seed))
+        _result(
+            card.attribute, resampled, replace(a, encoder=f"{a.encoder} - {b.encoder}"), _paired(a, b, session.seed)
+        )
         for a, b in _pairs(scores, [encoder.spec.name for encoder in encoders])
     ]
     adjusted = holm([row.p for row in differences if row.p is not None])
@@ -94,7 +102,7 @@ def _displacement(
     for strength in measure.strengths:
         changed = intervene(chosen, measure.intervention, strength, seed=session.seed)
         readable, vectors = session.embed(changed, encoders, f"{measure.intervention} {strength:g}")
-        groups = _groups(readable, card)
+        groups = _groups(readable, _resampled(images, card))
         keys = [row.key for row in readable.rows]
         for name, original in originals.items():
             found = {
@@ -112,6 +120,7 @@ def _decoding(
     fit = measure.fit.of(images, seed=session.seed)
     tests = {name: selection.of(images, seed=session.seed) for name, selection in measure.tests.items()}
     images.label(measure.label)
+    resampled = _resampled(images, card)
     embedded, vectors = session.embed(images, encoders, "all images")
     position = {row.key: i for i, row in enumerate(embedded.rows)}
     fit = fit.take(i for i, row in enumerate(fit.rows) if row.key in position)
@@ -127,18 +136,26 @@ def _decoding(
         if measure.classifier == "knn":
             answers[name] = [predict_knn(train, labels, test, k=20) for test in unseen]
         else:
-            answers[name] = predict_logistic(train, labels, np.array(_groups(fit, card)), unseen, seed=session.seed)
+            answers[name] = predict_logistic(
+                train, labels, np.array(_groups(fit, resampled)), unseen, seed=session.seed
+            )
     answers[MAJORITY] = [predict_majority(labels, n=len(test)) for test in tests.values()]
     for name, predictions in answers.items():
         for (test_name, test), predicted in zip(tests.items(), predictions, strict=True):
             kind = f"{measure.label} decoding, {test_name}"
             values = correct(predicted, np.array(test.label(measure.label)))
-            yield Scores(kind, None, None, name, [row.key for row in test.rows], _groups(test, card), values.tolist())
+            yield Scores(
+                kind, None, None, name, [row.key for row in test.rows], _groups(test, resampled), values.tolist()
+            )
 
 
-def _groups(rows: Images, card: Card) -> list[str]:
-    """What is resampled: the value of the card's label, or the image itself where it has none."""
-    return [row.labels.get(card.resample, row.key) for row in rows.rows]
+def _resampled(images: Images, card: Card) -> str:
+    """The label whose values are resampled: the card's, or where not all images have it, each image by itself."""
+    return card.resample if images.has(card.resample) else IMAGE
+
+
+def _groups(rows: Images, resampled: str) -> list[str]:
+    return [row.key for row in rows.rows] if resampled == IMAGE else rows.label(resampled)
 
 
 def _pairs(scores: Iterable[Scores], names: Sequence[str]) -> Iterator[tuple[Scores, Scores]]:
@@ -167,14 +184,14 @@ _UNITS = {
 }
 
 
-def _result(card: Card, score: Scores, found: Estimate) -> Result:
+def _result(attribute: str, resampled: str, score: Scores, found: Estimate) -> Result:
     return Result(
-        attribute=card.attribute,
+        attribute=attribute,
         measure=score.measure,
         intervention=score.intervention,
         strength=score.strength,
         encoder=score.encoder,
-        resampled=card.resample,
+        resampled=resampled,
         groups=found.groups,
         images=found.images,
         estimate=found.estimate,

@@ -72,4 +72,4 @@ class Workspace:
 
 def slug(name: str) -> str:
     """A name that is safe as one part of a path, on any system."""
-    return re.sub(r"[^A-Za-z0-9.+=@-]+", "_", name).strip("._")[:80] or "unnamed"
+    return re.sub(r"[^A-Za-z0-9.+=@-]+", "_", name)[:80].strip("._") or "unnamed"

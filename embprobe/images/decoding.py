@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-import warnings
+import math
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -23,14 +24,16 @@ def decode(source: bytes | Path) -> Image.Image:
     refused. Raises :class:`UnreadableImage` for anything that is not a whole, readable image.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as opened:
-                upright = ImageOps.exif_transpose(opened)
-                return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as opened:
+            if opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise Image.DecompressionBombError
+            upright = ImageOps.exif_transpose(opened)
+            if upright.mode.startswith("I"):  # 16 bits; Pillow would clip them to 8 instead of scaling
+                return Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+            return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     except UnidentifiedImageError:
         raise UnreadableImage("not an image in a known format") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         raise UnreadableImage("too many pixels to be a photograph") from None
     except Exception as error:  # Pillow's plugins raise many kinds on damaged files
         raise UnreadableImage(f"damaged or unreadable ({type(error).__name__}: {error})") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import SUFFIXES, decode
-from embprobe.images.rows import Images, Row
+from embprobe.images.rows import Images, Row, printable
 
 
 def load_folder(folder: Path) -> Images:
@@ -20,12 +20,12 @@ def load_folder(folder: Path) -> Images:
     if not paths:
         known = ", ".join(sorted(SUFFIXES))
         raise EmbprobeError(f"There are no images in '{folder}'. Looked for files ending in {known}, at any depth.")
-    return Images(folder.resolve().name, tuple(_row(folder, path) for path in paths))
+    return Images(printable(folder.resolve().name), tuple(_row(folder, path) for path in paths))
 
 
 def load_file(path: Path) -> Images:
     """A single image file as a set of one row."""
-    return Images(path.name, (_row(path.parent, path),))
+    return Images(printable(path.name), (_row(path.parent, path),))
 
 
 def _image_files(folder: Path) -> list[Path]:

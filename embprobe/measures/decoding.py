@@ -51,7 +51,7 @@ def predict_knn(train: Vectors, labels: Labels, test: Vectors, *, k: int = 20, t
 
     from embprobe.index import normalize
 
-    _check(train, labels)
+    _check(labels, train, test)
     classes, coded = np.unique(labels, return_inverse=True)
     k = min(k, len(train))
     similarity, position = faiss.knn(normalize(test), normalize(train), k, metric=faiss.METRIC_INNER_PRODUCT)
@@ -75,21 +75,26 @@ def predict_logistic(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    _check(train, labels)
+    _check(labels, train, *tests)
 
     def fitted(rows: NDArray[np.int64], c: float) -> Any:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=300, tol=1e-3))
         return model.fit(train[rows], labels[rows])
 
     split = GroupShuffleSplit(n_splits=1, test_size=0.2, random_state=seed)
+    few = "Choosing the regularisation holds some concepts out, and too few remain: at least two labels are needed."
+    if len(np.unique(groups)) < 2:
+        raise EmbprobeError(few)
     fit, held_out = next(split.split(train, labels, groups))
+    if len(np.unique(labels[fit])) < 2:
+        raise EmbprobeError(few)
     accuracy = [fitted(fit, c).score(train[held_out], labels[held_out]) for c in C_GRID]
     final = fitted(np.arange(len(train)), C_GRID[int(np.argmax(accuracy))])
     return [final.predict(test) for test in tests]
 
 
-def _check(train: Vectors, labels: Labels) -> None:
+def _check(labels: Labels, *vectors: Vectors) -> None:
     if len(np.unique(labels)) < 2:
         raise EmbprobeError("Decoding needs at least two different labels among the images it is fitted on.")
-    if not np.isfinite(train).all():
-        raise EmbprobeError("Some embeddings are not finite numbers, so nothing can be fitted to them.")
+    if not all(np.isfinite(each).all() for each in vectors):
+        raise EmbprobeError("Some embeddings are not finite numbers, so nothing can be decoded from them.")

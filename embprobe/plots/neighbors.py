@@ -27,7 +27,7 @@ def plot_neighbors(found: Neighborhood, out: Path) -> None:
         canvas.suptitle(f"Nearest to {printable(found.query.key)}" + (f" ({shared})" if shared else ""), fontsize=9)
         for line, (encoder, neighbors) in enumerate(found.by_encoder.items()):
             cells = axes[line * columns : (line + 1) * columns]
-            _show(cells[0], found.query, f"{encoder}\nquery", frame="black")
+            _show(cells[0], found.query, encoder.replace("/", "/\n") + "\nquery", frame="black")
             for cell, neighbor in zip(cells[1:], neighbors, strict=False):
                 _show(cell, neighbor.row, "\n".join([f"{neighbor.similarity:.2f}", *describe(neighbor.row)]))
             for empty in cells[1 + len(neighbors) :]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from embprobe.encoders.towers import IMAGE_SIZE, PATCH_SIZE, WIDTH, TwoTowers
 from embprobe.errors import EmbprobeError, UsageError
@@ -157,7 +157,7 @@ class _Run:
         weights = {name: value.half().contiguous() for name, value in encoder.state_dict().items()}
         metadata = {"vocabulary": json.dumps(encoder.vocabulary)}
         with replacing(self.out / "model.safetensors") as path:
-            save_file(weights, path, metadata=metadata)
+            path.write_bytes(save(weights, metadata=metadata))
         parameters = {"vit": _count(encoder.vit), "total": _count(encoder)}
         architecture = {"image_size": IMAGE_SIZE, "patch_size": PATCH_SIZE, "width": WIDTH, "parameters": parameters}
         versions = {name: version(name) for name in ("embprobe", "torch", "timm", "numpy")}

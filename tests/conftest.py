@@ -1,0 +1,207 @@
+"""What several tests share: the bundled emoji, a folder of photographs, rows from memory, and an encoder that counts."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from embprobe.encoders.base import EncoderSpec, Floats
+from embprobe.errors import UsageError
+from embprobe.images import Images, Row, load_images
+from embprobe.images.decoding import UnreadableImage
+from embprobe.workspace import Workspace
+
+
+def channel_means(batch: Tensor) -> Tensor:
+    """The mean red, green and blue: three numbers one can work out by hand. ``[n, 3, s, s] -> [n, 3]``."""
+    return batch.mean((2, 3))
+
+
+@dataclass
+class CountingEncoder:
+    """A function of pixels in 0..1 behind the encoder protocol; it remembers how many images each batch had."""
+
+    spec: EncoderSpec
+    function: Callable[[Tensor], Tensor]
+    batches: list[int] = field(default_factory=list)
+
+    @property
+    def encoded(self) -> int:
+        return sum(self.batches)
+
+    def encode_images(self, batch: Tensor) -> Floats:
+        self.batches.append(len(batch))
+        return self.function(batch).numpy().astype(np.float32)
+
+    def encode_texts(self, texts: Sequence[str]) -> Floats:
+        raise UsageError("no text side")
+
+
+def make_encoder(
+    name: str = "means",
+    function: Callable[[Tensor], Tensor] = channel_means,
+    *,
+    side: int = 4,
+    dimension: int = 3,
+    weights_sha256: str = "",
+) -> CountingEncoder:
+    """A fresh :class:`CountingEncoder`, ``test/means`` unless told otherwise."""
+    spec = EncoderSpec(
+        family="test",
+        model=name,
+        weights="",
+        weights_sha256=weights_sha256,
+        pooling="none",
+        input_size=side,
+        resize="shortest",
+        resize_to=side,
+        interpolation="bilinear",
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        dimension=dimension,
+        has_text=False,
+    )
+    return CountingEncoder(spec, function)
+
+
+@dataclass
+class Reads:
+    """Rows of noise that never touch the disk; ``keys`` lists every key as often as it was read."""
+
+    keys: list[str] = field(default_factory=list)
+
+    def __call__(
+        self,
+        n: int,
+        *,
+        unreadable: Sequence[int] = (),
+        labels: Mapping[str, Sequence[str]] | None = None,
+        name: str = "noise",
+    ) -> Images:
+        return Images(
+            name, tuple(self._row(i, i in unreadable, {k: v[i] for k, v in (labels or {}).items()}) for i in range(n))
+        )
+
+    def _row(self, i: int, unreadable: bool, labels: Mapping[str, str]) -> Row:
+        key = f"{i:03d}"
+
+        def read() -> Image.Image:
+            self.keys.append(key)
+            if unreadable:
+                raise UnreadableImage("torn in two")
+            return noise(i)
+
+        return Row(key=key, labels=labels, content=f"{i}{unreadable}", read=read)
+
+
+def noise(seed: int, size: tuple[int, int] = (8, 8), channels: int = 3) -> Image.Image:
+    """Noise around a random colour, so that no two pictures have the same mean."""
+    rng = np.random.default_rng(seed)
+    width, height = size
+    values = rng.integers(0, 200, channels) + rng.integers(0, 56, (height, width, channels))
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def solid(color: tuple[int, int, int], size: tuple[int, int] = (8, 8)) -> Image.Image:
+    return Image.new("RGB", size, color)
+
+
+def row_of(key: str, picture: Image.Image, **labels: str) -> Row:
+    """A row of a picture in memory."""
+    content = hashlib.sha256(picture.tobytes()).hexdigest()
+    return Row(key=key, labels=labels, content=content, read=picture.copy)
+
+
+def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    """The bytes of an image file of this format."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def snapshot(folder: Path) -> dict[str, bytes] | None:
+    """Everything below a folder, to see that nothing changed; None if there is no folder."""
+    if not folder.exists():
+        return None
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in sorted(folder.rglob("*"))}
+
+
+def cosines(queries: NDArray[Any], vectors: NDArray[Any]) -> NDArray[np.float64]:
+    """``[n, d], [m, d] -> [n, m]``, in float64 and as the definition says."""
+    a, b = np.asarray(queries, np.float64), np.asarray(vectors, np.float64)
+    return np.asarray(a @ b.T / np.linalg.norm(a, axis=1)[:, None] / np.linalg.norm(b, axis=1)[None])
+
+
+class Malicious:
+    """What unpickling this would do, a stranger decides: here, make a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.fixture(scope="session")
+def emoji() -> Images:
+    return load_images("bundled/emoji")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Small tensors gain nothing from threads, and the same sums come out on every machine."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.open(tmp_path / "workspace")
+
+
+@pytest.fixture
+def reads() -> Reads:
+    return Reads()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Nine images in three subfolders, in six formats and as many sizes, two with an alpha channel."""
+    files = {
+        "bird/a.png": ((40, 30), "PNG", 4),
+        "bird/b.jpg": ((64, 48), "JPEG", 3),
+        "cat/c.jpeg": ((30, 40), "JPEG", 3),
+        "cat/d.png": ((25, 25), "PNG", 3),
+        "cat/e.webp": ((48, 32), "WEBP", 4),
+        "dog/f.gif": ((20, 50), "GIF", 3),
+        "dog/g.bmp": ((33, 17), "BMP", 3),
+        "dog/h.tiff": ((21, 22), "TIFF", 3),
+        "dog/i.JPG": ((100, 10), "JPEG", 3),
+    }
+    folder = tmp_path / "photos"
+    for seed, (name, (size, kind, channels)) in enumerate(files.items()):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise(seed, size, channels).save(path, kind)
+    return folder
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No network, and nothing fetched before; and what the library logs is silenced."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)

@@ -1,0 +1,98 @@
+"""The tensor an encoder gets is, to the last bit, the one its own library would make."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+
+import pytest
+import timm.data
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+
+from embprobe.encoders.base import EncoderSpec
+from embprobe.encoders.preprocessing import preprocess
+from tests.conftest import make_encoder, noise
+
+MEAN, STD = (0.48, 0.45, 0.40), (0.26, 0.25, 0.27)
+PICTURES = {"wide": (317, 211), "tall": (120, 333), "small": (31, 17)}
+
+
+def spec_of(
+    size: int,
+    *,
+    resize_to: int | None = None,
+    resize: Literal["shortest", "squash"] = "shortest",
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic",
+) -> EncoderSpec:
+    return replace(
+        make_encoder().spec,
+        input_size=size,
+        resize_to=resize_to or size,
+        resize=resize,
+        interpolation=interpolation,
+        mean=MEAN,
+        std=STD,
+    )
+
+
+def test_a_picture_by_hand() -> None:
+    # four columns of grey; the central two are kept: 0 -> (0 - 0.5) / 0.5 = -1 and 255 -> (1 - 0.5) / 0.5 = 1
+    picture = Image.new("RGB", (4, 2), (100, 100, 100))
+    picture.paste((0, 0, 0), (1, 0, 2, 2))
+    picture.paste((255, 255, 255), (2, 0, 3, 2))
+    spec = replace(spec_of(2), mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert preprocess(picture, spec).tolist() == [[[-1, 1], [-1, 1]]] * 3
+
+
+def test_squash_keeps_the_borders_and_shortest_cuts_them_off() -> None:
+    picture = Image.new("RGB", (30, 10), (255, 255, 255))
+    picture.paste((0, 0, 0), (0, 0, 10, 10))  # the left third black
+    spec = replace(spec_of(10, interpolation="bilinear"), mean=(0.0,) * 3, std=(1.0,) * 3)
+    assert preprocess(picture, spec).min() == 1
+    assert preprocess(picture, replace(spec, resize="squash"))[0, 5, :3].max() == 0
+
+
+@pytest.mark.parametrize("size", PICTURES.values(), ids=PICTURES)
+@pytest.mark.parametrize("resize", ["shortest", "squash"])
+def test_equal_to_open_clip(size: tuple[int, int], resize: Literal["shortest", "squash"]) -> None:
+    picture = noise(0, size)
+    theirs = image_transform_v2(
+        PreprocessCfg(size=224, mean=MEAN, std=STD, interpolation="bicubic", resize_mode=resize), is_train=False
+    )
+    assert torch.equal(preprocess(picture, spec_of(224, resize=resize)), theirs(picture))
+
+
+@pytest.mark.parametrize("size", PICTURES.values(), ids=PICTURES)
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize(("mode", "resize"), [("center", "shortest"), ("squash", "squash")])
+def test_equal_to_timm(
+    size: tuple[int, int], interpolation: Literal["bilinear", "bicubic"], mode: str, resize: Literal["shortest"]
+) -> None:
+    picture = noise(1, size)
+    theirs: Any = timm.data.create_transform(
+        input_size=(3, 224, 224),
+        is_training=False,
+        crop_pct=0.9,
+        crop_mode=mode,
+        interpolation=interpolation,
+        mean=MEAN,
+        std=STD,
+    )
+    # 224 / 0.9 = 248.9: timm rounds down
+    spec = spec_of(224, resize_to=248, resize=resize, interpolation=interpolation)
+    assert torch.equal(preprocess(picture, spec), theirs(picture))
+
+
+@given(st.integers(1, 150), st.integers(1, 150))
+@settings(max_examples=60, deadline=None)
+def test_equal_to_open_clip_at_any_size(width: int, height: int) -> None:
+    picture = noise(2, (width, height))
+    theirs = image_transform_v2(PreprocessCfg(size=32, mean=MEAN, std=STD), is_train=False)
+    found = preprocess(picture, spec_of(32))
+    assert found.shape == (3, 32, 32) and found.dtype == torch.float32
+    assert torch.equal(found, theirs(picture))

@@ -1,0 +1,132 @@
+"""The bundled emoji are what ATTRIBUTION.md and DESIGN say: a full concept x style design with honest splits."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from embprobe.errors import UsageError
+from embprobe.images import Images, load_images
+
+LICENCES = {
+    "noto": "Apache-2.0",
+    "twemoji": "CC-BY-4.0",
+    "openmoji": "CC-BY-SA-4.0",
+    "fluent-flat": "MIT",
+    "fluent-high-contrast": "MIT",
+    "fluent-3d": "MIT",
+}
+FLUENT = {"fluent-flat", "fluent-high-contrast", "fluent-3d"}
+
+
+def splits_by_concept(emoji: Images) -> dict[str, dict[str, str]]:
+    """concept -> style -> split"""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in emoji.rows:
+        found[row.labels["concept"]][row.labels["style"]] = row.labels["split"]
+    return found
+
+
+def test_there_are_1570_concepts_in_six_styles(emoji: Images) -> None:
+    assert len(emoji) == 1570 * 6 == 9420
+    by_concept = splits_by_concept(emoji)
+    assert len(by_concept) == 1570
+    assert all(set(styles) == set(LICENCES) for styles in by_concept.values())
+
+
+def test_the_key_is_concept_and_style_and_rows_are_in_its_order(emoji: Images) -> None:
+    keys = [row.key for row in emoji.rows]
+    assert keys == [f"{row.labels['concept']}/{row.labels['style']}" for row in emoji.rows]
+    assert keys == sorted(set(keys))
+
+
+def test_a_concept_has_one_name_and_one_category(emoji: Images) -> None:
+    named = {(row.labels["concept"], row.labels["name"], row.labels["category"]) for row in emoji.rows}
+    assert len(named) == len({name for _, name, _ in named}) == 1570
+    assert len({category for _, _, category in named}) == 9
+
+
+def test_a_fifth_of_the_concepts_is_unseen_in_every_style(emoji: Images) -> None:
+    by_concept = splits_by_concept(emoji)
+    unseen = {concept for concept, styles in by_concept.items() if "unseen-concept" in styles.values()}
+    assert len(unseen) / 1570 == pytest.approx(0.2, abs=0.001)
+    assert all(set(by_concept[concept].values()) == {"unseen-concept"} for concept in unseen)
+    assert len(emoji.where(split="unseen-concept")) == 6 * len(unseen)
+
+
+def test_of_every_category_a_fifth_of_the_concepts_is_unseen(emoji: Images) -> None:
+    concepts = Counter(row.labels["category"] for row in emoji.where(style="noto").rows)
+    unseen = Counter(row.labels["category"] for row in emoji.where(style="noto", split="unseen-concept").rows)
+    assert all(abs(unseen[category] - total / 5) < 1 for category, total in concepts.items())
+
+
+def test_of_every_other_concept_exactly_one_family_is_held_out(emoji: Images) -> None:
+    held_out = Counter[str]()
+    for styles in splits_by_concept(emoji).values():
+        if "unseen-concept" in styles.values():
+            continue
+        away = {style for style, split in styles.items() if split == "unseen-drawing"}
+        assert away == FLUENT or (len(away) == 1 and not away & FLUENT)
+        assert all(split == "train" for style, split in styles.items() if style not in away)
+        held_out["fluent" if away == FLUENT else away.pop()] += 1
+    assert sum(held_out.values()) == 1570 - 315
+    assert len(held_out) == 4
+    assert all(count / 1255 == pytest.approx(0.25, abs=0.01) for count in held_out.values())
+
+
+def test_the_family_is_who_drew_it(emoji: Images) -> None:
+    for row in emoji.rows:
+        style, family = row.labels["style"], row.labels["family"]
+        assert family == ("fluent" if style in FLUENT else style)
+
+
+def test_the_splits_share_all_images_out(emoji: Images) -> None:
+    splits = {split: emoji.where(split=split) for split in ("train", "unseen-drawing", "unseen-concept")}
+    assert {split: len(rows) for split, rows in splits.items()} == {
+        "train": 5655,
+        "unseen-drawing": 1875,
+        "unseen-concept": 1890,  # 5655 + 1875 + 1890 = 9420
+    }
+
+
+def test_a_split_is_loaded_by_its_name(emoji: Images) -> None:
+    train = load_images("bundled/emoji:train")
+    assert train.name == "bundled/emoji:train"
+    assert train.fingerprint == emoji.where(split="train").fingerprint
+
+
+@pytest.mark.parametrize("name", ["bundled/emoji:test", "bundled/cats", "bundled/emoji/train"])
+def test_an_unknown_name_or_split_lists_what_there_is(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"'{name}'.*bundled/emoji:unseen-drawing"):
+        load_images(name)
+
+
+def test_every_image_decodes_at_128_pixels(emoji: Images) -> None:
+    assert {row.load().size for row in emoji.rows} == {(128, 128)}
+
+
+def test_black_glyphs_are_black_and_the_ground_is_the_background(emoji: Images) -> None:
+    (cat,) = (row for row in emoji.rows if row.key == "1f431/fluent-high-contrast")
+    assert set(cat.load().crop((0, 0, 3, 3)).get_flattened_data()) == {(255, 255, 255)}
+    assert set(cat.load((0, 255, 0)).crop((0, 0, 3, 3)).get_flattened_data()) == {(0, 255, 0)}
+    assert {pixel[:3] for pixel in cat.read().get_flattened_data() if pixel[3] == 255} == {(0, 0, 0)}
+
+
+def test_the_images_weigh_less_than_20_megabytes() -> None:
+    folder = Path(str(files("embprobe.datasets") / "emoji"))
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 20_000_000
+
+
+def test_every_style_has_its_source_and_licence_on_record() -> None:
+    folder = Path(str(files("embprobe.datasets") / "emoji"))
+    assert {path.stem for path in folder.glob("*.parquet")} == set(LICENCES)
+    lines = (folder / "ATTRIBUTION.md").read_text(encoding="utf-8").splitlines()
+    for style, licence in LICENCES.items():
+        (line,) = (line for line in lines if line.startswith(f"| `{style}.parquet` |"))
+        assert "https://github.com/" in line, style
+        assert licence in line.split("|")[4], style
+    for text, phrase in {"Apache-2.0": "Apache License", "MIT": "Permission is hereby granted"}.items():
+        assert phrase in (folder / "licenses" / f"{text}.txt").read_text(encoding="utf-8")

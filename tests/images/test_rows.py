@@ -1,0 +1,118 @@
+"""Rows: what every reader makes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from embprobe.errors import EmbprobeError
+from embprobe.images.rows import Images, Row, printable
+from tests.conftest import row_of, solid
+
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+
+
+def animals() -> Images:
+    picture = solid(RED)
+    return Images(
+        "animals",
+        (
+            row_of("a", picture, kind="cat", split="train"),
+            row_of("b", picture, kind="dog", split="train"),
+            row_of("c", picture, kind="cat", split="test"),
+            row_of("d", picture, kind="cow"),
+        ),
+    )
+
+
+def keys(images: Images) -> str:
+    return "".join(row.key for row in images.rows)
+
+
+def test_fingerprint_changes_with_key_order_number_and_content() -> None:
+    images = animals()
+    a, *rest = images.rows
+    others = {
+        "key": [replace(a, key="z"), *rest],
+        "content": [replace(a, content="other"), *rest],
+        "order": [*rest, a],
+        "number": rest,
+    }
+    fingerprints = {Images("animals", tuple(rows)).fingerprint for rows in others.values()}
+    assert len(fingerprints | {images.fingerprint}) == 5
+
+
+def test_fingerprint_does_not_change_with_labels_name_or_reader() -> None:
+    images = animals()
+    relabelled = tuple(replace(row, labels={"kind": "fish"}, read=lambda: solid(GREEN)) for row in images.rows)
+    assert Images("fish", relabelled).fingerprint == images.fingerprint
+    assert len(images.fingerprint) == 16 and int(images.fingerprint, 16) >= 0
+
+
+def test_fingerprint_takes_a_key_whose_bytes_are_not_utf8() -> None:
+    row = row_of("caf\udce9.png", solid(RED))  # b"caf\xe9.png" as os.fsdecode gives it
+    assert Images("a", (row,)).fingerprint != Images("a", (replace(row, key="café.png"),)).fingerprint
+
+
+def test_where_keeps_rows_with_one_of_the_values_of_every_label() -> None:
+    images = animals()
+    assert keys(images.where(kind="cat")) == "ac"
+    assert keys(images.where(kind=["dog", "cat"])) == "abc"
+    assert keys(images.where(kind=["dog", "cat"], split="train")) == "ab"
+    assert keys(images.where(split="no such")) == ""
+    assert keys(images.where()) == "abcd"
+
+
+def test_take_gives_the_positions_in_the_order_asked() -> None:
+    assert keys(animals().take([3, 0, 0])) == "daa"
+    assert animals().take([1]).name == "animals"
+
+
+def test_label_gives_one_value_per_row() -> None:
+    assert animals().label("kind") == ["cat", "dog", "cat", "cow"]
+    assert animals().has("kind") and not animals().has("split")
+
+
+def test_a_label_that_some_rows_lack_is_named_with_the_labels_there_are() -> None:
+    with pytest.raises(EmbprobeError, match=r"'split', which not all images in 'animals'.*kind, split"):
+        animals().label("split")
+    with pytest.raises(EmbprobeError, match=r"Their labels: none"):
+        Images("bare", (row_of("a", solid(RED)),)).label("split")
+
+
+def test_map_changes_images_when_they_are_read_and_nothing_before() -> None:
+    seen: list[str] = []
+
+    def grey(row: Row, image: Image.Image) -> Image.Image:
+        seen.append(row.key)
+        return image.convert("L").convert("RGB")
+
+    images = animals()
+    changed = images.map("grey", grey)
+    assert seen == []
+    assert changed.rows[1].load().getpixel((0, 0)) == (76, 76, 76)  # 0.299 * 255
+    assert seen == ["b"]
+    assert images.rows[1].load().getpixel((0, 0)) == RED
+    assert keys(changed) == keys(images) and changed.label("kind") == images.label("kind")
+    assert len({images.fingerprint, changed.fingerprint, images.map("other", grey).fingerprint}) == 3
+
+
+def test_map_sees_the_alpha_channel_and_load_composites_after_it() -> None:
+    half = Image.new("RGBA", (1, 1), (*RED, 128))
+    images = Images("half", (row_of("a", half),)).map("modes", lambda row, image: image.convert(image.mode))
+    assert images.rows[0].read().mode == "RGBA"
+    # 128 of 255 red, the rest white: (255, 127, 127); on green: (128, 127, 0)
+    assert images.rows[0].load().getpixel((0, 0)) == (255, 127, 127)
+    assert images.rows[0].load(GREEN).getpixel((0, 0)) == (128, 127, 0)
+
+
+def test_rgb_images_load_as_they_are() -> None:
+    picture = solid((1, 2, 3))
+    assert np.array_equal(np.asarray(row_of("a", picture).load()), np.asarray(picture))
+
+
+def test_printable_escapes_only_bytes_that_are_not_utf8() -> None:
+    assert printable("caf\udce9 é\n") == "caf\\xe9 é\n"

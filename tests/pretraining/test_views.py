@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from embprobe.pretraining.views import View, make_view
+
+GLOBAL, LOCAL = View(size=48, scale=(0.5, 1.0)), View(size=24, scale=(0.2, 0.5))
+VIEWS = pytest.mark.parametrize("view", [GLOBAL, LOCAL])
+
+
+def seen(images: Tensor, view: View = GLOBAL, *, color_jitter: bool = False, seed: int = 0) -> Tensor:
+    return make_view(images, view, color_jitter=color_jitter, generator=torch.Generator().manual_seed(seed))
+
+
+def plain(n: int, red: int, green: int, blue: int, alpha: int = 255) -> Tensor:
+    return torch.tensor([red, green, blue, alpha], dtype=torch.uint8).view(1, 4, 1, 1).repeat(n, 1, 64, 64)
+
+
+def noise(n: int) -> Tensor:
+    return torch.randint(0, 256, (n, 4, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(7))
+
+
+@VIEWS
+@pytest.mark.parametrize("color_jitter", [False, True])
+def test_views_have_their_shape_stay_in_range_and_repeat(view: View, color_jitter: bool) -> None:
+    first, again, other = (seen(noise(50), view, color_jitter=color_jitter, seed=seed) for seed in (1, 1, 2))
+    assert first.shape == (50, 3, view.size, view.size) and first.dtype == torch.float32
+    assert -1 <= first.min() < -0.9 and 0.9 < first.max() <= 1
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_the_global_random_state_is_left_alone() -> None:
+    before = torch.random.get_rng_state()
+    seen(noise(3), color_jitter=True)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@VIEWS
+def test_an_opaque_image_of_one_color_stays_that_color(view: View) -> None:
+    # 255, 51 and 0 of 255 are 1, 0.2 and 0; times 2 minus 1
+    expected = torch.tensor([1.0, -0.6, -1.0]).view(1, 3, 1, 1).expand(200, 3, view.size, view.size)
+    torch.testing.assert_close(seen(plain(200, 255, 51, 0), view), expected, atol=1e-6, rtol=0)
+
+
+def test_a_transparent_image_shows_only_its_background() -> None:
+    # red under alpha 0 must not shine through; the same random numbers under another hidden colour give the same view
+    red, green = seen(plain(100, 255, 0, 0, 0)), seen(plain(100, 0, 255, 0, 0))
+    assert torch.equal(red, green)
+
+
+def test_every_image_has_a_background_of_its_own_in_every_view() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = plain(100, 0, 0, 0, 0)
+    one, other = (make_view(images, GLOBAL, color_jitter=False, generator=generator) for _ in range(2))
+    colored = one[(one < 1).flatten(1).any(1)]
+    assert len(colored.flatten(1).unique(dim=0)) == len(colored) > 50
+    assert not ((one == other).flatten(1).all(1) & (one < 1).flatten(1).any(1)).any()
+
+
+def test_backgrounds_are_white_or_one_color_or_a_straight_ramp() -> None:
+    shown = (seen(plain(1000, 0, 0, 0, 0), View(size=12, scale=(0.5, 1.0))) + 1) / 2
+    white = (shown == 1).flatten(1).all(1)
+    flat = (shown.amax((2, 3)) - shown.amin((2, 3)) < 1e-6).all(1)
+    # 0.3 white; half of the others flat: 0.35; standard deviations sqrt(0.3 * 0.7 / 1000) = 0.0145 and 0.0151
+    assert white.float().mean().item() == pytest.approx(0.3, abs=4 * 0.0145)
+    assert (flat & ~white).float().mean().item() == pytest.approx(0.35, abs=4 * 0.0151)
+    for direction in (2, 3):  # second differences of a plane are 0
+        torch.testing.assert_close(shown.diff(2, direction), torch.zeros(()).expand_as(shown.diff(2, direction)))
+    steepness = shown.diff(dim=2)[:, :, 0, 0].abs().amax(1)[~flat], shown.diff(dim=3)[:, :, 0, 0].abs().amax(1)[~flat]
+    assert all(each.max() > 0.04 and each.min() < 0.005 for each in steepness)  # in all directions
+
+
+def test_a_half_transparent_image_is_half_of_its_background() -> None:
+    # 51 of 255 is an alpha of 0.2: 0.2 * 1 + 0.8 * background in red, 0.8 * background in the rest
+    background = (seen(plain(20, 255, 0, 0, 0)) + 1) / 2
+    expected = 0.8 * background + 0.2 * torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+    torch.testing.assert_close((seen(plain(20, 255, 0, 0, 51)) + 1) / 2, expected, atol=1e-5, rtol=0)
+
+
+@VIEWS
+def test_crops_have_the_area_and_aspect_stated_and_are_not_turned(view: View) -> None:
+    ramp = (4 * torch.arange(64)).to(torch.uint8)
+    images = plain(300, 0, 0, 0)
+    images[:, 0], images[:, 1] = ramp, ramp.view(64, 1)  # red tells the column, green the row
+    shown = (seen(images, view) + 1) / 2 * 255 / 4
+    middle = view.size // 2
+    # the inner pixels lie side / size of the image apart; the outermost may be held back by the border
+    width = (shown[:, 0, middle, -2] - shown[:, 0, middle, 1]) / (view.size - 3) * view.size / 64
+    height = (shown[:, 1, -2, middle] - shown[:, 1, 1, middle]) / (view.size - 3) * view.size / 64
+    area, aspect = width * height, width / height
+    low, high = view.scale
+    assert low - 0.01 < area.min() < low + 0.1 * (high - low) and high - 0.2 * (high - low) < area.max() < high + 0.01
+    assert 0.79 < aspect.min() < 0.83 and 1.2 < aspect.max() < 1.26
+    assert (shown[:, 1, middle, -2] - shown[:, 1, middle, 1]).abs().max() < 0.01  # rows stay rows
+
+
+def test_crops_reach_every_corner() -> None:
+    ramp = (4 * torch.arange(64)).to(torch.uint8)
+    images = plain(500, 0, 0, 0)
+    images[:, 0], images[:, 1] = ramp, ramp.view(64, 1)
+    shown = (seen(images, LOCAL) + 1) / 2 * 255 / 4
+    for channel in (0, 1):
+        center = shown[:, channel, 11:13, 11:13].mean((1, 2))
+        # a crop at least 0.4 wide has its centre between 0.2 and 0.8 of the image; uniform, so the mean is the middle
+        assert 12 < center.min() < 20 and 44 < center.max() < 52
+        assert center.mean().item() == pytest.approx(31.5, abs=4 * 12 / math.sqrt(500))
+
+
+def test_jitter_changes_a_grey_only_in_brightness() -> None:
+    # brightness and contrast within 0.6 to 1.4; on one grey contrast does nothing: 0.4 becomes 0.24 to 0.56
+    shown = (seen(plain(500, 102, 102, 102), color_jitter=True) + 1) / 2
+    values = shown.flatten(1)
+    assert (values.amax(1) - values.amin(1)).max() < 1e-5
+    assert 0.24 - 1e-4 < values.min() < 0.26 and 0.54 < values.max() < 0.56 + 1e-4
+
+
+def test_jitter_leaves_one_in_six_as_it_is_and_makes_one_in_five_grey() -> None:
+    # off on 20 %, of which 80 % are not made grey: 0.16; grey 0.2; standard deviations of 2,000: 0.0082 and 0.0089
+    images = plain(2000, 150, 110, 80)
+    view = View(size=4, scale=(0.5, 1.0))
+    before, after = seen(images, view), seen(images, view, color_jitter=True)
+    same = ((after - before).abs() < 1e-5).flatten(1).all(1)
+    grey = (after.amax(1) - after.amin(1)).flatten(1).amax(1) < 1e-5
+    assert same.float().mean().item() == pytest.approx(0.16, abs=4 * 0.0082)
+    assert grey.float().mean().item() == pytest.approx(0.2, abs=4 * 0.0089)
+
+
+def test_contrast_stretches_around_the_mean() -> None:
+    images = plain(300, 80, 80, 80)
+    images[:, :3, :, 32:] = 160
+    view = View(size=16, scale=(1.0, 1.0))
+    before = (seen(images, view) + 1).flatten(1) / 2
+    after = (seen(images, view, color_jitter=True) + 1).flatten(1) / 2
+    brightness = after.mean(1) / before.mean(1)
+    contrast = (after - after.mean(1, keepdim=True)).norm(dim=1) / (before - before.mean(1, keepdim=True)).norm(dim=1)
+    assert 0.6 - 1e-4 < brightness.min() < 0.65 and 1.35 < brightness.max() < 1.4 + 1e-4
+    contrast = contrast / brightness
+    assert 0.6 - 1e-4 < contrast.min() < 0.65 and 1.35 < contrast.max() < 1.4 + 1e-4

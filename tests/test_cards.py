@@ -1,0 +1,238 @@
+"""Cards: the bundled ones are right, and a wrong one says which file, which key, and what was expected."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from embprobe.cards import Card, Decoding, Displacement, Selection, attributes, bundled_card, dataset_cards, read_card
+from embprobe.encoders import list_encoders
+from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images import Images, load_images
+from embprobe.interventions import INTERVENTIONS
+from tests.conftest import Reads
+
+GOOD = """\
+schema = 1
+attribute = "color"
+title = "Colour"
+question = "Does it move?"
+resample = "concept"
+
+[[measures]]
+kind = "displacement"
+intervention = "hue"
+strengths = [60, 120]
+images = { where = { split = ["train"] }, one_per = "concept", limit = 500 }
+
+[[measures]]
+kind = "decoding"
+label = "category"
+classifier = "knn"
+fit = { where = { split = ["train"] } }
+tests = { "unseen drawings" = { where = { split = ["unseen-drawing"] } } }
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# --- bundled -----------------------------------------------------------------------------------------------------
+
+
+def test_color_and_category_have_a_card() -> None:
+    assert {"color", "category"} <= set(attributes())
+
+
+@pytest.mark.parametrize("attribute", attributes())
+def test_a_bundled_card_asks_only_for_what_there_is(attribute: str, emoji: Images) -> None:
+    card = bundled_card(attribute)
+    assert card.attribute == attribute
+    assert card.title and card.question.endswith("?") and card.sources
+    assert emoji.has(card.resample)
+    assert set(card.references) <= set(list_encoders("reference/*"))
+    for measure in card.measures:
+        if isinstance(measure, Displacement):
+            assert measure.intervention in INTERVENTIONS
+            assert len(measure.images.of(emoji, seed=0)) > 100
+        else:
+            assert emoji.has(measure.label)
+            assert min(len(rows.of(emoji, seed=0)) for rows in (measure.fit, *measure.tests.values())) > 100
+
+
+@pytest.mark.parametrize("attribute", attributes())
+def test_no_bundled_card_tests_on_what_it_is_fitted_on(attribute: str, emoji: Images) -> None:
+    for measure in bundled_card(attribute).measures:
+        if isinstance(measure, Decoding):
+            fitted = {row.key for row in measure.fit.of(emoji, seed=0).rows}
+            for tested in measure.tests.values():
+                assert not fitted & {row.key for row in tested.of(emoji, seed=0).rows}
+
+
+def test_the_data_set_card_of_the_emoji_is_true(emoji: Images) -> None:
+    (card,) = (card for card in dataset_cards() if card.name == "bundled/emoji")
+    assert all(emoji.has(label) for label in card.labels)
+    assert set(card.splits) == set(emoji.label("split"))
+    assert all(len(load_images(f"{card.name}:{split}")) > 1000 for split in card.splits)
+
+
+def test_every_data_set_card_parses() -> None:
+    cards = [item.name for item in files("embprobe.datasets").iterdir() if item.name.endswith(".toml")]
+    assert len(dataset_cards()) == len(cards)
+
+
+def test_an_unknown_attribute_names_the_nearest_and_all() -> None:
+    with pytest.raises(UsageError, match=r"no probe of 'colour'\. Did you mean color\? There are: category, color"):
+        bundled_card("colour")
+
+
+# --- one's own ---------------------------------------------------------------------------------------------------
+
+
+def test_a_good_card_is_read_as_it_is_written(tmp_path: Path) -> None:
+    card = read_card(write(tmp_path, GOOD))
+    assert isinstance(card, Card)
+    moved, decoded = card.measures
+    assert isinstance(moved, Displacement) and isinstance(decoded, Decoding)
+    assert moved.strengths == [60, 120] and moved.images.limit == 500
+    assert moved.images.where == {"split": ["train"]}
+    assert list(decoded.tests) == ["unseen drawings"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "expected"),
+    [
+        ('title = "Colour"', "title = 7", "title", "string"),
+        ('title = "Colour"\n', "", "title", "required"),
+        ("schema = 1", "schema = 2", "schema", "1"),
+        ('"color"', '"../../etc"', "attribute", "pattern"),
+        ('resample = "concept"', 'resample = "concept"\nresampel = "x"', "resampel", "not permitted"),
+        ("strengths = [60, 120]", "strengths = 60", "measures.0.displacement.strengths", "list"),
+        ("strengths = [60, 120]", "strengths = []", "measures.0.displacement.strengths", "at least 1"),
+        ("strengths = [60, 120]", 'strengths = ["much"]', "measures.0.displacement.strengths.0", "number"),
+        ("strengths = [60, 120]", "strengths = [nan]", "measures.0.displacement.strengths.0", "finite"),
+        ("strengths = [60, 120]", "strengths = [inf]", "measures.0.displacement.strengths.0", "finite"),
+        ("limit = 500", "limit = 1", "measures.0.displacement.images.limit", "greater than 1"),
+        ("limit = 500", "limti = 5", "measures.0.displacement.images.limti", "not permitted"),
+        ('{ split = ["train"] }, one', '{ split = "train" }, one', "measures.0.displacement.images.where.split", "list"),
+        ('kind = "decoding"', 'kind = "magic"', "measures.1", "displacement"),
+        ('kind = "decoding"\n', "", "measures.1", "kind"),
+        ('"knn"', '"svm"', "measures.1.decoding.classifier", "logistic"),
+    ],
+)
+def test_a_wrong_card_names_file_key_and_what_was_expected(
+    tmp_path: Path, old: str, new: str, key: str, expected: str
+) -> None:
+    assert old in GOOD
+    path = write(tmp_path, GOOD.replace(old, new, 1))
+    with pytest.raises(EmbprobeError) as wrong:
+        read_card(path)
+    message = str(wrong.value)
+    assert f"'{path}'" in message and f"'{key}'" in message and expected in message.split(f"'{key}'")[1]
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("text", ["schema = ", "[[measures]\n", "a = 1\na = 2\n", "schema = 1\n\x00"])
+def test_what_is_not_toml_says_where(tmp_path: Path, text: str) -> None:
+    with pytest.raises(EmbprobeError, match=r"mine\.toml' is not valid TOML: .*(line \d|end of document)"):
+        read_card(write(tmp_path, text))
+
+
+def test_a_card_that_is_no_text_or_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(EmbprobeError, match=r"mine\.toml' is not a text file"):
+        read_card(tmp_path / "mine.toml")
+    with pytest.raises(UsageError, match=r"gone\.toml' cannot be read: No such file"):
+        read_card(tmp_path / "gone.toml")
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        read_card(tmp_path)
+
+
+@given(data=st.data())
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_mutilated_card_is_read_or_refused(data: st.DataObject, tmp_path: Path) -> None:
+    lines = GOOD.splitlines()
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(lines) - 1))
+        lines[at] = data.draw(
+            st.one_of(
+                st.sampled_from(["", lines[at] * 2, lines[at].replace("=", "= -1 #"), lines[at].replace('"', "")]),
+                st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+            )
+        )
+    try:
+        card = read_card(write(tmp_path, "\n".join(lines)))
+    except EmbprobeError as wrong:
+        assert "mine.toml" in str(wrong)
+    else:
+        assert isinstance(card, Card)
+
+
+# --- selections --------------------------------------------------------------------------------------------------
+
+
+def twelve() -> Images:
+    """Four concepts in three styles; the first style is for training."""
+    return Reads()(
+        12,
+        labels={
+            "concept": [f"c{i // 3}" for i in range(12)],
+            "style": [f"s{i % 3}" for i in range(12)],
+            "split": ["train" if i % 3 == 0 else "test" for i in range(12)],
+        },
+    )
+
+
+def numbers(images: Images) -> list[int]:
+    return [int(row.key) for row in images.rows]
+
+
+def test_where_keeps_the_order() -> None:
+    assert numbers(Selection(where={"split": ["train"]}).of(twelve(), seed=0)) == [0, 3, 6, 9]
+    assert numbers(Selection(where={"split": ["train"], "concept": ["c3", "c1"]}).of(twelve(), seed=0)) == [3, 9]
+    assert numbers(Selection().of(twelve(), seed=0)) == list(range(12))
+
+
+def test_one_per_takes_one_row_of_every_value() -> None:
+    chosen = Selection(where={"split": ["test"]}, one_per="concept").of(twelve(), seed=0)
+    assert chosen.label("concept") == ["c0", "c1", "c2", "c3"]
+    assert set(chosen.label("split")) == {"test"}
+
+
+def test_the_choice_depends_on_the_seed_alone_and_is_even() -> None:
+    selection = Selection(one_per="concept", limit=2)
+    images = twelve()
+    chosen = [numbers(selection.of(images, seed=seed)) for seed in range(300)]
+    assert chosen == [numbers(selection.of(twelve(), seed=seed)) for seed in range(300)]
+    assert all(len(each) == 2 and each == sorted(each) and each[0] // 3 != each[1] // 3 for each in chosen)
+    # 600 choices over 12 rows: 50 each, with a standard deviation below 7
+    counts = Counter(i for each in chosen for i in each)
+    assert len(counts) == 12 and all(20 < count < 80 for count in counts.values())
+
+
+def test_the_limit_is_a_random_choice_in_order() -> None:
+    chosen = numbers(Selection(limit=5).of(twelve(), seed=1))
+    assert len(chosen) == 5 and chosen == sorted(chosen) != list(range(5))
+    assert numbers(Selection(limit=100).of(twelve(), seed=1)) == list(range(12))
+
+
+def test_a_selection_of_nothing_or_by_a_missing_label_is_an_error() -> None:
+    with pytest.raises(EmbprobeError, match=r"No image in 'noise' has the labels this probe asks for: .*'nowhere'"):
+        Selection(where={"split": ["nowhere"]}).of(twelve(), seed=0)
+    with pytest.raises(EmbprobeError, match="label 'color'"):
+        Selection(where={"color": ["red"]}).of(twelve(), seed=0)
+    with pytest.raises(EmbprobeError, match="label 'color'"):
+        Selection(one_per="color").of(twelve(), seed=0)
+
+
+def test_without_labels_only_the_limit_is_left() -> None:
+    selection = Selection(where={"split": ["train"]}, one_per="concept", limit=5).without_labels()
+    assert selection == Selection(limit=5)

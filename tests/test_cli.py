@@ -1,0 +1,317 @@
+"""The command line as a user meets it: what it prints where, what it leaves behind, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from PIL import Image
+
+import embprobe.cli
+from embprobe.errors import UsageError
+from embprobe.images import load_images
+from tests.conftest import snapshot, solid
+
+PIXELS = ("-e", "reference/pixels")
+
+
+class Ran(NamedTuple):
+    code: object
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    return tmp_path / "space"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], space: Path) -> Run:
+    """Runs the whole program in this process, with a workspace of its own."""
+    monkeypatch.setenv("EMBPROBE_WORKSPACE", str(space))
+
+    def run(*arguments: str | Path) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["embprobe", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            embprobe.cli.main()
+        return Ran(ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {name: content for name, content in (snapshot(folder) or {}).items() if (folder / name).is_file()}
+
+
+# --- what works --------------------------------------------------------------------------------------------------
+
+
+def test_extract_makes_a_store_and_an_index_once(run: Run, photos: Path, space: Path) -> None:
+    first = run("extract", photos, *PIXELS)
+    assert first.code == 0
+    assert "reference/pixels: 9 x 768, 9 encoded now, in " in first.err
+    (store,) = space.glob("stores/*/*")
+    assert {"manifest.json", "index.faiss", "img_emb", "metadata"} <= {path.name for path in store.iterdir()}
+    before = files(space)
+    second = run("extract", photos, *PIXELS)
+    assert second.code == 0 and "reference/pixels: 9 x 768, already there, in " in second.err
+    assert files(space) == before
+
+
+def test_json_is_all_there_is_on_standard_output(run: Run, photos: Path) -> None:
+    (photos / "cat" / "torn\n.png").write_bytes(b"")
+    found = run("extract", photos, *PIXELS, "-e", "reference/color-histogram", "--json")
+    assert found.code == 0
+    stores = json.loads(found.out)
+    assert [(s["encoder"], s["images"], s["encoded_now"], s["dimension"]) for s in stores] == [
+        ("reference/pixels", 9, 9, 768),
+        ("reference/color-histogram", 9, 9, 512),
+    ]
+    assert stores[0]["rejected"] == [{"key": "cat/torn\n.png", "reason": "not an image in a known format"}]
+
+
+def test_what_could_not_be_read_is_listed(run: Run, photos: Path) -> None:
+    for i in range(12):
+        (photos / f"torn [red]{i:02d}.png").write_bytes(b"")
+    err = run("extract", photos, *PIXELS).err
+    assert "12 of 21 images could not be read and were left out:" in err
+    assert "'torn [red]00.png': not an image in a known format" in err
+    assert "and 2 more, all in " in err and "'torn [red]10.png'" not in err
+
+
+def test_an_encoder_named_twice_is_used_once(run: Run, photos: Path) -> None:
+    assert len(json.loads(run("extract", photos, *PIXELS, *PIXELS, "--json").out)) == 1
+
+
+def test_probe_prints_what_it_saves(run: Run, photos: Path, space: Path) -> None:
+    arguments = ("probe", photos, "-a", "color", *PIXELS, "-e", "reference/color-histogram")
+    printed = json.loads(run(*arguments, "--json").out)
+    (folder,) = (space / "results").iterdir()
+    assert printed == json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert {path.name for path in folder.iterdir()} == {"figure.png", "results.json", "scores.parquet"}
+    with Image.open(folder / "figure.png") as figure:
+        assert figure.width > 400
+
+    before = files(space)
+    table = run(*arguments)
+    assert table.code == 0 and str(folder / "figure.png") in table.err
+    assert "How far does an embedding move" in table.out and "9 images" in table.out.replace("\n", " ")
+    assert files(space) == before  # the same question gives the same bytes, in the same place
+    assert run(*arguments, "--seed", "1").code == 0
+    assert len(list((space / "results").iterdir())) == 2
+
+
+def test_neighbors_of_a_photograph_make_a_sheet(run: Run, photos: Path, space: Path) -> None:
+    query = photos / "cat" / "d.png"
+    found = run("neighbors", query, "--images", photos, *PIXELS, "-e", "reference/color-histogram", "-k", "3", "--json")
+    assert found.code == 0
+    content = json.loads(found.out)
+    assert content["query"] == "d.png"
+    assert [len(near) for near in content["neighbors"].values()] == [3, 3]
+    assert "cat/d.png" not in [near["key"] for near in content["neighbors"]["reference/pixels"]]
+    with Image.open(content["figure"]) as sheet:
+        assert Path(content["figure"]) == space / "figures" / "neighbors-d.png" and sheet.width > 300
+    printed = run("neighbors", query, "--images", photos, *PIXELS, "-k", "3")
+    assert printed.code == 0 and "Nearest to d.png" in printed.out and "neighbors-d.png" in printed.err
+
+
+def test_neighbors_in_a_folder_of_three_images(run: Run, tmp_path: Path) -> None:
+    for name, color in {"a": (250, 0, 0), "b": (200, 0, 0), "c": (0, 0, 250)}.items():
+        (tmp_path / "three").mkdir(exist_ok=True)
+        solid(color).save(tmp_path / "three" / f"{name}.png")
+    found = run("neighbors", tmp_path / "three" / "a.png", "--images", tmp_path / "three", *PIXELS, "--json")
+    assert found.code == 0, found.err
+    assert [near["key"] for near in json.loads(found.out)["neighbors"]["reference/pixels"]] == ["b.png", "c.png"]
+
+
+def test_names_that_no_encoding_holds_can_be_printed(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "images" / "na\udcefve"
+    folder.mkdir(parents=True)
+    for i in range(3):
+        solid((80 * i, 9, 9)).save(folder / f"{i}\udce9.png")
+    query = folder / "0\udce9.png"
+    for json_option in ((), ("--json",)):
+        found = run("neighbors", query, "--images", tmp_path / "images", *PIXELS, "-k", "1", *json_option)
+        assert found.code == 0, found.err
+        assert "\\xe9" in found.out.encode("utf-8").decode()
+
+
+def test_a_card_with_a_hostile_title_is_probed(run: Run, photos: Path, tmp_path: Path) -> None:
+    card = tmp_path / "mine.toml"
+    card.write_text(
+        """
+        schema = 1
+        attribute = "color"
+        title = '[/bold] <b> :train:'
+        question = '[red]Does $\\frac{$ move?'
+        resample = "category"
+        measures = [{ kind = "displacement", intervention = "greyscale", strengths = [1.0] }]
+        """,
+        encoding="utf-8",
+    )
+    found = run("probe", photos, "--card", card, *PIXELS)
+    assert found.code == 0
+    assert r"[/bold] <b> :train:: [red]Does $\frac{$ move?" in found.out
+
+
+def test_encoders_and_datasets_are_listed(run: Run) -> None:
+    assert run("encoders", "reference/p*").out == "reference/pixels\n"
+    assert json.loads(run("encoders", "reference/", "--json").out) == [
+        "reference/color-histogram",
+        "reference/pixels",
+        "reference/random-vit",
+    ]
+    assert "bundled/emoji" in [card["name"] for card in json.loads(run("datasets", "--json").out)]
+    assert "bundled/emoji:unseen-drawing" in run("datasets").out
+
+
+def test_the_help_names_every_command_and_loads_nothing_heavy(run: Run) -> None:
+    found = run("--help")
+    assert found.code == 0
+    for command in ("demo", "extract", "probe", "neighbors", "map", "report", "pretrain", "encoders", "datasets"):
+        assert command in found.out
+    script = """
+import sys, embprobe.cli
+heavy = {"torch", "numpy", "faiss", "matplotlib", "sklearn", "umap", "PIL", "pyarrow", "open_clip", "timm", "scipy"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert loaded.stdout == "[]\n"
+
+
+# --- what fails --------------------------------------------------------------------------------------------------
+
+FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
+    "missing path": (("extract", "{tmp}/nowhere", *PIXELS), 2, "There is no folder or file '{tmp}/nowhere'"),
+    "empty folder": (("extract", "{tmp}/empty", *PIXELS), 1, "There are no images in '{tmp}/empty'"),
+    "no image": (("extract", "{tmp}/note.txt", *PIXELS), 1, "not an image in a known format"),
+    "all torn": (("extract", "{tmp}/torn", *PIXELS), 1, "None of the 2 images in 'torn' can be read"),
+    "unknown images": (("extract", "bundled/emojis", *PIXELS), 2, "bundled/emoji:train"),
+    "unknown encoder": (("extract", "{photos}", "-e", "reference/pixel"), 2, "Did you mean reference/pixels"),
+    "no weights": (("extract", "{photos}", "-e", "bundled/clip:gone.safetensors"), 2, "no weights file 'gone.saf"),
+    "unknown device": (("extract", "{photos}", *PIXELS, "--device", "tpu"), 2, "no device 'tpu'"),
+    "unknown attribute": (("probe", "{photos}", "-a", "colour", *PIXELS), 2, "Did you mean color?"),
+    "no attribute": (("probe", "{photos}", *PIXELS), 2, "--attribute category"),
+    "missing label": (("probe", "{photos}", "-a", "category", *PIXELS), 1, "needs the label 'split'"),
+    "missing card": (("probe", "{photos}", "--card", "{tmp}/gone.toml", *PIXELS), 2, "gone.toml' cannot be read"),
+    "wrong card": (("probe", "{photos}", "--card", "{tmp}/note.txt", *PIXELS), 1, "note.txt' is not valid TOML"),
+    "missing query": (("neighbors", "{tmp}/gone.png", "-i", "{photos}", *PIXELS), 2, "no image file '{tmp}/gone.png'"),
+    "torn query": (("neighbors", "{tmp}/note.txt", "-i", "{photos}", *PIXELS), 1, "note.txt' cannot be read as an"),
+    "folder as query": (("neighbors", "{photos}", "-i", "{photos}", *PIXELS), 2, "is a folder; give one image file"),
+    "no workspace": (("report",), 1, "There is no workspace at '{tmp}/space'"),
+    "unknown objective": (("pretrain", "--objective", "mae", "--out", "{tmp}/space"), 2, "mae"),
+    "no such encoders": (("encoders", "no-such-encoder"), 1, "No encoder's name matches 'no-such-encoder'"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_is_a_sentence_and_an_exit_code_and_leaves_nothing(
+    name: str, run: Run, photos: Path, tmp_path: Path, space: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "note.txt").write_text("no image, no card")
+    for torn in "ab":
+        (tmp_path / "torn" / f"{torn}.png").write_bytes(b"")
+    arguments, code, message = FAILURES[name]
+    names = {"tmp": str(tmp_path), "photos": str(photos)}
+    found = run(*(argument.format(**names) for argument in arguments))
+    assert found.code == code
+    assert found.out.strip() == ""
+    last = found.err.rstrip("\n").splitlines()[-1]
+    assert last.startswith("embprobe: ") and message.format(**names) in last
+    assert last.endswith(".") and "Traceback" not in found.err
+    assert set(files(space)) <= {"embprobe.json"}  # at most an empty workspace
+
+
+def test_a_workspace_that_cannot_be_used_is_left_as_it_is(run: Run, photos: Path, space: Path) -> None:
+    space.mkdir()
+    for content, message in {
+        '{"schema": 99}': "was written with schema 99; this embprobe reads schema",
+        "not json": "is damaged",
+    }.items():
+        (space / "embprobe.json").write_text(content)
+        before = snapshot(space)
+        found = run("extract", photos, *PIXELS)
+        assert found.code == 1 and message in found.err and "Traceback" not in found.err
+        assert snapshot(space) == before
+
+
+def test_a_workspace_may_not_be_a_file_or_hold_other_things(run: Run, photos: Path, tmp_path: Path) -> None:
+    before = snapshot(photos)
+    for place, message in {photos: "holds other things", photos / "cat" / "d.png": "is a file"}.items():
+        found = run("extract", photos, *PIXELS, "--workspace", place)
+        assert found.code == 1 and message in found.err
+    assert snapshot(photos) == before
+
+
+def test_failures_leave_a_workspace_in_use_as_it_is(run: Run, photos: Path, space: Path, tmp_path: Path) -> None:
+    assert run("extract", photos, *PIXELS).code == 0
+    before = files(space)
+    (tmp_path / "note.txt").write_text("no image")
+    for arguments in (
+        ("extract", tmp_path / "note.txt", *PIXELS),
+        ("neighbors", tmp_path / "note.txt", "-i", photos, *PIXELS),
+        ("probe", photos, "-a", "category", *PIXELS),
+        ("extract", photos, "-e", "reference/pixel"),
+    ):
+        assert run(*arguments).code != 0
+    assert files(space) == before
+
+
+def test_a_damaged_store_is_a_sentence(run: Run, photos: Path, space: Path) -> None:
+    query = photos / "cat" / "d.png"
+    assert run("extract", photos, *PIXELS).code == 0
+    (shard,) = space.glob("stores/*/*/img_emb/*.npy")
+    (index,) = space.glob("stores/*/*/index.faiss")
+    index.unlink()
+    shard.write_bytes(shard.read_bytes()[:-9])
+    found = run("neighbors", query, "-i", photos, *PIXELS)
+    assert found.code == 1 and "is damaged" in found.err and "Remove" in found.err
+    (manifest,) = space.glob("stores/*/*/manifest.json")
+    manifest.write_text("{")
+    found = run("extract", photos, *PIXELS)
+    assert found.code == 1 and "manifest.json' is damaged. Remove" in found.err
+
+
+@pytest.mark.parametrize("option", [("-k", "0"), ("-k", "few"), ("--no-such-option",)])
+def test_a_wrong_option_is_wrong_usage(run: Run, photos: Path, space: Path, option: tuple[str, ...]) -> None:
+    found = run("neighbors", photos / "cat" / "d.png", "-i", photos, *option)
+    assert found.code == 2 and option[0] in found.err and "Traceback" not in found.err
+    assert not space.exists()
+
+
+def test_what_the_system_refuses_is_a_sentence(run: Run, tmp_path: Path) -> None:
+    found = run("extract", tmp_path / ("x" * 300), *PIXELS)
+    assert found.code in (1, 2) and "x" * 300 in found.err and "Traceback" not in found.err
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["embprobe", "extract", str(tmp_path / "nowhere"), "--debug"])
+    with pytest.raises(UsageError):  # nothing catches it
+        embprobe.cli.main()
+
+
+def test_the_installed_program_fails_like_the_function(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "embprobe.cli", "probe", "-a", "colour"]
+    plain = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (plain.returncode, plain.stdout) == (2, "")
+    assert plain.stderr == "embprobe: There is no probe of 'colour'. Did you mean color? There are: category, color.\n"
+    debug = subprocess.run([*command, "--debug"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert debug.returncode != 0 and "Traceback" in debug.stderr and "UsageError" in debug.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_bundled_images_are_what_is_extracted_unless_told_otherwise(run: Run) -> None:
+    assert "[default: bundled/emoji]" in run("extract", "--help").out
+    assert load_images().name == "bundled/emoji"

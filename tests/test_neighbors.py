@@ -1,0 +1,137 @@
+"""Neighbours: the nearest by cosine, never the image itself, and how far two encoders agree."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from embprobe.errors import EmbprobeError
+from embprobe.extraction import extract
+from embprobe.images import Images, load_image
+from embprobe.images.rows import Row
+from embprobe.neighbors import Neighborhood, find_neighbors
+from embprobe.workspace import Workspace
+from tests.conftest import CountingEncoder, Reads, make_encoder, row_of, solid
+
+
+def angle(channel: int) -> CountingEncoder:
+    """Sees one channel only: the vector points at as many degrees as the channel is per cent, times 0.9."""
+
+    def encode(batch: Tensor) -> Tensor:
+        turn = batch[:, channel].mean((1, 2)) * torch.pi / 2
+        return torch.stack([turn.cos(), turn.sin()], 1)
+
+    return make_encoder("rgb"[channel], encode, dimension=2)
+
+
+def colors(**values: tuple[int, int, int]) -> Images:
+    return Images("colors", tuple(row_of(key, solid(value)) for key, value in values.items()))
+
+
+FOUR = colors(a=(25, 230, 0), b=(50, 25, 0), c=(200, 50, 0), d=(230, 200, 0))
+QUERY = colors(query=(0, 0, 0))
+
+
+def neighbors_of(
+    query: Images, images: Images, encoders: list[CountingEncoder], workspace: Workspace, **options: int
+) -> Neighborhood:
+    return find_neighbors(query, encoders, extract(images, encoders, workspace), **options)
+
+
+def keys(found: Neighborhood, encoder: str) -> str:
+    return "".join(neighbor.row.key for neighbor in found.by_encoder[encoder])
+
+
+def test_neighbours_and_overlap_by_hand(workspace: Workspace) -> None:
+    found = neighbors_of(QUERY, FOUR, [angle(0), angle(1)], workspace, k=2)
+    assert keys(found, "test/r") == "ab"  # red 25 and 50
+    assert keys(found, "test/g") == "bc"  # green 25 and 50
+    # 25 of 255 is a turn by 0.154, whose cosine is 0.988
+    assert found.by_encoder["test/r"][0].similarity == pytest.approx(np.cos(25 / 255 * np.pi / 2), abs=1e-6)
+    assert found.overlap == {("test/r", "test/g"): 0.5}  # b is one of two
+
+
+def test_three_encoders_have_three_overlaps(workspace: Workspace) -> None:
+    found = neighbors_of(QUERY, FOUR, [angle(0), angle(1), angle(2)], workspace, k=4)
+    assert found.overlap == {
+        ("test/r", "test/g"): 1,
+        ("test/r", "test/b"): 1,
+        ("test/g", "test/b"): 1,
+    }
+
+
+def test_the_image_itself_is_no_neighbour_unless_asked(workspace: Workspace) -> None:
+    images = Images("colors", (*FOUR.rows, row_of("self", solid((0, 0, 0)))))
+    found = neighbors_of(QUERY, images, [angle(0)], workspace, k=2)
+    assert keys(found, "test/r") == "ab"
+    found = neighbors_of(QUERY, images, [angle(0)], workspace, k=2, include_self=True)
+    assert keys(found, "test/r") == "selfa"
+
+
+def test_every_copy_of_the_image_is_left_out(workspace: Workspace) -> None:
+    copies = [row_of(f"copy {i}", solid((0, 0, 0))) for i in range(20)]
+    found = neighbors_of(QUERY, Images("copies", (*copies, *FOUR.rows)), [angle(0)], workspace, k=3)
+    assert keys(found, "test/r") == "abc"
+
+
+def test_another_image_with_the_same_vector_is_a_neighbour(workspace: Workspace) -> None:
+    images = Images("colors", (*FOUR.rows, row_of("twin", solid((0, 0, 99)))))  # red sees no difference
+    found = neighbors_of(QUERY, images, [angle(0)], workspace, k=1)
+    assert keys(found, "test/r") == "twin"
+    assert found.by_encoder["test/r"][0].similarity == pytest.approx(1)
+
+
+@given(count=st.integers(1, 9), k=st.integers(1, 100), among=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_k_is_cut_to_the_images_there_are(count: int, k: int, among: bool) -> None:
+    reads = Reads()
+    images = reads(count)
+    query = images.take([0]) if among else Images("other", (Row("x", {}, "x", lambda: solid((9, 9, 9))),))
+    others = count - among
+    encoder = make_encoder(side=8)
+    with tempfile.TemporaryDirectory() as folder:
+        space = Workspace.open(Path(folder))
+        if not others:
+            with pytest.raises(EmbprobeError, match="nothing but the query itself in 'noise'"):
+                neighbors_of(query, images, [encoder], space, k=k)
+            return
+        found = neighbors_of(query, images, [encoder], space, k=k)
+    similarities = [neighbor.similarity for neighbor in found.by_encoder["test/means"]]
+    assert len(similarities) == min(k, others)
+    assert similarities == sorted(similarities, reverse=True)
+
+
+def test_unreadable_images_do_not_shift_the_neighbours(workspace: Workspace, reads: Reads) -> None:
+    images = reads(6, unreadable=[0, 2, 3])
+    found = neighbors_of(images.take([4]), images, [make_encoder(side=8)], workspace, k=5, include_self=True)
+    assert found.by_encoder["test/means"][0].row.key == "004"
+    assert found.by_encoder["test/means"][0].similarity == pytest.approx(1)
+    assert {neighbor.row.key for neighbor in found.by_encoder["test/means"]} == {"001", "004", "005"}
+
+
+def test_the_json_holds_keys_cosines_labels_and_overlap(workspace: Workspace) -> None:
+    images = Images("one", (row_of("caf\udce9", solid((25, 0, 0)), category="na\udcefve"),))
+    content = neighbors_of(QUERY, images, [angle(0), angle(1)], workspace, k=1).as_json()
+    assert json.loads(json.dumps(content, ensure_ascii=False).encode("utf-8")) == {
+        "query": "query",
+        "neighbors": {
+            "test/r": [{"key": "caf\\xe9", "similarity": 0.988166, "labels": {"category": "na\\xefve"}}],
+            "test/g": [{"key": "caf\\xe9", "similarity": 1.0, "labels": {"category": "na\\xefve"}}],
+        },
+        "overlap": [{"encoders": ["test/r", "test/g"], "share": 1.0}],
+    }
+
+
+def test_a_query_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "torn.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(EmbprobeError, match=r"torn\.png' cannot be read as an image"):
+        load_image(str(path))
