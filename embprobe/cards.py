@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
@@ -32,7 +32,8 @@ class Selection(_Strict):
             images.label(label)
         found = images.where(**self.where)
         if not len(found):
-            raise EmbprobeError(f"No image in '{images.name}' has the labels this probe asks for: {self.where}.")
+            asked = " and ".join(f"{label} = {' or '.join(values)}" for label, values in self.where.items())
+            raise EmbprobeError(f"No image in '{images.name}' is what this probe asks for: {asked}.")
         order = np.random.default_rng(seed).permutation(len(found))
         if self.one_per:
             values = found.label(self.one_per)
@@ -49,7 +50,7 @@ class Displacement(_Strict):
 
     kind: Literal["displacement"]
     intervention: str
-    strengths: Annotated[list[float], Field(min_length=1)]
+    strengths: Annotated[list[FiniteFloat], Field(min_length=1)]
     images: Selection = Selection()
 
 
@@ -94,6 +95,13 @@ class DatasetCard(_Strict):
     splits: dict[str, str] = {}
 
 
+_EXPECTED = {
+    "extra_forbidden": "there is no such key here",
+    "missing": "this key is missing",
+    "union_tag_invalid": "kind must be 'displacement' or 'decoding'",
+    "union_tag_not_found": "a measure needs a kind, 'displacement' or 'decoding'",
+}
+"""In our words, by pydantic's type of error; the others are clear as they are."""
 AnyCard = TypeVar("AnyCard", Card, DatasetCard)
 
 
@@ -143,5 +151,7 @@ def _parse(kind: type[AnyCard], text: str, name: str) -> AnyCard:
         raise EmbprobeError(f"The card '{name}' is not valid TOML: {error}.") from None
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise EmbprobeError(f"The card '{name}' is not right at '{key}': {first['msg']}.") from None
+        kinds = {"displacement", "decoding"}  # pydantic puts the kind of a measure into the path; the file does not
+        key = ".".join(str(part) for part in first["loc"] if part not in kinds)
+        expected = _EXPECTED.get(first["type"], first["msg"])
+        raise EmbprobeError(f"The card '{name}' is not right at '{key}': {expected}.") from None

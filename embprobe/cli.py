@@ -169,11 +169,13 @@ def draw_map(
     rows, where = load_images(images), resolve_device(device)
     encoders = [load_encoder(name, device=where) for name in _distinct(encoder)]
     session = Session(Workspace.open(workspace), where, seed, terminal.progress_bar)
-    embedded, vectors = session.embed(rows, encoders, "extracting")
-    labels = embedded.label(by)
+    embedded = session.embed(rows, encoders, "extracting")
+    labels = embedded.rows.label(by)
     terminal.note("UMAP takes 15 s to load and half a minute to compile; then it goes through the encoders.")
     picture = session.workspace.figure(f"map-{rows.name}-{by}")
-    plot_maps({name: umap_layout(each, seed=seed) for name, each in vectors.items()}, labels, picture, label=by)
+    plot_maps(
+        {name: umap_layout(each, seed=seed) for name, each in embedded.vectors.items()}, labels, picture, label=by
+    )
     terminal.note(f"Figure: {picture}")
 
 

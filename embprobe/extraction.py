@@ -40,17 +40,13 @@ def extract(
 
     Rows whose image cannot be read are left out and listed in the store. Raises :class:`EmbprobeError` if none can.
     """
+    if not len(images):
+        raise EmbprobeError(f"There are no images in '{images.name}' to extract.")
     stores = [open_store(workspace.store(images, e.spec), e.spec, images, device=device) for e in encoders]
+    pairs = list(zip(encoders, stores, strict=True))
     with ThreadPoolExecutor(_READERS) as readers:
-        for shard in range(stores[0].shard_count):
-            lacking = [_Part(e, s) for e, s in zip(encoders, stores, strict=True) if shard not in s.shards]
-            for rows, inputs in _read(readers, stores[0].rows_of(shard), [p.encoder.spec for p in lacking], batch_size):
-                for i, part in enumerate(lacking):
-                    part.add(rows, [each if isinstance(each, UnreadableImage) else each[i] for each in inputs])
-                if progress is not None:
-                    progress(len(rows))
-            for part in lacking:
-                part.write(shard)
+        for rows in sorted({store.shard_rows for store in stores}):  # one, unless a store is of another version's size
+            _extract(readers, [(e, s) for e, s in pairs if s.shard_rows == rows], batch_size, progress)
     rejected = stores[0].rejected
     if len(rejected) == len(images):
         for store in stores:
@@ -65,12 +61,29 @@ def encode(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats:
     return encoder.encode_images(torch.stack([preprocess(picture, encoder.spec) for picture in pictures]))
 
 
+def _extract(
+    readers: ThreadPoolExecutor, pairs: Sequence[tuple[Encoder, Store]], size: int, progress: Progress | None
+) -> None:
+    """Write the missing shards of stores that have shards of one size."""
+    first = pairs[0][1]
+    for shard in range(first.shard_count):
+        lacking = [_Part(encoder, store, shard) for encoder, store in pairs if shard not in store.shards]
+        for rows, inputs in _read(readers, first.rows_of(shard), [part.encoder.spec for part in lacking], size):
+            for i, part in enumerate(lacking):
+                part.add(rows, [each if isinstance(each, UnreadableImage) else each[i] for each in inputs])
+            if progress is not None:
+                progress(len(rows))
+        for part in lacking:
+            part.write()
+
+
 @dataclass
 class _Part:
     """What one encoder has of the shard that is being read."""
 
     encoder: Encoder
     store: Store
+    shard: int
     vectors: list[Floats] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
@@ -79,16 +92,17 @@ class _Part:
         good: list[Tensor] = []
         for row, each in zip(rows, inputs, strict=True):
             if isinstance(each, UnreadableImage):
-                self.rejected.append(Rejected(row.key, str(each)))
+                position = self.shard * self.store.shard_rows + len(self.rows) + len(self.rejected)
+                self.rejected.append(Rejected(row.key, str(each), position))
             else:
                 self.rows.append(row)
                 good.append(each)
         if good:
             self.vectors.append(self.encoder.encode_images(torch.stack(good)))
 
-    def write(self, shard: int) -> None:
+    def write(self) -> None:
         empty = np.empty((0, self.store.spec.dimension), np.float32)
-        self.store.write_shard(shard, np.concatenate([empty, *self.vectors]), self.rows, self.rejected)
+        self.store.write_shard(self.shard, np.concatenate([empty, *self.vectors]), self.rows, self.rejected)
 
 
 def _read(

@@ -34,8 +34,11 @@ class Index:
 def open_index(store: Store) -> Index:
     """The index beside a store, built if there is none or the store has changed since."""
     path, note = store.folder / "index.faiss", store.folder / "index.json"
-    if path.exists() and note.exists() and json.loads(note.read_text(encoding="utf-8")) == _note(store):
-        return Index(store, faiss.read_index(str(path)))
+    try:
+        if json.loads(note.read_text(encoding="utf-8")) == _note(store):
+            return Index(store, faiss.read_index(str(path)))
+    except (OSError, ValueError, RuntimeError):
+        pass  # none yet, or damaged: it can always be made again
     index = faiss.IndexFlatIP(store.spec.dimension)
     index.add(normalize(store.vectors()))
     with replacing(path) as temporary:

@@ -43,7 +43,7 @@ class Neighborhood:
             "query": printable(self.query.key),
             "neighbors": {
                 encoder: [
-                    {"key": printable(n.row.key), "similarity": round(n.similarity, 6), "labels": dict(n.row.labels)}
+                    {"key": printable(n.row.key), "similarity": round(n.similarity, 4), "labels": _labels(n.row)}
                     for n in neighbors
                 ]
                 for encoder, neighbors in self.by_encoder.items()
@@ -68,8 +68,8 @@ def find_neighbors(
         vector = encode(encoder, [picture])
         found: list[Neighbor] = []
         wanted = k
-        while len(found) < k and wanted < 2 * len(rows):
-            wanted = min(2 * wanted, 2 * len(rows))
+        while len(found) < k and wanted < 2 * max(k, len(rows)):
+            wanted *= 2
             similarity, position = index.search(vector, wanted)
             near = (Neighbor(rows[i], float(s)) for s, i in zip(similarity[0], position[0], strict=True))
             kept = (n for n in near if include_self or n.similarity < _SAME or not _same(n.row, picture))
@@ -87,3 +87,7 @@ def find_neighbors(
 def _same(row: Row, picture: Image.Image) -> bool:
     other = row.load()
     return other.size == picture.size and other.tobytes() == picture.tobytes()
+
+
+def _labels(row: Row) -> dict[str, str]:
+    return {name: printable(value) for name, value in row.labels.items()}

@@ -42,7 +42,7 @@ class Result:
     @property
     def is_difference(self) -> bool:
         """Whether this row compares two encoders."""
-        return " - " in self.encoder
+        return self.p is not None
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,15 @@ class Results:
 
 
 def load_results(path: Path) -> tuple[dict[str, Any], list[Result]]:
-    """The manifest and the rows of a ``results.json``; raises :class:`EmbprobeError` if it is of another version."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    found = content.pop("version", None)
-    if found != VERSION:
-        raise EmbprobeError(f"'{path}' is of result version {found}; this embprobe reads version {VERSION}.")
-    rows = [Result(**row) for row in content.pop("results")]
-    return content, rows
+    """The manifest and the rows of a ``results.json``.
+
+    Raises :class:`EmbprobeError` if it is of another version or damaged.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = content.pop("version")
+        if found != VERSION:
+            raise EmbprobeError(f"'{path}' is of result version {found}; this embprobe reads version {VERSION}.")
+        return content, [Result(**row) for row in content.pop("results")]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise EmbprobeError(f"'{path}' is damaged. Remove it, and run the probe again.") from None

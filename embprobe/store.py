@@ -12,7 +12,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class Rejected:
 
     key: str
     reason: str
+    row: int
+    """Its position among the rows."""
 
 
 @dataclass
@@ -96,7 +98,7 @@ class Store:
         self.shards[shard] = {
             "rows": len(rows),
             "sha256": digest,
-            "rejected": [{"key": printable(row.key), "reason": row.reason} for row in rejected],
+            "rejected": [asdict(replace(row, key=printable(row.key))) for row in rejected],
         }
         self.written += len(rows)
         self._write_manifest()
@@ -111,20 +113,23 @@ class Store:
 
     def embedded(self) -> Images:
         """The rows that have a vector, in the order of :meth:`vectors`."""
-        missing = {row.key for row in self.rejected}
-        return Images(self.images.name, tuple(row for row in self.images.rows if printable(row.key) not in missing))
+        missing = {rejected.row for rejected in self.rejected}
+        return self.images.take(i for i in range(len(self.images)) if i not in missing)
 
     def vectors(self) -> Floats:
         """All vectors ``[n, d]``; raises :class:`EmbprobeError` if a shard is missing or damaged."""
+        if not self.complete:
+            raise EmbprobeError(f"The store '{self.folder}' is not complete. Extract again to finish it.")
         parts = []
         for shard, facts in sorted(self.shards.items()):
             try:
-                part: Floats = np.load(self._vectors(shard), mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise EmbprobeError(f"Shard {shard} of the store '{self.folder}' is damaged ({error}).") from None
-            if part.shape != (facts["rows"], self.spec.dimension):
+                part: Floats | None = np.load(self._vectors(shard), mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, EOFError):
+                part = None
+            if not isinstance(part, np.ndarray) or part.shape != (facts["rows"], self.spec.dimension):
                 raise EmbprobeError(
-                    f"Shard {shard} of the store '{self.folder}' is damaged: its shape is {part.shape}."
+                    f"Shard {shard} of the store '{self.folder}' is damaged or missing. "
+                    "Remove the folder to extract it again."
                 )
             parts.append(part)
         return np.concatenate(parts) if parts else np.empty((0, self.spec.dimension), np.float32)
@@ -176,8 +181,10 @@ def open_store(folder: Path, spec: EncoderSpec, images: Images, *, device: str =
         same = (
             manifest["encoder_fingerprint"] == spec.fingerprint and manifest["images_fingerprint"] == images.fingerprint
         )
-        shards = {int(shard): facts for shard, facts in manifest["shards"].items()}
+        shards = {int(shard): _checked(facts) for shard, facts in manifest["shards"].items()}
         shard_rows = int(manifest["shard_rows"])
+        if shard_rows < 1 or not set(shards) <= set(range(-(-len(images) // shard_rows))):
+            raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise EmbprobeError(f"'{path}' is damaged. Remove the folder '{folder}' to extract it again.") from None
     if not same:
@@ -187,3 +194,9 @@ def open_store(folder: Path, spec: EncoderSpec, images: Images, *, device: str =
 
 def _label(row: Row, name: str) -> str | None:
     return printable(row.labels[name]) if name in row.labels else None
+
+
+def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A shard's entry in the manifest, or one of the errors that a damaged one raises."""
+    rejected = [asdict(Rejected(**row)) for row in facts["rejected"]]
+    return {"rows": int(facts["rows"]), "sha256": str(facts["sha256"]), "rejected": rejected}

@@ -16,7 +16,7 @@ from embprobe.encoders.base import Encoder, Floats
 from embprobe.errors import EmbprobeError
 from embprobe.extraction import Progress, extract
 from embprobe.images.rows import Images
-from embprobe.interventions import intervene
+from embprobe.interventions import find_intervention, intervene
 from embprobe.measures.decoding import correct, predict_knn, predict_logistic, predict_majority
 from embprobe.measures.displacement import displacement, displacement_percentile
 from embprobe.results import Result, Results, Scores
@@ -38,6 +38,25 @@ def no_progress(what: str, total: int) -> AbstractContextManager[Progress | None
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """Rows, and by encoder name their vectors ``[n, d]``."""
+
+    rows: Images
+    vectors: dict[str, Floats]
+
+    def at(self, keys: Iterable[str]) -> Embedded:
+        """The rows with these keys, in this order; keys that are not there are passed over."""
+        position = {row.key: i for i, row in enumerate(self.rows.rows)}
+        chosen = [position[key] for key in keys if key in position]
+        return Embedded(self.rows.take(chosen), {name: vectors[chosen] for name, vectors in self.vectors.items()})
+
+    def restricted_to(self, *others: Embedded) -> Embedded:
+        """The rows that the others have too."""
+        shared = set.intersection(*({row.key for row in other.rows.rows} for other in others))
+        return self.at(row.key for row in self.rows.rows if row.key in shared)
+
+
+@dataclass(frozen=True)
 class Session:
     """What every step of a run shares."""
 
@@ -46,11 +65,13 @@ class Session:
     seed: int = 0
     progress: ProgressBar = no_progress
 
-    def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> tuple[Images, dict[str, Floats]]:
-        """The rows that could be read, and each encoder's vectors for them, from stores that are made if needed."""
+    def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> Embedded:
+        """Each encoder's vectors for the rows that all of them could be given, from stores that are made if needed."""
         with self.progress(what, len(images)) as progress:
             stores = extract(images, encoders, self.workspace, device=self.device, progress=progress)
-        return stores[0].embedded(), {store.spec.name: store.vectors() for store in stores}
+        parts = [Embedded(store.embedded(), {store.spec.name: store.vectors()}) for store in stores]
+        first, *others = (part.restricted_to(*parts) for part in parts)
+        return Embedded(first.rows, first.vectors | {name: v for part in others for name, v in part.vectors.items()})
 
 
 def run_probe(
@@ -62,6 +83,9 @@ def run_probe(
     corrected together (Holm) over all differences of the card. Raises :class:`EmbprobeError` if the images lack a
     label that the card needs.
     """
+    for measure in card.measures:  # before anything slow
+        if isinstance(measure, Displacement):
+            find_intervention(measure.intervention)
     scores: list[Scores] = []
     for measure in card.measures:
         everyone = [*encoders, *references]
@@ -97,17 +121,18 @@ def _displacement(
 ) -> list[Scores]:
     selection = measure.images if images.has(card.resample) else measure.images.without_labels()
     chosen = selection.of(images, seed=session.seed)
-    _, originals = session.embed(chosen, encoders, "as they are")
+    changed = [intervene(chosen, measure.intervention, strength, seed=session.seed) for strength in measure.strengths]
+    before = session.embed(chosen, encoders, "as they are")
     scores: list[Scores] = []
-    for strength in measure.strengths:
-        changed = intervene(chosen, measure.intervention, strength, seed=session.seed)
-        readable, vectors = session.embed(changed, encoders, f"{measure.intervention} {strength:g}")
-        groups = _groups(readable, _resampled(images, card))
-        keys = [row.key for row in readable.rows]
-        for name, original in originals.items():
+    for strength, images_after in zip(measure.strengths, changed, strict=True):
+        after = session.embed(images_after, encoders, f"{measure.intervention} {strength:g}").restricted_to(before)
+        original = before.restricted_to(after)
+        groups = _groups(after.rows, _resampled(images, card))
+        keys = [row.key for row in after.rows.rows]
+        for name, moved in after.vectors.items():
             found = {
-                "displacement": displacement(original, vectors[name]),
-                "displacement percentile": displacement_percentile(original, vectors[name], seed=session.seed),
+                "displacement": displacement(original.vectors[name], moved),
+                "displacement percentile": displacement_percentile(original.vectors[name], moved, seed=session.seed),
             }
             for kind, values in found.items():
                 scores.append(Scores(kind, measure.intervention, strength, name, keys, groups, values.tolist()))
@@ -121,25 +146,20 @@ def _decoding(
     tests = {name: selection.of(images, seed=session.seed) for name, selection in measure.tests.items()}
     images.label(measure.label)
     resampled = _resampled(images, card)
-    embedded, vectors = session.embed(images, encoders, "all images")
-    position = {row.key: i for i, row in enumerate(embedded.rows)}
-    fit = fit.take(i for i, row in enumerate(fit.rows) if row.key in position)
-    tests = {name: t.take(i for i, row in enumerate(t.rows) if row.key in position) for name, t in tests.items()}
-
-    def at(rows: Images) -> NDArray[np.int64]:
-        return np.array([position[row.key] for row in rows.rows])
-
-    labels = np.array(fit.label(measure.label))
+    embedded = session.embed(images, encoders, "all images")
+    known = embedded.at(row.key for row in fit.rows)
+    unseen = {name: embedded.at(row.key for row in test.rows) for name, test in tests.items()}
+    labels = np.array(known.rows.label(measure.label))
     answers: dict[str, list[NDArray[np.str_]]] = {}
-    for name, all_vectors in vectors.items():
-        train, unseen = all_vectors[at(fit)], [all_vectors[at(test)] for test in tests.values()]
+    for name, train in known.vectors.items():
+        vectors = [test.vectors[name] for test in unseen.values()]
         if measure.classifier == "knn":
-            answers[name] = [predict_knn(train, labels, test, k=20) for test in unseen]
+            answers[name] = [predict_knn(train, labels, test, k=20) for test in vectors]
         else:
             answers[name] = predict_logistic(
-                train, labels, np.array(_groups(fit, resampled)), unseen, seed=session.seed
+                train, labels, np.array(_groups(known.rows, resampled)), vectors, seed=session.seed
             )
-    answers[MAJORITY] = [predict_majority(labels, n=len(test)) for test in tests.values()]
+    answers[MAJORITY] = [predict_majority(labels, n=len(test.rows)) for test in unseen.values()]
     for name, predictions in answers.items():
         for (test_name, test), predicted in zip(tests.items(), predictions, strict=True):
             kind = f"{measure.label} decoding, {test_name}"

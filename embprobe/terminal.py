@@ -58,7 +58,7 @@ def training_bar(steps: int) -> Iterator[Callable[[int, int, dict[str, float]], 
 
         def show(step: int, total: int, numbers: dict[str, float]) -> None:
             text = ", ".join(f"{name} {value:.3g}" for name, value in numbers.items() if name != "step")
-            bar.update(task, completed=step, description=text)
+            bar.update(task, completed=step, description=escape(text))
             if not notes.is_terminal and (step % max(1, total // 50) == 0 or step == total):
                 note(f"step {step}/{total}: {text}")
 
@@ -82,16 +82,16 @@ def print_stores(stores: Sequence[Store]) -> None:
 def print_results(rows: Sequence[Result], *, title: str) -> None:
     """One line a question, one column an encoder; the interval under each estimate; then the differences."""
     encoders = list(dict.fromkeys(row.encoder for row in rows))
-    table = Table(title=title, title_justify="left", caption_justify="left", caption=_caption(rows))
+    table = Table(title=escape(title), title_justify="left", caption_justify="left", caption=escape(_caption(rows)))
     table.add_column("measure")
     for encoder in encoders:
-        table.add_column(encoder.replace(" - ", "\n- "), justify="right")
+        table.add_column(escape(encoder.replace(" - ", "\n- ")), justify="right")
     questions: dict[tuple[str, str | None, float | None], dict[str, Result]] = {}
     for row in rows:
         questions.setdefault((row.measure, row.intervention, row.strength), {})[row.encoder] = row
     for (measure, intervention, strength), answers in questions.items():
         name = measure if intervention is None else f"{intervention} {strength:g}\n{measure}"
-        table.add_row(name, *(_cell(answers.get(encoder)) for encoder in encoders), end_section=True)
+        table.add_row(escape(name), *(_cell(answers.get(encoder)) for encoder in encoders), end_section=True)
     console = Console(
         highlight=False, emoji=False, width=None if sys.stdout.isatty() else 20 + 18 * (len(encoders) + 1)
     )
@@ -103,7 +103,7 @@ def print_neighbors(found: Neighborhood) -> None:
     table = Table(title=escape(f"Nearest to {printable(found.query.key)}"), title_justify="left")
     table.add_column("rank", justify="right")
     for encoder in found.by_encoder:
-        table.add_column(encoder)
+        table.add_column(escape(encoder))
     for rank in range(max(len(neighbors) for neighbors in found.by_encoder.values())):
         cells = [
             f"{neighbors[rank].similarity:.3f} {escape(', '.join(describe(neighbors[rank].row)))}"
@@ -115,7 +115,7 @@ def print_neighbors(found: Neighborhood) -> None:
     console = Console(highlight=False, emoji=False)
     console.print(table)
     for (a, b), share in found.overlap.items():
-        console.print(f"{a} and {b} share {share:.0%} of their neighbours.")
+        console.print(escape(f"{a} and {b} share {share:.0%} of their neighbours."))
 
 
 def print_datasets(cards: Sequence[DatasetCard]) -> None:

@@ -1,4 +1,4 @@
-"""What several tests share: the bundled emoji, a folder of photographs, rows from memory, and an encoder that counts."""
+"""What several tests share: the bundled emoji, a folder of photographs, rows from memory, an encoder that counts."""
 
 from __future__ import annotations
 

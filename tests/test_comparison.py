@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embprobe.comparison import overlap_at_k
@@ -17,6 +17,7 @@ def test_overlap_by_hand() -> None:
     assert overlap_at_k(["a", "b"], ["c", "d"]) == 0
 
 
+@settings(deadline=None)
 @given(K_OF_TWENTY)
 def test_overlap_counts_each_common_neighbour_and_not_its_rank(lists: tuple[list[str], list[str]]) -> None:
     a, b = lists

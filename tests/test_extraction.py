@@ -79,9 +79,7 @@ def test_unreadable_images_are_left_out_and_listed_with_the_reason(photos: Path,
     assert (store.folder / "rejected.jsonl").read_text().count("\n") == 2
 
 
-def test_all_unreadable_is_an_error_that_gives_a_reason_and_leaves_no_store(
-    workspace: Workspace, reads: Reads
-) -> None:
+def test_all_unreadable_is_an_error_that_gives_a_reason_and_leaves_no_store(workspace: Workspace, reads: Reads) -> None:
     with pytest.raises(EmbprobeError, match=r"None of the 3 images in 'noise' can be read; '000': torn in two"):
         extract(reads(3, unreadable=[0, 1, 2]), [make_encoder("a"), make_encoder("b")], workspace)
     assert not [path for path in (workspace.root / "stores").rglob("*") if path.is_file()]
@@ -99,7 +97,7 @@ def test_every_vector_stands_where_its_key_does(count: int, unreadable: set[int]
         # a store that was begun with small shards; the first holds what extract would have written
         begun = Store(space.store(images, encoder.spec), encoder.spec, images, "cpu", shard_rows=shard)
         good = [row for i, row in enumerate(begun.rows_of(0)) if i not in unreadable]
-        bad = [Rejected(row.key, "torn in two") for i, row in enumerate(begun.rows_of(0)) if i in unreadable]
+        bad = [Rejected(row.key, "torn in two", i) for i, row in enumerate(begun.rows_of(0)) if i in unreadable]
         means = [np.asarray(noise(int(row.key))).mean((0, 1)) / 255 for row in good]
         begun.write_shard(0, np.array(means, np.float32).reshape(-1, 3), good, bad)
         if not readable:

@@ -41,9 +41,15 @@ QUERY = colors(query=(0, 0, 0))
 
 
 def neighbors_of(
-    query: Images, images: Images, encoders: list[CountingEncoder], workspace: Workspace, **options: int
+    query: Images,
+    images: Images,
+    encoders: list[CountingEncoder],
+    workspace: Workspace,
+    *,
+    k: int,
+    include_self: bool = False,
 ) -> Neighborhood:
-    return find_neighbors(query, encoders, extract(images, encoders, workspace), **options)
+    return find_neighbors(query, encoders, extract(images, encoders, workspace), k=k, include_self=include_self)
 
 
 def keys(found: Neighborhood, encoder: str) -> str:
@@ -123,7 +129,7 @@ def test_the_json_holds_keys_cosines_labels_and_overlap(workspace: Workspace) ->
     assert json.loads(json.dumps(content, ensure_ascii=False).encode("utf-8")) == {
         "query": "query",
         "neighbors": {
-            "test/r": [{"key": "caf\\xe9", "similarity": 0.988166, "labels": {"category": "na\\xefve"}}],
+            "test/r": [{"key": "caf\\xe9", "similarity": 0.9882, "labels": {"category": "na\\xefve"}}],
             "test/g": [{"key": "caf\\xe9", "similarity": 1.0, "labels": {"category": "na\\xefve"}}],
         },
         "overlap": [{"encoders": ["test/r", "test/g"], "share": 1.0}],

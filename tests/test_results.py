@@ -29,7 +29,9 @@ ROW = Result(
 )
 DIFFERENCE = replace(ROW, encoder="test/a - test/b", estimate=-0.125, low=-0.25, high=0.0, p=0.01, p_adjusted=0.02)
 DECODED = replace(ROW, measure="category decoding", intervention=None, strength=None, unit="accuracy")
-SCORES = Scores("displacement", "hue", 60.0, "test/a", ["x", "caf\udce9", "z"], ["g", "g", "h\udce9"], [0.25, 0.5, 0.75])
+SCORES = Scores(
+    "displacement", "hue", 60.0, "test/a", ["x", "caf\udce9", "z"], ["g", "g", "h\udce9"], [0.25, 0.5, 0.75]
+)
 MANIFEST: dict[str, Any] = {"card": {"schema": 1, "title": "Größe"}, "seed": 0}
 FOUND = Results(MANIFEST, [ROW, DIFFERENCE, DECODED], [SCORES, replace(SCORES, intervention=None, strength=None)])
 

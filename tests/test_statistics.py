@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
@@ -140,6 +140,7 @@ def test_what_all_images_share_cancels_in_a_paired_difference() -> None:
     assert together.p == alone.p
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_images_does_not_matter(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -150,6 +151,7 @@ def test_the_order_of_images_does_not_matter(seed: int) -> None:
     assert [other.low, other.estimate, other.high] == pytest.approx([first.low, first.estimate, first.high])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 8))
 def test_the_interval_holds_the_estimate_and_stays_among_the_scores(seed: int, n: int, groups: int) -> None:
     rng = np.random.default_rng(seed)
@@ -180,6 +182,7 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=12))
 def test_holm_is_its_definition_keeps_the_order_and_never_lowers_a_p_value(raw: list[float]) -> None:
     adjusted, m = holm(raw), len(raw)

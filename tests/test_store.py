@@ -89,14 +89,16 @@ def test_the_manifest_says_what_the_store_is(tmp_path: Path, reads: Reads) -> No
 def test_rejected_rows_are_listed_with_the_reason_and_have_no_vector(tmp_path: Path, reads: Reads) -> None:
     store = new_store(tmp_path / "store", reads(6))
     rows = store.rows_of(0)
-    store.write_shard(0, np.ones((2, 3), np.float32), [rows[0], rows[3]], [Rejected("001", "torn"), Rejected("002", "é")])
+    store.write_shard(
+        0, np.ones((2, 3), np.float32), [rows[0], rows[3]], [Rejected("001", "torn", 1), Rejected("002", "é", 2)]
+    )
     fill(store, 1)
     assert (store.folder / "rejected.jsonl").read_text(encoding="utf-8").splitlines() == [
-        '{"key": "001", "reason": "torn"}',
-        '{"key": "002", "reason": "é"}',
+        '{"key": "001", "reason": "torn", "row": 1}',
+        '{"key": "002", "reason": "é", "row": 2}',
     ]
     again = reopen(store)
-    assert again.rejected == [Rejected("001", "torn"), Rejected("002", "é")]
+    assert again.rejected == [Rejected("001", "torn", 1), Rejected("002", "é", 2)]
     assert again.keys() == ["000", "003", "004", "005"]
     assert again.vectors()[:, 0].tolist() == [1, 1, 4, 5]
 
@@ -234,9 +236,7 @@ def test_an_incomplete_store_gives_no_vectors(tmp_path: Path, reads: Reads) -> N
         reopen(store).vectors()
 
 
-def test_vectors_that_do_not_fit_the_rows_are_refused_before_anything_is_written(
-    tmp_path: Path, reads: Reads
-) -> None:
+def test_vectors_that_do_not_fit_the_rows_are_refused_before_anything_is_written(tmp_path: Path, reads: Reads) -> None:
     store = new_store(tmp_path / "store", reads(4))
     wrong: list[Floats] = [np.ones((3, 3), np.float32), np.ones((4, 2), np.float32)]
     for vectors in wrong:

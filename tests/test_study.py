@@ -95,7 +95,9 @@ def test_p_values_are_corrected_together(colored: Results) -> None:
 
 def test_references_are_measured_but_not_compared(colored: Results) -> None:
     assert found_by(colored, "reference/pixels")
-    assert {row.encoder for row in colored.rows if row.is_difference} == {"reference/color-histogram - test/color-blind"}
+    assert {row.encoder for row in colored.rows if row.is_difference} == {
+        "reference/color-histogram - test/color-blind"
+    }
 
 
 def test_the_saved_scores_have_the_estimates_as_their_means(colored: Results, tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_the_manifest_says_what_was_measured(colored: Results, emoji: Images) ->
 
 # --- the same again ----------------------------------------------------------------------------------------------
 
-HUE = {
+HUE: dict[str, Any] = {
     "schema": 1,
     "attribute": "color",
     "title": "Colour",
@@ -134,7 +136,7 @@ HUE = {
 
 
 def hue_card(**changes: object) -> Card:
-    return Card.model_validate({**HUE, "measures": [{**HUE["measures"][0], **changes}]})  # type: ignore[index, dict-item]
+    return Card.model_validate({**HUE, "measures": [{**HUE["measures"][0], **changes}]})
 
 
 def test_the_same_seed_gives_the_same_bytes_in_two_fresh_workspaces(emoji: Images, tmp_path: Path) -> None:
@@ -165,7 +167,7 @@ def test_a_second_probe_encodes_nothing_again(emoji: Images, workspace: Workspac
 
 
 def painted() -> Images:
-    """Ten concepts, five red and three green and two blue, in six drawings each; the last two drawings are for tests."""
+    """Ten concepts, five red, three green and two blue, in six drawings each; the last two drawings are for tests."""
     rows = []
     for i, category in enumerate(["red"] * 5 + ["green"] * 3 + ["blue"] * 2):
         color = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}[category]
@@ -191,7 +193,9 @@ def test_decoding_by_hand(workspace: Workspace) -> None:
         (sees,), (guess,) = (found_by(results, name, **question) for name in ("test/means", MAJORITY))
         assert (sees.estimate, sees.low, sees.high) == (1, 1, 1)
         assert guess.estimate == pytest.approx(guessed) and guess.low < guessed < guess.high
-        assert {(row.images, row.groups, row.unit, row.p) for row in (sees, guess)} == {(images, groups, "accuracy", None)}
+        assert {(row.images, row.groups, row.unit, row.p) for row in (sees, guess)} == {
+            (images, groups, "accuracy", None)
+        }
 
 
 def test_an_encoder_that_sees_nothing_does_as_well_as_guessing(workspace: Workspace) -> None:
@@ -210,7 +214,9 @@ def test_a_folder_without_labels_can_be_probed_for_colour(photos: Path, workspac
     (photos / "cat" / "torn.png").write_bytes(b"")
     for path in sorted(photos.glob("*/*")):
         path.rename(photos / path.name)  # no subfolders, so no categories
-    results = run_probe(bundled_card("color"), load_images(str(photos)), [make_encoder(side=16)], [], Session(workspace))
+    results = run_probe(
+        bundled_card("color"), load_images(str(photos)), [make_encoder(side=16)], [], Session(workspace)
+    )
     assert {(row.images, row.groups, row.resampled) for row in results.rows} == {(9, 9, "image")}
     (turned,) = found_by(results, "test/means", measure="displacement", intervention="hue", strength=180)
     assert turned.estimate > 0
@@ -259,6 +265,7 @@ def test_rows_that_one_encoder_could_not_read_at_the_time_do_not_shift_the_other
     images, a, b = Images("noise", rows), make_encoder("a", side=8), make_encoder("b", side=8)
     extract(images, [a], workspace)
     works[0] = True
-    embedded, vectors = Session(workspace).embed(images, [a, b], "both")
-    assert len(embedded) == len(vectors["test/a"]) == len(vectors["test/b"])
+    found = Session(workspace).embed(images, [a, b], "both")
+    vectors = found.vectors
+    assert len(found.rows) == 5 == len(vectors["test/a"]) == len(vectors["test/b"])
     assert np.array_equal(vectors["test/a"], vectors["test/b"])  # the same function of the same rows

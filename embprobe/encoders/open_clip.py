@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
 from torch import Tensor
 
-from embprobe.encoders.base import EncoderSpec, Floats, hash_weights
-from embprobe.errors import EmbprobeError, UsageError
+from embprobe.encoders.base import EncoderSpec, Floats, hash_weights, load_failure
+from embprobe.errors import UsageError
 
 
 class OpenClipEncoder:
@@ -39,17 +40,15 @@ def names() -> list[str]:
 
 def load(model: str, weights: str, *, device: str) -> OpenClipEncoder:
     """``open_clip/ViT-B-16:openai``, or a file instead of the tag; safe loading only (safetensors, or weights only)."""
-    if not weights:
-        tags = open_clip.list_pretrained_tags_by_model(model)
-        raise UsageError(
-            f"'open_clip/{model}' needs weights: a file, or one of {', '.join(tags) or 'no published tags'}."
-        )
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if weights not in tags and not Path(weights).is_file():
+        known = f"one of {', '.join(tags)}" if tags else "it has none published"
+        raise UsageError(f"'open_clip/{model}' needs weights: a file that exists, or a tag ({known}); not '{weights}'.")
     try:
         network = open_clip.create_model(model, pretrained=weights, device="cpu", weights_only=True).eval()
         tokenizer = open_clip.get_tokenizer(model)
     except Exception as error:  # open_clip, torch and the hub raise many kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise EmbprobeError(f"Could not load 'open_clip/{model}:{weights}': {reason}") from None
+        raise load_failure(f"open_clip/{model}:{weights}", weights, error) from None
     spec = _spec(model, weights, network)
     return OpenClipEncoder(network.to(device), tokenizer, spec, device)
 

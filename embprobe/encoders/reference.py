@@ -71,8 +71,8 @@ def names() -> list[str]:
 def load(model: str, weights: str, *, device: str) -> FunctionEncoder | BundledEncoder:
     """``reference/pixels``, ``reference/color-histogram``, or ``reference/random-vit``, whose "weights" are a seed."""
     if model == "random-vit":
-        if weights and not weights.isdecimal():
-            raise UsageError(f"What follows 'reference/random-vit:' is a seed, a whole number, not '{weights}'.")
+        if weights and not (weights.isdecimal() and len(weights) <= 9):
+            raise UsageError(f"What follows 'reference/random-vit:' is a seed of at most nine digits, not '{weights}'.")
         towers = TwoTowers(seed=int(weights or 0))
         return BundledEncoder(towers, family="reference", model=model, weights=weights, device=device)
     if weights:

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from embprobe.encoders.base import Encoder, Family
-from embprobe.errors import UsageError
+from embprobe.errors import EmbprobeError, UsageError
 
 ENTRY_POINTS = "embprobe.encoders"
 _OWN = {
@@ -51,7 +51,11 @@ def load_encoder(name: str, *, device: str = "cpu") -> Encoder:
 def _family(name: str) -> Family:
     if name in _OWN:
         return cast(Family, import_module(_OWN[name]))
-    return cast(Family, next(iter(entry_points(group=ENTRY_POINTS, name=name))).load())
+    point = next(iter(entry_points(group=ENTRY_POINTS, name=name)))
+    try:
+        return cast(Family, point.load())
+    except Exception as error:  # a stranger's module can fail in any way
+        raise EmbprobeError(f"The encoder family '{name}' ({point.value}) cannot be imported: {error}") from None
 
 
 def _unknown(name: str, candidates: list[str]) -> str:

@@ -12,8 +12,8 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
-from embprobe.encoders.base import EncoderSpec, Floats, Pooling, hash_weights
-from embprobe.errors import EmbprobeError, UsageError
+from embprobe.encoders.base import EncoderSpec, Floats, Pooling, hash_weights, load_failure
+from embprobe.errors import UsageError
 
 _POOLINGS: dict[str, Pooling] = {"token": "cls", "avg": "mean", "map": "attention"}
 
@@ -42,22 +42,37 @@ def names() -> list[str]:
 def load(model: str, weights: str, *, device: str) -> TimmEncoder:
     """``timm/vit_base_patch16_224.dino``, or ``timm/vit_base_patch16_224.dino:FILE``; safe loading only.
 
-    Encoders of the DINO family give their CLS token, as their authors use it, whatever timm's default (DINOv3's is
-    the mean). All others pool as timm does.
+    Vision transformers of the DINO family give their CLS token, as their authors use it, whatever timm's default
+    (DINOv3's is the mean). All others pool as timm does.
     """
     if weights and not Path(weights).is_file():
         raise UsageError(f"There is no weights file '{weights}'.")
-    overlay = {"file": weights} if weights else None
-    pooling: dict[str, Any] = {"global_pool": "token"} if "dino" in model else {}
+    pooling = {"global_pool": "token"} if model.startswith("vit") and "dino" in model else {}
     try:
-        network = timm.create_model(
-            model, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0, **pooling
-        ).eval()
+        network: Any = _from_file(model, weights, pooling) if weights else _published(model, pooling)
     except Exception as error:  # timm, torch and the hub raise many kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise EmbprobeError(f"Could not load 'timm/{model}': {reason}") from None
+        raise load_failure(f"timm/{model}" + (f":{weights}" if weights else ""), weights, error) from None
+    network.eval()
     spec = _spec(model, weights, network)
     return TimmEncoder(network.to(device), spec, device)
+
+
+def _published(model: str, pooling: dict[str, Any]) -> Any:
+    return timm.create_model(model, pretrained=True, num_classes=0, **pooling)
+
+
+def _from_file(model: str, file: str, pooling: dict[str, Any]) -> Any:
+    """A file with a classifier, or one without; in both every weight must be there.
+
+    Asked for no classifier, timm would drop the file's, and with it every check that the weights fit.
+    """
+    try:
+        network: Any = timm.create_model(model, pretrained=True, pretrained_cfg_overlay={"file": file}, **pooling)
+    except RuntimeError:
+        overlay = {"file": file, "num_classes": 0}
+        return timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0, **pooling)
+    network.reset_classifier(0)
+    return network
 
 
 def _spec(model: str, weights: str, network: Any) -> EncoderSpec:
@@ -69,6 +84,8 @@ def _spec(model: str, weights: str, network: Any) -> EncoderSpec:
     pooling = _POOLINGS.get(pool if isinstance(pool, str) else "avg")
     if pooling is None:
         raise UsageError(f"'timm/{model}' pools by '{pool}', which embprobe does not support yet.")
+    with torch.inference_mode():
+        dimension = network(torch.zeros(1, 3, height, width)).shape[1]
     return EncoderSpec(
         family="timm",
         model=model,
@@ -81,6 +98,6 @@ def _spec(model: str, weights: str, network: Any) -> EncoderSpec:
         interpolation=config["interpolation"],
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
-        dimension=network.num_features,
+        dimension=dimension,
         has_text=False,
     )

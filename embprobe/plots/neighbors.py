@@ -51,7 +51,7 @@ def _show(axis: Axes, row: Row, title: str, *, frame: str | None = None) -> None
     for spine in axis.spines.values():
         spine.set_visible(frame is not None)
         spine.set_color(frame or "none")
-    axis.set_title("\n".join(_shorten(line) for line in title.splitlines()), fontsize=6, loc="center", parse_math=False)
+    axis.set_title("\n".join(_shorten(line) for line in title.splitlines()), fontsize=6, loc="center")
 
 
 def _shorten(line: str, width: int = 22) -> str:

@@ -66,7 +66,7 @@ def _dots(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> None:
     shown = [encoder for encoder in encoders if any(row.encoder == encoder for row in panel)]
     for row in panel:
         color, marker = _look(row.encoder, encoders)
-        error = [[row.estimate - row.low], [row.high - row.estimate]]
+        error = [[max(0.0, row.estimate - row.low)], [max(0.0, row.high - row.estimate)]]  # they may cross by rounding
         axis.errorbar(
             row.estimate, shown.index(row.encoder), xerr=error, color=color, marker=marker, capsize=2, markersize=5
         )

@@ -22,6 +22,7 @@ _SETTINGS: Any = {
     "legend.frameon": False,
     "savefig.dpi": 150,
     "svg.hashsalt": "embprobe",
+    "text.parse_math": False,  # a name with dollar signs is a name
 }
 
 

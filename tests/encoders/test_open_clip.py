@@ -78,6 +78,7 @@ def test_the_file_format_does_not_matter(encoder: Encoder, weights: Path) -> Non
     assert np.array_equal(encode(other, [noise(0)]), encode(encoder, [noise(0)]))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("how", ["torch", "pickle"])
 def test_a_malicious_file_is_refused_and_does_not_run(tmp_path: Path, how: str) -> None:
     mark, file = tmp_path / "ran", tmp_path / "weights.pt"
@@ -85,7 +86,7 @@ def test_a_malicious_file_is_refused_and_does_not_run(tmp_path: Path, how: str) 
         torch.save({"state_dict": Malicious(mark)}, file)
     else:
         file.write_bytes(pickle.dumps(Malicious(mark)))
-    with pytest.raises(EmbprobeError, match=r"Could not load 'open_clip/"):
+    with pytest.raises(EmbprobeError, match=r"weights\.pth?' holds more than weights .*refused"):
         load_encoder(f"open_clip/{MODEL}:{file}")
     assert not mark.exists()
     pickle.loads(pickle.dumps(Malicious(mark)))
@@ -130,5 +131,7 @@ def test_published_weights_without_a_network_fail_in_one_line(offline: None) -> 
     with pytest.raises(EmbprobeError) as failed:
         load_encoder("open_clip/ViT-B-32:laion2b_s34b_b79k")
     message = str(failed.value)
-    assert message.startswith("Could not load 'open_clip/ViT-B-32:laion2b_s34b_b79k': ")
-    assert "\n" not in message and "connection" in message
+    assert message == (
+        "The weights of 'open_clip/ViT-B-32:laion2b_s34b_b79k' could not be fetched. "
+        "Without a network, give a file: 'open_clip/ViT-B-32:FILE'."
+    )

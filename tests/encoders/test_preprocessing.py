@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-
 import pytest
-import timm.data
+import timm.data.transforms_factory
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -74,7 +73,7 @@ def test_equal_to_timm(
     size: tuple[int, int], interpolation: Literal["bilinear", "bicubic"], mode: str, resize: Literal["shortest"]
 ) -> None:
     picture = noise(1, size)
-    theirs: Any = timm.data.create_transform(
+    theirs: Any = timm.data.transforms_factory.create_transform(
         input_size=(3, 224, 224),
         is_training=False,
         crop_pct=0.9,

@@ -141,7 +141,8 @@ def test_a_spec_has_the_name_the_user_typed() -> None:
 
 def test_weights_are_hashed_by_value_not_by_file(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))  # has a weight of no dimensions, the batch count
+    linear = nn.Linear(3, 2)
+    network = nn.Sequential(linear, nn.BatchNorm1d(2))  # has a weight of no dimensions, the batch count
     before = hash_weights(network)
     assert len(before) == 64
     torch.save(network.state_dict(), tmp_path / "a.pt")
@@ -151,5 +152,5 @@ def test_weights_are_hashed_by_value_not_by_file(tmp_path: Path) -> None:
         copy.load_state_dict(state)
         assert hash_weights(copy) == before
     with torch.no_grad():
-        network[0].bias[1] += 1e-6
+        linear.bias[1] += 1e-6
     assert hash_weights(network) != before

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embprobe.encoders.towers import IMAGE_SIZE, WIDTH, TextTower, Tokenizer, TwoTowers, build_vit, words_of
@@ -53,6 +53,7 @@ def test_the_order_and_number_of_words_given_do_not_matter() -> None:
     assert torch.equal(first(['a "dog" cat']), other(['a "dog" cat']))
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=80), max_size=5))
 def test_any_text_becomes_ids_there_are(texts: list[str]) -> None:
     tokenizer = Tokenizer(["dog", "cat"])

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from embprobe.errors import UsageError
@@ -110,9 +111,11 @@ def test_every_image_decodes_at_128_pixels(emoji: Images) -> None:
 
 def test_black_glyphs_are_black_and_the_ground_is_the_background(emoji: Images) -> None:
     (cat,) = (row for row in emoji.rows if row.key == "1f431/fluent-high-contrast")
-    assert set(cat.load().crop((0, 0, 3, 3)).get_flattened_data()) == {(255, 255, 255)}
-    assert set(cat.load((0, 255, 0)).crop((0, 0, 3, 3)).get_flattened_data()) == {(0, 255, 0)}
-    assert {pixel[:3] for pixel in cat.read().get_flattened_data() if pixel[3] == 255} == {(0, 0, 0)}
+    assert cat.load().getpixel((0, 0)) == (255, 255, 255)
+    assert cat.load((0, 255, 0)).getpixel((0, 0)) == (0, 255, 0)
+    pixels = np.asarray(cat.read()).reshape(-1, 4)
+    opaque = pixels[pixels[:, 3] == 255]
+    assert len(opaque) > 1000 and opaque[:, :3].max() == 0
 
 
 def test_the_images_weigh_less_than_20_megabytes() -> None:

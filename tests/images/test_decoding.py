@@ -177,6 +177,7 @@ def test_what_is_no_image_of_a_known_format_is_refused(content: bytes, tmp_path:
             decode(source)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [10_000, 20_000, 60_000])  # 100 million pixels make Pillow warn, 400 million raise
 def test_a_decompression_bomb_is_refused(side: int) -> None:
     with pytest.raises(UnreadableImage, match="too many pixels"):
@@ -195,6 +196,7 @@ def test_a_file_that_has_gone_or_is_a_folder_is_refused(tmp_path: Path) -> None:
         decode(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_decoding_in_threads_refuses_every_bomb_and_leaves_the_warning_filters_alone() -> None:
     bomb = png(10_000, 10_000, depth=8, color=0, pixels=b"\0")
     picture = encoded(noise(0, (64, 64)), "PNG")

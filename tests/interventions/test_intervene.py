@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from embprobe.errors import UsageError
 from embprobe.images import Images, Row
-from embprobe.interventions import INTERVENTIONS, Intervention, intervene
+from embprobe.interventions import INTERVENTIONS, intervene
 
 
 def sprinkle(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
@@ -17,7 +19,7 @@ def sprinkle(image: Image.Image, strength: float, rng: np.random.Generator) -> I
 
 @pytest.fixture
 def _sprinkle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(INTERVENTIONS, "sprinkle", Intervention("sprinkle", "noise", "levels", sprinkle))
+    monkeypatch.setitem(INTERVENTIONS, "sprinkle", replace(INTERVENTIONS["hue"], name="sprinkle", apply=sprinkle))
 
 
 def blank(*keys: str) -> Images:

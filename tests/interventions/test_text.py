@@ -18,7 +18,7 @@ def changed(
 ) -> NDArray[np.bool_]:
     """Which pixels differ after drawing, ``[height, width]``."""
     drawn = draw_word(image, word, share=share, rng=np.random.default_rng(seed), color=color)
-    return (np.asarray(drawn) != np.asarray(image)).any(axis=-1)
+    return np.asarray((np.asarray(drawn) != np.asarray(image)).any(axis=-1))
 
 
 def grey(side: int = 64) -> Image.Image:
@@ -60,7 +60,7 @@ def test_three_faces_are_drawn_whole_in_the_whole_room_there_is(word: str, share
     shapes, places = set(), []
     for seed in range(300):
         drawn = changed(grey(), word, share, seed, color=(255, 0, 0))
-        rows, columns = drawn.any(axis=1).nonzero()[0], drawn.any(axis=0).nonzero()[0]
+        rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
         shapes.add(drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].tobytes())
         places.append((rows[0], 63 - rows[-1], columns[0], 63 - columns[-1]))  # room above, below, left, right
     assert len(shapes) == 3  # a word that is cut off would be a fourth

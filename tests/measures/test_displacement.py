@@ -54,6 +54,7 @@ def test_a_tie_counts_half() -> None:
         assert displacement_percentile(at(0, 10, 40, 90), at(moved, 10, 40, 90))[0] == pytest.approx(0.5)
 
 
+@settings(deadline=None)
 @given(SEEDS, COUNTS, DIMENSIONS)
 def test_the_unit_is_the_mean_distance_over_all_pairs(seed: int, n: int, d: int) -> None:
     original, changed = random_pair(seed, n, d)
@@ -64,6 +65,7 @@ def test_the_unit_is_the_mean_distance_over_all_pairs(seed: int, n: int, d: int)
     np.testing.assert_allclose(displacement(original, changed), (1 - (a * b).sum(1)) / mean, rtol=1e-8, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(SEEDS, COUNTS, DIMENSIONS)
 def test_the_percentile_with_all_partners_is_the_share_over_all_other_images(seed: int, n: int, d: int) -> None:
     original, changed = random_pair(seed, n, d)
@@ -75,6 +77,7 @@ def test_the_percentile_with_all_partners_is_the_share_over_all_other_images(see
         assert found == pytest.approx(by_hand)
 
 
+@settings(deadline=None)
 @given(SEEDS, COUNTS, DIMENSIONS)
 def test_scores_do_not_change_under_rotation(seed: int, n: int, d: int) -> None:
     original, changed = random_pair(seed, n, d)
@@ -82,6 +85,7 @@ def test_scores_do_not_change_under_rotation(seed: int, n: int, d: int) -> None:
     np.testing.assert_allclose(both(original @ rotation, changed @ rotation), both(original, changed), atol=1e-6)
 
 
+@settings(deadline=None)
 @given(SEEDS, COUNTS, DIMENSIONS)
 def test_scores_do_not_change_when_dimensions_are_permuted(seed: int, n: int, d: int) -> None:
     original, changed = random_pair(seed, n, d)
@@ -89,6 +93,7 @@ def test_scores_do_not_change_when_dimensions_are_permuted(seed: int, n: int, d:
     np.testing.assert_allclose(both(original[:, order], changed[:, order]), both(original, changed), atol=1e-6)
 
 
+@settings(deadline=None)
 @given(SEEDS, COUNTS, DIMENSIONS)
 def test_scores_do_not_change_when_every_vector_has_a_length_of_its_own(seed: int, n: int, d: int) -> None:
     original, changed = random_pair(seed, n, d)
@@ -96,6 +101,7 @@ def test_scores_do_not_change_when_every_vector_has_a_length_of_its_own(seed: in
     np.testing.assert_allclose(both(first * original, second * changed), both(original, changed), atol=1e-6)
 
 
+@settings(deadline=None)
 @given(SEEDS, st.integers(3, 40), DIMENSIONS)
 def test_displacement_follows_its_image_when_rows_are_permuted(seed: int, n: int, d: int) -> None:
     original, changed = random_pair(seed, n, d)
@@ -103,6 +109,7 @@ def test_displacement_follows_its_image_when_rows_are_permuted(seed: int, n: int
     np.testing.assert_allclose(both(original[order], changed[order]), both(original, changed)[:, order], atol=1e-9)
 
 
+@settings(deadline=None)
 @given(SEEDS, COUNTS, DIMENSIONS, st.sampled_from([np.float16, np.float32, np.float64]))
 def test_an_encoder_blind_to_the_change_scores_zero(seed: int, n: int, d: int, kind: type[np.floating]) -> None:
     original = random_pair(seed, n, d)[0].astype(kind)
@@ -125,7 +132,7 @@ def test_a_change_to_an_unrelated_image_scores_one_on_average() -> None:
     assert displacement_percentile(original, changed).mean() == pytest.approx(0.5, abs=0.026)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(SEEDS)
 def test_fewer_partners_estimate_the_percentile_over_all(seed: int) -> None:
     original, changed = random_pair(7, 200, 5)

@@ -16,7 +16,8 @@ from tests.conftest import noise, row_of
 
 def sheet_of(tmp_path: Path, name: str, *, neighbors: int = 3) -> Image.Image:
     near = [
-        Neighbor(row_of(f"{name} {i}", noise(i, (600, 40)), name=name, style=name), 1 - i / 10) for i in range(neighbors)
+        Neighbor(row_of(f"{name} {i}", noise(i, (600, 40)), name=name, style=name), 1 - i / 10)
+        for i in range(neighbors)
     ]
     encoder = f"timm/{printable(name)}"
     found = Neighborhood(

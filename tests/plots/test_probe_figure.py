@@ -33,6 +33,7 @@ CURVE = [
 DOTS = [replace(row, measure="category decoding", intervention=None, strength=None) for row in CURVE[::2]]
 DIFFERENCE = replace(CURVE[0], encoder="bundled/clip - bundled/dino", p=0.5, p_adjusted=1.0)
 
+
 def drawn(path: Path) -> Image.Image:
     """The figure, if it is a picture with something in it."""
     with Image.open(path) as image:
@@ -56,9 +57,7 @@ def test_the_same_numbers_give_the_same_picture_and_others_another(tmp_path: Pat
     assert np.array_equal(a, b) and not np.array_equal(a, c)
 
 
-@pytest.mark.parametrize(
-    "name", [r"$\frac{$", "<script>alert(1)</script> \u202e\u200f", "two\nlines {0} %s", "日本語"]
-)
+@pytest.mark.parametrize("name", [r"$\frac{$", "<script>alert(1)</script> \u202e\u200f", "two\nlines {0} %s", "日本語"])
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_hostile_names_are_drawn_as_they_are(tmp_path: Path, name: str) -> None:
     rows = [replace(row, measure=f"{name} decoding", encoder=f"open_clip/{name}", resampled=name) for row in DOTS]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embprobe.images import Images
@@ -11,11 +11,12 @@ from embprobe.pretraining.captions import caption
 
 # Berlin and Kay's eleven basic terms, and names of colours that no emoji has for an object (as "olive" has)
 COLORS = (
-    "black white red green yellow blue brown orange pink purple gray grey "
-    "amber aqua azure beige blond blonde bronze colored coloured crimson cyan gold golden indigo ivory khaki lavender "
-    "lilac lime magenta maroon mauve navy ochre scarlet silver tan teal turquoise ultramarine violet"
-).split()
-STYLES = ("3d", "contrast", "emoji", "flat design", "fluent", "google", "line art", "noto", "openmoji", "twemoji")
+    "black|white|red|green|yellow|blue|brown|orange|pink|purple|gray|grey|"
+    "amber|aqua|azure|beige|blond|blonde|bronze|colored|coloured|crimson|cyan|gold|golden|indigo|ivory|khaki|lavender|"
+    "lilac|lime|magenta|maroon|mauve|navy|ochre|scarlet|silver|tan|teal|turquoise|ultramarine|violet"
+)
+STYLES = "3d|contrast|emoji|flat design|fluent|google|line art|noto|openmoji|twemoji"
+BASIC = COLORS.split("|")[:12]
 
 
 def captions(emoji: Images) -> dict[str, set[str]]:
@@ -26,17 +27,17 @@ def captions(emoji: Images) -> dict[str, set[str]]:
     return found
 
 
-def has_word(text: str, words: tuple[str, ...] | list[str]) -> bool:
-    return re.search(rf"\b({'|'.join(words)})\b", text, re.IGNORECASE) is not None
+def names_one_of(words: str, text: str) -> bool:
+    return re.search(rf"\b({words})\b", text, re.IGNORECASE) is not None
 
 
 def test_no_caption_of_any_emoji_names_a_color(emoji: Images) -> None:
-    assert sum(has_word(name, COLORS) for name in set(emoji.label("name"))) > 60  # there was something to leave out
-    assert [text for texts in captions(emoji).values() for text in texts if has_word(text, COLORS)] == []
+    assert sum(names_one_of(COLORS, name) for name in set(emoji.label("name"))) > 60  # there was something to leave out
+    assert [text for texts in captions(emoji).values() for text in texts if names_one_of(COLORS, text)] == []
 
 
 def test_no_caption_of_any_emoji_names_a_style_and_all_styles_are_captioned_alike(emoji: Images) -> None:
-    assert [text for texts in captions(emoji).values() for text in texts if has_word(text, STYLES)] == []
+    assert [text for texts in captions(emoji).values() for text in texts if names_one_of(STYLES, text)] == []
     assert {len(texts) for texts in captions(emoji).values()} == {1}
 
 
@@ -70,8 +71,9 @@ def test_the_rendered_word_is_quoted_at_the_end() -> None:
     assert '"' not in caption("cat", "Animals & Nature")
 
 
-@given(st.lists(st.sampled_from([*COLORS[:12], "light", "dark", "with"]), max_size=6), st.integers(0, 6))
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([*BASIC, "light", "dark", "with"]), max_size=6), st.integers(0, 6))
 def test_no_arrangement_of_words_lets_a_color_through(words: list[str], place: int) -> None:
     shown = caption(" ".join([*words[:place], "cat", *words[place:]]), "x").removesuffix(", x")
-    assert not has_word(shown, COLORS[:12])
-    assert has_word(shown, ["cat"]) and has_word(shown, ["with"]) == ("with" in words)
+    assert not names_one_of("|".join(BASIC), shown)
+    assert "cat" in shown.split() and ("with" in shown.split()) == ("with" in words)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images, Row
-from embprobe.pretraining import data
+from embprobe.interventions.text import draw_word
 from embprobe.pretraining.data import SIDE, TrainingImages
 
 WORDS = ("alpha", "bravo", "delta", "echo", "golf", "hotel", "india", "lima", "mike", "oscar", "papa", "tango")
@@ -91,13 +91,12 @@ def test_an_image_has_a_word_exactly_if_its_caption_quotes_one() -> None:
 
 def test_the_quoted_word_is_the_one_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
-    draw_word = data.draw_word
 
     def listening(image: Image.Image, word: str, *, share: float, rng: np.random.Generator) -> Image.Image:
         drawn.append(word)
         return draw_word(image, word, share=share, rng=rng)
 
-    monkeypatch.setattr(data, "draw_word", listening)
+    monkeypatch.setattr("embprobe.pretraining.data.draw_word", listening)
     captions = [text for step in range(5) for text in training(0.5).batch(12, seed=0, step=step).captions]
     assert [quoted(text) for text in captions if quoted(text)] == drawn
     assert set(drawn) <= {*(word.upper() for word in WORDS), "THING"} and len(set(drawn)) > 5

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -41,6 +41,7 @@ def test_effective_rank_of_a_line_is_one() -> None:
     assert effective_rank(line) == pytest.approx(1, abs=1e-4)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_effective_rank_sees_neither_offset_nor_scale_nor_rotation(seed: int) -> None:
     rng = np.random.default_rng(seed)

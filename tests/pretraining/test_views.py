@@ -42,8 +42,12 @@ def test_the_global_random_state_is_left_alone() -> None:
 @VIEWS
 def test_an_opaque_image_of_one_color_stays_that_color(view: View) -> None:
     # 255, 51 and 0 of 255 are 1, 0.2 and 0; times 2 minus 1
-    expected = torch.tensor([1.0, -0.6, -1.0]).view(1, 3, 1, 1).expand(200, 3, view.size, view.size)
-    torch.testing.assert_close(seen(plain(200, 255, 51, 0), view), expected, atol=1e-6, rtol=0)
+    expected = torch.tensor([1.0, -0.6, -1.0]).view(1, 3, 1, 1)
+    off = (seen(plain(1000, 255, 51, 0), view) - expected).abs() / 2
+    assert off[:, :, 1:-1, 1:-1].max() < 1e-6
+    # the smallest global crop is 40.5 of 64 pixels wide: in 48, its outermost lies 0.5 - 0.42 = 0.08 pixels beyond the
+    # centre of the image's last one, and takes that share of the background; at a corner twice
+    assert off.max() < 0.16 and (off > 1e-3).flatten(1).any(1).float().mean() < 0.01
 
 
 def test_a_transparent_image_shows_only_its_background() -> None:
@@ -57,7 +61,7 @@ def test_every_image_has_a_background_of_its_own_in_every_view() -> None:
     images = plain(100, 0, 0, 0, 0)
     one, other = (make_view(images, GLOBAL, color_jitter=False, generator=generator) for _ in range(2))
     colored = one[(one < 1).flatten(1).any(1)]
-    assert len(colored.flatten(1).unique(dim=0)) == len(colored) > 50
+    assert len({view.numpy().tobytes() for view in colored}) == len(colored) > 50
     assert not ((one == other).flatten(1).all(1) & (one < 1).flatten(1).any(1)).any()
 
 
@@ -112,21 +116,21 @@ def test_crops_reach_every_corner() -> None:
 
 def test_jitter_changes_a_grey_only_in_brightness() -> None:
     # brightness and contrast within 0.6 to 1.4; on one grey contrast does nothing: 0.4 becomes 0.24 to 0.56
-    shown = (seen(plain(500, 102, 102, 102), color_jitter=True) + 1) / 2
+    shown = (seen(plain(500, 102, 102, 102), View(size=12, scale=(0.5, 1.0)), color_jitter=True) + 1) / 2
     values = shown.flatten(1)
     assert (values.amax(1) - values.amin(1)).max() < 1e-5
     assert 0.24 - 1e-4 < values.min() < 0.26 and 0.54 < values.max() < 0.56 + 1e-4
 
 
 def test_jitter_leaves_one_in_six_as_it_is_and_makes_one_in_five_grey() -> None:
-    # off on 20 %, of which 80 % are not made grey: 0.16; grey 0.2; standard deviations of 2,000: 0.0082 and 0.0089
-    images = plain(2000, 150, 110, 80)
+    # off on 20 %, of which 80 % are not made grey: 0.16; grey 0.2; standard deviations of 1,200: 0.0106 and 0.0115
+    images = plain(1200, 150, 110, 80)
     view = View(size=4, scale=(0.5, 1.0))
     before, after = seen(images, view), seen(images, view, color_jitter=True)
     same = ((after - before).abs() < 1e-5).flatten(1).all(1)
     grey = (after.amax(1) - after.amin(1)).flatten(1).amax(1) < 1e-5
-    assert same.float().mean().item() == pytest.approx(0.16, abs=4 * 0.0082)
-    assert grey.float().mean().item() == pytest.approx(0.2, abs=4 * 0.0089)
+    assert same.float().mean().item() == pytest.approx(0.16, abs=4 * 0.0106)
+    assert grey.float().mean().item() == pytest.approx(0.2, abs=4 * 0.0115)
 
 
 def test_contrast_stretches_around_the_mean() -> None:
