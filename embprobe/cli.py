@@ -34,7 +34,7 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
-_IMAGES = "bundled/emoji"
+_IMAGES, _TRAIN = "bundled/emoji", "bundled/emoji:train"
 _WORKSPACE = Path("embprobe-workspace")
 
 
@@ -214,7 +214,7 @@ def pretrain(
     out: Annotated[
         Path, typer.Option(help="Folder for weights, recipe, losses; an interrupted run goes on from there.")
     ],
-    images: ImagesOption = "bundled/emoji:train",
+    images: ImagesOption = _TRAIN,
     images_seen: Annotated[int, typer.Option(help="How many training images to go through.", min=1)] = 250_000,
     batch_size: Annotated[int, typer.Option(help="Images per step, each of another concept.", min=2)] = 128,
     learning_rate: Annotated[float, typer.Option(help="At its peak.", min=0)] = 1e-3,
@@ -230,7 +230,7 @@ def pretrain(
     from embprobe.pretraining.trainer import Recipe, pretrain
 
     rows = load_images(images)
-    held_out = load_images("bundled/emoji:unseen-drawing") if images.startswith("bundled/emoji") else None
+    held_out = load_images("bundled/emoji:unseen-drawing") if images == _TRAIN else None
     recipe = Recipe(
         objective=objective,
         images_seen=images_seen,

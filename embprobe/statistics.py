@@ -85,5 +85,7 @@ def _by_group(scores: Scores, groups: Sequence[str]) -> tuple[Scores, Scores]:
     """The sum of the scores and the number of images in each group."""
     if len(scores) != len(groups) or not len(scores):
         raise ValueError(f"need one group per score and at least one, got {len(scores)} and {len(groups)}")
+    if not np.isfinite(scores).all():
+        raise ValueError("scores must be finite numbers")
     _, coded = np.unique(np.asarray(groups), return_inverse=True)
     return np.bincount(coded, weights=scores).astype(np.float64), np.bincount(coded).astype(np.float64)

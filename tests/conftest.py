@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -22,6 +23,9 @@ from embprobe.errors import UsageError
 from embprobe.images import Images, Row, load_images
 from embprobe.images.decoding import UnreadableImage
 from embprobe.workspace import Workspace
+
+settings.register_profile("embprobe", deadline=None)  # how long an example takes depends on the machine
+settings.load_profile("embprobe")
 
 
 def channel_means(batch: Tensor) -> Tensor:

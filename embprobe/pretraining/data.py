@@ -10,6 +10,7 @@ from numpy.random import Generator
 from PIL import Image
 from torch import Tensor
 
+from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images
 from embprobe.interventions.text import draw_word
 from embprobe.pretraining.captions import COLOR_WORDS, caption
@@ -45,6 +46,8 @@ class TrainingImages:
             concepts.setdefault(concept, []).append(position)
         self._drawings = list(concepts.values())
         self.words = sorted({w for row in images.rows for w in row.labels["name"].upper().split() if _renderable(w)})
+        if word_rate > 0 and not self.words:
+            raise EmbprobeError("No name has a word of three to five letters to draw; set the word rate to 0.")
 
     @property
     def concepts(self) -> int:

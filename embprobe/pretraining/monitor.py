@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from embprobe.encoders.bundled import spec_of
 from embprobe.encoders.preprocessing import preprocess
 from embprobe.encoders.towers import TwoTowers
+from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images
 
 CONCEPTS = 300
@@ -22,6 +23,8 @@ class Monitor:
 
     def __init__(self, train: Images, held_out: Images) -> None:
         shared = sorted(set(held_out.label("concept")) & set(train.label("concept")))
+        if not shared:
+            raise EmbprobeError(f"'{held_out.name}' and '{train.name}' share no concept, so none can be looked for.")
         chosen = shared[:: -(-len(shared) // CONCEPTS)]
         self._gallery, self._queries = (_Pictures(images.where(concept=chosen)) for images in (train, held_out))
 
@@ -52,5 +55,7 @@ def effective_rank(features: Tensor) -> float:
     Roy and Vetterli, "The effective rank", 2007.
     """
     values = torch.linalg.svdvals(features - features.mean(0))
+    if not values.any():
+        return 1.0
     p = values / values.sum()
     return math.exp(-(p * p.clamp_min(1e-12).log()).sum().item())

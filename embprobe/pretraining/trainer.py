@@ -65,6 +65,8 @@ def pretrain(
     described = {**asdict(recipe), "images": images.name, "images_fingerprint": images.fingerprint}
     if _same_recipe(out, described) and (out / "model.safetensors").exists():
         return out
+    if (out / "recipe.json").exists() and not _same_recipe(out, described):
+        raise UsageError(f"'{out}' holds a run of another recipe. Choose another --out or remove it.")
     data = TrainingImages(images, word_rate=recipe.word_rate)
     if recipe.batch_size > data.concepts:
         raise UsageError(f"A batch of {recipe.batch_size} needs as many concepts; '{images.name}' has {data.concepts}.")
@@ -172,10 +174,6 @@ class _Run:
         checkpoint = self.out / "checkpoint.pt"
         if not checkpoint.exists():
             return
-        if not _same_recipe(self.out, self.described):
-            raise UsageError(
-                f"'{self.out}' holds an unfinished run of another recipe. Choose another --out or remove it."
-            )
         state = torch.load(checkpoint, weights_only=True)
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -21,6 +21,7 @@ from embprobe.pretraining import trainer
 from embprobe.pretraining.data import Batch, TrainingImages
 from embprobe.pretraining.objectives import OBJECTIVES
 from embprobe.pretraining.trainer import Recipe, pretrain
+from embprobe.pretraining.views import View, make_view
 
 STEPS = 4
 RECIPES = {name: Recipe(objective=name, images_seen=STEPS * 5 + 2, batch_size=5, seed=3) for name in OBJECTIVES}
@@ -162,23 +163,35 @@ def test_a_loss_that_is_no_number_ends_the_run_and_leaves_no_weights(few: Images
     assert "model.safetensors" not in contents(tmp_path)
 
 
-def test_every_objective_is_shown_the_same_images_and_captions(
+def test_every_objective_is_shown_the_same_images_captions_and_first_views(
     few: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown: list[Batch] = []
+    batches: list[Batch] = []
+    views: list[tuple[int, Tensor]] = []
     batch = TrainingImages.batch
 
-    def listening(self: TrainingImages, size: int, *, seed: int, step: int) -> Batch:
-        shown.append(batch(self, size, seed=seed, step=step))
-        return shown[-1]
+    def listening_batch(self: TrainingImages, size: int, *, seed: int, step: int) -> Batch:
+        batches.append(batch(self, size, seed=seed, step=step))
+        return batches[-1]
 
-    monkeypatch.setattr(TrainingImages, "batch", listening)
+    def listening_view(images: Tensor, view: View, *, color_jitter: bool, generator: torch.Generator) -> Tensor:
+        made = make_view(images, view, color_jitter=color_jitter, generator=generator)
+        views.append((generator.initial_seed(), made))
+        return made
+
+    monkeypatch.setattr(TrainingImages, "batch", listening_batch)
+    monkeypatch.setattr("embprobe.pretraining.trainer.make_view", listening_view)
     for name in ("clip", "dino"):
         pretrain(few, replace(RECIPES[name], images_seen=10), tmp_path / name)
-    assert len(shown) == 4
-    for clip, dino in zip(shown[:2], shown[2:], strict=True):
-        assert torch.equal(clip.images, dino.images) and clip.captions == dino.captions
-    assert not torch.equal(shown[0].images, shown[1].images)
+    # two steps each: clip makes one view in a step, dino four
+    for clip, dino in ((0, 2), (1, 3)):
+        assert torch.equal(batches[clip].images, batches[dino].images)
+        assert batches[clip].captions == batches[dino].captions
+    assert not torch.equal(batches[0].images, batches[1].images)
+    for clip, dino in ((0, 2), (1, 6)):
+        assert torch.equal(views[clip][1], views[dino][1])
+        assert not torch.equal(views[dino][1], views[dino + 1][1])  # the second crop is another one
+    assert views[0][0] != views[1][0]  # no two steps crop alike
 
 
 @EVERY

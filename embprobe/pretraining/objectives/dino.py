@@ -73,7 +73,9 @@ class Dino(Objective):
     def __init__(self, *, seed: int, captions: Sequence[str]) -> None:  # captions: no language here
         super().__init__()
         self.student = TwoTowers(seed=seed)
-        self.student_head = Head()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.student_head = Head()
         self.encoder = copy.deepcopy(self.student).requires_grad_(False)
         self.teacher_head = copy.deepcopy(self.student_head).requires_grad_(False)
 
