@@ -85,17 +85,15 @@ def print_results(rows: Sequence[Result], *, title: str) -> None:
     table = Table(title=escape(title), title_justify="left", caption_justify="left", caption=escape(_caption(rows)))
     table.add_column("measure")
     for encoder in encoders:
-        table.add_column(escape(encoder.replace(" - ", "\n- ")), justify="right")
+        table.add_column(escape(_heading(encoder)), justify="right")
     questions: dict[tuple[str, str | None, float | None], dict[str, Result]] = {}
     for row in rows:
         questions.setdefault((row.measure, row.intervention, row.strength), {})[row.encoder] = row
     for (measure, intervention, strength), answers in questions.items():
         name = measure if intervention is None else f"{intervention} {strength:g}\n{measure}"
         table.add_row(escape(name), *(_cell(answers.get(encoder)) for encoder in encoders), end_section=True)
-    console = Console(
-        highlight=False, emoji=False, width=None if sys.stdout.isatty() else 20 + 18 * (len(encoders) + 1)
-    )
-    console.print(table)
+    width = None if sys.stdout.isatty() else 26 + 19 * len(encoders)
+    Console(highlight=False, emoji=False, width=width).print(table)
 
 
 def print_neighbors(found: Neighborhood) -> None:
@@ -127,6 +125,11 @@ def print_datasets(cards: Sequence[DatasetCard]) -> None:
             console.print(f"  {escape(line)}")
         for split, meaning in card.splits.items():
             console.print(f"  {card.name}:{split}: {escape(meaning)}")
+
+
+def _heading(encoder: str) -> str:
+    """A column's heading in short lines."""
+    return encoder.replace(" - ", "\n- ") if " - " in encoder else encoder.replace("/", "/\n", 1)
 
 
 def _cell(row: Result | None) -> str:
