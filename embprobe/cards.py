@@ -60,6 +60,8 @@ class Decoding(_Strict):
     kind: Literal["decoding"]
     label: str
     classifier: Literal["knn", "logistic"]
+    k: Annotated[int, Field(ge=1)] = 20
+    """Neighbours of the k-NN classifier."""
     fit: Selection
     tests: Annotated[dict[str, Selection], Field(min_length=1)]
 

@@ -194,6 +194,7 @@ def report(workspace: WorkspaceOption = _WORKSPACE) -> None:
 def demo(workspace: WorkspaceOption = _WORKSPACE, device: DeviceOption = "auto", seed: SeedOption = 0) -> None:
     """Extract, probe and find neighbours on the bundled images with the bundled pair: about a minute on two cores."""
     from embprobe import terminal
+    from embprobe.cards import bundled_card
     from embprobe.images import load_images
     from embprobe.workspace import Workspace
 
@@ -201,7 +202,7 @@ def demo(workspace: WorkspaceOption = _WORKSPACE, device: DeviceOption = "auto",
     picture = Workspace.open(workspace).figure("demo-query")
     picture.parent.mkdir(parents=True, exist_ok=True)
     query.load().save(picture)
-    extract(_IMAGES, None, workspace, device, False)
+    extract(_IMAGES, [*PAIR, *bundled_card("category").references], workspace, device, False)  # read once for all
     probe(_IMAGES, ["color", "category"], None, None, workspace, device, seed, False)
     neighbors(str(picture), _IMAGES, None, 8, False, workspace, device, False)
     report(workspace)

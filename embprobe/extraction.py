@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from embprobe.encoders.base import Encoder, EncoderSpec, Floats
-from embprobe.encoders.preprocessing import preprocess
+from embprobe.encoders.preprocessing import preprocess, preprocessing
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images, Row, printable
@@ -21,7 +23,6 @@ from embprobe.store import Rejected, Store, open_store
 from embprobe.workspace import Workspace
 
 BATCH_SIZE = 64
-_READERS = 4
 
 Progress = Callable[[int], None]
 """Called with the number of rows just finished."""
@@ -44,9 +45,9 @@ def extract(
         raise EmbprobeError(f"There are no images in '{images.name}' to extract.")
     stores = [open_store(workspace.store(images, e.spec), e.spec, images, device=device) for e in encoders]
     pairs = list(zip(encoders, stores, strict=True))
-    with ThreadPoolExecutor(_READERS) as readers:
+    with _workers() as workers:
         for rows in sorted({store.shard_rows for store in stores}):  # one, unless a store is of another version's size
-            _extract(readers, [(e, s) for e, s in pairs if s.shard_rows == rows], batch_size, progress)
+            _extract(workers, [(e, s) for e, s in pairs if s.shard_rows == rows], batch_size, progress)
     rejected = stores[0].rejected
     if len(rejected) == len(images):
         for store in stores:
@@ -62,72 +63,89 @@ def encode(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats:
 
 
 def _extract(
-    readers: ThreadPoolExecutor, pairs: Sequence[tuple[Encoder, Store]], size: int, progress: Progress | None
+    workers: ThreadPoolExecutor, pairs: Sequence[tuple[Encoder, Store]], size: int, progress: Progress | None
 ) -> None:
     """Write the missing shards of stores that have shards of one size."""
     first = pairs[0][1]
     for shard in range(first.shard_count):
-        lacking = [_Part(encoder, store, shard) for encoder, store in pairs if shard not in store.shards]
-        for rows, inputs in _read(readers, first.rows_of(shard), [part.encoder.spec for part in lacking], size):
-            for i, part in enumerate(lacking):
-                part.add(rows, [each if isinstance(each, UnreadableImage) else each[i] for each in inputs])
+        rows = first.rows_of(shard)
+        lacking = [(encoder, store) for encoder, store in pairs if shard not in store.shards]
+        if not lacking:
             if progress is not None:
                 progress(len(rows))
-        for part in lacking:
-            part.write()
+            continue
+        encoders = [encoder for encoder, _ in lacking]
+        done: list[_Batch] = []
+        for batch in _in_order(workers, [(rows[i : i + size], i) for i in range(0, len(rows), size)], encoders):
+            done.append(batch)
+            if progress is not None:
+                progress(len(batch.rows) + len(batch.rejected))
+        good = [row for batch in done for row in batch.rows]
+        bad = [replace(each, row=each.row + shard * first.shard_rows) for batch in done for each in batch.rejected]
+        for i, (_, store) in enumerate(lacking):
+            empty = np.empty((0, store.spec.dimension), np.float32)
+            store.write_shard(
+                shard, np.concatenate([empty, *(batch.vectors[i] for batch in done if batch.rows)]), good, bad
+            )
 
 
-@dataclass
-class _Part:
-    """What one encoder has of the shard that is being read."""
+@dataclass(frozen=True)
+class _Batch:
+    """Rows that could be read, each encoder's vectors for them, and the rows that could not."""
 
-    encoder: Encoder
-    store: Store
-    shard: int
-    vectors: list[Floats] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-
-    def add(self, rows: Sequence[Row], inputs: Sequence[Tensor | UnreadableImage]) -> None:
-        good: list[Tensor] = []
-        for row, each in zip(rows, inputs, strict=True):
-            if isinstance(each, UnreadableImage):
-                position = self.shard * self.store.shard_rows + len(self.rows) + len(self.rejected)
-                self.rejected.append(Rejected(row.key, str(each), position))
-            else:
-                self.rows.append(row)
-                good.append(each)
-        if good:
-            self.vectors.append(self.encoder.encode_images(torch.stack(good)))
-
-    def write(self) -> None:
-        empty = np.empty((0, self.store.spec.dimension), np.float32)
-        self.store.write_shard(self.shard, np.concatenate([empty, *self.vectors]), self.rows, self.rejected)
+    rows: list[Row]
+    vectors: list[Floats]
+    rejected: list[Rejected]
 
 
-def _read(
-    readers: ThreadPoolExecutor, rows: Sequence[Row], specs: Sequence[EncoderSpec], size: int
-) -> Iterator[tuple[Sequence[Row], list[list[Tensor] | UnreadableImage]]]:
-    """Batches of rows with what each encoder is to be given, the next batch being read while this one is encoded.
+@contextmanager
+def _workers() -> Iterator[ThreadPoolExecutor]:
+    """One worker per thread that torch may use; each takes whole batches from file to vectors on a thread of its own.
 
-    Without a spec nothing is read.
+    That keeps all cores busy without the waits between the threads of one small matrix product.
     """
-    batches = [rows[i : i + size] for i in range(0, len(rows), size)]
-
-    def start(batch: Sequence[Row]) -> list[Future[list[Tensor] | UnreadableImage]]:
-        return [readers.submit(_load, row, specs) for row in batch]
-
-    waiting = start(batches[0])
-    for current, following in zip(batches, [*batches[1:], []], strict=True):
-        reading, waiting = waiting, start(following)
-        yield current, [future.result() for future in reading]
-
-
-def _load(row: Row, specs: Sequence[EncoderSpec]) -> list[Tensor] | UnreadableImage:
-    if not specs:
-        return []
+    threads = torch.get_num_threads()
     try:
-        picture = row.load()
-    except UnreadableImage as reason:
-        return reason
-    return [preprocess(picture, spec) for spec in specs]
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _in_order(
+    workers: ThreadPoolExecutor, batches: Sequence[tuple[Sequence[Row], int]], encoders: Sequence[Encoder]
+) -> Iterator[_Batch]:
+    """The batches' results in their order, with no more than a few waiting in memory."""
+    waiting: deque[Future[_Batch]] = deque()
+    for rows, start in batches:
+        waiting.append(workers.submit(_encode, rows, start, encoders))
+        if len(waiting) > 2 * torch.get_num_threads():
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _encode(rows: Sequence[Row], start: int, encoders: Sequence[Encoder]) -> _Batch:
+    """Read rows, the first being the ``start``-th of its shard, and encode those that can be read."""
+    good: list[Row] = []
+    inputs: list[list[Tensor]] = []
+    rejected: list[Rejected] = []
+    for i, row in enumerate(rows):
+        try:
+            inputs.append(_prepared(row.load(), [encoder.spec for encoder in encoders]))
+            good.append(row)
+        except UnreadableImage as reason:
+            rejected.append(Rejected(row.key, str(reason), start + i))
+    if not good:
+        return _Batch([], [], rejected)
+    vectors = [encoder.encode_images(torch.stack([each[i] for each in inputs])) for i, encoder in enumerate(encoders)]
+    return _Batch(good, vectors, rejected)
+
+
+def _prepared(picture: Image.Image, specs: Sequence[EncoderSpec]) -> list[Tensor]:
+    """The picture as each spec asks for it; specs that ask for the same share one tensor."""
+    prepared: dict[Hashable, Tensor] = {}
+    for spec in specs:
+        if preprocessing(spec) not in prepared:
+            prepared[preprocessing(spec)] = preprocess(picture, spec)
+    return [prepared[preprocessing(spec)] for spec in specs]

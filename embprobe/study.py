@@ -154,7 +154,7 @@ def _decoding(
     for name, train in known.vectors.items():
         vectors = [test.vectors[name] for test in unseen.values()]
         if measure.classifier == "knn":
-            answers[name] = [predict_knn(train, labels, test, k=20) for test in vectors]
+            answers[name] = [predict_knn(train, labels, test, k=measure.k) for test in vectors]
         else:
             answers[name] = predict_logistic(
                 train, labels, np.array(_groups(known.rows, resampled)), vectors, seed=session.seed

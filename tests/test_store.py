@@ -203,7 +203,7 @@ def write_or_die(path, content):
 
 embprobe.store.write_json = write_or_die
 begun = Store(space.store(images, encoder.spec), encoder.spec, images, "cpu", shard_rows=2)
-begun.write_shard(0, encoder.encode_images(torch.zeros(2, 3, 16, 16)), begun.rows_of(0), [])
+begun.write_shard(0, encoder.encode_images(torch.zeros(2, 3, 12, 12)), begun.rows_of(0), [])
 extract(images, [encoder], space)
 """
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from embprobe.encoders.base import EncoderSpec
+
+
+def preprocessing(spec: EncoderSpec) -> Hashable:
+    """What :func:`preprocess` depends on: two specs with the same value take the same tensors."""
+    return (spec.resize, spec.resize_to, spec.input_size, spec.interpolation, spec.mean, spec.std)
 
 
 def preprocess(image: Image.Image, spec: EncoderSpec) -> Tensor:

@@ -13,7 +13,7 @@ from embprobe.encoders.bundled import BundledEncoder
 from embprobe.encoders.towers import TwoTowers
 from embprobe.errors import UsageError
 
-PIXELS_SIDE = 16
+PIXELS_SIDE = 12
 HISTOGRAM_SIDE, HISTOGRAM_BINS = 64, 8
 
 

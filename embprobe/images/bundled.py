@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from importlib.resources import as_file, files
 
 import pyarrow.parquet as pq
@@ -20,14 +21,19 @@ def load_bundled(name: str) -> Images:
     base, _, split = name.partition(":")
     if base != "bundled/emoji" or (split and split not in SPLITS):
         raise UsageError(f"There are no bundled images '{name}'. There are: bundled/emoji, " + _split_names() + ".")
+    images = _emoji()
+    return Images(name, images.where(split=split).rows) if split else images
+
+
+@lru_cache(maxsize=1)
+def _emoji() -> Images:
     folder = files("embprobe.datasets") / "emoji"
     rows: list[Row] = []
-    for resource in sorted(folder.iterdir(), key=lambda item: item.name):
+    for resource in folder.iterdir():
         if resource.name.endswith(".parquet"):
             with as_file(resource) as path:
                 rows += [_row(record) for record in pq.read_table(path).to_pylist()]
-    images = Images("bundled/emoji", tuple(sorted(rows, key=lambda row: row.key)))
-    return Images(name, images.where(split=split).rows) if split else images
+    return Images("bundled/emoji", tuple(sorted(rows, key=lambda row: row.key)))
 
 
 def _row(record: dict[str, object]) -> Row:

@@ -29,7 +29,7 @@ _TO_LAB = np.array(
     ]
 )
 _FROM_LMS, _FROM_LAB = np.linalg.inv(_TO_LMS), np.linalg.inv(_TO_LAB)
-_HALVINGS = 12
+_HALVINGS = 10
 
 
 def rotate_hue(image: Image.Image, degrees: float) -> Image.Image:

@@ -26,9 +26,9 @@ def test_pixels_are_the_picture_minus_mid_grey() -> None:
 def test_the_distance_of_black_and_white_in_pixels() -> None:
     encoder = load_encoder("reference/pixels")
     black, white = encode(encoder, [solid(BLACK, (40, 30)), solid(WHITE, (16, 16))])
-    assert black.shape == (768,) and black.dtype == np.float32
-    # 16 * 16 * 3 numbers that differ by 1: the square root of 768
-    assert np.linalg.norm(black - white) == pytest.approx(math.sqrt(768))
+    assert black.shape == (432,) and black.dtype == np.float32
+    # 12 * 12 * 3 numbers that differ by 1: the square root of 432
+    assert np.linalg.norm(black - white) == pytest.approx(math.sqrt(432))
     assert cosines(black[None], white[None])[0, 0] == pytest.approx(-1)
 
 
