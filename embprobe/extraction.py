@@ -6,7 +6,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,6 +52,8 @@ def extract(
     if len(rejected) == len(images):
         for store in stores:
             shutil.rmtree(store.folder)
+        with suppress(OSError):  # it holds another encoder's store
+            stores[0].folder.parent.rmdir()
         why = f"'{printable(rejected[0].key)}': {rejected[0].reason}"
         raise EmbprobeError(f"None of the {len(images):,} images in '{images.name}' can be read; {why}.")
     return stores
