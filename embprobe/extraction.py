@@ -6,8 +6,9 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from threading import Lock
 
 import numpy as np
 import torch
@@ -45,9 +46,9 @@ def extract(
         raise EmbprobeError(f"There are no images in '{images.name}' to extract.")
     stores = [open_store(workspace.store(images, e.spec), e.spec, images, device=device) for e in encoders]
     pairs = list(zip(encoders, stores, strict=True))
-    with _workers() as workers:
+    with _workers(device) as crew:
         for rows in sorted({store.shard_rows for store in stores}):  # one, unless a store is of another version's size
-            _extract(workers, [(e, s) for e, s in pairs if s.shard_rows == rows], batch_size, progress)
+            _extract(crew, [(e, s) for e, s in pairs if s.shard_rows == rows], batch_size, progress)
     rejected = stores[0].rejected
     if len(rejected) == len(images):
         for store in stores:
@@ -64,9 +65,7 @@ def encode(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats:
     return encoder.encode_images(torch.stack([preprocess(picture, encoder.spec) for picture in pictures]))
 
 
-def _extract(
-    workers: ThreadPoolExecutor, pairs: Sequence[tuple[Encoder, Store]], size: int, progress: Progress | None
-) -> None:
+def _extract(crew: _Crew, pairs: Sequence[tuple[Encoder, Store]], size: int, progress: Progress | None) -> None:
     """Write the missing shards of stores that have shards of one size."""
     first = pairs[0][1]
     for shard in range(first.shard_count):
@@ -78,7 +77,7 @@ def _extract(
             continue
         encoders = [encoder for encoder, _ in lacking]
         done: list[_Batch] = []
-        for batch in _in_order(workers, [(rows[i : i + size], i) for i in range(0, len(rows), size)], encoders):
+        for batch in _in_order(crew, [(rows[i : i + size], i) for i in range(0, len(rows), size)], encoders):
             done.append(batch)
             if progress is not None:
                 progress(len(batch.rows) + len(batch.rejected))
@@ -100,8 +99,17 @@ class _Batch:
     rejected: list[Rejected]
 
 
+@dataclass(frozen=True)
+class _Crew:
+    """Who does the work, how many batches may wait, and whose turn it is to encode: anyone's on CPU, one's on a GPU."""
+
+    pool: ThreadPoolExecutor
+    ahead: int
+    turn: AbstractContextManager[object]
+
+
 @contextmanager
-def _workers() -> Iterator[ThreadPoolExecutor]:
+def _workers(device: str) -> Iterator[_Crew]:
     """One worker per thread that torch may use; each takes whole batches from file to vectors on a thread of its own.
 
     That keeps all cores busy without the waits between the threads of one small matrix product.
@@ -109,25 +117,27 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool
+            yield _Crew(pool, 2 * threads, nullcontext() if device == "cpu" else Lock())
     finally:
         torch.set_num_threads(threads)
 
 
 def _in_order(
-    workers: ThreadPoolExecutor, batches: Sequence[tuple[Sequence[Row], int]], encoders: Sequence[Encoder]
+    crew: _Crew, batches: Sequence[tuple[Sequence[Row], int]], encoders: Sequence[Encoder]
 ) -> Iterator[_Batch]:
     """The batches' results in their order, with no more than a few waiting in memory."""
     waiting: deque[Future[_Batch]] = deque()
     for rows, start in batches:
-        waiting.append(workers.submit(_encode, rows, start, encoders))
-        if len(waiting) > 2 * torch.get_num_threads():
+        waiting.append(crew.pool.submit(_encode, rows, start, encoders, crew.turn))
+        if len(waiting) > crew.ahead:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
 
 
-def _encode(rows: Sequence[Row], start: int, encoders: Sequence[Encoder]) -> _Batch:
+def _encode(
+    rows: Sequence[Row], start: int, encoders: Sequence[Encoder], turn: AbstractContextManager[object]
+) -> _Batch:
     """Read rows, the first being the ``start``-th of its shard, and encode those that can be read."""
     good: list[Row] = []
     inputs: list[list[Tensor]] = []
@@ -140,7 +150,9 @@ def _encode(rows: Sequence[Row], start: int, encoders: Sequence[Encoder]) -> _Ba
             rejected.append(Rejected(row.key, str(reason), start + i))
     if not good:
         return _Batch([], [], rejected)
-    vectors = [encoder.encode_images(torch.stack([each[i] for each in inputs])) for i, encoder in enumerate(encoders)]
+    batches = [torch.stack([each[i] for each in inputs]) for i in range(len(encoders))]
+    with turn:
+        vectors = [encoder.encode_images(batch) for encoder, batch in zip(encoders, batches, strict=True)]
     return _Batch(good, vectors, rejected)
 
 
