@@ -161,12 +161,11 @@ def _decoding(
             )
     answers[MAJORITY] = [predict_majority(labels, n=len(test.rows)) for test in unseen.values()]
     for name, predictions in answers.items():
-        for (test_name, test), predicted in zip(tests.items(), predictions, strict=True):
+        for (test_name, test), predicted in zip(unseen.items(), predictions, strict=True):
             kind = f"{measure.label} decoding, {test_name}"
-            values = correct(predicted, np.array(test.label(measure.label)))
-            yield Scores(
-                kind, None, None, name, [row.key for row in test.rows], _groups(test, resampled), values.tolist()
-            )
+            values = correct(predicted, np.array(test.rows.label(measure.label)))
+            keys = [row.key for row in test.rows.rows]
+            yield Scores(kind, None, None, name, keys, _groups(test.rows, resampled), values.tolist())
 
 
 def _resampled(images: Images, card: Card) -> str:

@@ -269,3 +269,18 @@ def test_rows_that_one_encoder_could_not_read_at_the_time_do_not_shift_the_other
     vectors = found.vectors
     assert len(found.rows) == 5 == len(vectors["test/a"]) == len(vectors["test/b"])
     assert np.array_equal(vectors["test/a"], vectors["test/b"])  # the same function of the same rows
+
+
+def test_an_unreadable_test_image_is_left_out_of_decoding(emoji: Images, workspace: Workspace) -> None:
+    def read() -> Image.Image:
+        raise UnreadableImage("torn in two")
+
+    chosen = sorted(set(emoji.label("concept")))[::40]
+    images = emoji.where(concept=chosen)
+    torn = next(i for i, row in enumerate(images.rows) if row.labels["split"] == "unseen-drawing")
+    rows = tuple(replace(row, read=read) if i == torn else row for i, row in enumerate(images.rows))
+    expected = [row.key for i, row in enumerate(rows) if row.labels["split"] == "unseen-drawing" and i != torn]
+    results = run_probe(bundled_card("category"), Images("torn", rows), [make_encoder(side=8)], [], Session(workspace))
+    tested = [score for score in results.scores if score.measure.endswith("unseen drawings")]
+    assert {score.encoder for score in tested} == {"test/means", "majority label"}
+    assert all(list(score.keys) == expected and len(score.values) == len(expected) for score in tested)
