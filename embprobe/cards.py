@@ -1,25 +1,21 @@
-"""Cards: TOML files. A probe card says what is asked of which images, a data set card what a set of images holds."""
+"""Probe cards: TOML files that say what is asked of which images."""
 
 from __future__ import annotations
 
 import difflib
-import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import Field, FiniteFloat
 
+from embprobe.card_files import Strict, names_of, parse_card, read_card_file
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Selection(_Strict):
+class Selection(Strict):
     """Which rows: those with these labels, one random row per value of a label, at most so many."""
 
     where: dict[str, list[str]] = {}
@@ -45,7 +41,7 @@ class Selection(_Strict):
         return Selection(limit=self.limit)
 
 
-class Displacement(_Strict):
+class Displacement(Strict):
     """How far embeddings move under an intervention, for each of its strengths."""
 
     kind: Literal["displacement"]
@@ -54,7 +50,7 @@ class Displacement(_Strict):
     images: Selection = Selection()
 
 
-class Decoding(_Strict):
+class Decoding(Strict):
     """How well a label is decoded from embeddings of images that the classifier has not seen."""
 
     kind: Literal["decoding"]
@@ -69,7 +65,7 @@ class Decoding(_Strict):
 Measure = Annotated[Displacement | Decoding, Field(discriminator="kind")]
 
 
-class Card(_Strict):
+class Card(Strict):
     """One question, and how it is asked."""
 
     schema_: Literal[1] = Field(alias="schema")
@@ -84,40 +80,9 @@ class Card(_Strict):
     measures: Annotated[list[Measure], Field(min_length=1)]
 
 
-class DatasetCard(_Strict):
-    """A set of images: what it holds, what it may be used for, and what is needed to have it."""
-
-    schema_: Literal[1] = Field(alias="schema")
-    name: str
-    title: str
-    description: str
-    licence: str
-    needs: str
-    labels: list[str]
-    splits: dict[str, str] = {}
-
-
-_EXPECTED = {
-    "extra_forbidden": "there is no such key here",
-    "missing": "this key is missing",
-    "union_tag_invalid": "kind must be 'displacement' or 'decoding'",
-    "union_tag_not_found": "a measure needs a kind, 'displacement' or 'decoding'",
-}
-"""In our words, by pydantic's type of error; the others are clear as they are."""
-AnyCard = TypeVar("AnyCard", Card, DatasetCard)
-
-
 def attributes() -> list[str]:
     """The attributes that have a bundled card."""
-    return _names("embprobe.probes")
-
-
-def dataset_cards() -> list[DatasetCard]:
-    """The bundled data set cards."""
-    folder = files("embprobe.datasets")
-    return [
-        _parse(DatasetCard, (folder / f"{n}.toml").read_text(encoding="utf-8"), n) for n in _names("embprobe.datasets")
-    ]
+    return names_of("embprobe.probes")
 
 
 def bundled_card(attribute: str) -> Card:
@@ -128,32 +93,9 @@ def bundled_card(attribute: str) -> Card:
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UsageError(f"There is no probe of '{attribute}'.{hint} There are: {', '.join(known)}.")
     name = f"{attribute}.toml"
-    return _parse(Card, (files("embprobe.probes") / name).read_text(encoding="utf-8"), name)
+    return parse_card(Card, (files("embprobe.probes") / name).read_text(encoding="utf-8"), name)
 
 
 def read_card(path: Path) -> Card:
     """A card of one's own; raises :class:`EmbprobeError` with the file, the key and what was expected."""
-    try:
-        return _parse(Card, path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise UsageError(f"The card '{path}' cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise EmbprobeError(f"The card '{path}' is not a text file.") from None
-
-
-def _names(package: str) -> list[str]:
-    names = (item.name for item in files(package).iterdir())
-    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
-
-
-def _parse(kind: type[AnyCard], text: str, name: str) -> AnyCard:
-    try:
-        return kind.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise EmbprobeError(f"The card '{name}' is not valid TOML: {error}.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        kinds = {"displacement", "decoding"}  # pydantic puts the kind of a measure into the path; the file does not
-        key = ".".join(str(part) for part in first["loc"] if part not in kinds)
-        expected = _EXPECTED.get(first["type"], first["msg"])
-        raise EmbprobeError(f"The card '{name}' is not right at '{key}': {expected}.") from None
+    return read_card_file(Card, path)

@@ -95,7 +95,7 @@ def probe(
     rows, where = load_images(images), resolve_device(device)
     names = _distinct(encoder)
     encoders = [load_encoder(name, device=where) for name in names]
-    session = Session(Workspace.open(workspace), where, seed, terminal.progress_bar)
+    session = Session(Workspace.open(workspace), where, seed, progress=terminal.progress_bar)
     found = []
     for asked in cards:
         references = [load_encoder(name, device=where) for name in asked.references if name not in names]
@@ -168,7 +168,7 @@ def draw_map(
 
     rows, where = load_images(images), resolve_device(device)
     encoders = [load_encoder(name, device=where) for name in _distinct(encoder)]
-    session = Session(Workspace.open(workspace), where, seed, terminal.progress_bar)
+    session = Session(Workspace.open(workspace), where, seed, progress=terminal.progress_bar)
     embedded = session.embed(rows, encoders, "extracting")
     labels = embedded.rows.label(by)
     terminal.note("UMAP takes 15 s to load and half a minute to compile; then it goes through the encoders.")
@@ -269,7 +269,7 @@ def encoders(
 def datasets(json: JsonOption = False) -> None:
     """List the sets of images that have a card: what they hold, their licence, what is needed to have them."""
     from embprobe import terminal
-    from embprobe.cards import dataset_cards
+    from embprobe.images.dataset_cards import dataset_cards
 
     cards = dataset_cards()
     if json:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from embprobe.encoders.base import Encoder, EncoderSpec, Floats
-from embprobe.encoders.preprocessing import preprocess, preprocessing
+from embprobe.encoders.preprocessing import decoded_side, preprocess, preprocessing
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images, Row, printable
@@ -36,15 +36,18 @@ def extract(
     *,
     device: str = "cpu",
     batch_size: int = BATCH_SIZE,
+    fast_decode: bool = False,
     progress: Progress | None = None,
 ) -> list[Store]:
     """One complete store per encoder, in their order. Shards that are already there are not encoded again.
 
+    With ``fast_decode``, large JPEGs are decoded at reduced scale: faster, slightly different vectors, other stores.
     Rows whose image cannot be read are left out and listed in the store. Raises :class:`EmbprobeError` if none can.
     """
     if not len(images):
         raise EmbprobeError(f"There are no images in '{images.name}' to extract.")
-    stores = [open_store(workspace.store(images, e.spec), e.spec, images, device=device) for e in encoders]
+    specs = [replace(encoder.spec, decoding="fast" if fast_decode else "exact") for encoder in encoders]
+    stores = [open_store(workspace.store(images, spec), spec, images, device=device) for spec in specs]
     pairs = list(zip(encoders, stores, strict=True))
     with _workers(device) as crew:
         for rows in sorted({store.shard_rows for store in stores}):  # one, unless a store is of another version's size
@@ -75,9 +78,8 @@ def _extract(crew: _Crew, pairs: Sequence[tuple[Encoder, Store]], size: int, pro
             if progress is not None:
                 progress(len(rows))
             continue
-        encoders = [encoder for encoder, _ in lacking]
         done: list[_Batch] = []
-        for batch in _in_order(crew, [(rows[i : i + size], i) for i in range(0, len(rows), size)], encoders):
+        for batch in _in_order(crew, [(rows[i : i + size], i) for i in range(0, len(rows), size)], lacking):
             done.append(batch)
             if progress is not None:
                 progress(len(batch.rows) + len(batch.rejected))
@@ -123,12 +125,12 @@ def _workers(device: str) -> Iterator[_Crew]:
 
 
 def _in_order(
-    crew: _Crew, batches: Sequence[tuple[Sequence[Row], int]], encoders: Sequence[Encoder]
+    crew: _Crew, batches: Sequence[tuple[Sequence[Row], int]], pairs: Sequence[tuple[Encoder, Store]]
 ) -> Iterator[_Batch]:
     """The batches' results in their order, with no more than a few waiting in memory."""
     waiting: deque[Future[_Batch]] = deque()
     for rows, start in batches:
-        waiting.append(crew.pool.submit(_encode, rows, start, encoders, crew.turn))
+        waiting.append(crew.pool.submit(_encode, rows, start, pairs, crew.turn))
         if len(waiting) > crew.ahead:
             yield waiting.popleft().result()
     while waiting:
@@ -136,7 +138,7 @@ def _in_order(
 
 
 def _encode(
-    rows: Sequence[Row], start: int, encoders: Sequence[Encoder], turn: AbstractContextManager[object]
+    rows: Sequence[Row], start: int, pairs: Sequence[tuple[Encoder, Store]], turn: AbstractContextManager[object]
 ) -> _Batch:
     """Read rows, the first being the ``start``-th of its shard, and encode those that can be read."""
     good: list[Row] = []
@@ -144,22 +146,26 @@ def _encode(
     rejected: list[Rejected] = []
     for i, row in enumerate(rows):
         try:
-            inputs.append(_prepared(row.load(), [encoder.spec for encoder in encoders]))
+            inputs.append(_prepared(row, [store.spec for _, store in pairs]))
             good.append(row)
         except UnreadableImage as reason:
             rejected.append(Rejected(row.key, str(reason), start + i))
     if not good:
         return _Batch([], [], rejected)
-    batches = [torch.stack([each[i] for each in inputs]) for i in range(len(encoders))]
+    batches = [torch.stack([each[i] for each in inputs]) for i in range(len(pairs))]
     with turn:
-        vectors = [encoder.encode_images(batch) for encoder, batch in zip(encoders, batches, strict=True)]
+        vectors = [encoder.encode_images(batch) for (encoder, _), batch in zip(pairs, batches, strict=True)]
     return _Batch(good, vectors, rejected)
 
 
-def _prepared(picture: Image.Image, specs: Sequence[EncoderSpec]) -> list[Tensor]:
-    """The picture as each spec asks for it; specs that ask for the same share one tensor."""
+def _prepared(row: Row, specs: Sequence[EncoderSpec]) -> list[Tensor]:
+    """The row's picture as each spec asks for it; specs that ask for the same share one decoding and one tensor."""
+    pictures: dict[int | None, Image.Image] = {}
     prepared: dict[Hashable, Tensor] = {}
-    for spec in specs:
-        if preprocessing(spec) not in prepared:
-            prepared[preprocessing(spec)] = preprocess(picture, spec)
-    return [prepared[preprocessing(spec)] for spec in specs]
+    asked = [(decoded_side(spec), preprocessing(spec)) for spec in specs]
+    for spec, (side, what) in zip(specs, asked, strict=True):
+        if side not in pictures:
+            pictures[side] = row.load(at_least=side)
+        if (side, what) not in prepared:
+            prepared[side, what] = preprocess(pictures[side], spec)
+    return [prepared[each] for each in asked]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from embprobe.comparison import overlap_at_k
 from embprobe.encoders.base import Encoder
+from embprobe.encoders.preprocessing import decoded_side
 from embprobe.errors import EmbprobeError
 from embprobe.extraction import encode
 from embprobe.images.rows import Images, Row, printable
@@ -65,7 +66,7 @@ def find_neighbors(
     by_encoder: dict[str, list[Neighbor]] = {}
     for encoder, store in zip(encoders, stores, strict=True):
         index, rows = open_index(store), store.embedded().rows
-        vector = encode(encoder, [picture])
+        vector = encode(encoder, [row.load(at_least=decoded_side(store.spec))])
         found: list[Neighbor] = []
         wanted = k
         while len(found) < k and wanted < 2 * max(k, len(rows)):

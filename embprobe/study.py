@@ -63,12 +63,20 @@ class Session:
     workspace: Workspace
     device: str = "cpu"
     seed: int = 0
+    fast_decode: bool = False
     progress: ProgressBar = no_progress
 
     def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> Embedded:
         """Each encoder's vectors for the rows that all of them could be given, from stores that are made if needed."""
         with self.progress(what, len(images)) as progress:
-            stores = extract(images, encoders, self.workspace, device=self.device, progress=progress)
+            stores = extract(
+                images,
+                encoders,
+                self.workspace,
+                device=self.device,
+                fast_decode=self.fast_decode,
+                progress=progress,
+            )
         parts = [Embedded(store.embedded(), {store.spec.name: store.vectors()}) for store in stores]
         first, *others = (part.restricted_to(*parts) for part in parts)
         return Embedded(first.rows, first.vectors | {name: v for part in others for name, v in part.vectors.items()})
@@ -111,6 +119,7 @@ def run_probe(
         "images": {"name": images.name, "fingerprint": images.fingerprint, "count": len(images)},
         "encoders": [{**asdict(e.spec), "fingerprint": e.spec.fingerprint} for e in [*encoders, *references]],
         "seed": session.seed,
+        "fast_decode": session.fast_decode,
         "versions": {name: version(name) for name in ("embprobe", "torch", "numpy", "scikit-learn")},
     }
     return Results(manifest, rows, scores)

@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from embprobe.cards import DatasetCard
 from embprobe.extraction import Progress as Advance
+from embprobe.images.dataset_cards import DatasetCard
 from embprobe.images.rows import printable
 from embprobe.neighbors import Neighborhood
 from embprobe.plots.neighbors import describe

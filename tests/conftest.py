@@ -107,7 +107,7 @@ class Reads:
                 raise UnreadableImage("torn in two")
             return noise(i)
 
-        return Row(key=key, labels=labels, content=f"{i}{unreadable}", read=read)
+        return Row(key=key, labels=labels, content=f"{i}{unreadable}", source=read)
 
 
 def noise(seed: int, size: tuple[int, int] = (8, 8), channels: int = 3) -> Image.Image:
@@ -125,7 +125,7 @@ def solid(color: tuple[int, int, int], size: tuple[int, int] = (8, 8)) -> Image.
 def row_of(key: str, picture: Image.Image, **labels: str) -> Row:
     """A row of a picture in memory."""
     content = hashlib.sha256(picture.tobytes()).hexdigest()
-    return Row(key=key, labels=labels, content=content, read=picture.copy)
+    return Row(key=key, labels=labels, content=content, source=picture.copy)
 
 
 def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embprobe.cards import Card, Decoding, Displacement, Selection, attributes, bundled_card, dataset_cards, read_card
+from embprobe.cards import Card, Decoding, Displacement, Selection, attributes, bundled_card, read_card
 from embprobe.encoders import list_encoders
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images, load_images
+from embprobe.images.dataset_cards import dataset_cards
 from embprobe.interventions import INTERVENTIONS
 from tests.conftest import Reads
 

@@ -73,7 +73,7 @@ def test_unreadable_images_are_left_out_and_listed_with_the_reason(photos: Path,
     images = load_images(str(photos))
     (store,) = extract(images, [make_encoder()], workspace, batch_size=2)
     assert [row.key for row in store.rejected] == ["cat/d.png", "dog/i.JPG"]
-    assert store.rejected[0].reason == "not an image in a known format"
+    assert store.rejected[0].reason == "empty"
     assert "damaged" in store.rejected[1].reason
     assert len(store.keys()) == len(store.vectors()) == 7
     assert (store.folder / "rejected.jsonl").read_text().count("\n") == 2

@@ -111,7 +111,7 @@ def test_two_names_that_print_alike_are_not_confused(workspace: Workspace) -> No
     def refuse() -> Any:
         raise UnreadableImage("torn")
 
-    rows[0] = replace(rows[0], read=refuse)
+    rows[0] = replace(rows[0], source=refuse)
     (store,) = extract(Images("alike", tuple(rows)), [make_encoder()], workspace)
     assert store.keys() == ["\\xe9.png", "z.png"]
     assert len(store.vectors()) == 2

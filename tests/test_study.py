@@ -261,7 +261,7 @@ def test_rows_that_one_encoder_could_not_read_at_the_time_do_not_shift_the_other
             raise UnreadableImage("the disk does not answer")
         return reads(6).rows[2].read()
 
-    rows = tuple(replace(row, read=read) if i == 2 else row for i, row in enumerate(images.rows))
+    rows = tuple(replace(row, source=read) if i == 2 else row for i, row in enumerate(images.rows))
     images, a, b = Images("noise", rows), make_encoder("a", side=8), make_encoder("b", side=8)
     extract(images, [a], workspace)
     works[0] = True
@@ -278,7 +278,7 @@ def test_an_unreadable_test_image_is_left_out_of_decoding(emoji: Images, workspa
     chosen = sorted(set(emoji.label("concept")))[::40]
     images = emoji.where(concept=chosen)
     torn = next(i for i, row in enumerate(images.rows) if row.labels["split"] == "unseen-drawing")
-    rows = tuple(replace(row, read=read) if i == torn else row for i, row in enumerate(images.rows))
+    rows = tuple(replace(row, source=read) if i == torn else row for i, row in enumerate(images.rows))
     expected = [row.key for i, row in enumerate(rows) if row.labels["split"] == "unseen-drawing" and i != torn]
     results = run_probe(bundled_card("category"), Images("torn", rows), [make_encoder(side=8)], [], Session(workspace))
     tested = [score for score in results.scores if score.measure.endswith("unseen drawings")]

@@ -47,6 +47,8 @@ class EncoderSpec:
     dimension: int
     has_text: bool
     precision: Literal["float32"] = "float32"
+    decoding: Literal["exact", "fast"] = "exact"
+    """``fast``: large JPEGs are decoded at reduced scale (:func:`embprobe.encoders.preprocessing.decoded_side`)."""
 
     @property
     def name(self) -> str:

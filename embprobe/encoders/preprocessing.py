@@ -11,17 +11,50 @@ from torchvision.transforms import functional as F
 
 from embprobe.encoders.base import EncoderSpec
 
+FAST_MARGIN = 2
+"""With fast decoding, how much larger than it is resized to an image is at least decoded."""
+_LONG = 16
+"""Sides in this proportion: resizing the whole image, most of which is then cropped away, would cost too much."""
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
 
 def preprocessing(spec: EncoderSpec) -> Hashable:
     """What :func:`preprocess` depends on: two specs with the same value take the same tensors."""
     return (spec.resize, spec.resize_to, spec.input_size, spec.interpolation, spec.mean, spec.std)
 
 
+def decoded_side(spec: EncoderSpec) -> int | None:
+    """The least shorter side, in pixels, at which a JPEG may be decoded for this spec; None: only at its own."""
+    return FAST_MARGIN * spec.resize_to if spec.decoding == "fast" else None
+
+
 def preprocess(image: Image.Image, spec: EncoderSpec) -> Tensor:
     """Float32 ``[3, input_size, input_size]`` from an RGB image of any size."""
-    side = spec.resize_to
-    size = [side] if spec.resize == "shortest" else [side, side]
-    resized = F.resize(image, size, InterpolationMode(spec.interpolation))
-    pixels: Tensor = F.to_tensor(F.center_crop(resized, [spec.input_size]))
+    pixels: Tensor = F.to_tensor(_resized_and_cropped(image, spec))
     normalized: Tensor = F.normalize(pixels, list(spec.mean), list(spec.std))
     return normalized
+
+
+def _resized_and_cropped(image: Image.Image, spec: EncoderSpec) -> Image.Image:
+    side, crop = spec.resize_to, spec.input_size
+    if spec.resize == "squash":
+        resized = F.resize(image, [side, side], InterpolationMode(spec.interpolation))
+    elif max(image.size) > _LONG * min(image.size) and crop <= side:
+        return _middle(image, spec)
+    else:
+        resized = F.resize(image, [side], InterpolationMode(spec.interpolation))
+    cropped: Image.Image = F.center_crop(resized, [crop])
+    return cropped
+
+
+def _middle(image: Image.Image, spec: EncoderSpec) -> Image.Image:
+    """Resized and cropped in one step, the same pixels as in two: only what the crop keeps is worked out."""
+    side, crop = spec.resize_to, spec.input_size
+    shorter = min(image.size)
+    box: list[float] = [0, 0, 0, 0]
+    for axis, length in enumerate(image.size):
+        resized = side if length == shorter else int(side * length / shorter)
+        scale = length / resized
+        start = round((resized - crop) / 2)
+        box[axis], box[axis + 2] = start * scale, (start + crop) * scale
+    return image.resize((crop, crop), _RESAMPLING[spec.interpolation], box=(box[0], box[1], box[2], box[3]))

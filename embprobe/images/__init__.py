@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.images.bundled import load_bundled
+from embprobe.images.dataset_cards import dataset_cards, find_dataset, load_dataset
 from embprobe.images.decoding import UnreadableImage
-from embprobe.images.folder import load_file, load_folder
+from embprobe.images.folder import load_file
 from embprobe.images.rows import Images, Row
+from embprobe.images.sources import open_source
 
 __all__ = ["Images", "Row", "UnreadableImage", "load_image", "load_images"]
 
@@ -16,18 +18,25 @@ DEFAULT = "bundled/emoji"
 
 
 def load_images(name: str = DEFAULT) -> Images:
-    """Rows of images from a name (``bundled/emoji``, ``bundled/emoji:train``) or the path of a folder or a file.
+    """Rows of images from what a user typed.
+
+    - the path of a folder of images, or of one image
+    - tars or parquet files: a path, a folder of them, a pattern (``train-{000..099}.tar``, ``*.parquet``), a URL
+    - ``hf:owner/name[:split]``, a data set of the Hugging Face hub
+    - ``CARD[:SPLIT][@PLACE]``, a data set that has a card, e.g. ``cifar-10:test`` or ``imagenet-1k@/data/imagenet``
+    - ``bundled/emoji`` or a split of it, ``bundled/emoji:train``
 
     Raises :class:`UsageError` if there is no such thing, :class:`EmbprobeError` if there are no images in it.
     """
-    path = Path(name)
-    if path.is_dir():
-        return load_folder(path)
-    if path.is_file():
-        return load_file(path)
-    if name.startswith("bundled/"):
-        return load_bundled(name)
-    raise UsageError(f"There is no folder or file '{name}'. Give the path of a folder of images, or {DEFAULT}.")
+    found = None if Path(name).exists() and not name.endswith(".toml") else find_dataset(name)
+    if found is not None:
+        card, split, place = found
+        return load_dataset(card, split=split, place=place)
+    try:
+        return open_source(name)
+    except UsageError as error:
+        near = difflib.get_close_matches(name, [card.name for card in dataset_cards()], n=1)
+        raise UsageError(f"{error} Did you mean {near[0]}?" if near else str(error)) from None
 
 
 def load_image(name: str) -> Images:

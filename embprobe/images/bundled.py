@@ -9,7 +9,6 @@ from importlib.resources import as_file, files
 import pyarrow.parquet as pq
 
 from embprobe.errors import UsageError
-from embprobe.images.decoding import decode
 from embprobe.images.rows import Images, Row
 
 SPLITS = ("train", "unseen-drawing", "unseen-concept")
@@ -42,7 +41,7 @@ def _row(record: dict[str, object]) -> Row:
     encoded: bytes = image["bytes"]
     labels = {name: str(record[name]) for name in _LABELS}
     content = hashlib.sha256(encoded).hexdigest()[:16]
-    return Row(key=str(record["key"]), labels=labels, content=content, read=lambda: decode(encoded))
+    return Row(key=str(record["key"]), labels=labels, content=content, source=lambda: encoded)
 
 
 def _split_names() -> str:

@@ -4,33 +4,40 @@ from __future__ import annotations
 
 import io
 import math
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+MAX_BYTES = 512 << 20
+"""A file larger than this is not read as one image."""
 
 
 class UnreadableImage(Exception):
     """This image cannot be decoded; the message is the reason, in a few words."""
 
 
-def decode(source: bytes | Path) -> Image.Image:
-    """Decode an image exactly: first frame, EXIF orientation applied, as RGB, or RGBA where it has transparency.
+def decode(encoded: bytes, *, at_least: int | None = None) -> Image.Image:
+    """Decode an image file: first frame, EXIF orientation applied, as RGB, or RGBA where it has transparency.
 
-    Only the formats in ``FORMATS`` are tried, and an image so large that Pillow suspects a decompression bomb is
-    refused. Raises :class:`UnreadableImage` for anything that is not a whole, readable image.
+    Decoding is exact, unless ``at_least`` is given and the image is a JPEG: then it may be decoded at a half, a quarter
+    or an eighth of its size (libjpeg's scaled DCT), its shorter side no less than ``at_least`` pixels. Only the formats
+    in ``FORMATS`` are tried, and an image so large that Pillow suspects a decompression bomb is refused. Raises
+    :class:`UnreadableImage` for anything that is not a whole, readable image.
     """
+    if not encoded:
+        raise UnreadableImage("empty")
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as opened:
-            if opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise Image.DecompressionBombError
-            upright = ImageOps.exif_transpose(opened)
-            if upright.mode.startswith("I"):  # 16 bits; Pillow would clip them to 8 instead of scaling
-                return Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-            return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+            raise Image.DecompressionBombError
+        if at_least is not None:
+            image.draft(None, (at_least, at_least))
+        ImageOps.exif_transpose(image, in_place=True)
+        return _eight_bits(image)
+    except UnreadableImage:
+        raise
     except UnidentifiedImageError:
         raise UnreadableImage("not an image in a known format") from None
     except Image.DecompressionBombError:
@@ -45,3 +52,12 @@ def flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
         return image.convert("RGB")
     canvas = Image.new("RGBA", image.size, (*background, 255))
     return Image.alpha_composite(canvas, image).convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise UnreadableImage("floating-point pixels, whose range the file does not say")
+    if image.mode.startswith("I"):  # 16 bits; Pillow would clip them to 8 instead of scaling
+        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    return image if image.mode == mode else image.convert(mode)

@@ -3,42 +3,58 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
 from embprobe.errors import EmbprobeError
-from embprobe.images.decoding import flatten
+from embprobe.images.decoding import UnreadableImage, decode, flatten
 
 WHITE = (255, 255, 255)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One image: a stable key, its named labels, and how to read it.
+    """One image: a stable key, its named labels, and where its pixels come from.
 
-    ``read`` returns the decoded image, with its alpha channel if it has one, and raises
-    :class:`~embprobe.images.decoding.UnreadableImage` if it cannot. ``content`` names the bytes behind it (a hash, or
-    a file's size and time): when it changes, vectors made from this row are stale.
+    ``source`` gives the bytes of an image file, or a picture that is in memory already, and raises ``OSError`` or
+    :class:`~embprobe.images.decoding.UnreadableImage` if it cannot. ``content`` names what is behind it (a hash, or a
+    file's size and time): when it changes, vectors made from this row are stale. A key is a name, never a path to open.
     """
 
     key: str
     labels: Mapping[str, str]
     content: str
-    read: Callable[[], Image.Image] = field(compare=False, repr=False)
+    source: Callable[[], bytes | Image.Image] = field(compare=False, repr=False)
+    change: Callable[[Image.Image], Image.Image] | None = field(default=None, compare=False, repr=False)
+    """What an intervention does to the image after it is decoded."""
 
-    def load(self, background: tuple[int, int, int] = WHITE) -> Image.Image:
+    def read(self, *, at_least: int | None = None) -> Image.Image:
+        """The image, with its alpha channel if it has one; raises :class:`UnreadableImage` if it cannot be read.
+
+        With ``at_least``, a JPEG may be decoded at reduced scale, its shorter side no less than this many pixels.
+        """
+        try:
+            found = self.source()
+        except OSError as error:
+            raise UnreadableImage(error.strerror or type(error).__name__) from None
+        image = decode(found, at_least=at_least) if isinstance(found, bytes) else found
+        return image if self.change is None else self.change(image)
+
+    def load(self, background: tuple[int, int, int] = WHITE, *, at_least: int | None = None) -> Image.Image:
         """The image as RGB, transparent parts composited onto ``background``."""
-        return flatten(self.read(), background)
+        return flatten(self.read(at_least=at_least), background)
 
 
 @dataclass(frozen=True)
 class Images:
-    """A named, ordered set of rows."""
+    """A named, ordered set of rows, and what its reader has to say about it (files that it could make nothing of)."""
 
     name: str
     rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -74,18 +90,29 @@ class Images:
         """The rows at these positions, in this order."""
         return self._keep(self.rows[i] for i in positions)
 
-    def map(self, suffix: str, change: Callable[[Row, Image.Image], Image.Image]) -> Images:
-        """The same rows, every image changed when it is read; ``suffix`` names the change and enters the content."""
+    def labelled(self, labels: Callable[[Row], Mapping[str, str]]) -> Images:
+        """The same rows with other labels."""
+        return replace(self, rows=tuple(replace(row, labels=labels(row)) for row in self.rows))
+
+    def map(self, suffix: str, change: Callable[[Row], tuple[str, Callable[[Image.Image], Image.Image]]]) -> Images:
+        """The same rows, every image changed when it is read.
+
+        ``change`` gives for a row a mark of what will be done, which enters its content, and the function that does it.
+        """
 
         def changed(row: Row) -> Row:
-            return replace(row, content=f"{row.content}|{suffix}", read=lambda: change(row, row.read()))
+            mark, apply = change(row)
+            before = row.change
+            both = apply if before is None else lambda image: apply(before(image))
+            return replace(row, content=f"{row.content}|{mark}", change=both)
 
-        return Images(f"{self.name}+{suffix}", tuple(changed(row) for row in self.rows))
+        return replace(self, name=f"{self.name}+{suffix}", rows=tuple(changed(row) for row in self.rows))
 
     def _keep(self, rows: Iterable[Row]) -> Images:
-        return Images(self.name, tuple(rows))
+        return replace(self, rows=tuple(rows))
 
 
 def printable(text: str) -> str:
-    """Text that UTF-8 can hold, for tables and terminals: bytes of a file name that are none become escapes."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Text that is safe in tables and terminals: control characters, and bytes that are no text, become escapes."""
+    escaped = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) == "Cc" else c for c in escaped)

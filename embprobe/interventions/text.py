@@ -1,44 +1,188 @@
-"""Embedded text: a word drawn into an image."""
+"""Embedded text: a word drawn into an image, and the same ink when it is no word."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from embprobe.images.decoding import flatten
 
 FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSansMono-Bold.ttf")
 """The freely licensed faces that come with matplotlib."""
+Ink = Literal["word", "shuffled", "glyphs", "box"]
+Place = Literal["clear", "random"]
+
+_GLYPHS = "◆●▲■◇○△□▼◉▽◈"
+_BLOCK = 0.3
+"""The side of the shuffled blocks, as a share of the word's height: no letter survives, strokes do."""
+_TALLEST = 0.5
+"""No word is taller than this share of the image, however short it is."""
+_NEARLY = 1.05
+"""Places that hide hardly more than the best one are as good."""
 
 
 def draw_word(
-    image: Image.Image, word: str, *, share: float, rng: np.random.Generator, color: tuple[int, int, int] | None = None
+    image: Image.Image,
+    word: str,
+    *,
+    share: float,
+    rng: np.random.Generator,
+    color: tuple[int, int, int] | None = None,
+    ink: Ink = "word",
+    place: Place = "clear",
 ) -> Image.Image:
-    """The image with ``word`` drawn into it, its width a ``share`` (0 to 1) of the image's.
+    """The image with ``word`` drawn into it, its ink a ``share`` (0 to 1) of the image's width.
 
-    Face, place and (unless given) colour are random. A thin outline in black or white, whichever contrasts, keeps it
-    legible on any background. The mode of the image is kept.
+    Face, colour (unless given) and place are random: ``clear`` chooses among the places where it hides the least of
+    what is drawn, or of the detail in a photograph. A thin outline in black or white, whichever contrasts, keeps the
+    word legible on any background. The mode of the image is kept.
+
+    The other kinds of ``ink`` are its controls, with the same face, colour, place and amount of ink: ``shuffled`` is
+    the same pixels, cut into blocks that change places; ``glyphs`` a row of as many geometric signs; ``box`` a bar.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share must be above 0 and at most 1, not {share}")
-    font = _font_of_width(FONTS[int(rng.integers(len(FONTS)))], word, round(share * image.width))
-    left, top, right, bottom = font.getbbox(word, stroke_width=1)
-    width, height = right - left, bottom - top
-    x = int(rng.integers(max(round(image.width - width), 0) + 1)) - left
-    y = int(rng.integers(max(round(image.height - height), 0) + 1)) - top
-    ink = color or tuple(rng.integers(0, 256, 3).tolist())
-    luminance = 0.299 * ink[0] + 0.587 * ink[1] + 0.114 * ink[2]
-    outline = (255, 255, 255) if luminance < 128 else (0, 0, 0)
-    drawn = image.copy()
-    ImageDraw.Draw(drawn).text((x, y), word, font=font, fill=ink, stroke_width=1, stroke_fill=outline)
-    return drawn
+    if not word.strip():
+        raise ValueError("the word is empty")
+    face = FONTS[int(rng.integers(len(FONTS)))]
+    paint = color or _color(rng)
+    written = _written(word, face, paint, max(4, round(share * image.width)), max(4, round(_TALLEST * image.height)))
+    x, y = _place(image, written.width, written.height, rng, place)
+    drawn = _as(ink, written, word, paint, rng)
+    x += (written.width - drawn.width) // 2
+    y += (written.height - drawn.height) // 2
+    x = min(max(x, 0), max(image.width - drawn.width, 0))
+    y = min(max(y, 0), max(image.height - drawn.height, 0))
+    canvas = image.convert("RGBA")
+    canvas.alpha_composite(drawn.crop((0, 0, image.width, image.height)), (x, y))
+    return canvas.convert(image.mode)
+
+
+def _color(rng: np.random.Generator) -> tuple[int, int, int]:
+    red, green, blue = rng.integers(0, 256, 3).tolist()
+    return red, green, blue
+
+
+def _outline(paint: tuple[int, int, int]) -> tuple[int, int, int]:
+    luminance = 0.299 * paint[0] + 0.587 * paint[1] + 0.114 * paint[2]
+    return (255, 255, 255) if luminance < 128 else (0, 0, 0)
+
+
+def _written(text: str, face: str, paint: tuple[int, int, int], width: int, tallest: int) -> Image.Image:
+    """The text alone on nothing, cut to its ink, ``width`` pixels wide unless it would be taller than ``tallest``."""
+    size = _size(face, text, width, tallest)
+    font, stroke = _font(face, size), _stroke(size)
+    left, top, right, bottom = font.getbbox(text, stroke_width=stroke)
+    layer = Image.new("RGBA", (int(right - left) + 4, int(bottom - top) + 4))
+    ImageDraw.Draw(layer).text(
+        (2 - left, 2 - top),
+        text,
+        font=font,
+        fill=(*paint, 255),
+        stroke_width=stroke,
+        stroke_fill=(*_outline(paint), 255),
+    )
+    return layer.crop(layer.getchannel("A").getbbox() or (0, 0, 1, 1))
+
+
+def _as(
+    ink: Ink, written: Image.Image, word: str, paint: tuple[int, int, int], rng: np.random.Generator
+) -> Image.Image:
+    if ink == "shuffled":
+        return _shuffled(written, rng)
+    if ink == "glyphs":
+        return _glyphs(written, len(word.replace(" ", "")), paint, rng)
+    if ink == "box":
+        return _box(written, paint)
+    return written
+
+
+def _shuffled(written: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """The same pixels in other places: square blocks of the word change places."""
+    side = max(2, round(_BLOCK * written.height))
+    values = np.asarray(written)
+    rows, columns = -(-values.shape[0] // side), -(-values.shape[1] // side)
+    padded = np.zeros((rows * side, columns * side, 4), np.uint8)
+    padded[: values.shape[0], : values.shape[1]] = values
+    blocks = padded.reshape(rows, side, columns, side, 4).swapaxes(1, 2).reshape(rows * columns, side, side, 4)
+    blocks = blocks[rng.permutation(len(blocks))]
+    mixed = blocks.reshape(rows, columns, side, side, 4).swapaxes(1, 2).reshape(padded.shape)
+    return Image.fromarray(mixed)
+
+
+def _glyphs(written: Image.Image, count: int, paint: tuple[int, int, int], rng: np.random.Generator) -> Image.Image:
+    """Geometric signs, as many as letters, as large as it takes to have the word's amount of ink."""
+    signs = "".join(rng.choice(list(_GLYPHS), count))
+    amount = _amount(written)
+    low, high = 1, 4 * written.width
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = _amount(_written(signs, FONTS[0], paint, middle, 4 * written.height)) <= amount
+        low, high = (middle, high) if fits else (low, middle)
+    return _written(signs, FONTS[0], paint, low, 4 * written.height)
+
+
+def _box(written: Image.Image, paint: tuple[int, int, int]) -> Image.Image:
+    """A bar as wide as the word, as high as it takes to have its amount of ink, with the same outline."""
+    height = max(1, round(_amount(written) / written.width))
+    bar = Image.new("RGBA", (written.width, height), (*_outline(paint), 255))
+    edge = min(1, (height - 1) // 2)
+    bar.paste((*paint, 255), (edge, edge, written.width - edge, height - edge))
+    return bar
+
+
+def _amount(layer: Image.Image) -> float:
+    """How many pixels are covered."""
+    return float(np.asarray(layer.getchannel("A"), np.float64).sum() / 255)
+
+
+def _place(image: Image.Image, width: int, height: int, rng: np.random.Generator, place: Place) -> tuple[int, int]:
+    """The upper left corner of a box of this size."""
+    across, down = max(image.width - width, 0) + 1, max(image.height - height, 0) + 1
+    if place == "random":
+        return int(rng.integers(across)), int(rng.integers(down))
+    sums = np.pad(_detail(image).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    wide, high = min(width, image.width), min(height, image.height)
+    hidden = sums[high:, wide:] - sums[:-high, wide:] - sums[high:, :-wide] + sums[:-high, :-wide]
+    good = np.flatnonzero(hidden.ravel() <= hidden.min() * _NEARLY + 1e-6)
+    y, x = divmod(int(rng.choice(good)), hidden.shape[1])
+    return x, y
+
+
+def _detail(image: Image.Image) -> NDArray[np.float64]:
+    """What must not be hidden, ``[h, w]``: what is drawn, or where nothing is transparent, edges."""
+    if image.mode == "RGBA":
+        opacity = np.asarray(image.getchannel("A"), np.float64) / 255
+        if (opacity == 0).any():
+            return opacity
+    grey = np.asarray(flatten(image, (255, 255, 255)).convert("L"), np.float64) / 255
+    padded = np.pad(grey, 1, mode="edge")
+    across, down = padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]
+    return np.hypot(across, down)
 
 
 @lru_cache(maxsize=4096)
-def _font_of_width(face: str, word: str, width: int) -> ImageFont.FreeTypeFont:
+def _size(face: str, text: str, width: int, tallest: int) -> float:
+    """The largest size of a face, in pixels, at which the ink of the text fits."""
+    low, high = 4.0, 4096.0
+    while high - low > 0.05:
+        middle = (low + high) / 2
+        left, top, right, bottom = _font(face, middle).getbbox(text, stroke_width=_stroke(middle))
+        fits = right - left <= width and bottom - top <= tallest
+        low, high = (middle, high) if fits else (low, middle)
+    return low
+
+
+def _stroke(size: float) -> int:
+    return max(1, round(size / 16))
+
+
+def _font(face: str, size: float) -> ImageFont.FreeTypeFont:
     import matplotlib
 
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / face
-    reference = ImageFont.truetype(path, 100).getlength(word)
-    return ImageFont.truetype(path, max(6, round(100 * (width - 2) / reference)))
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / face, size)

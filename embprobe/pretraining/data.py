@@ -81,7 +81,7 @@ def _rgba(image: Image.Image) -> Tensor:
 
 def _with_word(pixels: Tensor, word: str, rng: Generator) -> Tensor:
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    return _rgba(draw_word(image, word, share=rng.uniform(*WORD_SHARE), rng=rng))
+    return _rgba(draw_word(image, word, share=rng.uniform(*WORD_SHARE), rng=rng, place="random"))
 
 
 def _renderable(word: str) -> bool:

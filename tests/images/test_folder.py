@@ -17,6 +17,7 @@ from embprobe.errors import EmbprobeError
 from embprobe.extraction import extract
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.folder import load_file, load_folder
+from embprobe.images.rows import Row
 from embprobe.workspace import Workspace
 from tests.conftest import encoded, make_encoder, noise, solid
 
@@ -30,6 +31,15 @@ def put(folder: Path, *names: str | bytes) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(PNG)
     return folder
+
+
+def reason(row: Row) -> str | None:
+    """Why a row cannot be read; None if it can."""
+    try:
+        row.load()
+    except UnreadableImage as error:
+        return str(error)
+    return None
 
 
 def keys(folder: Path) -> list[str]:
@@ -52,7 +62,7 @@ def test_the_first_subfolder_is_the_category(tmp_path: Path) -> None:
     labels = {row.key: dict(row.labels) for row in load_folder(tmp_path).rows}
     assert labels == {
         "top.png": {},
-        "cat/tabby/deep.png": {"category": "cat"},
+        "cat/tabby/deep.png": {"category": "cat", "folder": "cat/tabby"},
         "dog/a.png": {"category": "dog"},
     }
 
@@ -71,8 +81,6 @@ def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
 def test_a_loop_of_links_does_not_trap_the_walk(tmp_path: Path) -> None:
     put(tmp_path, "sub/a.png")
     (tmp_path / "sub" / "up").symlink_to(tmp_path, target_is_directory=True)
-    (tmp_path / "self.png").symlink_to(tmp_path / "self.png")
-    (tmp_path / "dangling.png").symlink_to(tmp_path / "gone.png")
     assert keys(tmp_path) == ["sub/a.png"]
 
 
@@ -82,10 +90,18 @@ def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
     assert keys(tmp_path / "images") == ["b.png", "link.png"]
 
 
-def test_a_pipe_or_folder_named_like_an_image_is_passed_over(tmp_path: Path) -> None:
+def test_a_pipe_a_loop_and_a_dangling_link_are_rows_that_say_why_they_cannot_be_read(tmp_path: Path) -> None:
     put(tmp_path, "a.png", "folder.png/inside.png")
-    os.mkfifo(tmp_path / "pipe.png")  # reading it would wait for ever
-    assert keys(tmp_path) == ["a.png", "folder.png/inside.png"]
+    os.mkfifo(tmp_path / "pipe.png")  # opening it would wait for ever
+    (tmp_path / "self.png").symlink_to(tmp_path / "self.png")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "gone.png")
+    assert {row.key: reason(row) for row in load_folder(tmp_path).rows} == {
+        "a.png": None,
+        "folder.png/inside.png": None,
+        "dangling.png": "No such file or directory",
+        "pipe.png": "not a file (a pipe, a socket or a device)",
+        "self.png": "Too many levels of symbolic links",
+    }
 
 
 def test_the_folder_may_be_given_as_a_dot(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_fingerprint_changes_with_key_order_number_and_content() -> None:
 
 def test_fingerprint_does_not_change_with_labels_name_or_reader() -> None:
     images = animals()
-    relabelled = tuple(replace(row, labels={"kind": "fish"}, read=lambda: solid(GREEN)) for row in images.rows)
+    relabelled = tuple(replace(row, labels={"kind": "fish"}, source=lambda: solid(GREEN)) for row in images.rows)
     assert Images("fish", relabelled).fingerprint == images.fingerprint
     assert len(images.fingerprint) == 16 and int(images.fingerprint, 16) >= 0
 
@@ -86,23 +87,27 @@ def test_a_label_that_some_rows_lack_is_named_with_the_labels_there_are() -> Non
 def test_map_changes_images_when_they_are_read_and_nothing_before() -> None:
     seen: list[str] = []
 
-    def grey(row: Row, image: Image.Image) -> Image.Image:
-        seen.append(row.key)
-        return image.convert("L").convert("RGB")
+    def grey(row: Row) -> tuple[str, Callable[[Image.Image], Image.Image]]:
+        def change(image: Image.Image) -> Image.Image:
+            seen.append(row.key)
+            return image.convert("L").convert("RGB")
 
-    images = animals()
+        return mark, change
+
+    images, mark = animals(), "grey"
     changed = images.map("grey", grey)
     assert seen == []
     assert changed.rows[1].load().getpixel((0, 0)) == (76, 76, 76)  # 0.299 * 255
     assert seen == ["b"]
     assert images.rows[1].load().getpixel((0, 0)) == RED
     assert keys(changed) == keys(images) and changed.label("kind") == images.label("kind")
-    assert len({images.fingerprint, changed.fingerprint, images.map("other", grey).fingerprint}) == 3
+    mark = "other"
+    assert len({images.fingerprint, changed.fingerprint, images.map("grey", grey).fingerprint}) == 3
 
 
 def test_map_sees_the_alpha_channel_and_load_composites_after_it() -> None:
     half = Image.new("RGBA", (1, 1), (*RED, 128))
-    images = Images("half", (row_of("a", half),)).map("modes", lambda row, image: image.convert(image.mode))
+    images = Images("half", (row_of("a", half),)).map("copies", lambda row: ("", Image.Image.copy))
     assert images.rows[0].read().mode == "RGBA"
     # 128 of 255 red, the rest white: (255, 127, 127); on green: (128, 127, 0)
     assert images.rows[0].load().getpixel((0, 0)) == (255, 127, 127)
@@ -114,5 +119,6 @@ def test_rgb_images_load_as_they_are() -> None:
     assert np.array_equal(np.asarray(row_of("a", picture).load()), np.asarray(picture))
 
 
-def test_printable_escapes_only_bytes_that_are_not_utf8() -> None:
-    assert printable("caf\udce9 é\n") == "caf\\xe9 é\n"
+def test_printable_escapes_bytes_that_are_not_utf8_and_what_would_steer_a_terminal() -> None:
+    assert printable("caf\udce9 é ü🐈") == "caf\\xe9 é ü🐈"
+    assert printable("two\nlines\t\x1b[2J\x9b\x00") == "two\\nlines\\t\\x1b[2J\\x9b\\x00"

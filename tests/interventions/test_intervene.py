@@ -8,7 +8,8 @@ from PIL import Image
 
 from embprobe.errors import UsageError
 from embprobe.images import Images, Row
-from embprobe.interventions import INTERVENTIONS, intervene
+from embprobe.interventions import INTERVENTIONS, find_intervention, intervene
+from embprobe.interventions.base import pixels
 
 
 def sprinkle(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
@@ -19,12 +20,14 @@ def sprinkle(image: Image.Image, strength: float, rng: np.random.Generator) -> I
 
 @pytest.fixture
 def _sprinkle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(INTERVENTIONS, "sprinkle", replace(INTERVENTIONS["hue"], name="sprinkle", apply=sprinkle))
+    monkeypatch.setitem(
+        INTERVENTIONS, "sprinkle", replace(INTERVENTIONS["hue"], name="sprinkle", planner=pixels(sprinkle))
+    )
 
 
 def blank(*keys: str) -> Images:
     def row(key: str) -> Row:
-        return Row(key=key, labels={}, content="blank", read=lambda: Image.new("RGB", (8, 8)))
+        return Row(key=key, labels={}, content="blank", source=lambda: Image.new("RGB", (8, 8)))
 
     return Images("blank", tuple(row(key) for key in keys))
 
@@ -37,16 +40,22 @@ def test_every_intervention_says_its_own_name() -> None:
     assert all(name == intervention.name for name, intervention in INTERVENTIONS.items())
 
 
-@pytest.mark.parametrize("name", sorted(INTERVENTIONS))
+EVERY = [n for i in INTERVENTIONS.values() for n in (i.name, *(f"{i.name}/{control}" for control in i.controls))]
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_strength_zero_changes_nothing_and_size_and_mode_are_kept(name: str, emoji: Images) -> None:
-    few = emoji.take(range(0, len(emoji), 500))
-    assert read(intervene(few, name, 0, seed=0)) == read(few)
-    for before, after in zip(few.rows, intervene(few, name, 1, seed=0).rows, strict=True):
+    few = emoji.where(style="fluent-high-contrast" if "recolor" in name else "noto").take(range(0, 1500, 250))
+    assert read(intervene(few, name, 0, seed=0, donors=emoji)) == read(few)
+    strength = find_intervention(name).preview[-1]
+    changed = intervene(few, name, strength, seed=0, donors=emoji)
+    for before, after in zip(few.rows, changed.rows, strict=True):
         assert (after.read().mode, after.read().size) == (before.read().mode, before.read().size)
+        assert before.load().tobytes() != after.load().tobytes()
 
 
 def test_hue_and_greyscale_do_what_they_say() -> None:
-    red = Row(key="red", labels={}, content="red", read=lambda: Image.new("RGB", (1, 1), (200, 40, 40)))
+    red = Row(key="red", labels={}, content="red", source=lambda: Image.new("RGB", (1, 1), (200, 40, 40)))
     images = Images("red", (red,))
     grey = intervene(images, "greyscale", 1, seed=0).rows[0].read().getpixel((0, 0))
     turned = intervene(images, "hue", 120, seed=0).rows[0].read().getpixel((0, 0))
@@ -87,7 +96,7 @@ def test_labels_and_keys_stay_and_nothing_is_read_before_it_is_asked_for() -> No
     def refuse() -> Image.Image:
         raise AssertionError("read too early")
 
-    images = Images("lazy", (Row(key="a", labels={"concept": "cat"}, content="x", read=refuse),))
+    images = Images("lazy", (Row(key="a", labels={"concept": "cat"}, content="x", source=refuse),))
     changed = intervene(images, "hue", 60, seed=0)
     assert [(row.key, row.labels) for row in changed.rows] == [("a", {"concept": "cat"})]
 
@@ -115,7 +124,10 @@ def test_one_change_after_another_is_another_thing_than_the_other_way_round() ->
 
 
 def test_an_unknown_name_is_answered_with_those_there_are() -> None:
-    with pytest.raises(UsageError, match="no intervention 'sepia'. There are: greyscale, hue"):
+    with pytest.raises(
+        UsageError,
+        match="no intervention 'sepia'. There are: background, crop, greyscale, halftone, house, hue, jpeg, ",
+    ):
         intervene(blank("a"), "sepia", 1, seed=0)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def drawing(concept: int, style: int) -> Row:
     pixels = np.full((SIDE, SIDE, 4), (10 + concept, 100 + style, 50, 255), dtype=np.uint8)
     pixels[:, : SIDE // 8, :3] = 0
     labels = {"concept": f"c{concept}", "name": f"{WORDS[concept]} thing", "category": "Letters"}
-    return Row(key=f"{concept}/{style}", labels=labels, content="x", read=lambda: Image.fromarray(pixels))
+    return Row(key=f"{concept}/{style}", labels=labels, content="x", source=lambda: Image.fromarray(pixels))
 
 
 def letters(styles: int = 3) -> Images:
@@ -92,9 +93,9 @@ def test_an_image_has_a_word_exactly_if_its_caption_quotes_one() -> None:
 def test_the_quoted_word_is_the_one_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
 
-    def listening(image: Image.Image, word: str, *, share: float, rng: np.random.Generator) -> Image.Image:
+    def listening(image: Image.Image, word: str, **how: Any) -> Image.Image:
         drawn.append(word)
-        return draw_word(image, word, share=share, rng=rng)
+        return draw_word(image, word, **how)
 
     monkeypatch.setattr("embprobe.pretraining.data.draw_word", listening)
     captions = [text for step in range(5) for text in training(0.5).batch(12, seed=0, step=step).captions]
@@ -124,7 +125,7 @@ def test_a_larger_drawing_is_scaled_without_dark_fringes() -> None:
     pixels = np.zeros((2 * SIDE, 2 * SIDE, 4), np.uint8)
     pixels[:, SIDE // 2 + 1 :] = (255, 0, 0, 255)
     labels = {"concept": "a", "name": "alpha", "category": "Letters"}
-    row = Row(key="a", labels=labels, content="x", read=lambda: Image.fromarray(pixels))
+    row = Row(key="a", labels=labels, content="x", source=lambda: Image.fromarray(pixels))
     image = TrainingImages(Images("one", (row,)), word_rate=0).batch(1, seed=0, step=0).images[0]
     seen = image[3] > 16
     assert (image[0][seen] > 240).all() and ((image[3] > 16) & (image[3] < 240)).any()
@@ -134,6 +135,6 @@ def test_a_larger_drawing_is_scaled_without_dark_fringes() -> None:
 def test_images_without_a_label_that_captions_need_are_an_error(missing: str) -> None:
     row = drawing(0, 0)
     labels = {name: value for name, value in row.labels.items() if name != missing}
-    images = Images("bare", (Row(key="a", labels=labels, content="x", read=row.read),))
+    images = Images("bare", (Row(key="a", labels=labels, content="x", source=row.source),))
     with pytest.raises(EmbprobeError, match=f"'{missing}'"):
         TrainingImages(images, word_rate=0)

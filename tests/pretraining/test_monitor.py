@@ -20,7 +20,7 @@ def drawings(name: str, concepts: dict[str, int]) -> Images:
     def row(concept: str, number: int) -> Row:
         pixels = np.random.default_rng(number).integers(0, 256, (6, 6, 3), dtype=np.uint8)
         picture = Image.fromarray(pixels).resize((48, 48), Image.Resampling.NEAREST)
-        return Row(key=f"{name}/{concept}", labels={"concept": concept}, content=str(number), read=lambda: picture)
+        return Row(key=f"{name}/{concept}", labels={"concept": concept}, content=str(number), source=lambda: picture)
 
     return Images(name, tuple(row(concept, number) for concept, number in concepts.items()))
 

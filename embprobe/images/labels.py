@@ -1,0 +1,98 @@
+"""Labels that lie beside an image: a caption in a text file, named values in a JSON file, a class number."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from embprobe.images.rows import printable
+
+SIDECARS = frozenset({"txt", "json", "cls"})
+"""Extensions, without the dot, that :func:`read_sidecar` understands."""
+MAX_SIDECAR_BYTES = 1 << 20
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+
+
+def read_sidecar(extension: str, content: bytes) -> dict[str, str]:
+    """The labels in a sidecar: ``txt`` is the caption, ``cls`` the class, ``json`` an object of named values.
+
+    Values that are no text, number or truth value are passed over. Raises ``ValueError`` if it cannot be understood.
+    """
+    if len(content) > MAX_SIDECAR_BYTES:
+        raise ValueError("too large")
+    text = content.decode("utf-8-sig", errors="replace").strip()
+    if extension == "txt":
+        return {"caption": text} if text else {}
+    if extension == "cls":
+        return {"class": text} if text else {}
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError("not an object of named values")
+    return labels_of(found)
+
+
+def labels_of(values: Mapping[str, object]) -> dict[str, str]:
+    """Named values as labels: text, numbers and truth values; what is missing, nested or binary is left out."""
+    return {name: text for name, value in values.items() if name and (text := as_label(value)) is not None}
+
+
+def as_label(value: object) -> str | None:
+    """One value as text, or None if it is none that can be a label."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else None
+
+
+def split_named(name: str) -> str | None:
+    """``train``, ``validation`` or ``test`` if a folder's name says so, or a file's such as ``test-00000-of-00002``."""
+    return _SPLITS.get(re.split(r"[-_.\d]", name.lower(), maxsplit=1)[0])
+
+
+def path_labels(folders: Sequence[Sequence[str]]) -> list[dict[str, str]]:
+    """``category``, ``split`` and ``folder`` from the names of the folders above each image, outermost first.
+
+    The outermost folder is the category; where all images lie in folders that are named as splits, these are the
+    splits, and the category is the next. Where there are more folders, ``folder`` is the path of all.
+    """
+    splits = bool(folders) and all(parts and split_named(parts[0]) for parts in folders)
+    names = ("split", "category") if splits else ("category",)
+    labels = [dict(zip(names, parts, strict=False)) for parts in folders]
+    for each, parts in zip(labels, folders, strict=True):
+        if splits:
+            each["split"] = str(split_named(parts[0]))
+        if len(parts) > len(names):
+            each["folder"] = "/".join(parts)
+    return labels
+
+
+def unique(keys: Iterable[str]) -> list[str]:
+    """The keys with ``#2``, ``#3`` … added where one came before."""
+    seen: dict[str, int] = {}
+    taken: set[str] = set()
+    result = []
+    for key in keys:
+        candidate = key
+        while candidate in taken:
+            seen[key] = seen.get(key, 1) + 1
+            candidate = f"{key}#{seen[key]}"
+        taken.add(candidate)
+        result.append(candidate)
+    return result
+
+
+def note_of(what: str, names: Sequence[str]) -> tuple[str, ...]:
+    """A note about so many files, with the first few of their names; none if there are none."""
+    if not names:
+        return ()
+    shown = ", ".join(printable(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
+    return (f"{len(names):,} {what}: {shown}",)

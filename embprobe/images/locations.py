@@ -1,0 +1,111 @@
+"""Where files lie: local paths and fsspec URLs, with patterns (``{000..010}``, ``*``)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import fsspec.core
+from braceexpand import braceexpand
+from fsspec.implementations.local import LocalFileSystem
+
+from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images.decoding import UnreadableImage
+
+_VERSIONS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+
+
+@dataclass(frozen=True)
+class Location:
+    """One file, here or elsewhere."""
+
+    name: str
+    """Its path below the folder that all files of a pattern share, without the extension."""
+    path: str
+    size: int
+    mark: str
+    """Changes when the file is written anew."""
+    system: Any = field(repr=False, compare=False)
+
+    @property
+    def local(self) -> bool:
+        """Whether it lies on this machine."""
+        return isinstance(self.system, LocalFileSystem)
+
+    def open(self) -> BinaryIO:
+        """The file for reading from any place; the caller closes it."""
+        try:
+            file: BinaryIO = self.system.open(self.path, "rb")
+        except Exception as error:
+            raise self.failure(error) from None
+        return file
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes from ``start`` up to ``end``; fewer if the file ends before."""
+        try:
+            found: bytes = self.system.cat_file(self.path, start=start, end=end)
+        except Exception as error:
+            raise self.failure(error) from None
+        return found
+
+    def failure(self, error: Exception) -> Exception:
+        """What to raise: here, the rows in it are unreadable; elsewhere it may be the network, so stop and say so."""
+        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+        if self.local:
+            return UnreadableImage(f"'{self.path}': {reason}")
+        return EmbprobeError(f"'{self.path}' could not be read: {reason}. Run again to go on from where it stopped.")
+
+
+def find_files(pattern: str) -> list[Location]:
+    """The files that a path, a URL or a pattern stands for, in order.
+
+    Raises :class:`UsageError` if a pattern is not right or its protocol is not known, :class:`EmbprobeError` if there
+    is no such file.
+    """
+    try:
+        places = list(braceexpand(pattern))
+    except ValueError as error:
+        raise UsageError(f"The braces in '{pattern}' do not match: {error}.") from None
+    found: list[tuple[Any, str]] = []
+    for place in places:
+        try:
+            system, path = fsspec.core.url_to_fs(place)
+            paths = sorted(system.glob(path)) if any(sign in path for sign in "*?[") else [path]
+        except (ValueError, ImportError) as error:
+            raise UsageError(f"'{place}' cannot be opened: {error}.") from None
+        except OSError as error:
+            raise EmbprobeError(f"'{place}' cannot be opened: {error}.") from None
+        found += [(system, path) for path in paths]
+    if not found:
+        raise EmbprobeError(f"No file matches '{pattern}'.")
+    names = _names([path for _, path in found])
+    return [_location(system, path, name) for (system, path), name in zip(found, names, strict=True)]
+
+
+def local_file(path: Path, root: Path | None = None) -> Location:
+    """A file on this machine, named by its path below ``root``, or by its own name."""
+    name = path.relative_to(root) if root else Path(path.name)
+    return _location(LocalFileSystem(), str(path.absolute()), name.with_suffix("").as_posix())
+
+
+def _location(system: Any, path: str, name: str) -> Location:
+    try:
+        facts = system.info(path)
+    except Exception as error:  # each file system has errors of its own
+        raise EmbprobeError(f"'{path}' cannot be found: {str(error) or type(error).__name__}.") from None
+    if facts.get("type") != "file":
+        raise EmbprobeError(f"'{path}' is not a file.")
+    version = next((facts[name] for name in _VERSIONS if facts.get(name)), "")
+    return Location(name, path, int(facts.get("size") or 0), f"{facts.get('size')}:{version}", system)
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """The paths below the folder they share, without what follows the last dot."""
+    try:
+        shared = os.path.commonpath([str(PurePosixPath(path).parent) for path in paths])
+    except ValueError:  # some here, some elsewhere
+        return [PurePosixPath(path).stem for path in paths]
+    return [str(PurePosixPath(path).relative_to(shared).with_suffix("")) for path in paths]

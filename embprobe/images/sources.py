@@ -1,0 +1,81 @@
+"""From a place to rows: a folder, a file, a pattern of tars or parquet files, the hub, or what comes with embprobe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+
+from embprobe.errors import UsageError
+from embprobe.images.bundled import load_bundled
+from embprobe.images.folder import NoImages, load_file, load_folder
+from embprobe.images.huggingface import load_hub
+from embprobe.images.locations import Location, find_files, local_file
+from embprobe.images.parquet import load_parquet
+from embprobe.images.rows import Images, printable
+from embprobe.images.tables import Reading
+from embprobe.images.webdataset import load_tars
+
+HUB = "hf:"
+_ARCHIVES = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar")
+
+
+def open_source(name: str, *, image: str | None = None, numbered: str | None = None) -> Images:
+    """The rows behind a path, a pattern, a URL, ``hf:owner/name`` or ``bundled/emoji``.
+
+    Of a table, ``image`` names the column of images, ``numbered`` one whose classes are to stay numbers.
+    Raises :class:`UsageError` if there is no such thing, :class:`EmbprobeError` if there are no images in it.
+    """
+    reading = Reading(image=image, numbered=numbered)
+    path = Path(name)
+    if path.is_dir():
+        return _folder(path, reading)
+    if path.suffix.lower() in _ARCHIVES:
+        raise UsageError(f"'{name}' is compressed; unpack it first, so that its images can be read in any order.")
+    if path.exists():
+        if not path.is_file():
+            raise UsageError(f"'{name}' is neither a file nor a folder.")
+        reader = _READERS.get(path.suffix.lower())
+        return reader(printable(path.stem), [local_file(path)], reading) if reader else load_file(path)
+    if name.startswith("bundled/"):
+        return load_bundled(name)
+    if name.startswith(HUB):
+        return load_hub(name.removeprefix(HUB), reading)
+    if "://" in name or any(sign in name for sign in "{*?["):
+        return _pattern(name, reading)
+    raise UsageError(
+        f"There is no folder or file '{name}'. Give a folder of images, tars or parquet files "
+        "('train-{000..099}.tar', '*.parquet', here or a URL), hf:OWNER/NAME, bundled/emoji, or a name that "
+        "'embprobe datasets' lists."
+    )
+
+
+def _folder(path: Path, reading: Reading) -> Images:
+    """A folder of images; or where there are none, of tars or parquet files."""
+    try:
+        return load_folder(path)
+    except NoImages:
+        for suffix, reader in _READERS.items():
+            files = [local_file(file, path) for file in sorted(path.rglob(f"*{suffix}")) if file.is_file()]
+            if files:
+                return reader(printable(path.resolve().name), files, reading)
+        raise
+
+
+def _pattern(pattern: str, reading: Reading) -> Images:
+    files = find_files(pattern)
+    suffixes = {PurePosixPath(file.path).suffix.lower() for file in files}
+    if len(suffixes) != 1 or not suffixes <= _READERS.keys():
+        found = ", ".join(sorted(suffix or "no extension" for suffix in suffixes))
+        raise UsageError(f"A pattern or URL names tars or parquet files; '{pattern}' names files of {found}.")
+    return _READERS[suffixes.pop()](printable(PurePosixPath(pattern).stem), files, reading)
+
+
+def _tars(name: str, files: Sequence[Location], reading: Reading) -> Images:
+    return load_tars(name, files)
+
+
+def _tables(name: str, files: Sequence[Location], reading: Reading) -> Images:
+    return load_parquet(name, files, reading)
+
+
+_READERS: dict[str, Callable[[str, Sequence[Location], Reading], Images]] = {".parquet": _tables, ".tar": _tars}

@@ -1,0 +1,216 @@
+"""Drawing style: the same content as a line drawing, a print, a painting or a mosaic of blocks; and a blur as control.
+
+A transparent image is painted on white paper: it is composited on white first, and for a strength above 0 it comes back
+opaque. Lengths are shares of the image's shorter side, so that a strength looks the same on an emoji and on a large
+photograph. Strength 0 returns the pixels as they are; a strength outside its range raises ``ValueError``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import fft, ndimage
+
+from embprobe.images.decoding import flatten
+
+Values = NDArray[np.floating]
+
+_SAMPLES = 3
+"""Looks at each pixel along x and along y to see how much of it is under ink."""
+_EASEL = 256
+"""Pixels along the shorter side at which washes are found; a brush leaves nothing finer."""
+
+
+def line_drawing(image: Image.Image, strength: float) -> Image.Image:
+    """Dark lines on white; ``strength`` is the share (0 to 1) of the way from the picture to its line drawing.
+
+    Keeps the place of edges, and no tone: a surface of one colour, black too, becomes blank paper. A difference of
+    Gaussians under a soft threshold: Winnemöller et al., "XDoG: An eXtended difference-of-Gaussians compendium
+    including advanced image stylization", Computers & Graphics 36(6), 2012.
+    """
+    if _nothing(strength, 1):
+        return image.copy()
+    picture = _on_paper(image)
+    sigma = max(0.005 * min(image.size), 0.5)
+    narrow, wide = (ndimage.gaussian_filter(picture, (s, s, 0)) for s in (sigma, 1.6 * sigma))
+    # the channel that falls most, so that two colours of the same lightness have a line between them
+    fall = (narrow - wide).min(axis=-1, keepdims=True)
+    lines = 1 + np.tanh(np.minimum(40 * (fall + 0.015), 0))
+    return _printed(picture + strength * (lines - picture), image)
+
+
+def posterize(image: Image.Image, strength: float) -> Image.Image:
+    """Few flat colours; ``strength`` is the number of bits (0 to 7) taken from each channel.
+
+    Each channel goes to the nearest of ``2 ** (8 - strength)`` levels (rounded to a whole number where the strength is
+    none), spread evenly from black to white: both stay as they are, and no value moves by more than half a step.
+    """
+    if _nothing(strength, 7):
+        return image.copy()
+    steps = round(2 ** (8 - strength)) - 1
+    return _printed(np.rint(_on_paper(image) * steps) / steps, image)
+
+
+def oil(image: Image.Image, strength: float) -> Image.Image:
+    """Patches of paint with sharp borders; ``strength`` is the brush's radius, 0 to 0.05 of the shorter side.
+
+    Each pixel takes the mean of that one of the four squares it is the corner of in which lightness varies least:
+    texture is lost, edges stay sharp. Kuwahara et al., "Processing of RI-angiocardiographic images", in Digital
+    Processing of Biomedical Images, 1976. The radius is at least one pixel.
+    """
+    if _nothing(strength, 0.05):
+        return image.copy()
+    picture = _on_paper(image).astype(np.float64)  # running sums in float32 would blur what should be exact
+    radius = max(round(strength * min(image.size)), 1)
+    height, width = picture.shape[:2]
+    padded = np.pad(picture, ((radius, radius), (radius, radius), (0, 0)), mode="symmetric")
+    lightness = padded.mean(axis=-1, keepdims=True)
+    side = radius + 1
+    means = ndimage.uniform_filter(np.concatenate([padded, lightness, lightness**2], axis=-1), (side, side, 1))
+    places = np.ndindex(2, 2)  # of the square: its first or its last row and column at the pixel
+    corners = [(side // 2 + radius * below, side // 2 + radius * right) for below, right in places]
+    squares = np.stack([means[top : top + height, left : left + width] for top, left in corners])
+    calmest = (squares[..., 4] - squares[..., 3] ** 2).argmin(axis=0)
+    return _printed(np.take_along_axis(squares[..., :3], calmest[None, ..., None], axis=0)[0], image)
+
+
+def halftone(image: Image.Image, strength: float) -> Image.Image:
+    """Dots of ink on white paper; ``strength`` is the distance from dot to dot, 0 to 0.1 of the shorter side.
+
+    One screen of round dots at 45 degrees. Of each spot as much is covered as its strongest ink needs, in a colour that
+    makes up for the white between the dots, so the mean of every channel is kept over a few dots and detail finer than
+    a dot is lost. The distance is at least two pixels. Ulichney, "Digital Halftoning", 1987: clustered-dot dither.
+    """
+    if _nothing(strength, 0.1):
+        return image.copy()
+    picture = _on_paper(image)
+    covered = (1 - picture).max(axis=-1, keepdims=True)
+    ink = (1 - picture) / np.maximum(covered, 1 / 255)
+    return _printed(1 - ink * _dots(covered[..., 0], max(strength * min(image.size), 2.0))[..., None], image)
+
+
+def pixel_art(image: Image.Image, strength: float) -> Image.Image:
+    """Square blocks of one colour, its mean; ``strength`` is a block's side, 0 to 0.2 of the shorter side.
+
+    The side is a whole number of pixels, at least one; blocks at the right and lower border may be cut off.
+    """
+    if _nothing(strength, 0.2):
+        return image.copy()
+    picture = _on_paper(image).astype(np.float64)
+    side = max(round(strength * min(image.size)), 1)
+    for axis in (0, 1):
+        starts = np.arange(0, picture.shape[axis], side)
+        lengths = np.diff(starts, append=picture.shape[axis])
+        means = np.add.reduceat(picture, starts, axis) / np.expand_dims(lengths, (1 - axis, 2))
+        picture = np.repeat(means, lengths, axis)
+    return _printed(picture, image)
+
+
+def watercolor(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+    """Thin uneven washes with dark, wavering rims on grainy paper; ``strength`` (0 to 1) scales all of these together.
+
+    Texture is smoothed by total variation (Chambolle, "An algorithm for total variation minimization and applications",
+    2004), fully from 0.5 on; then pigment gathers at edges, in blots and in the grain of the paper, as in Bousseau et
+    al., "Interactive watercolor rendering with temporal coherence and abstraction", 2006. Keeps the large
+    shapes and, on average, their colours; white stays white. Blots, grain and waver are random.
+    """
+    if _nothing(strength, 1):
+        return image.copy()
+    picture = _on_paper(image)
+    side = min(image.size)
+
+    def uneven(scale: float) -> Values:
+        """Noise of standard deviation ``strength`` in patches of this share of the shorter side."""
+        noise = ndimage.gaussian_filter(rng.standard_normal(picture.shape[:2]), scale * side)
+        return np.asarray(strength * noise / max(noise.std(), 1e-6))
+
+    smooth = picture + min(2 * strength, 1) * (_smoothed(image) - picture)
+    places = np.indices(picture.shape[:2]) + 0.004 * side * np.stack([uneven(0.015), uneven(0.015)])
+    painted = [ndimage.map_coordinates(smooth[..., c], places, order=1, mode="nearest") for c in range(3)]
+    reach = 0.006 * side
+    slope = np.sqrt(sum(ndimage.gaussian_gradient_magnitude(channel, reach) ** 2 for channel in painted))
+    density = 1.5 * strength * np.tanh(6 * reach * slope)
+    density += 0.3 * uneven(0.05) + 0.15 * uneven(0.015) + 0.1 * uneven(0.0035)
+    wash = 1 - (1 - 0.2 * strength) * (1 - np.stack(painted, axis=-1))
+    return _printed(wash - wash * (1 - wash) * density[..., None], image)
+
+
+def match_blur(original: Image.Image, changed: Image.Image) -> Image.Image:
+    """The control for a change of style: ``original`` under a Gaussian blur that moves it as far as ``changed`` is off.
+
+    That is, :func:`mean_change` is the same within 2 %, or as near as rounding to 8 bits lets a small image come. Where
+    even the strongest blur, the mean colour everywhere, changes less, it is that. Borders are mirrored.
+    """
+    target = mean_change(original, changed)
+    if target == 0:
+        return original.copy()
+    picture = _on_paper(original)
+    # in a cosine transform a blur of any width is one product; along n pixels the frequencies are pi * k / n
+    spectrum = fft.dctn(picture, axes=(0, 1))
+    rows, columns = (np.pi * np.arange(n, dtype=np.float32) / n for n in picture.shape[:2])
+    squares = (rows[:, None] ** 2 + columns**2)[..., None]
+    low, high = 0.01, 4.0 * max(original.size)
+    sigma = high
+    for _ in range(40):
+        blurred = _printed(fft.idctn(spectrum * np.exp(squares * (-(sigma**2) / 2)), axes=(0, 1)), original)
+        change = mean_change(original, blurred)
+        if abs(change - target) <= 0.01 * target or (sigma == high and change < target):
+            break
+        low, high = (sigma, high) if change < target else (low, sigma)
+        sigma = math.sqrt(low * high)
+    return blurred
+
+
+def mean_change(a: Image.Image, b: Image.Image) -> float:
+    """How far two images of one size are apart: the mean absolute difference of R, G and B on white paper, 0 to 1."""
+    if a.size != b.size:
+        raise ValueError(f"images of {a.width} x {a.height} and {b.width} x {b.height} pixels have no pixels in common")
+    return float(np.abs(_on_paper(a) - _on_paper(b)).mean(dtype=np.float64))
+
+
+def _dots(covered: Values, pitch: float) -> Values:
+    """The share of each pixel under ink where this share of the paper is to be, both ``[height, width]``."""
+    cell = (np.arange(101) - 50) / 101
+    radii = np.sort(np.hypot(cell[:, None], cell).ravel())
+    radii[-1] = 1  # solid ink reaches the last corner
+    # the radius of a dot that takes this share of its cell, also where it runs into its neighbours
+    radius = np.interp(covered, np.linspace(0, 1, radii.size), radii) * (covered > 0)
+    ink = np.zeros_like(covered)
+    for shift in np.ndindex(_SAMPLES, _SAMPLES):
+        y, x = ((np.arange(n) + s / _SAMPLES) / pitch for n, s in zip(covered.shape, shift, strict=True))
+        u, v = (x + y[:, None]) / np.sqrt(2), (x - y[:, None]) / np.sqrt(2)
+        ink += np.hypot(u - np.rint(u), v - np.rint(v)) < radius
+    return ink / _SAMPLES**2
+
+
+def _smoothed(image: Image.Image) -> Values:
+    from skimage import restoration
+
+    denoise: Callable[..., Values] = restoration.denoise_tv_chambolle  # published without types
+    scale = min(_EASEL / min(image.size), 1)
+    small = flatten(image, (255, 255, 255)).resize([max(round(scale * n), 1) for n in image.size])
+    # a weight removes what is narrow in pixels, so it grows with their number
+    weight = 0.18 * min(small.size) / _EASEL
+    flat = denoise(_on_paper(small), weight=weight, eps=0, max_num_iter=50, channel_axis=-1)
+    return _on_paper(_printed(flat, small).resize(image.size))
+
+
+def _nothing(strength: float, most: float) -> bool:
+    """Whether this strength changes nothing; raises if it is out of range."""
+    if not 0 <= strength <= most:
+        raise ValueError(f"strength must be between 0 and {most:g}, not {strength:g}")
+    return strength == 0
+
+
+def _on_paper(image: Image.Image) -> Values:
+    """RGB in 0..1 on white, ``[height, width, 3]``."""
+    return np.asarray(flatten(image, (255, 255, 255)), np.float32) / 255
+
+
+def _printed(values: Values, like: Image.Image) -> Image.Image:
+    """An opaque image in the mode of ``like``."""
+    return Image.fromarray(np.rint(values.clip(0, 1) * 255).astype(np.uint8)).convert(like.mode)

@@ -1,0 +1,193 @@
+"""Swaps: another row's image in place of a row's own, or another background behind the same object.
+
+Each needs other rows (``donors``) to take from; which one is chosen depends on the seed and the row's key alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from embprobe.images.decoding import UnreadableImage, flatten
+from embprobe.images.rows import Images, Row
+from embprobe.interventions.base import Edit, Plan, Rng
+from embprobe.interventions.color import recolor, srgb_to_oklab, transfer_palette, vivid
+
+_CANDIDATES = 200
+"""Rows of each style that are looked at for one that matches; more take longer to read."""
+_NEAREST = 5
+_SMALL = 32
+_TEXTURES = ("brick", "grass", "gravel")
+"""Photographs of scikit-image without an object in them, in the public domain (CC0)."""
+
+
+def palette(donors: Images) -> Plan:
+    """The colours of another image, any but its own."""
+
+    def plan(row: Row, strength: float, rng: Rng) -> Edit:
+        donor = _other(donors, row, rng)
+        return Edit(lambda image, rng: transfer_palette(image, donor.read(), strength), _mark(donor))
+
+    return plan
+
+
+def recolored(donors: Images) -> Plan:
+    """A vivid colour of random hue for a drawing in one ink, the same at every strength."""
+
+    def plan(row: Row, strength: float, rng: Rng) -> Edit:
+        ink = vivid(float(rng.uniform(0, 360)))
+        return Edit(lambda image, rng: recolor(image, ink, strength))
+
+    return plan
+
+
+def house(donors: Images) -> Plan:
+    """The same concept as another house draws it: a change of style that no filter made."""
+    drawings: dict[str, list[Row]] = defaultdict(list)
+    for row in donors.rows:
+        drawings[row.labels.get("concept", "")].append(row)
+
+    def plan(row: Row, strength: float, rng: Rng) -> Edit:
+        concept, style = row.labels.get("concept"), row.labels.get("style")
+        others = [each for each in drawings[concept or ""] if each.labels.get("style") != style]
+        if not concept or not style or not others:
+            raise UnreadableImage("there is no other drawing of the same concept in another style")
+        donor = others[int(rng.integers(len(others)))]
+        return Edit(lambda image, rng: image.copy() if strength == 0 else _put(donor, image), _mark(donor))
+
+    return plan
+
+
+def object_(donors: Images) -> Plan:
+    """An image of another category in the same style, near in colours, size and shape of what is seen."""
+    described: dict[str, tuple[Sequence[Row], NDArray[np.float64]]] = {}
+    facts = [[row.key, row.content, row.labels.get("category"), row.labels.get("style")] for row in donors.rows]
+    mark = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    def matching(image: Image.Image, category: str, style: str, rng: Rng) -> Row:
+        if style not in described:
+            described[style] = _described(donors, style)
+        rows, features = described[style]
+        allowed = np.flatnonzero([each.labels["category"] != category for each in rows])
+        if not len(allowed):
+            raise UnreadableImage("there is no image of another category in the same style")
+        spread = features.std(axis=0) + 1e-9
+        distance = np.linalg.norm((features[allowed] - _features(image)) / spread, axis=1)
+        nearest = allowed[np.argsort(distance, kind="stable")[:_NEAREST]]
+        return rows[int(rng.choice(nearest))]
+
+    def plan(row: Row, strength: float, rng: Rng) -> Edit:
+        category, style = row.labels.get("category"), row.labels.get("style", "")
+        if category is None:
+            raise UnreadableImage("it has no label 'category', so another category cannot be told")
+
+        def apply(image: Image.Image, rng: Rng) -> Image.Image:
+            return image.copy() if strength == 0 else _put(matching(image, category, style, rng), image)
+
+        return Edit(apply, f"{category}|{mark}")
+
+    return plan
+
+
+def background(donors: Images) -> Plan:
+    """A photographed texture in a random colour behind an object that was cut out; the object stays as it is."""
+
+    def plan(row: Row, strength: float, rng: Rng) -> Edit:
+        return Edit(lambda image, rng: _on_texture(image, strength, rng))
+
+    return plan
+
+
+def background_alone(donors: Images) -> Plan:
+    """The control: the same background with nothing on it."""
+
+    def plan(row: Row, strength: float, rng: Rng) -> Edit:
+        return Edit(lambda image, rng: _on_texture(image, strength, rng, alone=True))
+
+    return plan
+
+
+def _on_texture(image: Image.Image, strength: float, rng: Rng, *, alone: bool = False) -> Image.Image:
+    """The image over a texture that is faded into white: a strength of 1 shows the whole texture."""
+    if image.mode != "RGBA" or image.getchannel("A").getextrema()[0] == 255:
+        raise UnreadableImage("it has no transparent background that could be swapped")
+    if strength == 0:
+        return image.copy()
+    texture = _texture(image.size, rng)
+    canvas = Image.blend(Image.new("RGB", image.size, (255, 255, 255)), texture, strength).convert("RGBA")
+    return canvas if alone else Image.alpha_composite(canvas, image)
+
+
+def _texture(size: tuple[int, int], rng: Rng) -> Image.Image:
+    """A random square of a texture, turned, tinted with a random hue at its own lightness, and resized."""
+    values = _texture_values(_TEXTURES[int(rng.integers(len(_TEXTURES)))])
+    side = int(rng.integers(values.shape[0] // 2, values.shape[0] + 1))
+    top, left = rng.integers(0, values.shape[0] - side + 1, 2)
+    grey = np.rot90(values[top : top + side, left : left + side], int(rng.integers(4)))
+    tint = np.array([0.5, 0.5, 0.5]) + 0.5 * rng.random(3)
+    colored = np.rint(grey[..., None] * tint / tint.max()).astype(np.uint8)
+    return Image.fromarray(colored).resize(size, Image.Resampling.LANCZOS)
+
+
+@lru_cache(maxsize=len(_TEXTURES))
+def _texture_values(name: str) -> NDArray[np.float64]:
+    import skimage.data
+
+    values: NDArray[np.float64] = getattr(skimage.data, name)().astype(np.float64)
+    return values
+
+
+def _put(donor: Row, image: Image.Image) -> Image.Image:
+    """The donor's image, in the size and mode of the one it takes the place of."""
+    other = donor.read()
+    if other.size != image.size:
+        other = other.resize(image.size, Image.Resampling.LANCZOS)
+    return _in_mode(other, image.mode)
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    return flatten(image, (255, 255, 255)) if mode == "RGB" else image.convert(mode)
+
+
+def _mark(donor: Row) -> str:
+    return f"{donor.key}:{donor.content}"
+
+
+def _other(donors: Images, row: Row, rng: Rng) -> Row:
+    others = [i for i, each in enumerate(donors.rows) if each.key != row.key]
+    if not others:
+        raise UnreadableImage("there is no other image to take colours from")
+    return donors.rows[int(rng.choice(others))]
+
+
+def _described(donors: Images, style: str) -> tuple[Sequence[Row], NDArray[np.float64]]:
+    """Some of the rows of a style and their features ``[n, 8]``; unreadable ones are passed over."""
+    rows = [row for row in donors.rows if row.labels.get("style", "") == style and "category" in row.labels]
+    chosen = sorted(np.random.default_rng(0).permutation(len(rows))[:_CANDIDATES].tolist())
+    kept, features = [], []
+    for i in chosen:
+        try:
+            features.append(_features(rows[i].read()))
+        except UnreadableImage:
+            continue
+        kept.append(rows[i])
+    return kept, np.array(features).reshape(len(kept), -1)
+
+
+def _features(image: Image.Image) -> NDArray[np.float64]:
+    """Mean colour in Oklab and its spread, the share of the image that is covered, and its proportions: ``[8]``."""
+    proportion = np.log(image.width / image.height)
+    small = np.asarray(image.convert("RGBA").resize((_SMALL, _SMALL), Image.Resampling.BOX), np.float64) / 255
+    colors, opacity = srgb_to_oklab(small[..., :3].reshape(-1, 3)), small[..., 3].ravel()
+    if not opacity.any():
+        return np.zeros(8)
+    mean = np.average(colors, axis=0, weights=opacity)
+    spread = np.sqrt(np.average((colors - mean) ** 2, axis=0, weights=opacity))
+    return np.array([*mean, *spread, opacity.mean(), proportion])

@@ -1,0 +1,84 @@
+"""Which word is drawn into an image: its own, another's, or one that has nothing to do with any."""
+
+from __future__ import annotations
+
+from embprobe.images.decoding import UnreadableImage
+from embprobe.images.rows import Images, Row
+from embprobe.interventions.base import Edit, Plan, Planner, Rng
+from embprobe.interventions.text import Ink, draw_word
+
+NAMES = ("name", "concept", "category", "class")
+"""The labels that name what an image shows; the first one a row has is taken."""
+NEUTRAL = (
+    *("thus", "maybe", "again", "hence", "quite", "often", "almost", "rather", "indeed", "perhaps", "whether"),
+    *("somehow", "likewise", "moreover", "meanwhile", "therefore", "otherwise", "throughout", "nevertheless"),
+)
+_LONGEST = 12
+_SIMILAR = 2
+"""Letters by which a conflicting word may be longer or shorter than the image's own."""
+
+
+def word_of(row: Row) -> str | None:
+    """The word for what a row shows: its name, or the longest word of a name that is too long to be legible."""
+    name = next((row.labels[label] for label in NAMES if row.labels.get(label)), None)
+    if name is None or len(name) <= _LONGEST:
+        return name
+    return max(name.replace("_", " ").replace("-", " ").split(), key=len)[: 2 * _LONGEST]
+
+
+def agreeing(ink: Ink = "word") -> Planner:
+    """The word for what the image shows."""
+
+    def plan(row: Row, strength: float, rng: Rng) -> Edit:
+        return _edit(_own(row), strength, ink)
+
+    return lambda donors: plan
+
+
+def conflicting(ink: Ink = "word") -> Planner:
+    """The word for what another image shows: of another category where there are categories, of similar length."""
+
+    def bind(donors: Images) -> Plan:
+        vocabulary = sorted({(word, row.labels.get("category", "")) for row in donors.rows if (word := word_of(row))})
+
+        def plan(row: Row, strength: float, rng: Rng) -> Edit:
+            own, category = _own(row), row.labels.get("category", "")
+            others = [word for word, of in vocabulary if word != own and (of != category or not category)]
+            if not others:
+                raise UnreadableImage("no other image has another category to take a word from")
+            similar = [word for word in others if abs(len(word) - len(own)) <= _SIMILAR]
+            return _edit(str(rng.choice(similar or others)), strength, ink)
+
+        return plan
+
+    return bind
+
+
+def neutral(ink: Ink = "word") -> Planner:
+    """A word that names nothing that any of the images shows."""
+
+    def bind(donors: Images) -> Plan:
+        used = {part for row in donors.rows for label in NAMES for part in row.labels.get(label, "").lower().split()}
+        free = [word for word in NEUTRAL if word not in used]
+
+        def plan(row: Row, strength: float, rng: Rng) -> Edit:
+            own = word_of(row) or ""
+            similar = [word for word in free if abs(len(word) - len(own)) <= _SIMILAR]
+            return _edit(str(rng.choice(similar or free or list(NEUTRAL))), strength, ink)
+
+        return plan
+
+    return bind
+
+
+def _own(row: Row) -> str:
+    word = word_of(row)
+    if word is None:
+        raise UnreadableImage(f"it has no label that names what it shows ({', '.join(NAMES)})")
+    return word
+
+
+def _edit(word: str, strength: float, ink: Ink) -> Edit:
+    if strength == 0:
+        return Edit(lambda image, rng: image.copy(), word)
+    return Edit(lambda image, rng: draw_word(image, word, share=strength, rng=rng, ink=ink), word)
