@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embprobe.errors import EmbprobeError
+
+if TYPE_CHECKING:
+    from embprobe.images import Images
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,7 +22,10 @@ app = typer.Typer(
 )
 
 PAIR = ["bundled/clip", "bundled/dino"]
-_IMAGES_HELP = "A folder of images (subfolder = category), or bundled images."
+_IMAGES_HELP = (
+    "A folder of images, tars or parquet files (path, pattern or URL), hf:OWNER/NAME, a data set that "
+    "'embprobe datasets' lists, or bundled images."
+)
 
 ImagesArgument = Annotated[str, typer.Argument(help=_IMAGES_HELP, metavar="[IMAGES]", show_default=True)]
 ImagesOption = Annotated[str, typer.Option("--images", "-i", help=_IMAGES_HELP)]
@@ -32,6 +38,9 @@ WorkspaceOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
+FastOption = Annotated[
+    bool, typer.Option("--fast-decode", help="Decode large JPEGs at reduced scale: faster, slightly different vectors.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 _IMAGES, _TRAIN = "bundled/emoji", "bundled/emoji:train"
@@ -44,6 +53,7 @@ def extract(
     encoder: EncodersOption = None,
     workspace: WorkspaceOption = _WORKSPACE,
     device: DeviceOption = "auto",
+    fast_decode: FastOption = False,
     json: JsonOption = False,
 ) -> None:
     """Turn images into embeddings with every encoder, and index them. What is already there is not done again."""
@@ -51,14 +61,15 @@ def extract(
     from embprobe.device import resolve_device
     from embprobe.encoders import load_encoder
     from embprobe.extraction import extract
-    from embprobe.images import load_images
     from embprobe.index import open_index
     from embprobe.workspace import Workspace
 
-    rows, where = load_images(images), resolve_device(device)
+    rows, where = _rows(images), resolve_device(device)
     encoders = [load_encoder(name, device=where) for name in _distinct(encoder)]
     with terminal.progress_bar("extracting", len(rows)) as progress:
-        stores = extract(rows, encoders, Workspace.open(workspace), device=where, progress=progress)
+        stores = extract(
+            rows, encoders, Workspace.open(workspace), device=where, fast_decode=fast_decode, progress=progress
+        )
     for store in stores:
         open_index(store)
     if json:
@@ -75,6 +86,7 @@ def probe(
     encoder: EncodersOption = None,
     workspace: WorkspaceOption = _WORKSPACE,
     device: DeviceOption = "auto",
+    fast_decode: FastOption = False,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
@@ -84,7 +96,6 @@ def probe(
     from embprobe.device import resolve_device
     from embprobe.encoders import load_encoder
     from embprobe.errors import UsageError
-    from embprobe.images import load_images
     from embprobe.plots.probe import plot_probe
     from embprobe.study import Session, run_probe
     from embprobe.workspace import Workspace
@@ -92,10 +103,10 @@ def probe(
     cards = [bundled_card(name) for name in attribute or []] + [read_card(path) for path in card or []]
     if not cards:
         raise UsageError(f"Say what to probe: --attribute {' or --attribute '.join(attributes())}, or --card FILE.")
-    rows, where = load_images(images), resolve_device(device)
+    rows, where = _rows(images), resolve_device(device)
     names = _distinct(encoder)
     encoders = [load_encoder(name, device=where) for name in names]
-    session = Session(Workspace.open(workspace), where, seed, progress=terminal.progress_bar)
+    session = Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
     found = []
     for asked in cards:
         references = [load_encoder(name, device=where) for name in asked.references if name not in names]
@@ -112,6 +123,50 @@ def probe(
 
 
 @app.command()
+def preview(
+    image: Annotated[
+        str, typer.Argument(help="An image file, or the key of one of IMAGES.", metavar="[IMAGE]")
+    ] = "1f431/noto",
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option("--attribute", "-a", help="What to change; repeatable. Default: every attribute."),
+    ] = None,
+    images: Annotated[
+        str, typer.Option("--images", "-i", help="Images that words, colours and other drawings are taken from.")
+    ] = _IMAGES,
+    word: Annotated[str, typer.Option(help="The word for what the image shows, if it has no label.")] = "",
+    workspace: WorkspaceOption = _WORKSPACE,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Look before you measure: an image under every intervention on an attribute and its controls, as one sheet."""
+    from dataclasses import replace
+
+    from embprobe import terminal
+    from embprobe.images import find_row
+    from embprobe.interventions import attributes
+    from embprobe.plots.preview import plot_preview
+    from embprobe.preview import preview
+    from embprobe.workspace import Workspace
+
+    donors = _rows(images)
+    row = find_row(image, donors)
+    if word:
+        row = replace(row, labels={**row.labels, "name": word})
+    space = Workspace.open(workspace)
+    drawn = []
+    for asked in attribute or attributes():
+        sheet = preview(row, asked, donors, seed=seed)
+        figure = space.figure(f"preview-{asked}-{row.key}")
+        plot_preview(sheet, figure)
+        drawn.append({**sheet.as_json(), "figure": str(figure)})
+        if not json:
+            terminal.note(f"{asked}: {figure}")
+    if json:
+        terminal.print_json(drawn[0] if len(drawn) == 1 else drawn)
+
+
+@app.command()
 def neighbors(
     image: Annotated[str, typer.Argument(help="An image file.", metavar="IMAGE")],
     images: ImagesOption = _IMAGES,
@@ -120,6 +175,7 @@ def neighbors(
     include_self: Annotated[bool, typer.Option(help="Show the image itself too, if it is among the images.")] = False,
     workspace: WorkspaceOption = _WORKSPACE,
     device: DeviceOption = "auto",
+    fast_decode: FastOption = False,
     json: JsonOption = False,
 ) -> None:
     """Show what each encoder finds nearest to an image, and how far the encoders agree."""
@@ -127,16 +183,16 @@ def neighbors(
     from embprobe.device import resolve_device
     from embprobe.encoders import load_encoder
     from embprobe.extraction import extract
-    from embprobe.images import load_image, load_images
+    from embprobe.images import load_image
     from embprobe.neighbors import find_neighbors
     from embprobe.plots.neighbors import plot_neighbors
     from embprobe.workspace import Workspace
 
-    query, rows, where = load_image(image), load_images(images), resolve_device(device)
+    query, rows, where = load_image(image), _rows(images), resolve_device(device)
     encoders = [load_encoder(name, device=where) for name in _distinct(encoder)]
     space = Workspace.open(workspace)
     with terminal.progress_bar("extracting", len(rows)) as progress:
-        stores = extract(rows, encoders, space, device=where, progress=progress)
+        stores = extract(rows, encoders, space, device=where, fast_decode=fast_decode, progress=progress)
     found = find_neighbors(query, encoders, stores, k=k, include_self=include_self)
     sheet = space.figure(f"neighbors-{Path(image).stem}")
     plot_neighbors(found, sheet)
@@ -154,21 +210,21 @@ def draw_map(
     by: Annotated[str, typer.Option(help="The label that colours the points.")] = "category",
     workspace: WorkspaceOption = _WORKSPACE,
     device: DeviceOption = "auto",
+    fast_decode: FastOption = False,
     seed: SeedOption = 0,
 ) -> None:
     """Lay the embeddings out in the plane with UMAP, one map per encoder, coloured by a label."""
     from embprobe import terminal
     from embprobe.device import resolve_device
     from embprobe.encoders import load_encoder
-    from embprobe.images import load_images
     from embprobe.plots.map import plot_maps
     from embprobe.projection import umap_layout
     from embprobe.study import Session
     from embprobe.workspace import Workspace
 
-    rows, where = load_images(images), resolve_device(device)
+    rows, where = _rows(images), resolve_device(device)
     encoders = [load_encoder(name, device=where) for name in _distinct(encoder)]
-    session = Session(Workspace.open(workspace), where, seed, progress=terminal.progress_bar)
+    session = Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
     embedded = session.embed(rows, encoders, "extracting")
     labels = embedded.rows.label(by)
     terminal.note("UMAP takes 15 s to load and half a minute to compile; then it goes through the encoders.")
@@ -202,9 +258,9 @@ def demo(workspace: WorkspaceOption = _WORKSPACE, device: DeviceOption = "auto",
     picture = Workspace.open(workspace).figure("demo-query")
     picture.parent.mkdir(parents=True, exist_ok=True)
     query.load().save(picture)
-    extract(_IMAGES, [*PAIR, *bundled_card("category").references], workspace, device, False)  # read once for all
-    probe(_IMAGES, ["color", "category"], None, None, workspace, device, seed, False)
-    neighbors(str(picture), _IMAGES, None, 8, False, workspace, device, False)
+    extract(_IMAGES, [*PAIR, *bundled_card("category").references], workspace, device)  # read once for all
+    probe(_IMAGES, ["color", "category"], None, None, workspace, device, seed=seed)
+    neighbors(str(picture), _IMAGES, None, workspace=workspace, device=device)
     report(workspace)
     terminal.note(f"Look at the figures and numbers named above, or at all of them in {workspace / 'report.html'}")
 
@@ -230,7 +286,7 @@ def pretrain(
     from embprobe.images import load_images
     from embprobe.pretraining.trainer import Recipe, pretrain
 
-    rows = load_images(images)
+    rows = _rows(images)
     held_out = load_images("bundled/emoji:unseen-drawing") if images == _TRAIN else None
     recipe = Recipe(
         objective=objective,
@@ -266,12 +322,15 @@ def encoders(
 
 
 @app.command()
-def datasets(json: JsonOption = False) -> None:
+def datasets(
+    pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern such as 'imagenet-*'.")] = "",
+    json: JsonOption = False,
+) -> None:
     """List the sets of images that have a card: what they hold, their licence, what is needed to have them."""
     from embprobe import terminal
-    from embprobe.images.dataset_cards import dataset_cards
+    from embprobe.images.dataset_cards import match_datasets
 
-    cards = dataset_cards()
+    cards = match_datasets(pattern)
     if json:
         terminal.print_json([card.model_dump(by_alias=True) for card in cards])
     else:
@@ -294,6 +353,17 @@ def main() -> None:
         where = f" '{error.filename}'" if error.filename else ""
         typer.echo(f"embprobe: The system says of{where or ' a file'}: {error.strerror or error}.", err=True)
         sys.exit(1)
+
+
+def _rows(images: str) -> Images:
+    """The rows of what was typed; what their reader has to say about them is said at once."""
+    from embprobe import terminal
+    from embprobe.images import load_images
+
+    rows = load_images(images)
+    for note in rows.notes:
+        terminal.note(f"{note}.")
+    return rows
 
 
 def _distinct(encoders: list[str] | None) -> list[str]:

@@ -130,7 +130,10 @@ def _displacement(
 ) -> list[Scores]:
     selection = measure.images if images.has(card.resample) else measure.images.without_labels()
     chosen = selection.of(images, seed=session.seed)
-    changed = [intervene(chosen, measure.intervention, strength, seed=session.seed) for strength in measure.strengths]
+    changed = [
+        intervene(chosen, measure.intervention, strength, seed=session.seed, donors=images)
+        for strength in measure.strengths
+    ]
     before = session.embed(chosen, encoders, "as they are")
     scores: list[Scores] = []
     for strength, images_after in zip(measure.strengths, changed, strict=True):

@@ -117,14 +117,39 @@ def print_neighbors(found: Neighborhood) -> None:
 
 
 def print_datasets(cards: Sequence[DatasetCard]) -> None:
-    """Name, content and licence of each set, and its splits as they are typed."""
+    """A line for each set, or all about one."""
     console = Console(highlight=False, soft_wrap=True, emoji=False)
+    if len(cards) == 1:
+        _print_dataset(console, cards[0])
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "what it is", "what is needed"):
+        table.add_column(heading, overflow="fold")
     for card in cards:
-        console.print(f"[bold]{card.name}[/bold]  {escape(card.title)}")
-        for line in (card.description, f"Licence: {card.licence}", f"Needs: {card.needs}"):
-            console.print(f"  {escape(line)}")
-        for split, meaning in card.splits.items():
-            console.print(f"  {card.name}:{split}: {escape(meaning)}")
+        table.add_row(f"[bold]{escape(card.name)}[/bold]", escape(card.title), escape(card.needs))
+    Console(highlight=False, emoji=False).print(table)
+    note("All about one: embprobe datasets NAME. One of your own copies: embprobe extract NAME@FOLDER.")
+
+
+def _print_dataset(console: Console, card: DatasetCard) -> None:
+    console.print(f"[bold]{escape(card.name)}[/bold]  {escape(card.title)}")
+    classes = f"{len(card.class_names):,}: {', '.join(card.class_names[:5])}, …" if card.class_names else ""
+    facts = {
+        "": card.description,
+        "Needs": card.needs,
+        "Opened at": card.location or f"a place you name: {card.name}@FOLDER",
+        "Labels": ", ".join(card.labels),
+        "Classes": classes,
+        "Templates": f"{len(card.templates)}, such as '{card.templates[0]}'" if card.templates else "",
+        "Licence": card.licence,
+        "Citation": card.citation,
+        "Homepage": card.homepage,
+    }
+    for name, text in facts.items():
+        if text:
+            console.print(f"  {name}: {escape(text)}" if name else f"  {escape(text)}")
+    for split, meaning in card.splits.items():
+        console.print(f"  {escape(card.name)}:{escape(split)}: {escape(meaning)}")
 
 
 def _heading(encoder: str) -> str:

@@ -12,7 +12,7 @@ from embprobe.images.folder import load_file
 from embprobe.images.rows import Images, Row
 from embprobe.images.sources import open_source
 
-__all__ = ["Images", "Row", "UnreadableImage", "load_image", "load_images"]
+__all__ = ["Images", "Row", "UnreadableImage", "find_row", "load_image", "load_images"]
 
 DEFAULT = "bundled/emoji"
 
@@ -55,3 +55,18 @@ def load_image(name: str) -> Images:
     except UnreadableImage as reason:
         raise EmbprobeError(f"'{name}' cannot be read as an image: {reason}.") from None
     return image
+
+
+def find_row(name: str, images: Images) -> Row:
+    """The image file of this name, or the row of ``images`` with this key.
+
+    Raises :class:`UsageError` if there is neither, :class:`EmbprobeError` if the file cannot be read.
+    """
+    if Path(name).exists():
+        return load_image(name).rows[0]
+    found = next((row for row in images.rows if row.key == name), None)
+    if found is None:
+        near = difflib.get_close_matches(name, [row.key for row in images.rows], n=1)
+        hint = f" Did you mean {near[0]}?" if near else f" The first key there is '{images.rows[0].key}'."
+        raise UsageError(f"There is no image file '{name}', and no image of that key in '{images.name}'.{hint}")
+    return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -16,6 +18,10 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.labels import note_of, split_named
 from embprobe.images.rows import Images, Row
 from embprobe.images.sources import HUB, open_source
+
+_PLACE = re.compile(r"\{([a-z_]+)\}")
+_PLACES = 3
+"""More would let a hostile name take long to match."""
 
 
 class DatasetCard(Strict):
@@ -43,6 +49,8 @@ class DatasetCard(Strict):
     """What the folders of the original download are called, in the order of ``class_names``."""
     folder: Literal["class", "split/class", "flat"] | None = None
     """How the original download lies in folders."""
+    file_name: str | None = None
+    """How the files of the original download are called, labels in braces: ``"{category}_{number}"``."""
     columns: dict[str, str] = {}
     """By embprobe's label (and ``image``), the column of the data."""
     splits: dict[str, str] = {}
@@ -53,6 +61,8 @@ class DatasetCard(Strict):
             raise ValueError("class_keys must be as many as class_names")
         if any(template.count("{}") != 1 for template in self.templates):
             raise ValueError("every template needs exactly one {}")
+        if self.file_name is not None and not 1 <= len(_PLACE.findall(self.file_name)) <= _PLACES:
+            raise ValueError(f"file_name needs one to {_PLACES} labels in braces")
         return self
 
 
@@ -62,6 +72,21 @@ def dataset_cards() -> tuple[DatasetCard, ...]:
     folder, package = files("embprobe.datasets"), "embprobe.datasets"
     texts = {name: (folder / f"{name}.toml").read_text(encoding="utf-8") for name in names_of(package)}
     return tuple(parse_card(DatasetCard, text, f"{name}.toml") for name, text in texts.items())
+
+
+def match_datasets(pattern: str) -> list[DatasetCard]:
+    """The bundled cards whose name contains ``pattern``, or matches it if it has wildcards.
+
+    Raises :class:`UsageError` if there is none.
+    """
+    exact = [card for card in dataset_cards() if card.name == pattern]
+    if exact:
+        return exact
+    wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
+    found = [card for card in dataset_cards() if fnmatchcase(card.name, wanted)]
+    if not found:
+        raise UsageError(f"No data set's name matches '{pattern}'. 'embprobe datasets' lists all.")
+    return found
 
 
 def find_dataset(name: str) -> tuple[DatasetCard, str, str] | None:
@@ -116,8 +141,21 @@ def _renaming(card: DatasetCard) -> Callable[[Row], Mapping[str, str]]:
             return found | {label: numbered.get(found[label], found[label])}
         if "class" in found:  # of a WebDataset
             return found | {label: numbered.get(found["class"], found["class"])}
+        spoken = _spoken(card, row.key)
+        if spoken:
+            return found | {name: named.get(value, value) if name == label else value for name, value in spoken.items()}
         folder = found.get("folder", found.get("category", ""))
         lowest = folder.rpartition("/")[2]
         return found | {label: named.get(folder, named.get(lowest, lowest))} if folder else found
 
     return labels
+
+
+def _spoken(card: DatasetCard, key: str) -> dict[str, str]:
+    """The labels that a file's name says, if it is called as the card says files are."""
+    if card.file_name is None:
+        return {}
+    parts = _PLACE.split(card.file_name)  # text, label, text, label, text
+    pattern = "".join(f"(?P<{part}>.+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
+    found = re.fullmatch(pattern, PurePosixPath(key).stem)
+    return {name: value for name, value in found.groupdict().items() if name in card.labels} if found else {}

@@ -28,9 +28,9 @@ _EASEL = 256
 def line_drawing(image: Image.Image, strength: float) -> Image.Image:
     """Dark lines on white; ``strength`` is the share (0 to 1) of the way from the picture to its line drawing.
 
-    Keeps the place of edges, and no tone: a surface of one colour, black too, becomes blank paper. A difference of
-    Gaussians under a soft threshold: Winnemöller et al., "XDoG: An eXtended difference-of-Gaussians compendium
-    including advanced image stylization", Computers & Graphics 36(6), 2012.
+    Keeps the place of edges whose two sides differ by an eighth of the range or more, and no tone: a surface of one
+    colour, black too, becomes blank paper. A difference of Gaussians under a soft threshold: Winnemöller et al., "XDoG: An
+    eXtended difference-of-Gaussians compendium including advanced image stylization", Computers & Graphics 36(6), 2012.
     """
     if _nothing(strength, 1):
         return image.copy()
@@ -178,7 +178,7 @@ def _dots(covered: Values, pitch: float) -> Values:
     radii = np.sort(np.hypot(cell[:, None], cell).ravel())
     radii[-1] = 1  # solid ink reaches the last corner
     # the radius of a dot that takes this share of its cell, also where it runs into its neighbours
-    radius = np.interp(covered, np.linspace(0, 1, radii.size), radii) * (covered > 0)
+    radius = np.interp(covered, np.linspace(0, 1, radii.size), radii)
     ink = np.zeros_like(covered)
     for shift in np.ndindex(_SAMPLES, _SAMPLES):
         y, x = ((np.arange(n) + s / _SAMPLES) / pitch for n, s in zip(covered.shape, shift, strict=True))

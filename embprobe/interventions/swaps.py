@@ -23,6 +23,7 @@ from embprobe.interventions.color import recolor, srgb_to_oklab, transfer_palett
 _CANDIDATES = 200
 """Rows of each style that are looked at for one that matches; more take longer to read."""
 _NEAREST = 5
+_DESCRIBING = ("category", "style", "name")
 _SMALL = 32
 _TEXTURES = ("brick", "grass", "gravel")
 """Photographs of scikit-image without an object in them, in the public domain (CC0)."""
@@ -66,16 +67,20 @@ def house(donors: Images) -> Plan:
 
 
 def object_(donors: Images) -> Plan:
-    """An image of another category in the same style, near in colours, size and shape of what is seen."""
+    """An image of another category in the same style, near in colours, size and shape of what is seen.
+
+    Where images have names, the names share no word: a cat may be filed under animals and, smiling, under smileys.
+    """
     described: dict[str, tuple[Sequence[Row], NDArray[np.float64]]] = {}
-    facts = [[row.key, row.content, row.labels.get("category"), row.labels.get("style")] for row in donors.rows]
+    facts = [[row.key, row.content, *(row.labels.get(name) for name in _DESCRIBING)] for row in donors.rows]
     mark = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
-    def matching(image: Image.Image, category: str, style: str, rng: Rng) -> Row:
+    def matching(image: Image.Image, row: Row, rng: Rng) -> Row:
+        style = row.labels.get("style", "")
         if style not in described:
             described[style] = _described(donors, style)
         rows, features = described[style]
-        allowed = np.flatnonzero([each.labels["category"] != category for each in rows])
+        allowed = np.flatnonzero([_differ(each, row) for each in rows])
         if not len(allowed):
             raise UnreadableImage("there is no image of another category in the same style")
         spread = features.std(axis=0) + 1e-9
@@ -84,14 +89,13 @@ def object_(donors: Images) -> Plan:
         return rows[int(rng.choice(nearest))]
 
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
-        category, style = row.labels.get("category"), row.labels.get("style", "")
-        if category is None:
+        if "category" not in row.labels:
             raise UnreadableImage("it has no label 'category', so another category cannot be told")
 
         def apply(image: Image.Image, rng: Rng) -> Image.Image:
-            return image.copy() if strength == 0 else _put(matching(image, category, style, rng), image)
+            return image.copy() if strength == 0 else _put(matching(image, row, rng), image)
 
-        return Edit(apply, f"{category}|{mark}")
+        return Edit(apply, f"{row.labels['category']}|{row.labels.get('name', '')}|{mark}")
 
     return plan
 
@@ -142,6 +146,11 @@ def _texture_values(name: str) -> NDArray[np.float64]:
 
     values: NDArray[np.float64] = getattr(skimage.data, name)().astype(np.float64)
     return values
+
+
+def _differ(a: Row, b: Row) -> bool:
+    words = [set(row.labels.get("name", "").lower().split()) for row in (a, b)]
+    return a.labels["category"] != b.labels["category"] and not words[0] & words[1]
 
 
 def _put(donor: Row, image: Image.Image) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -17,13 +18,17 @@ FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSansMono-Bold.ttf
 Ink = Literal["word", "shuffled", "glyphs", "box"]
 Place = Literal["clear", "random"]
 
-_GLYPHS = "◆●▲■◇○△□▼◉▽◈"
-_BLOCK = 0.3
+_GLYPHS = "◆●▲■▼◢◣◤◥★"
+_BLOCK = 0.25
 """The side of the shuffled blocks, as a share of the word's height: no letter survives, strokes do."""
 _TALLEST = 0.5
 """No word is taller than this share of the image, however short it is."""
 _NEARLY = 1.05
 """Places that hide hardly more than the best one are as good."""
+_MIDDLE, _WEIGHT = 0.3, 4.0
+"""The spread of the middle of a photograph, as a share of its sides, and its weight against the mean edge."""
+_TRIED, _SMALLEST = 128.0, 4.0
+"""Sizes of a face in pixels: the one it is measured at, and the smallest there is."""
 
 
 def draw_word(
@@ -53,7 +58,7 @@ def draw_word(
     paint = color or _color(rng)
     written = _written(word, face, paint, max(4, round(share * image.width)), max(4, round(_TALLEST * image.height)))
     x, y = _place(image, written.width, written.height, rng, place)
-    drawn = _as(ink, written, word, paint, rng)
+    drawn = _as(ink, written, word, paint, image.width, rng)
     x += (written.width - drawn.width) // 2
     y += (written.height - drawn.height) // 2
     x = min(max(x, 0), max(image.width - drawn.width, 0))
@@ -75,7 +80,10 @@ def _outline(paint: tuple[int, int, int]) -> tuple[int, int, int]:
 
 def _written(text: str, face: str, paint: tuple[int, int, int], width: int, tallest: int) -> Image.Image:
     """The text alone on nothing, cut to its ink, ``width`` pixels wide unless it would be taller than ``tallest``."""
-    size = _size(face, text, width, tallest)
+    return _layer(text, face, _size(face, text, width, tallest), paint)
+
+
+def _layer(text: str, face: str, size: float, paint: tuple[int, int, int]) -> Image.Image:
     font, stroke = _font(face, size), _stroke(size)
     left, top, right, bottom = font.getbbox(text, stroke_width=stroke)
     layer = Image.new("RGBA", (int(right - left) + 4, int(bottom - top) + 4))
@@ -91,12 +99,12 @@ def _written(text: str, face: str, paint: tuple[int, int, int], width: int, tall
 
 
 def _as(
-    ink: Ink, written: Image.Image, word: str, paint: tuple[int, int, int], rng: np.random.Generator
+    ink: Ink, written: Image.Image, word: str, paint: tuple[int, int, int], widest: int, rng: np.random.Generator
 ) -> Image.Image:
     if ink == "shuffled":
         return _shuffled(written, rng)
     if ink == "glyphs":
-        return _glyphs(written, len(word.replace(" ", "")), paint, rng)
+        return _glyphs(written, len(word.replace(" ", "")), paint, widest, rng)
     if ink == "box":
         return _box(written, paint)
     return written
@@ -104,7 +112,7 @@ def _as(
 
 def _shuffled(written: Image.Image, rng: np.random.Generator) -> Image.Image:
     """The same pixels in other places: square blocks of the word change places."""
-    side = max(2, round(_BLOCK * written.height))
+    side = max(2, math.ceil(_BLOCK * written.height))
     values = np.asarray(written)
     rows, columns = -(-values.shape[0] // side), -(-values.shape[1] // side)
     padded = np.zeros((rows * side, columns * side, 4), np.uint8)
@@ -115,30 +123,44 @@ def _shuffled(written: Image.Image, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(mixed)
 
 
-def _glyphs(written: Image.Image, count: int, paint: tuple[int, int, int], rng: np.random.Generator) -> Image.Image:
-    """Geometric signs, as many as letters, as large as it takes to have the word's amount of ink."""
+def _glyphs(
+    written: Image.Image, count: int, paint: tuple[int, int, int], widest: int, rng: np.random.Generator
+) -> Image.Image:
+    """Geometric signs, as many as letters (fewer if they would not fit), as large as gives the word's amount of ink."""
     signs = "".join(rng.choice(list(_GLYPHS), count))
-    amount = _amount(written)
-    low, high = 1, 4 * written.width
-    while high - low > 1:
-        middle = (low + high) // 2
-        fits = _amount(_written(signs, FONTS[0], paint, middle, 4 * written.height)) <= amount
-        low, high = (middle, high) if fits else (low, middle)
-    return _written(signs, FONTS[0], paint, low, 4 * written.height)
+    wanted, _ = _amounts(written, paint)
+
+    def row(size: float, signs: str) -> Image.Image:
+        return _layer(signs, FONTS[0], size, paint)
+
+    while True:
+        low, high = _SMALLEST, 4.0 * max(written.size)
+        while high - low > 0.25:
+            middle = (low + high) / 2
+            low, high = (middle, high) if _amounts(row(middle, signs), paint)[0] <= wanted else (low, middle)
+        found = row(low, signs)
+        if found.width <= widest or len(signs) == 1:
+            return found
+        signs = signs[1:]
 
 
 def _box(written: Image.Image, paint: tuple[int, int, int]) -> Image.Image:
-    """A bar as wide as the word, as high as it takes to have its amount of ink, with the same outline."""
-    height = max(1, round(_amount(written) / written.width))
-    bar = Image.new("RGBA", (written.width, height), (*_outline(paint), 255))
-    edge = min(1, (height - 1) // 2)
-    bar.paste((*paint, 255), (edge, edge, written.width - edge, height - edge))
+    """A bar no wider than the word, with as much ink, and edges above and below with as much outline."""
+    inner, outer = _amounts(written, paint)
+    height = max(1, math.ceil(inner / written.width))
+    width = max(1, round(inner / height))
+    edge = round(outer / width / 2)
+    bar = Image.new("RGBA", (width, height + 2 * edge), (*_outline(paint), 255))
+    bar.paste((*paint, 255), (0, edge, width, edge + height))
     return bar
 
 
-def _amount(layer: Image.Image) -> float:
-    """How many pixels are covered."""
-    return float(np.asarray(layer.getchannel("A"), np.float64).sum() / 255)
+def _amounts(layer: Image.Image, paint: tuple[int, int, int]) -> tuple[float, float]:
+    """How many pixels the ink covers, and how many its outline."""
+    values = np.asarray(layer, np.float64)
+    inked, edged = (np.abs(values[..., :3] - color).sum(axis=-1) for color in (paint, _outline(paint)))
+    opacity = values[..., 3] / 255
+    return float(opacity[inked <= edged].sum()), float(opacity[inked > edged].sum())
 
 
 def _place(image: Image.Image, width: int, height: int, rng: np.random.Generator, place: Place) -> tuple[int, int]:
@@ -155,7 +177,11 @@ def _place(image: Image.Image, width: int, height: int, rng: np.random.Generator
 
 
 def _detail(image: Image.Image) -> NDArray[np.float64]:
-    """What must not be hidden, ``[h, w]``: what is drawn, or where nothing is transparent, edges."""
+    """What must not be hidden, ``[h, w]``: what is drawn, or where nothing is transparent, edges and the middle.
+
+    People photograph what matters into the middle: the centre bias of Judd et al., "Learning to predict where humans
+    look", 2009. Edges alone would give a smooth face away.
+    """
     if image.mode == "RGBA":
         opacity = np.asarray(image.getchannel("A"), np.float64) / 255
         if (opacity == 0).any():
@@ -163,19 +189,24 @@ def _detail(image: Image.Image) -> NDArray[np.float64]:
     grey = np.asarray(flatten(image, (255, 255, 255)).convert("L"), np.float64) / 255
     padded = np.pad(grey, 1, mode="edge")
     across, down = padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]
-    return np.hypot(across, down)
+    edges = np.hypot(across, down)
+    y, x = np.ogrid[: image.height, : image.width]
+    away = ((x + 0.5) / image.width - 0.5) ** 2 + ((y + 0.5) / image.height - 0.5) ** 2
+    middle: NDArray[np.float64] = np.exp(-away / (2 * _MIDDLE**2))
+    return edges / max(float(edges.mean()), 1e-9) + _WEIGHT * middle
 
 
 @lru_cache(maxsize=4096)
 def _size(face: str, text: str, width: int, tallest: int) -> float:
-    """The largest size of a face, in pixels, at which the ink of the text fits."""
-    low, high = 4.0, 4096.0
-    while high - low > 0.05:
-        middle = (low + high) / 2
-        left, top, right, bottom = _font(face, middle).getbbox(text, stroke_width=_stroke(middle))
-        fits = right - left <= width and bottom - top <= tallest
-        low, high = (middle, high) if fits else (low, middle)
-    return low
+    """The largest size of a face, in quarters of a pixel, at which the ink of the text fits."""
+    left, top, right, bottom = _font(face, _TRIED).getbbox(text, stroke_width=_stroke(_TRIED))
+    size = math.ceil(4.4 * _TRIED * min(width / (right - left), tallest / (bottom - top))) / 4
+    while size > _SMALLEST:
+        left, top, right, bottom = _font(face, size).getbbox(text, stroke_width=_stroke(size))
+        if right - left <= width and bottom - top <= tallest:
+            break
+        size -= 0.25
+    return max(size, _SMALLEST)
 
 
 def _stroke(size: float) -> int:

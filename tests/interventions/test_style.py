@@ -110,6 +110,11 @@ def test_an_edge_becomes_a_line_and_nothing_else_does(left: tuple[int, int, int]
     assert columns[0, :46].min() == columns[0, 54:].min() == 255
 
 
+def test_a_faint_edge_leaves_no_line() -> None:
+    assert values(line_drawing(step((100, 100, 100), (125, 125, 125)), 1)).min() == 255
+    assert values(line_drawing(step((100, 100, 100), (140, 140, 140)), 1)).min() < 255
+
+
 def test_lines_are_where_a_photograph_has_its_edges(photo: Image.Image) -> None:
     line = values(line_drawing(photo, 1))[..., 0] < 128
     slope = ndimage.gaussian_gradient_magnitude(values(photo).mean(axis=-1), 1.5)
@@ -263,6 +268,15 @@ def test_paint_is_darker_along_an_edge() -> None:
     rim, middle = after[44:50].min(), after[15:35].mean()
     assert rim < middle - 25
     assert after[60:].min() > 253
+
+
+@pytest.mark.parametrize("strength", [0.5, 1])
+def test_an_edge_wavers(strength: float) -> None:
+    after = [values(painted(step((0, 0, 0), WHITE, 200), strength, seed))[..., 0] for seed in range(10)]
+    border = (np.stack(after) < 150).sum(axis=-1)
+    # by 0.4 % of 200 pixels at full strength, a standard deviation of 0.8
+    assert border.std() == pytest.approx(0.8 * strength, rel=0.3)
+    assert border.mean() == pytest.approx(100, abs=1)
 
 
 def test_texture_is_smoothed_and_mean_colors_stay_near(photo: Image.Image, car: Image.Image) -> None:

@@ -1,0 +1,72 @@
+"""A sheet of previews: one row an intervention, the original on the left, then growing strengths, then controls."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from embprobe.files import replacing
+from embprobe.images.rows import printable
+from embprobe.plots.style import figure
+from embprobe.preview import Cell, Line, Sheet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_INCHES = 1.5
+
+
+def plot_preview(sheet: Sheet, out: Path) -> None:
+    """Draw the sheet; under each picture its strength (or control) and how far its colours moved."""
+    columns = 1 + max(len(line.cells) for line in sheet.lines)
+    rows = len(sheet.lines)
+    with figure(width=_INCHES * columns, height=0.5 + (_INCHES + 0.35) * rows, rows=rows, columns=columns) as (
+        canvas,
+        axes,
+    ):
+        canvas.suptitle(f"{sheet.attribute}: {printable(sheet.key)}", fontsize=10)
+        for number, line in enumerate(sheet.lines):
+            _line(line, sheet.original, axes[number * columns : (number + 1) * columns])
+        with replacing(out) as path:
+            canvas.savefig(path)
+
+
+def _line(line: Line, original: Image.Image, axes: list[Axes]) -> None:
+    _show(axes[0], original, "\n".join(textwrap.wrap(line.intervention.unit, 26)))
+    axes[0].set_ylabel(line.intervention.name, fontsize=8)
+    refusals = {cell.reason for cell in line.cells if cell.picture is None}
+    if len(refusals) == 1 and all(cell.picture is None for cell in line.cells):
+        for axis in axes[2:]:
+            axis.remove()
+        _say(axes[1], refusals.pop())
+        return
+    for axis, cell in zip(axes[1:], line.cells, strict=False):
+        if cell.picture is None:
+            _say(axis, cell.reason)
+        else:
+            _show(axis, cell.picture, _caption(cell), framed=bool(cell.control))
+    for axis in axes[1 + len(line.cells) :]:
+        axis.remove()
+
+
+def _caption(cell: Cell) -> str:
+    what = f"control: {cell.control}" if cell.control else f"{cell.strength:g}"
+    return f"{what}\nΔE {cell.delta_e:.1f}"
+
+
+def _show(axis: Axes, picture: Image.Image, title: str, *, framed: bool = False) -> None:
+    axis.imshow(picture, interpolation="lanczos")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(True)
+        spine.set_color("#D55E00" if framed else "#dddddd")
+    axis.set_title(title, fontsize=6.5, loc="left")
+
+
+def _say(axis: Axes, text: str) -> None:
+    axis.axis("off")
+    axis.text(0, 0.5, "\n".join(textwrap.wrap(text, 26)), fontsize=6.5, va="center", transform=axis.transAxes)
