@@ -19,7 +19,7 @@ from embprobe.encoders.base import Encoder, EncoderSpec, Floats
 from embprobe.encoders.preprocessing import decoded_side, preprocess, preprocessing
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
-from embprobe.images.rows import Images, Row, printable
+from embprobe.images.rows import Images, Row, visible
 from embprobe.store import Rejected, Store, open_store
 from embprobe.workspace import Workspace
 
@@ -58,7 +58,7 @@ def extract(
             shutil.rmtree(store.folder)
         with suppress(OSError):  # it holds another encoder's store
             stores[0].folder.parent.rmdir()
-        why = f"'{printable(rejected[0].key)}': {rejected[0].reason}"
+        why = f"'{visible(rejected[0].key)}': {rejected[0].reason}"
         raise EmbprobeError(f"None of the {len(images):,} images in '{images.name}' can be read; {why}.")
     return stores
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from embprobe.extraction import Progress as Advance
 from embprobe.images.dataset_cards import DatasetCard
-from embprobe.images.rows import printable
+from embprobe.images.rows import visible
 from embprobe.neighbors import Neighborhood
 from embprobe.plots.neighbors import describe
 from embprobe.results import Result
@@ -74,7 +74,7 @@ def print_stores(stores: Sequence[Store]) -> None:
     if rejected:
         note(f"{len(rejected):,} of {len(stores[0].images):,} images could not be read and were left out:")
         for row in rejected[:_LISTED]:
-            note(f"  {printable(row.key)!r}: {row.reason}")
+            note(f"  '{visible(row.key)}': {visible(row.reason)}")
         if len(rejected) > _LISTED:
             note(f"  and {len(rejected) - _LISTED:,} more, all in {stores[0].folder / 'rejected.jsonl'}")
 
@@ -98,7 +98,7 @@ def print_results(rows: Sequence[Result], *, title: str) -> None:
 
 def print_neighbors(found: Neighborhood) -> None:
     """Each encoder's neighbours in a column, nearest first, and the overlap of every two."""
-    table = Table(title=escape(f"Nearest to {printable(found.query.key)}"), title_justify="left")
+    table = Table(title=escape(f"Nearest to {visible(found.query.key)}"), title_justify="left")
     table.add_column("rank", justify="right")
     for encoder in found.by_encoder:
         table.add_column(escape(encoder))

@@ -77,7 +77,7 @@ def test_json_is_all_there_is_on_standard_output(run: Run, photos: Path) -> None
         ("reference/pixels", 9, 9, 432),
         ("reference/color-histogram", 9, 9, 512),
     ]
-    assert stores[0]["rejected"] == [{"key": "cat/torn\n.png", "reason": "not an image in a known format", "row": 5}]
+    assert stores[0]["rejected"] == [{"key": "cat/torn\n.png", "reason": "empty", "row": 5}]
 
 
 def test_what_could_not_be_read_is_listed(run: Run, photos: Path) -> None:
@@ -85,7 +85,7 @@ def test_what_could_not_be_read_is_listed(run: Run, photos: Path) -> None:
         (photos / f"torn [red]{i:02d}.png").write_bytes(b"")
     err = run("extract", photos, *PIXELS).err
     assert "12 of 21 images could not be read and were left out:" in err
-    assert "'torn [red]00.png': not an image in a known format" in err
+    assert "'torn [red]00.png': empty" in err
     assert "and 2 more, all in " in err and "'torn [red]10.png'" not in err
 
 
@@ -172,17 +172,61 @@ def test_encoders_and_datasets_are_listed(run: Run) -> None:
         "reference/random-vit",
     ]
     assert "bundled/emoji" in [card["name"] for card in json.loads(run("datasets", "--json").out)]
-    assert "bundled/emoji:unseen-drawing" in run("datasets").out
+    listed = run("datasets").out
+    assert "imagenet-1k" in listed and "nothing; it comes with embprobe" in listed
+    assert "bundled/emoji:unseen-drawing" in run("datasets", "bundled/emoji").out
+    assert "Classes: 10: airplane, automobile, bird, cat, deer, …" in run("datasets", "cifar-10").out
+    assert [card["name"] for card in json.loads(run("datasets", "cifar-*", "--json").out)] == ["cifar-10", "cifar-100"]
+
+
+def test_what_a_reader_has_to_say_is_said_before_the_work_begins(run: Run, photos: Path) -> None:
+    (photos / "cat" / "c.json").write_text("{")
+    (photos / "cat" / "phone.heic").write_bytes(b"0")
+    lines = run("extract", photos, *PIXELS).err.splitlines()
+    assert lines[0] == "1 sidecars could not be understood: cat/c.json."
+    assert lines[1] == "1 files in formats that are not read were passed over: cat/phone.heic."
+
+
+def test_fast_decoding_makes_a_store_of_its_own(run: Run, photos: Path, space: Path) -> None:
+    (exact,) = json.loads(run("extract", photos, *PIXELS, "--json").out)
+    (fast,) = json.loads(run("extract", photos, *PIXELS, "--fast-decode", "--json").out)
+    assert exact["folder"] != fast["folder"] and fast["encoded_now"] == 9
+    manifests = [json.loads((Path(store["folder"]) / "manifest.json").read_text()) for store in (exact, fast)]
+    assert [manifest["encoder"]["decoding"] for manifest in manifests] == ["exact", "fast"]
+
+
+def test_preview_draws_a_sheet_of_a_file_or_of_a_row(run: Run, photos: Path, space: Path) -> None:
+    found = run("preview", photos / "cat" / "c.jpeg", "-a", "text", "--word", "cat")
+    assert found.code == 0 and found.out == ""
+    figure = space / "figures" / "preview-text-c.jpeg.png"
+    assert f"text: {figure}" in found.err and figure.is_file()
+    rows = json.loads(run("preview", "bird/a.png", "-i", photos, "-a", "nuisance", "-a", "color", "--json").out)
+    assert [(sheet["attribute"], sheet["image"]) for sheet in rows] == [
+        ("nuisance", "bird/a.png"),
+        ("color", "bird/a.png"),
+    ]
+    assert all(Path(sheet["figure"]).is_file() for sheet in rows)
 
 
 def test_the_help_names_every_command_and_loads_nothing_heavy(run: Run) -> None:
     found = run("--help")
     assert found.code == 0
-    for command in ("demo", "extract", "probe", "neighbors", "map", "report", "pretrain", "encoders", "datasets"):
+    for command in (
+        "demo",
+        "extract",
+        "probe",
+        "preview",
+        "neighbors",
+        "map",
+        "report",
+        "pretrain",
+        "encoders",
+        "datasets",
+    ):
         assert command in " ".join(found.out.split())
     script = """
 import sys, embprobe.cli
-heavy = {"torch", "numpy", "faiss", "matplotlib", "sklearn", "umap", "PIL", "pyarrow", "open_clip", "timm", "scipy"}
+heavy = {"torch", "numpy", "faiss", "matplotlib", "sklearn", "umap", "PIL", "pyarrow", "open_clip", "timm", "scipy", "skimage", "fsspec"}
 print(sorted(heavy & set(sys.modules)))
 """
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -197,6 +241,18 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no image": (("extract", "{tmp}/note.txt", *PIXELS), 1, "not an image in a known format"),
     "all torn": (("extract", "{tmp}/torn", *PIXELS), 1, "None of the 2 images in 'torn' can be read"),
     "unknown images": (("extract", "bundled/emojis", *PIXELS), 2, "bundled/emoji:train"),
+    "nearly a data set": (("extract", "cifar-1O", *PIXELS), 2, "Did you mean 'cifar-10'?"),
+    "data set without a place": (("extract", "rta-100", *PIXELS), 2, "rta-100@FOLDER"),
+    "no hub data set": (("extract", "hf:", *PIXELS), 2, "hf:OWNER/NAME"),
+    "compressed": (("extract", "{tmp}/images.tar.gz", *PIXELS), 2, "is compressed; unpack it first"),
+    "no tar": (("extract", "{tmp}/note.tar", *PIXELS), 1, "is not a tar"),
+    "no parquet": (("extract", "{tmp}/note.parquet", *PIXELS), 1, "cannot be read as parquet"),
+    "no match": (("extract", "{tmp}/*.tar.gone", *PIXELS), 1, "No file matches"),
+    "braces": (("extract", "{tmp}/{{000..010.tar", *PIXELS), 2, "braces"),
+    "protocol": (("extract", "nowhere://a/b.tar", *PIXELS), 2, "Protocol not known"),
+    "preview of nothing": (("preview", "{tmp}/gone.png", "-i", "{photos}"), 2, "no image of that key in 'photos'"),
+    "preview of what": (("preview", "-a", "colour", "bird/a.png", "-i", "{photos}"), 2, "No intervention changes"),
+    "no such data set": (("datasets", "imagenet-22k"), 2, "No data set's name matches 'imagenet-22k'"),
     "unknown encoder": (("extract", "{photos}", "-e", "reference/pixel"), 2, "Did you mean reference/pixels"),
     "no weights": (("extract", "{photos}", "-e", "bundled/clip:gone.safetensors"), 2, "no weights file 'gone.saf"),
     "unknown device": (("extract", "{photos}", *PIXELS, "--device", "tpu"), 2, "no device 'tpu'"),
@@ -220,7 +276,8 @@ def test_a_failure_is_a_sentence_and_an_exit_code_and_leaves_nothing(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "torn").mkdir()
-    (tmp_path / "note.txt").write_text("no image, no card")
+    for note in ("note.txt", "note.tar", "note.parquet"):
+        (tmp_path / note).write_text("no image, no card")
     for torn in "ab":
         (tmp_path / "torn" / f"{torn}.png").write_bytes(b"")
     arguments, code, message = FAILURES[name]

@@ -36,7 +36,8 @@ def load_images(name: str = DEFAULT) -> Images:
         return open_source(name)
     except UsageError as error:
         near = difflib.get_close_matches(name, [card.name for card in dataset_cards()], n=1)
-        raise UsageError(f"{error} Did you mean {near[0]}?" if near else str(error)) from None
+        hint = f"Did you mean '{near[0]}'? " if near and near[0] not in str(error) else ""
+        raise UsageError(f"{hint}{error}") from None
 
 
 def load_image(name: str) -> Images:

@@ -61,8 +61,10 @@ class DatasetCard(Strict):
             raise ValueError("class_keys must be as many as class_names")
         if any(template.count("{}") != 1 for template in self.templates):
             raise ValueError("every template needs exactly one {}")
-        if self.file_name is not None and not 1 <= len(_PLACE.findall(self.file_name)) <= _PLACES:
-            raise ValueError(f"file_name needs one to {_PLACES} labels in braces")
+        if self.file_name is not None:
+            labels = _PLACE.findall(self.file_name)
+            if not 1 <= len(labels) <= _PLACES or len(set(labels)) < len(labels):
+                raise ValueError(f"file_name needs one to {_PLACES} different labels in braces")
         return self
 
 
@@ -109,7 +111,7 @@ def load_dataset(card: DatasetCard, *, split: str = "", place: str = "") -> Imag
     """
     where = place or card.location
     if not where:
-        raise UsageError(f"Say where '{card.name}' lies: {card.name}@FOLDER. {card.needs}")
+        raise UsageError(f"Say where '{card.name}' lies: {card.name}@FOLDER. It needs {card.needs.rstrip('.')}.")
     on_hub = where.startswith(HUB)
     images = open_source(
         f"{where}:{split}" if on_hub and split else where,

@@ -23,8 +23,10 @@ def load_hub(name: str, reading: Reading) -> Images:
     :class:`UsageError` if the library is not installed, :class:`EmbprobeError` with the library's own reason if it
     cannot load the data set.
     """
-    library = _library()
     path, _, split = name.partition(":")
+    if not Path(path).is_dir() and path.count("/") not in (1, 2):
+        raise UsageError(f"A data set of the hub is hf:OWNER/NAME, with a split hf:OWNER/NAME:SPLIT; not 'hf:{name}'.")
+    library = _library()
     configuration = None
     if not Path(path).is_dir() and path.count("/") == 2:
         path, _, configuration = path.rpartition("/")

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from embprobe.images.rows import printable
+from embprobe.images.rows import visible
 
 SIDECARS = frozenset({"txt", "json", "cls"})
 """Extensions, without the dot, that :func:`read_sidecar` understands."""
@@ -94,5 +94,5 @@ def note_of(what: str, names: Sequence[str]) -> tuple[str, ...]:
     """A note about so many files, with the first few of their names; none if there are none."""
     if not names:
         return ()
-    shown = ", ".join(printable(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
+    shown = ", ".join(visible(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
     return (f"{len(names):,} {what}: {shown}",)

@@ -113,6 +113,13 @@ class Images:
 
 
 def printable(text: str) -> str:
-    """Text that is safe in tables and terminals: control characters, and bytes that are no text, become escapes."""
-    escaped = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) == "Cc" else c for c in escaped)
+    """Text that UTF-8 can hold, for files: bytes of a file name that are none become escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def visible(text: str) -> str:
+    """Text for people, on one line: what would break it or steer a terminal becomes escapes, too."""
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c
+        for c in printable(text)
+    )

@@ -69,9 +69,9 @@ INTERVENTIONS = {
         _swap("house", "style", "1: drawn by another house", swaps.house),
         _style("line-drawing", "share of the way to a line drawing", 1, (0.5, 1), _still(style.line_drawing)),
         _style("posterize", "bits of each channel removed", 7, (5, 6, 7), _still(style.posterize)),
-        _style("oil", f"radius of the brush, {_SIDE}", 0.05, (0.01, 0.025, 0.05), _still(style.oil)),
-        _style("halftone", f"pitch of the dots, {_SIDE}", 0.1, (0.02, 0.04, 0.08), _still(style.halftone)),
-        _style("pixel-art", f"side of the blocks, {_SIDE}", 0.2, (0.03, 0.06, 0.12), _still(style.pixel_art)),
+        _style("oil", f"radius of the brush, {_SIDE}", 0.05, (0.01, 0.02, 0.03), _still(style.oil)),
+        _style("halftone", f"pitch of the dots, {_SIDE}", 0.1, (0.02, 0.035, 0.06), _still(style.halftone)),
+        _style("pixel-art", f"side of the blocks, {_SIDE}", 0.2, (0.02, 0.04, 0.08), _still(style.pixel_art)),
         _style("watercolor", "share of the whole effect", 1, (0.3, 0.6, 1), style.watercolor),
         _swap("object", "category", "1: an image of another category, alike in colour and size", swaps.object_),
         Intervention(
@@ -83,10 +83,10 @@ INTERVENTIONS = {
             swaps.background,
             {"alone": swaps.background_alone},
         ),
-        _nuisance("crop", "share of each side cut away", 0.5, (0.1, 0.2, 0.4), nuisance.crop),
-        _nuisance("shift", "share of width and height", 0.5, (0.05, 0.1, 0.25), nuisance.shift),
-        _nuisance("jpeg", "100 - quality", 95, (50, 80, 95), _still(nuisance.jpeg)),
-        _nuisance("noise", "standard deviation, share of the range", 0.5, (0.05, 0.1, 0.25), nuisance.noise),
+        _nuisance("crop", "share of each side cut away", 0.5, (0.05, 0.15, 0.3), nuisance.crop),
+        _nuisance("shift", "share of width and height", 0.5, (0.05, 0.1, 0.2), nuisance.shift),
+        _nuisance("jpeg", "100 - quality", 95, (50, 80, 92), _still(nuisance.jpeg)),
+        _nuisance("noise", "standard deviation, share of the range", 0.5, (0.05, 0.1, 0.2), nuisance.noise),
     )
 }
 

@@ -29,8 +29,8 @@ def line_drawing(image: Image.Image, strength: float) -> Image.Image:
     """Dark lines on white; ``strength`` is the share (0 to 1) of the way from the picture to its line drawing.
 
     Keeps the place of edges whose two sides differ by an eighth of the range or more, and no tone: a surface of one
-    colour, black too, becomes blank paper. A difference of Gaussians under a soft threshold: Winnemöller et al., "XDoG: An
-    eXtended difference-of-Gaussians compendium including advanced image stylization", Computers & Graphics 36(6), 2012.
+    colour, black too, becomes blank paper. A difference of Gaussians under a soft threshold: Winnemöller et al.,
+    "XDoG: An eXtended difference-of-Gaussians compendium including advanced image stylization", 2012.
     """
     if _nothing(strength, 1):
         return image.copy()

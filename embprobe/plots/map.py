@@ -10,7 +10,7 @@ import numpy as np
 
 from embprobe.encoders.base import Floats
 from embprobe.files import replacing
-from embprobe.images.rows import printable
+from embprobe.images.rows import visible
 from embprobe.plots.style import MARKERS, PALETTE, figure
 
 _NAMED = 9
@@ -28,7 +28,7 @@ def plot_maps(layouts: Mapping[str, Floats], labels: Sequence[str], out: Path, *
             axis.scatter(x[value_of == -1], y[value_of == -1], s=3, color="0.85", linewidths=0)
             for i, value in enumerate(shown):
                 color, marker = PALETTE[i % len(PALETTE)], MARKERS[i // len(PALETTE)]
-                here, name = value_of == i, printable(value)
+                here, name = value_of == i, visible(value)
                 axis.scatter(x[here], y[here], s=6, alpha=0.6, linewidths=0, color=color, marker=marker, label=name)
             axis.set(xticks=[], yticks=[])
         handles, names = axes[0].get_legend_handles_labels()

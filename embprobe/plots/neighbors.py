@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from embprobe.files import replacing
-from embprobe.images.rows import Row, printable
+from embprobe.images.rows import Row, visible
 from embprobe.neighbors import Neighborhood
 from embprobe.plots.style import figure
 
@@ -24,7 +24,7 @@ def plot_neighbors(found: Neighborhood, out: Path) -> None:
     lines = len(found.by_encoder)
     with figure(width=1.15 * columns, height=0.4 + 1.6 * lines, rows=lines, columns=columns) as (canvas, axes):
         shared = "; ".join(f"{a} and {b} share {share:.0%}" for (a, b), share in found.overlap.items())
-        canvas.suptitle(f"Nearest to {printable(found.query.key)}" + (f" ({shared})" if shared else ""), fontsize=9)
+        canvas.suptitle(f"Nearest to {visible(found.query.key)}" + (f" ({shared})" if shared else ""), fontsize=9)
         for line, (encoder, neighbors) in enumerate(found.by_encoder.items()):
             cells = axes[line * columns : (line + 1) * columns]
             _show(cells[0], found.query, encoder.replace("/", "/\n") + "\nquery", frame="black")
@@ -39,7 +39,7 @@ def plot_neighbors(found: Neighborhood, out: Path) -> None:
 def describe(row: Row) -> list[str]:
     """What a row is, in a few words: its name and style if it has them, else its key."""
     labels = [row.labels[label] for label in ("name", "style") if label in row.labels]
-    return [printable(text) for text in labels or [row.key]]
+    return [visible(text) for text in labels or [row.key]]
 
 
 def _show(axis: Axes, row: Row, title: str, *, frame: str | None = None) -> None:

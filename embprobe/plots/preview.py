@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from embprobe.files import replacing
-from embprobe.images.rows import printable
+from embprobe.images.rows import visible
 from embprobe.plots.style import figure
 from embprobe.preview import Cell, Line, Sheet
 
@@ -27,7 +27,7 @@ def plot_preview(sheet: Sheet, out: Path) -> None:
         canvas,
         axes,
     ):
-        canvas.suptitle(f"{sheet.attribute}: {printable(sheet.key)}", fontsize=10)
+        canvas.suptitle(f"{sheet.attribute}: {visible(sheet.key)}", fontsize=10)
         for number, line in enumerate(sheet.lines):
             _line(line, sheet.original, axes[number * columns : (number + 1) * columns])
         with replacing(out) as path:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from embprobe.errors import EmbprobeError
-from embprobe.images.rows import Images, Row, printable
+from embprobe.images.rows import Images, Row, printable, visible
 from tests.conftest import row_of, solid
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -119,6 +119,10 @@ def test_rgb_images_load_as_they_are() -> None:
     assert np.array_equal(np.asarray(row_of("a", picture).load()), np.asarray(picture))
 
 
-def test_printable_escapes_bytes_that_are_not_utf8_and_what_would_steer_a_terminal() -> None:
-    assert printable("caf\udce9 é ü🐈") == "caf\\xe9 é ü🐈"
-    assert printable("two\nlines\t\x1b[2J\x9b\x00") == "two\\nlines\\t\\x1b[2J\\x9b\\x00"
+def test_printable_escapes_only_bytes_that_are_not_utf8() -> None:
+    assert printable("caf\udce9 é\n") == "caf\\xe9 é\n"
+
+
+def test_visible_escapes_what_would_break_a_line_or_steer_a_terminal_too() -> None:
+    assert visible("caf\udce9 é ü🐈") == "caf\\xe9 é ü🐈"
+    assert visible("two\nlines\t\x1b[2J\x9b\x00") == "two\\nlines\\t\\x1b[2J\\x9b\\x00"
