@@ -126,7 +126,7 @@ def load_dataset(card: DatasetCard, *, split: str = "", place: str = "") -> Imag
         images = kept
     found = {row.labels.get(card.class_label, "") for row in images.rows}
     strange = sorted(found - {*card.class_names, ""}) if card.class_names else []
-    notes = (*images.notes, *note_of(f"values of {card.class_label} are not among the classes of {card.name}", strange))
+    notes = (*images.notes, *note_of(f"{card.class_label} label{{s}} that {card.name} does not know", strange))
     return replace(images, name=f"{card.name}:{split}" if split else card.name, notes=notes)
 
 

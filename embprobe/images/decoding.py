@@ -14,6 +14,9 @@ MAX_BYTES = 512 << 20
 """A file larger than this is not read as one image."""
 
 
+_UNKNOWN = "not an image in a known format"
+
+
 class UnreadableImage(Exception):
     """This image cannot be decoded; the message is the reason, in a few words."""
 
@@ -39,11 +42,16 @@ def decode(encoded: bytes, *, at_least: int | None = None) -> Image.Image:
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImage("not an image in a known format") from None
+        raise UnreadableImage("a web page, not an image" if _is_html(encoded) else _UNKNOWN) from None
     except Image.DecompressionBombError:
         raise UnreadableImage("too many pixels to be a photograph") from None
     except Exception as error:  # Pillow's plugins raise many kinds on damaged files
         raise UnreadableImage(f"damaged or unreadable ({type(error).__name__}: {error})") from None
+
+
+def _is_html(encoded: bytes) -> bool:
+    """What a server answers when there is no image, saved under the image's name."""
+    return encoded[:256].lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
 
 def flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:

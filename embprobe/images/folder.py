@@ -48,10 +48,10 @@ def load_folder(folder: Path) -> Images:
     broken = _add_sidecars(paths, labels)
     unlabelled, unmatched = _add_metadata(folder, metadata, keys, labels)
     notes = (
-        *note_of("sidecars could not be understood", [_below(folder, path) for path in broken]),
-        *note_of("images are in no metadata file", unlabelled),
-        *note_of("lines of metadata name no image that is there", unmatched),
-        *note_of("files in formats that are not read were passed over", [_below(folder, path) for path in passed]),
+        *note_of("sidecar{s} that could not be understood", [_below(folder, path) for path in broken]),
+        *note_of("image{s} without a line of metadata", unlabelled),
+        *note_of("line{s} of metadata for an image that is not there", unmatched),
+        *note_of("file{s} passed over, of a format that is not read", [_below(folder, path) for path in passed]),
     )
     rows = (_row(path, key, each) for path, key, each in zip(paths, keys, labels, strict=True))
     return Images(printable(folder.resolve().name), tuple(rows), notes)

@@ -19,16 +19,16 @@ BLOCK_ROWS = 100
 def load_hub(name: str, reading: Reading) -> Images:
     """The rows of ``owner/name``, ``owner/name/configuration`` or ``owner/name:split``; without a split, of all.
 
-    The first time the library downloads them into its own cache. Each row has the label ``split``. Raises
-    :class:`UsageError` if the library is not installed, :class:`EmbprobeError` with the library's own reason if it
-    cannot load the data set.
+    The first time the library downloads them into its own cache; instead of ``owner/name`` it takes a folder, too. Each
+    row has the label ``split``. Raises :class:`UsageError` if the library is not installed, :class:`EmbprobeError` with
+    the library's own reason if it cannot load the data set.
     """
     path, _, split = name.partition(":")
-    if not Path(path).is_dir() and path.count("/") not in (1, 2):
+    here = bool(path) and Path(path).is_dir()
+    if not here and path.count("/") not in (1, 2):
         raise UsageError(f"A data set of the hub is hf:OWNER/NAME, with a split hf:OWNER/NAME:SPLIT; not 'hf:{name}'.")
-    library = _library()
-    configuration = None
-    if not Path(path).is_dir() and path.count("/") == 2:
+    library, configuration = _library(), None
+    if not here and path.count("/") == 2:
         path, _, configuration = path.rpartition("/")
     try:
         found = library.load_dataset(path, configuration, split=split or None)

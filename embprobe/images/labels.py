@@ -91,8 +91,13 @@ def unique(keys: Iterable[str]) -> list[str]:
 
 
 def note_of(what: str, names: Sequence[str]) -> tuple[str, ...]:
-    """A note about so many files, with the first few of their names; none if there are none."""
+    """A note about so many files, with the first few of their names; none if there are none.
+
+    >>> note_of("file{s} passed over", ["a.heic"])
+    ('1 file passed over: a.heic',)
+    """
     if not names:
         return ()
+    counted = what.replace("{s}", "" if len(names) == 1 else "s")
     shown = ", ".join(visible(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
-    return (f"{len(names):,} {what}: {shown}",)
+    return (f"{len(names):,} {counted}: {shown}",)

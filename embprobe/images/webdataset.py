@@ -108,8 +108,8 @@ class _Scan:
     def notes(self) -> list[str]:
         """What the pass has to say, once it is over."""
         return [
-            *note_of(f"sidecars in {self.tar.name} could not be understood", self._broken),
-            *note_of(f"members of {self.tar.name} that are links or devices were passed over", self._passed),
+            *note_of(f"sidecar{{s}} in {self.tar.name} that could not be understood", self._broken),
+            *note_of(f"member{{s}} of {self.tar.name} passed over: links or devices", self._passed),
             *([self._end] if self._end else []),
         ]
 

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from embprobe.extraction import encode, extract
 from embprobe.images import Images
-from embprobe.images.decoding import FORMATS, SUFFIXES
+from embprobe.images.decoding import FORMATS, SUFFIXES, UnreadableImage, decode
 from embprobe.images.folder import load_folder
 from embprobe.store import Store
 from embprobe.workspace import Workspace
@@ -56,9 +57,11 @@ def frames(kind: str, mode: str = "RGB", /, **options: Any) -> Callable[[int], b
 
 
 def sixteen_bits(kind: str, /, **options: Any) -> Callable[[int], bytes]:
-    return lambda seed: encoded(
-        Image.fromarray(np.asarray(picture(seed, "L")).astype(np.uint16) * 257), kind, **options
-    )
+    def make(seed: int) -> bytes:
+        grey = np.asarray(picture(seed, "L")).astype(np.uint16)
+        return encoded(Image.fromarray(grey * 257), kind, **options)
+
+    return make
 
 
 def exif() -> Image.Exif:
@@ -286,7 +289,8 @@ def test_whole_files_have_the_vectors_that_they_have_alone(extracted: Extracted)
 
 
 def test_of_every_format_some_broken_files_can_be_read_and_some_cannot(extracted: Extracted) -> None:
-    read = Counter(extracted.formats[key] for key in extracted.store.keys() if key not in extracted.good)
+    embedded = {row.key for row in extracted.store.embedded().rows}
+    read = Counter(extracted.formats[key] for key in embedded - extracted.good)
     rejected = Counter(extracted.formats[row.key] for row in extracted.store.rejected)
     assert set(read) == set(rejected) == set(FORMATS)
     assert min(*read.values(), *rejected.values()) >= 50
@@ -334,10 +338,17 @@ def claiming(kind: str, width: int, height: int) -> bytes:
         before, after = encoded(small, "WEBP", lossless=True).split(b"\x2f", 1)
         flags = int.from_bytes(after[:4], "little") >> 28
         return before + b"\x2f" + struct.pack("<I", flags << 28 | height - 1 << 14 | width - 1) + after[4:]
-    changed = bytearray(encoded(small, "TIFF"))
-    first = int.from_bytes(changed[4:8], "little") + 2
-    for entry, size in ((first, width), (first + 12, height)):  # tags 256 and 257 stand first
-        changed[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, size)
+    return with_tags(encoded(small, "TIFF"), {256: width, 257: height})
+
+
+def with_tags(tiff: bytes, tags: dict[int, int]) -> bytes:
+    """A TIFF whose first directory says something else."""
+    changed = bytearray(tiff)
+    start = int.from_bytes(tiff[4:8], "little")
+    for entry in range(start + 2, start + 2 + 12 * int.from_bytes(tiff[start : start + 2], "little"), 12):
+        tag = int.from_bytes(tiff[entry : entry + 2], "little")
+        if tag in tags:
+            changed[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, tags[tag])  # one number of 32 bits
     return bytes(changed)
 
 
@@ -355,12 +366,8 @@ def large(path: Path) -> None:
 
 
 JPEG = encoded(noise(0, (64, 48)), "JPEG")
-READ, NO_IMAGE, BOMB, DAMAGED = (
-    "read",
-    "not an image in a known format",
-    "too many pixels to be a photograph",
-    "damaged",
-)
+READ, DAMAGED = "read", "damaged or unreadable ("
+NO_IMAGE, BOMB = "not an image in a known format", "too many pixels to be a photograph"
 
 SPECIAL: dict[str, tuple[str, Callable[[Path], None], str]] = {
     # what it is: its name, how to make it, what happens
@@ -378,17 +385,18 @@ SPECIAL: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "half a PNG": ("x.png", write(encoded(noise(0, (64, 48)), "PNG")[:4000]), DAMAGED),
     "larger than 512 MiB": ("x.tiff", large, "larger than 512 MiB"),
     **{
-        f"{kind} claiming 16,000 x 16,000": (f"x{SUFFIX[kind]}", write(claiming(kind, 16_000, 16_000)), BOMB)
+        f"{kind} claiming {side:,} x {side:,}": (f"x{SUFFIX[kind]}", write(claiming(kind, side, side)), BOMB)
         for kind in FORMATS
+        for side in (10_000, 16_000)  # above 89 million pixels; above 179 million, where Pillow refuses by itself
     },
-    "PNG claiming 2 billion x 2 billion": ("x.png", write(png_header(2**31 - 1, 2**31 - 1)), BOMB),
+    "PNG claiming 2 billion x 2 billion": ("x.png", write(png_header(2**31 - 1, 2**31 - 1)), NO_IMAGE),
     "30,000 x 1": ("x.png", save("PNG", (30_000, 1)), READ),
     "1 x 30,000": ("x.png", save("PNG", (1, 30_000)), READ),
     "60,000 x 1": ("x.jpg", save("JPEG", (60_000, 1)), READ),
     "1 x 60,000": ("x.jpg", save("JPEG", (1, 60_000)), READ),
     "1 x 1": ("x.gif", save("GIF", (1, 1)), READ),
     "floats in TIFF": ("x.tif", write(encoded(Image.new("F", (4, 4), 0.5), "TIFF")), "floating-point pixels"),
-    "a pipe": ("x.jpg", os.mkfifo, r"not a file \(a pipe, a socket or a device\)"),
+    "a pipe": ("x.jpg", os.mkfifo, "not a file (a pipe, a socket or a device)"),
     "a link to a device": ("x.jpg", lambda path: path.symlink_to("/dev/zero"), "not a file"),
     "a link to itself": ("x.jpg", lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
     "a link to nowhere": ("x.jpg", lambda path: path.symlink_to("nowhere.jpg"), "No such file or directory"),
@@ -417,7 +425,7 @@ def test_what_happens_with(
     else:
         (rejected,) = store.rejected
         assert store.keys()[1:] == [] and rejected.key == name
-        assert rejected.reason.isprintable() and rejected.reason.startswith(outcome.replace("\\", ""))
+        assert rejected.reason.isprintable() and rejected.reason.startswith(outcome)
 
 
 def test_every_format_and_every_suffix_that_is_read_is_tried() -> None:
@@ -460,33 +468,51 @@ def test_a_file_that_vanishes_after_it_was_listed_is_rejected(photos: Path, work
 NASTY = ("new\nline.jpg", "esc\x1b]0;title\x07\x1b[31m.jpg", os.fsdecode(b"\xff\xfe.jpg"))
 
 
-def test_nasty_names_are_written_as_escapes(tmp_path: Path, workspace: Workspace) -> None:
+def test_nasty_names_are_kept_and_written_as_utf8_one_a_line(tmp_path: Path, workspace: Workspace) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     for name in NASTY:
         (folder / name).write_bytes(JPEG)
         (folder / f"not {name}").write_bytes(b"")
     (store,) = extract(load_folder(folder), [make_encoder()], workspace)
-    shown = {r"new\nline.jpg", r"esc\x1b]0;title\x07\x1b[31m.jpg", r"\xff\xfe.jpg"}
-    assert set(store.keys()) == set(NASTY)  # in memory, a key still is the name
-    written = pq.read_table(store.folder / "metadata" / "metadata_00000.parquet")["key"].to_pylist()
-    assert set(written) == shown
+    assert set(store.keys()) == set(NASTY)
+    written = {NASTY[0], NASTY[1], r"\xff\xfe.jpg"}  # what UTF-8 cannot hold becomes escapes
+    assert set(pq.read_table(store.folder / "metadata" / "metadata_00000.parquet")["key"].to_pylist()) == written
     lines = (store.folder / "rejected.jsonl").read_text(encoding="utf-8").splitlines()
-    assert {json.loads(line)["key"] for line in lines} == {f"not {name}" for name in shown}
-    assert {row.key for row in store.rejected} == {f"not {name}" for name in shown}
+    assert {json.loads(line)["key"] for line in lines} == {f"not {name}" for name in written}
 
 
-def test_the_command_line_shows_nasty_names_as_escapes(tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
+def test_the_command_line_shows_nasty_names_as_escapes(on_the_command_line: subprocess.CompletedProcess[str]) -> None:
+    shown = on_the_command_line.stderr
+    assert "4 of 6 images could not be read" in shown
+    assert all(escaped in shown for escaped in (r"new\nline.jpg", r"\x1b]0;title\x07", r"\xff\xfe.jpg"))
+    assert not set(shown + on_the_command_line.stdout) & {"\x1b", "\x07"}
+
+
+def test_the_command_line_shows_nothing_that_libraries_say(
+    on_the_command_line: subprocess.CompletedProcess[str],
+) -> None:
+    assert "Warning" not in on_the_command_line.stderr  # Pillow's, once for every text
+    assert "Fax3Decode" not in on_the_command_line.stderr  # libtiff's, once for every line of the image
+
+
+@pytest.fixture(scope="module")
+def on_the_command_line(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """`embprobe extract` of a good image, three empty ones with nasty names, and two at which libraries speak up."""
+    folder = tmp_path_factory.mktemp("nasty")
     noise(0).save(folder / "good.png")
     for name in NASTY:
         (folder / name).write_bytes(b"")
-    ran = embprobe("extract", str(folder), "-e", "reference/pixels", "--workspace", str(tmp_path / "workspace"))
-    assert ran.returncode == 0
-    assert "3 of 4 images could not be read" in ran.stderr
-    assert all(shown in ran.stderr for shown in (r"new\nline.jpg", r"\x1b]0;title\x07", r"\xff\xfe.jpg"))
-    assert not set(ran.stderr + ran.stdout) & {"\x1b", "\x07"}
+    (folder / "bomb.png").write_bytes(claiming("PNG", 10_000, 10_000))
+    (folder / "fax.tiff").write_bytes(fax_of_nothing(100))
+    command = ["embprobe.cli", "extract", str(folder), "-e", "reference/pixels", "--workspace", str(folder / ".space")]
+    return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=True)
+
+
+def fax_of_nothing(height: int) -> bytes:
+    """A TIFF that says how many lines it has, and has code words for 20."""
+    lines = Image.fromarray(np.random.default_rng(0).integers(0, 2, (20, 24)).astype(bool))
+    return with_tags(encoded(lines, "TIFF", compression="group3"), {257: height, 278: height})
 
 
 def test_good_files_of_every_kind_print_nothing(
@@ -500,5 +526,71 @@ def test_good_files_of_every_kind_print_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def embprobe(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "embprobe.cli", *arguments], capture_output=True, text=True)
+# --- what lies beside the images ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["good.json", "metadata.jsonl"])
+@pytest.mark.parametrize("what", ["name", "value"])
+def test_half_a_character_in_a_label_is_written_as_an_escape(
+    name: str, what: str, tmp_path: Path, workspace: Workspace
+) -> None:
+    """JSON can name a half of a surrogate pair, which no UTF-8 can hold."""
+    noise(0).save(tmp_path / "good.png")
+    said = {"file_name": "good.png", **({"a \ud83d": "b"} if what == "name" else {"a": "b \ud83d"})}
+    (tmp_path / name).write_text(json.dumps(said))
+    (store,) = extract(load_folder(tmp_path), [make_encoder()], workspace)
+    table = pq.read_table(store.folder / "metadata" / "metadata_00000.parquet").to_pydict()
+    assert table[r"a \ud83d" if what == "name" else "a"] == ["b" if what == "name" else r"b \ud83d"]
+
+
+def test_a_label_called_key_does_not_take_the_place_of_the_keys(tmp_path: Path, workspace: Workspace) -> None:
+    """As img2dataset writes it into its sidecars."""
+    noise(0).save(tmp_path / "good.png")
+    (tmp_path / "good.json").write_text('{"key": "000000000"}')
+    images = load_folder(tmp_path)
+    (store,) = extract(images, [make_encoder()], workspace)
+    assert images.label("key") == ["000000000"]
+    assert pq.read_table(store.folder / "metadata" / "metadata_00000.parquet")["key"].to_pylist() == ["good.png"]
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet", "good.json", "good.txt"])
+def test_a_pipe_where_labels_are_looked_for_is_not_waited_at(name: str, tmp_path: Path) -> None:
+    noise(0).save(tmp_path / "good.png")
+    os.mkfifo(tmp_path / name)
+    found: list[Images] = []
+    loading = threading.Thread(target=lambda: found.append(load_folder(tmp_path)), daemon=True)
+    loading.start()
+    loading.join(timeout=20)
+    waits = loading.is_alive()
+    if waits:
+        os.close(os.open(tmp_path / name, os.O_WRONLY))  # lets it go
+    assert not waits
+    assert [row.key for row in found[0].rows] == ["good.png"]
+
+
+def test_a_folder_that_may_not_be_listed_is_named_in_a_note(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = os.scandir
+
+    def refusing(path: str) -> Any:
+        if path.endswith("cat"):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr("os.scandir", refusing)
+    images = load_folder(photos)
+    assert len(images) == 6 and not any(row.key.startswith("cat/") for row in images.rows)
+    assert any("cat" in note for note in images.notes)
+
+
+# --- a small file that takes long --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("progressive", [True, False])
+def test_a_jpeg_of_very_many_scans_is_refused(progressive: bool) -> None:
+    """Each goes over all pixels, in a few bytes: one megabyte of them would take minutes."""
+    before, after = encoded(Image.new("RGB", (1000, 1000)), "JPEG", progressive=progressive).split(b"\xff\xda", 1)
+    # the header of a scan without data: of one component, and which part of it
+    scan = b"\xff\xda\0\x08\x01\x01\x00" + (b"\0\0\x01" if progressive else b"\0\x3f\0")
+    assert decode(before + scan * 9 + b"\xff\xda" + after).size == (1000, 1000)
+    with pytest.raises(UnreadableImage, match=r"^too many scans to be a photograph$"):
+        decode(before + scan * 100_000 + b"\xff\xda" + after)

@@ -1,0 +1,158 @@
+"""Labels beside an image and above it: sidecars, folders' names, keys."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embprobe.extraction import extract
+from embprobe.images.folder import load_folder
+from embprobe.images.labels import (
+    MAX_SIDECAR_BYTES,
+    as_label,
+    labels_of,
+    note_of,
+    path_labels,
+    read_sidecar,
+    split_named,
+    unique,
+)
+from embprobe.workspace import Workspace
+from tests.conftest import make_encoder, noise
+
+
+def test_a_text_is_the_caption_and_a_class_file_the_class() -> None:
+    assert read_sidecar("txt", b"  a cat\non a mat \n") == {"caption": "a cat\non a mat"}
+    assert read_sidecar("cls", b"7\n") == {"class": "7"}
+    assert read_sidecar("txt", "\ufeffÉté".encode()) == {"caption": "Été"}
+    assert read_sidecar("txt", b" \n") == {} == read_sidecar("cls", b"")
+
+
+def test_a_text_in_another_encoding_is_read_as_far_as_it_goes() -> None:
+    assert read_sidecar("txt", b"caf\xe9 noir") == {"caption": "caf\ufffd noir"}
+
+
+def test_a_json_file_holds_labels_by_name_and_what_can_be_none_is_left_out() -> None:
+    values = {
+        "name": "tom",
+        "age": 3,
+        "weight": 4.5,
+        "tame": True,
+        "home": None,
+        "kittens": ["a"],
+        "owner": {},
+        "": "x",
+    }
+    assert read_sidecar("json", json.dumps(values).encode("utf-8-sig")) == {
+        "name": "tom",
+        "age": "3",
+        "weight": "4.5",
+        "tame": "true",
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[1]", b"7", b'"x"', b"null", b'{"a": 1} {', b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", b"\xff"],
+    ids=lambda content: content[:8].decode("latin-1"),
+)
+def test_a_json_file_that_is_no_object_is_a_value_error(content: bytes) -> None:
+    with pytest.raises(ValueError):
+        read_sidecar("json", content)
+
+
+@pytest.mark.parametrize("extension", ["txt", "cls", "json"])
+def test_a_sidecar_has_a_greatest_size(extension: str) -> None:
+    largest = b'{"a": "' + b"x" * (MAX_SIDECAR_BYTES - 9) + b'"}'
+    assert len(largest) == MAX_SIDECAR_BYTES
+    assert read_sidecar(extension, largest)
+    with pytest.raises(ValueError, match="too large"):
+        read_sidecar(extension, largest + b" ")
+
+
+@given(st.sampled_from(["txt", "cls", "json"]), st.binary(max_size=60))
+def test_any_bytes_are_labels_or_a_value_error(extension: str, content: bytes) -> None:
+    try:
+        found = read_sidecar(extension, content)
+    except ValueError:
+        return
+    assert all(isinstance(name, str) and isinstance(value, str) and value for name, value in found.items())
+
+
+def test_labels_that_no_encoding_can_write_survive_extraction(tmp_path: Path, workspace: Workspace) -> None:
+    """JSON may hold half a surrogate pair, as a value or a name; UTF-8, and so the store, cannot."""
+    noise(0).save(tmp_path / "a.png")
+    (tmp_path / "a.json").write_bytes(rb'{"value": "half \ud83d", "name \udc00": "x"}')
+    noise(1).save(tmp_path / "b.png")
+    (store,) = extract(load_folder(tmp_path), [make_encoder()], workspace)
+    assert store.keys() == ["a.png", "b.png"]
+    assert store.complete
+
+
+def test_a_value_is_text_or_no_label() -> None:
+    assert [as_label(value) for value in ("a", 0, -1, 2.5, True, False)] == ["a", "0", "-1", "2.5", "true", "false"]
+    assert [as_label(value) for value in ("", None, b"x", [], {}, (1,))] == [None] * 6
+    assert labels_of({"a": 1, "b": None, "": 2}) == {"a": "1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        *[("train", "train"), ("Training", "train"), ("train-00000-of-00002", "train"), ("train_1", "train")],
+        *[("val", "validation"), ("VALID", "validation"), ("dev", "validation"), ("validation.2", "validation")],
+        *[("test", "test"), ("test2", "test"), ("eval", "test"), ("testing-set", "test")],
+        *[("trains", None), ("testament", None), ("latest", None), ("", None), ("-train", None), ("0", None)],
+    ],
+)
+def test_a_name_says_which_split(name: str, split: str | None) -> None:
+    assert split_named(name) == split
+
+
+def test_folders_are_category_and_path() -> None:
+    assert path_labels([[], ["cat"], ["cat", "tabby"]]) == [
+        {},
+        {"category": "cat"},
+        {"category": "cat", "folder": "cat/tabby"},
+    ]
+
+
+def test_folders_are_splits_only_where_every_image_is_in_one() -> None:
+    assert path_labels([["train", "cat"], ["val"], ["test", "dog", "pug"]]) == [
+        {"split": "train", "category": "cat"},
+        {"split": "validation"},
+        {"split": "test", "category": "dog", "folder": "test/dog/pug"},
+    ]
+    assert path_labels([["train", "red"], ["bus"]]) == [  # trains and buses
+        {"category": "train", "folder": "train/red"},
+        {"category": "bus"},
+    ]
+    assert path_labels([["train"], []]) == [{"category": "train"}, {}]
+    assert path_labels([]) == []
+
+
+def test_keys_that_came_before_are_numbered() -> None:
+    assert unique(["a", "b", "a", "a"]) == ["a", "b", "a#2", "a#3"]
+    assert unique(["a#2", "a", "a", "a#2"]) == ["a#2", "a", "a#3", "a#2#2"]
+
+
+@given(st.lists(st.sampled_from(["a", "b", "a#2", "a#3", "a#2#2", ""]), max_size=12))
+def test_no_two_keys_are_the_same_and_each_begins_as_it_was(keys: list[str]) -> None:
+    found = unique(keys)
+    assert len(set(found)) == len(found) == len(keys)
+    assert all(new == old or new.startswith(f"{old}#") for new, old in zip(found, keys, strict=True))
+    assert found[:1] == keys[:1]
+
+
+def test_a_note_names_the_first_few() -> None:
+    assert note_of("files are odd", []) == ()
+    assert note_of("files are odd", ["a", "b", "c"]) == ("3 files are odd: a, b, c",)
+    assert note_of("files are odd", ["a\n", "b\x1b", "c", "d"] * 300) == ("1,200 files are odd: a\\n, b\\x1b, c, …",)
+
+
+def test_a_note_takes_any_name() -> None:
+    (note,) = note_of("files are odd", ["caf\udce9", "half \ud83d"])
+    assert note.encode("utf-8").startswith(b"2 files are odd: caf\\xe9, half ")
