@@ -18,7 +18,7 @@ FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSansMono-Bold.ttf
 Ink = Literal["word", "shuffled", "glyphs", "box"]
 Place = Literal["clear", "random"]
 
-_GLYPHS = "◆●▲■▼◢◣◤◥★"
+_GLYPHS = "◆●▲■◇○△□▼◉▽◈"
 _BLOCK = 0.25
 """The side of the shuffled blocks, as a share of the word's height: no letter survives, strokes do."""
 _TALLEST = 0.5
@@ -128,7 +128,7 @@ def _glyphs(
 ) -> Image.Image:
     """Geometric signs, as many as letters (fewer if they would not fit), as large as gives the word's amount of ink."""
     signs = "".join(rng.choice(list(_GLYPHS), count))
-    wanted, _ = _amounts(written, paint)
+    wanted = sum(_amounts(written, paint))
 
     def row(size: float, signs: str) -> Image.Image:
         return _layer(signs, FONTS[0], size, paint)
@@ -137,7 +137,7 @@ def _glyphs(
         low, high = _SMALLEST, 4.0 * max(written.size)
         while high - low > 0.25:
             middle = (low + high) / 2
-            low, high = (middle, high) if _amounts(row(middle, signs), paint)[0] <= wanted else (low, middle)
+            low, high = (middle, high) if sum(_amounts(row(middle, signs), paint)) <= wanted else (low, middle)
         found = row(low, signs)
         if found.width <= widest or len(signs) == 1:
             return found

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _INCHES = 1.5
+_FLATTEST = 0.4
 
 
 def plot_preview(sheet: Sheet, out: Path) -> None:
     """Draw the sheet; under each picture its strength (or control) and how far its colours moved."""
     columns = 1 + max(len(line.cells) for line in sheet.lines)
     rows = len(sheet.lines)
-    with figure(width=_INCHES * columns, height=0.5 + (_INCHES + 0.35) * rows, rows=rows, columns=columns) as (
-        canvas,
-        axes,
-    ):
+    shape = min(max(sheet.original.height / sheet.original.width, _FLATTEST), 1 / _FLATTEST)
+    height = 0.5 + (_INCHES * shape + 0.35) * rows
+    with figure(width=_INCHES * columns, height=height, rows=rows, columns=columns) as (canvas, axes):
         canvas.suptitle(f"{sheet.attribute}: {visible(sheet.key)}", fontsize=10)
         for number, line in enumerate(sheet.lines):
             _line(line, sheet.original, axes[number * columns : (number + 1) * columns])

@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from embprobe.errors import EmbprobeError
 from embprobe.extraction import encode, extract
 from embprobe.images import Images
 from embprobe.images.decoding import FORMATS, SUFFIXES, UnreadableImage, decode
@@ -557,15 +558,25 @@ def test_a_label_called_key_does_not_take_the_place_of_the_keys(tmp_path: Path, 
 def test_a_pipe_where_labels_are_looked_for_is_not_waited_at(name: str, tmp_path: Path) -> None:
     noise(0).save(tmp_path / "good.png")
     os.mkfifo(tmp_path / name)
-    found: list[Images] = []
-    loading = threading.Thread(target=lambda: found.append(load_folder(tmp_path)), daemon=True)
+    found: list[str] = []
+
+    def load() -> None:
+        try:
+            found.extend(row.key for row in load_folder(tmp_path).rows)
+        except EmbprobeError as error:
+            found.append(str(error))
+
+    loading = threading.Thread(target=load, daemon=True)
     loading.start()
     loading.join(timeout=20)
     waits = loading.is_alive()
     if waits:
         os.close(os.open(tmp_path / name, os.O_WRONLY))  # lets it go
     assert not waits
-    assert [row.key for row in found[0].rows] == ["good.png"]
+    if name.startswith("metadata"):
+        assert found == [f"'{tmp_path / name}' cannot be read as metadata: not a file."]
+    else:
+        assert found == ["good.png"]
 
 
 def test_a_folder_that_may_not_be_listed_is_named_in_a_note(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

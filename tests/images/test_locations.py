@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -157,7 +158,8 @@ def test_a_url_is_a_place_like_a_path(tmp_path: Path, memory: str) -> None:
 def test_files_here_and_elsewhere_can_be_given_together(tmp_path: Path, memory: str) -> None:
     put(tmp_path, "a.tar")
     MemoryFileSystem().pipe(f"{memory}/b.tar", b"x")
-    assert names(f"{{{tmp_path}/a,{memory}/b}}.tar") == ["a", "b"]
+    found = find_files(f"{{{tmp_path}/a,{memory}/b}}.tar")
+    assert [(file.name.rpartition("/")[2], file.local) for file in found] == [("a", True), ("b", False)]
 
 
 def test_the_mark_changes_when_the_file_is_written_anew(tmp_path: Path, memory: str) -> None:
@@ -306,9 +308,9 @@ def test_on_this_machine_a_file_that_is_gone_makes_its_rows_unreadable(tmp_path:
     [("cifar-1O", "cifar-10"), ("cifar-1O:test", "cifar-10"), ("imagnet-1k@/data/imagenet", "imagenet-1k")],
 )
 def test_a_wrong_name_gets_a_near_one(typed: str, meant: str) -> None:
-    with pytest.raises(UsageError, match=rf"There is no folder or file.*Did you mean|Did you mean '?{meant}") as error:
+    with pytest.raises(UsageError, match=f"There is no folder or file '{typed}'") as error:
         load_images(typed)
-    assert f"{meant}" in str(error.value) and "hf:OWNER/NAME" in str(error.value)
+    assert re.search(f"Did you mean '?{meant}", str(error.value))
 
 
 def test_a_wrong_name_that_is_near_to_none_is_told_what_there_could_be() -> None:

@@ -1,0 +1,37 @@
+"""What the documentation lists is what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from embprobe.interventions import INTERVENTIONS
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def test_every_intervention_is_documented_with_its_unit_and_its_range() -> None:
+    lines = (ROOT / "docs" / "interventions.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    found = {row[0].strip("`"): (row[1], row[2]) for row in rows}
+    assert found == {
+        each.name: (
+            each.unit,
+            "0 or 1" if each.whole else "{:g} to {:g}".format(*each.range),
+        )
+        for each in INTERVENTIONS.values()
+    }
+
+
+def test_every_control_is_documented() -> None:
+    text = (ROOT / "docs" / "interventions.md").read_text(encoding="utf-8")
+    assert all(f"`{control}`" in text for each in INTERVENTIONS.values() for control in each.controls)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
