@@ -170,10 +170,12 @@ def _mark(donor: Row) -> str:
 
 
 def _other(donors: Images, row: Row, rng: Rng) -> Row:
-    others = [i for i, each in enumerate(donors.rows) if each.key != row.key]
-    if not others:
-        raise UnreadableImage("there is no other image to take colours from")
-    return donors.rows[int(rng.choice(others))]
+    start = int(rng.integers(max(len(donors), 1)))
+    for i in range(len(donors)):
+        donor = donors.rows[(start + i) % len(donors)]
+        if donor.key != row.key:
+            return donor
+    raise UnreadableImage("there is no other image to take colours from")
 
 
 def _described(donors: Images, style: str) -> tuple[Sequence[Row], NDArray[np.float64]]:

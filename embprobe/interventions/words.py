@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
+
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images, Row
 from embprobe.interventions.base import Edit, Plan, Planner, Rng
@@ -39,15 +43,20 @@ def conflicting(ink: Ink = "word") -> Planner:
     """The word for what another image shows: of another category where there are categories, of similar length."""
 
     def bind(donors: Images) -> Plan:
-        vocabulary = sorted({(word, row.labels.get("category", "")) for row in donors.rows if (word := word_of(row))})
+        named = sorted({(word, row.labels.get("category", "")) for row in donors.rows if (word := word_of(row))})
+        vocabulary = [named[i] for i in np.random.default_rng(0).permutation(len(named))]  # a draw may end at the next
+        similar: dict[int, list[tuple[str, str]]] = {}
 
         def plan(row: Row, strength: float, rng: Rng) -> Edit:
             own, category = _own(row), row.labels.get("category", "")
-            others = [word for word, of in vocabulary if word != own and (of != category or not category)]
-            if not others:
-                raise UnreadableImage("no other image has another category to take a word from")
-            similar = [word for word in others if abs(len(word) - len(own)) <= _SIMILAR]
-            return _edit(str(rng.choice(similar or others)), strength, ink)
+            if len(own) not in similar:
+                similar[len(own)] = [each for each in vocabulary if abs(len(each[0]) - len(own)) <= _SIMILAR]
+            for words in (similar[len(own)], vocabulary):
+                start = int(rng.integers(max(len(words), 1)))
+                for word, of in itertools.chain(words[start:], words[:start]):
+                    if word != own and (of != category or not category):
+                        return _edit(word, strength, ink)
+            raise UnreadableImage("no other image has another category to take a word from")
 
         return plan
 

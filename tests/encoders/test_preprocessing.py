@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import timm.data.transforms_factory
 import torch
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize, ToTensor
 
 from embprobe.encoders.base import EncoderSpec
 from embprobe.encoders.preprocessing import preprocess
@@ -95,3 +97,55 @@ def test_equal_to_open_clip_at_any_size(width: int, height: int) -> None:
     found = preprocess(picture, spec_of(32))
     assert found.shape == (3, 32, 32) and found.dtype == torch.float32
     assert torch.equal(found, theirs(picture))
+
+
+# --- images far longer than wide are resized and cropped in one step ---------------------------------------------
+
+
+def in_two_steps(picture: Image.Image, spec: EncoderSpec) -> torch.Tensor:
+    """What torchvision makes: the whole image resized, then most of it cropped away. Values in 0..255."""
+    steps = [Resize(spec.resize_to, InterpolationMode(spec.interpolation)), CenterCrop(spec.input_size), ToTensor()]
+    found: torch.Tensor = Compose(steps)(picture)
+    return found * 255
+
+
+def in_levels(picture: Image.Image, spec: EncoderSpec) -> torch.Tensor:
+    """What we make, without normalisation. Values in 0..255."""
+    return preprocess(picture, replace(spec, mean=(0.0,) * 3, std=(1.0,) * 3)) * 255
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize(("size", "resize_to"), [(224, 224), (224, 256), (32, 37), (31, 32), (7, 7)])
+@pytest.mark.parametrize("shape", [(17, 1), (1700, 97), (1601, 100), (1777, 3), (999, 10), (4001, 250)])
+@pytest.mark.parametrize("tall", [False, True])
+def test_one_step_gives_what_two_give(
+    shape: tuple[int, int], tall: bool, size: int, resize_to: int, interpolation: Literal["bilinear", "bicubic"]
+) -> None:
+    picture = noise(3, shape[::-1] if tall else shape)
+    spec = spec_of(size, resize_to=resize_to, interpolation=interpolation)
+    off = (in_levels(picture, spec) - in_two_steps(picture, spec)).abs().round()
+    assert off.max() <= 1 and (off > 0).double().mean() < 0.001
+
+
+@pytest.mark.parametrize("resize", ["shortest", "squash"])
+@pytest.mark.parametrize("tall", [False, True])
+def test_a_line_of_60_000_pixels(tall: bool, resize: Literal["shortest", "squash"]) -> None:
+    """In two steps, a picture of 13 million by 224 pixels would lie between: nine gigabytes."""
+    line = np.random.default_rng(0).integers(0, 256, (1, 60_000, 3)).astype(np.uint8)
+    middle = line[:, 29_990:30_010]  # 20 of 60,000: the same middle, and more than the crop keeps
+    spec = spec_of(224, resize=resize)
+    whole = in_levels(Image.fromarray(line.transpose(1, 0, 2) if tall else line), spec)
+    if resize == "shortest":
+        expected = in_two_steps(Image.fromarray(middle.transpose(1, 0, 2) if tall else middle), spec)
+        assert (whole - expected).abs().max() < 1.5
+    else:  # every pixel of the result is the mean of 268 or so: grey
+        assert (whole - 127.5).abs().max() < 40
+        along = whole.mean(2 if tall else 1)[0]
+        assert torch.allclose(along, whole[0, :, 0] if tall else whole[0, 0], atol=1)
+
+
+def test_the_most_common_shapes_take_the_path_of_two_steps() -> None:
+    """Up to 16 : 1, to the last bit."""
+    for shape in [(1600, 100), (100, 1600), (640, 480)]:
+        picture, spec = noise(4, shape), spec_of(32)
+        assert torch.equal(in_levels(picture, spec), in_two_steps(picture, spec))

@@ -373,7 +373,7 @@ NO_IMAGE, BOMB = "not an image in a known format", "too many pixels to be a phot
 SPECIAL: dict[str, tuple[str, Callable[[Path], None], str]] = {
     # what it is: its name, how to make it, what happens
     "zero bytes": ("x.jpg", write(b""), "empty"),
-    "a page of HTML": ("x.jpg", write(b"<!DOCTYPE html><title>404</title>"), NO_IMAGE),
+    "a page of HTML": ("x.jpg", write(b"<!DOCTYPE html><title>404</title>"), "a web page, not an image"),
     "SVG": ("x.png", write(b'<svg xmlns="http://www.w3.org/2000/svg"/>'), NO_IMAGE),
     "PDF": ("x.tiff", write(b"%PDF-1.7\n%%EOF"), NO_IMAGE),
     "AVIF": ("x.jpg", save("AVIF", (16, 16)), NO_IMAGE),
