@@ -28,7 +28,7 @@ class Cell:
     picture: Image.Image | None
     reason: str = ""
     delta_e: float = 0.0
-    """The mean distance of its pixels' colours from the original's, ΔE_OK times 100."""
+    """The mean difference of its pixels' colours from the original's, CIEDE2000."""
 
     @property
     def control(self) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -129,6 +130,38 @@ def test_the_batch_size_does_not_change_the_store(tmp_path: Path, reads: Reads) 
     ]
     assert len({store.version for store in stores}) == 1
     assert stores[0].keys() == stores[1].keys() == stores[2].keys()
+
+
+def test_the_number_of_workers_does_not_change_the_store(tmp_path: Path, reads: Reads) -> None:
+    images, versions = reads(50, unreadable=[0, 7, 49]), set()
+    for threads in (1, 2, 5):
+        torch.set_num_threads(threads)
+        (store,) = extract(images, [make_encoder()], Workspace.open(tmp_path / str(threads)), batch_size=3)
+        assert torch.get_num_threads() == threads
+        versions.add((store.version, tuple(store.keys()), tuple(store.rejected)))
+    assert len(versions) == 1
+
+
+def test_reading_runs_only_a_few_batches_ahead(workspace: Workspace, reads: Reads) -> None:
+    ahead: list[int] = []
+
+    def progress(rows: int) -> None:
+        ahead.append(len(reads.keys) - len(ahead))
+
+    extract(reads(100), [make_encoder()], workspace, batch_size=1, progress=progress)
+    assert len(ahead) == 100
+    assert max(ahead) <= 3  # for one worker, two wait and one is handed over
+
+
+def test_an_unreadable_image_is_left_out_of_every_store(workspace: Workspace, reads: Reads) -> None:
+    images = reads(20, unreadable=[3, 4, 19])
+    encoders = [make_encoder("a"), make_encoder("b", side=2), make_encoder("c", side=6)]
+    stores = extract(images, encoders, workspace, batch_size=4)
+    readable = [f"{i:03d}" for i in range(20) if i not in (3, 4, 19)]
+    for store in stores:
+        assert store.keys() == readable and len(store.vectors()) == 17
+        assert [(row.row, row.reason) for row in store.rejected] == [(i, "torn in two") for i in (3, 4, 19)]
+    assert len(reads.keys) == 20
 
 
 def test_a_changed_file_makes_another_store(photos: Path, workspace: Workspace) -> None:

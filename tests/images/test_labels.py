@@ -95,7 +95,8 @@ def test_labels_that_no_encoding_can_write_survive_extraction(tmp_path: Path, wo
 
 def test_a_value_is_text_or_no_label() -> None:
     assert [as_label(value) for value in ("a", 0, -1, 2.5, True, False)] == ["a", "0", "-1", "2.5", "true", "false"]
-    assert [as_label(value) for value in ("", None, b"x", [], {}, (1,))] == [None] * 6
+    none: list[object] = ["", None, b"x", [], {}, (1,)]
+    assert [as_label(value) for value in none] == [None] * 6
     assert labels_of({"a": 1, "b": None, "": 2}) == {"a": "1"}
 
 
@@ -147,12 +148,13 @@ def test_no_two_keys_are_the_same_and_each_begins_as_it_was(keys: list[str]) -> 
     assert found[:1] == keys[:1]
 
 
-def test_a_note_names_the_first_few() -> None:
-    assert note_of("files are odd", []) == ()
-    assert note_of("files are odd", ["a", "b", "c"]) == ("3 files are odd: a, b, c",)
-    assert note_of("files are odd", ["a\n", "b\x1b", "c", "d"] * 300) == ("1,200 files are odd: a\\n, b\\x1b, c, …",)
+def test_a_note_counts_and_names_the_first_few() -> None:
+    assert note_of("odd file{s}", []) == ()
+    assert note_of("odd file{s}", ["a"]) == ("1 odd file: a",)
+    assert note_of("odd file{s}", ["a", "b", "c"]) == ("3 odd files: a, b, c",)
+    assert note_of("odd file{s}", ["a\n", "b\x1b", "c", "d"] * 300) == ("1,200 odd files: a\\n, b\\x1b, c, …",)
 
 
 def test_a_note_takes_any_name() -> None:
-    (note,) = note_of("files are odd", ["caf\udce9", "half \ud83d"])
-    assert note.encode("utf-8").startswith(b"2 files are odd: caf\\xe9, half ")
+    (note,) = note_of("odd file{s}", ["caf\udce9", "half \ud83d"])
+    assert note.encode("utf-8").startswith(b"2 odd files: caf\\xe9, half ")

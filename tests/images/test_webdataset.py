@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
@@ -21,6 +22,7 @@ from embprobe.extraction import extract
 from embprobe.images import Images, Row, load_images
 from embprobe.images.decoding import SUFFIXES, UnreadableImage
 from embprobe.images.labels import MAX_SIDECAR_BYTES
+from embprobe.images.locations import Location
 from embprobe.workspace import Workspace
 from tests.conftest import encoded, make_encoder, noise, snapshot, solid
 
@@ -159,7 +161,7 @@ def test_a_tar_of_img2dataset_is_read_though_a_table_of_addresses_lies_beside_it
     folder.mkdir()
     sidecar = b'{"key": "000000000", "caption": "a cat", "status": "success"}'
     tar_of(folder / "00000.tar", [("000000000.jpg", RED), ("000000000.json", sidecar), ("000000001.jpg", GREEN)])
-    pq.write_table(_table(url=["http://a", "http://b"], key=["000000000", "000000001"]), folder / "00000.parquet")
+    pq.write_table(pa.table({"url": ["http://a", "http://b"], "key": ["0", "1"]}), folder / "00000.parquet")
     (folder / "00000_stats.json").write_text("{}")
     images = load(folder)
     assert [row.key for row in images.rows] == ["00000/000000000", "00000/000000001"]
@@ -167,12 +169,6 @@ def test_a_tar_of_img2dataset_is_read_though_a_table_of_addresses_lies_beside_it
     written = pq.read_table(store.folder / "metadata" / "metadata_00000.parquet").to_pydict()
     assert written["key"] == store.keys() == ["00000/000000000", "00000/000000001"]
     assert written["caption"] == ["a cat", None]
-
-
-def _table(**columns: list[str]) -> Any:
-    import pyarrow as pa
-
-    return pa.table(columns)
 
 
 # --- as the library reads them -----------------------------------------------------------------------------------
@@ -243,20 +239,16 @@ def test_images_are_read_a_stretch_at_a_time(tmp_path: Path, monkeypatch: pytest
     contents = [bytes([i]) * size for i, size in enumerate(sizes)]
     images = load(tar_of(tmp_path / "t.tar", [(f"{i}.png", content) for i, content in enumerate(contents)]))
     reads: list[tuple[int, int]] = []
-    real = type(_location(images)).read
-    monkeypatch.setattr(
-        type(_location(images)), "read", lambda self, start, end: reads.append((start, end)) or real(self, start, end)
-    )
+    real = Location.read
+
+    def read(self: Location, start: int, end: int) -> bytes:
+        reads.append((start, end))
+        return real(self, start, end)
+
+    monkeypatch.setattr(Location, "read", read)
     assert [row.source() for row in images.rows] == contents
     # data of member i begins at 512 (i + 1) and what came before, in whole blocks: 9000 bytes are 18 blocks
     assert reads == [(512, 4608), (5120, 6144), (6656, 15656), (16384, 18944)]
-
-
-def _location(images: Images) -> Any:
-    from embprobe.images.locations import Location
-
-    assert len(images)
-    return Location("", "", 0, "", None)
 
 
 # --- members that are no files, and names that would lead elsewhere ------------------------------------------------
@@ -266,7 +258,15 @@ def test_names_that_would_lead_out_are_only_keys_and_nothing_is_written(tmp_path
     inside = tmp_path / "here" / "inside"
     inside.mkdir(parents=True)
     absolute = f"{tmp_path}/absolute.png"
-    names = ["../up.png", "../../../../etc/cron.d/x.png", absolute, "/root.png", "a/../../b.png", "./dot.png", "C:\\c.png"]
+    names = [
+        "../up.png",
+        "../../../../etc/cron.d/x.png",
+        absolute,
+        "/root.png",
+        "a/../../b.png",
+        "./dot.png",
+        "C:\\c.png",
+    ]
     tar = tar_of(inside / "t.tar", [(name, RED) for name in names])
     before = snapshot(tmp_path)
     images = load(tar)
@@ -289,7 +289,7 @@ def test_links_and_devices_are_noted_and_never_followed(tmp_path: Path) -> None:
     images = load(tar_of(tmp_path / "t.tar", [*members, (folder, b"")]))
     assert [(row.key, color(row)) for row in images.rows] == [("t/good", (0, 255, 0))]
     (note,) = images.notes
-    assert re.fullmatch(r"5 members of t .*links or devices.*: 0\.png, 1\.png, 2\.png, …", note)
+    assert re.fullmatch(r"5 members of t .*links.*devices.*: 0\.png, 1\.png, 2\.png, …", note)
 
 
 def sparse_header(name: str, real: int, chunks: Sequence[tuple[int, int]]) -> bytes:
@@ -459,7 +459,9 @@ def test_a_tar_without_images_and_what_is_no_tar_say_so(tmp_path: Path) -> None:
     raw(tmp_path / "zeros.tar", END)
     tar_of(tmp_path / "texts.tar", [("a.txt", b"a"), ("b.npy", b"b")])
     for name in ("zeros", "texts"):
-        with pytest.raises(EmbprobeError, match=rf"There are no images in '{name}'\. Looked for members ending in \.bmp"):
+        with pytest.raises(
+            EmbprobeError, match=rf"There are no images in '{name}'\. Looked for members ending in \.bmp"
+        ):
             load(tmp_path / f"{name}.tar")
     for suffix in (".tar.gz", ".tgz", ".tar.zst", ".TAR.BZ2"):
         (tmp_path / f"a{suffix}").write_bytes(b"")
@@ -473,10 +475,10 @@ def test_whatever_bytes_change_nothing_else_is_raised_and_nothing_is_written(tmp
     folder.mkdir()
     tar = folder / "t.tar"
     members = [("cat/a.png", RED), ("cat/a.txt", b"hello"), (f"{'x' * 120}/b.png", GREEN), ("b/c.json", b'{"x": 1}')]
-    originals = []
-    for format in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
-        content = tar_of(tar, [*members, ("b/c.png", RED)], format=format).read_bytes().rstrip(b"\0")
-        originals.append(whole(content) + END)
+    originals = [
+        whole(tar_of(tar, [*members, ("b/c.png", RED)], format=format).read_bytes().rstrip(b"\0")) + END
+        for format in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
+    ]
     rng = np.random.default_rng(0)
     rows = rejected = refused = 0
     for turn in range(2400):

@@ -10,7 +10,24 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from embprobe.images import Images
-from embprobe.interventions.color import desaturate, oklab_to_srgb, rotate_hue, srgb_to_oklab
+from embprobe.images.decoding import UnreadableImage
+from embprobe.interventions.color import (
+    _linear_to_oklab,
+    _planckian,
+    desaturate,
+    match_lightness,
+    mean_delta_e,
+    mean_lightness_change,
+    oklab_to_srgb,
+    recolor,
+    rotate_hue,
+    saturate,
+    shift_temperature,
+    srgb_to_oklab,
+    transfer_palette,
+    vivid,
+)
+from tests.conftest import solid
 
 Values = NDArray[np.float64]
 ANGLES = st.floats(-720, 720)
@@ -191,3 +208,457 @@ def test_the_image_given_is_not_changed_itself() -> None:
 def test_a_share_of_chroma_outside_0_to_1_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         desaturate(Image.new("RGB", (2, 2)), share)
+
+
+VIVID = ((205, 60, 60), (60, 150, 70), (70, 110, 210), (190, 150, 30), (150, 80, 200))
+SKY_AND_EARTH = ((0.7, -0.03, -0.06), (0.5, 0.04, 0.05))
+LEAF_AND_ROSE = ((0.6, -0.08, 0.07), (0.65, 0.09, 0.01))
+AXES = np.array([1.0, 1.0, 1.0])
+"""The scale of Oklab's axes in the distance of two colours: ΔE_OK."""
+
+
+def shade(lightness: float, a: float, b: float) -> tuple[int, int, int]:
+    """The sRGB colour of these Oklab coordinates, which there must be."""
+    rgb = oklab_to_srgb(np.array([lightness, a, b]))
+    assert rgb.min() >= 0 and rgb.max() <= 1
+    red, green, blue = np.rint(255 * rgb).astype(int).tolist()
+    return red, green, blue
+
+
+def two_colors(left: tuple[float, float, float], right: tuple[float, float, float]) -> Image.Image:
+    """Two Oklab colours side by side, as much of the one as of the other."""
+    image = solid(shade(*left), (20, 20))
+    image.paste(shade(*right), (10, 0, 20, 20))
+    return image
+
+
+DONOR = two_colors(*LEAF_AND_ROSE)
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "hue 60": lambda image: rotate_hue(image, 60),
+    "hue 120": lambda image: rotate_hue(image, 120),
+    "hue 180": lambda image: rotate_hue(image, 180),
+    "saturation -0.5": lambda image: saturate(image, -0.5),
+    "saturation 0.5": lambda image: saturate(image, 0.5),
+    "saturation 1": lambda image: saturate(image, 1),
+    "greyscale 0.5": lambda image: desaturate(image, 0.5),
+    "greyscale 1": lambda image: desaturate(image, 1),
+    "temperature -100": lambda image: shift_temperature(image, -100),
+    "temperature 100": lambda image: shift_temperature(image, 100),
+    "temperature 250": lambda image: shift_temperature(image, 250),
+    "palette 0.5": lambda image: transfer_palette(image, DONOR, 0.5),
+    "palette 1": lambda image: transfer_palette(image, DONOR, 1),
+}
+EVERY_CHANGE = pytest.mark.parametrize("name", CHANGES)
+
+
+@pytest.fixture(scope="module")
+def photographs() -> list[Image.Image]:
+    from skimage import data
+
+    loads: tuple[Callable[[], NDArray[np.uint8]], ...] = (data.astronaut, data.chelsea, data.coffee, data.rocket)
+    return [Image.fromarray(load()).resize((160, 160), Image.Resampling.BOX) for load in loads]
+
+
+@pytest.fixture(scope="module")
+def drawings(emoji: Images) -> list[Image.Image]:
+    """Sixty drawings in colour, of five styles."""
+    return [row.read() for row in emoji.rows[::131] if row.labels["style"] != "fluent-high-contrast"]
+
+
+def opacity(image: Image.Image) -> Values:
+    return np.asarray(image.convert("RGBA"))[..., 3] / 255
+
+
+def mean_distance(a: Image.Image, b: Image.Image) -> float:
+    """The mean distance of two images' colours, weighted by opacity."""
+    return float(np.average(np.linalg.norm((lab_of(a) - lab_of(b)) * AXES, axis=-1), weights=opacity(a)))
+
+
+def ciede2000(a: Image.Image, b: Image.Image) -> float:
+    """The mean CIEDE2000 of two images, weighted by opacity."""
+    from skimage import color
+
+    lab_1976: Callable[..., Values] = color.rgb2lab  # published without types
+    distance: Callable[..., Values] = color.deltaE_ciede2000
+    first, second = (lab_1976(np.asarray(image)[..., :3]) for image in (a, b))
+    return float(np.average(distance(first, second), weights=opacity(a)))
+
+
+def matched(image: Image.Image, changed: Image.Image, seed: int = 0) -> Image.Image:
+    return match_lightness(image, changed, np.random.default_rng(seed))
+
+
+def chroma_of(image: Image.Image) -> NDArray[np.complex128]:
+    """Oklab's a and b of every pixel as one complex number: its angle is the hue, its size the chroma."""
+    lab = lab_of(image)
+    return np.asarray(lab[..., 1] + 1j * lab[..., 2])
+
+
+def moments(image: Image.Image) -> tuple[Values, Values]:
+    """Mean and spread of a and b over visible pixels, by opacity."""
+    ab, weight = lab_of(image)[..., 1:].reshape(-1, 2), opacity(image).ravel()
+    mean = np.average(ab, axis=0, weights=weight)
+    return mean, np.sqrt(np.average((ab - mean) ** 2, axis=0, weights=weight))
+
+
+@pytest.mark.parametrize(
+    ("xyz", "published"),
+    [
+        ((0.950, 1.000, 1.089), (1.000, 0.000, 0.000)),
+        ((1.000, 0.000, 0.000), (0.450, 1.236, -0.019)),
+        ((0.000, 1.000, 0.000), (0.922, -0.671, 0.263)),
+        ((0.000, 0.000, 1.000), (0.153, -1.415, -0.449)),
+    ],
+)
+def test_oklab_of_xyz_is_as_its_author_publishes_it(xyz: tuple[float, ...], published: tuple[float, ...]) -> None:
+    # from XYZ to linear sRGB: IEC 61966-2-1
+    to_linear = np.array([[3.2406255, -1.537208, -0.4986286], [-0.9689307, 1.8757561, 0.0415175]])
+    to_linear = np.vstack([to_linear, [0.0557101, -0.2040211, 1.0569959]])
+    assert _linear_to_oklab(to_linear @ np.array(xyz)) == pytest.approx(published, abs=2e-3)
+
+
+@EVERY_CHANGE
+def test_color_changes_and_lightness_does_not(
+    name: str, drawings: list[Image.Image], photographs: list[Image.Image]
+) -> None:
+    distances = []
+    for image in (*drawings[::4], *photographs):
+        changed = CHANGES[name](image)
+        lightness = lab_of(image)[..., 0]
+        drift = np.abs(lab_of(changed)[..., 0] - lightness)
+        assert np.average(drift, weights=opacity(image)) < 0.005
+        assert (
+            drift[(opacity(image) > 0) & (lightness > 0.3)].max(initial=0) < 0.005
+        )  # one level of a dark grey is more
+        assert mean_lightness_change(image, changed) < 0.005
+        distances.append(mean_distance(image, changed))
+    assert np.median(distances) > 0.009
+
+
+@EVERY_CHANGE
+def test_alpha_size_and_mode_stay_under_every_change(name: str, emoji: Images) -> None:
+    for image in (*some(emoji)[::2], picture(random_colors(0))):
+        changed = CHANGES[name](image)
+        assert (changed.mode, changed.size) == (image.mode, image.size)
+        assert np.array_equal(opacity(changed), opacity(image))
+
+
+def test_alpha_size_and_mode_stay_under_the_control(drawings: list[Image.Image]) -> None:
+    for image in (*drawings[::12], picture(random_colors(0))):
+        control = matched(image, rotate_hue(image, 120))
+        assert (control.mode, control.size) == (image.mode, image.size)
+        assert np.array_equal(opacity(control), opacity(image))
+
+
+@pytest.mark.parametrize("color", VIVID)
+@pytest.mark.parametrize("degrees", [-120, -60, 30, 60, 120, 180])
+def test_the_hue_of_a_vivid_color_turns_by_as_many_degrees(color: tuple[int, int, int], degrees: float) -> None:
+    before = solid(color)
+    turned = np.angle(chroma_of(rotate_hue(before, degrees)) / chroma_of(before), deg=True)
+    assert (turned - degrees + 180) % 360 - 180 == pytest.approx(np.zeros((8, 8)), abs=1)
+
+
+@pytest.mark.parametrize(("change", "factor"), [(-1, 0), (-0.5, 0.5), (0, 1), (0.5, 1.5), (1, 2)])
+def test_chroma_is_multiplied_and_hue_is_kept(change: float, factor: float) -> None:
+    image = picture(muted_colors(0))
+    before, after = lab_of(image)[0], lab_of(saturate(image, change))[0]
+    room = oklab_to_srgb(np.column_stack([before[:, 0], 2 * before[:, 1:]]))
+    inside = (room.min(axis=1) >= 0) & (room.max(axis=1) <= 1)
+    assert inside.sum() > 100
+    np.testing.assert_allclose(after[inside, 1:], factor * before[inside, 1:], atol=0.004)
+    assert np.abs(after[:, 0] - before[:, 0]).max() < 0.004
+
+
+def test_the_most_vivid_colors_stay_where_there_is_no_room_for_more_chroma() -> None:
+    for color in ((255, 0, 0), (0, 255, 0), (255, 255, 0), (255, 0, 255)):
+        assert np.abs(np.array(saturate(solid(color), 1)).astype(int) - color).max() <= 5
+    # on the way from grey to pure blue one is outside of sRGB from 84 % of the chroma to shortly before the end
+    blue = solid((0, 0, 255))
+    kept = np.abs(chroma_of(saturate(blue, 1)) / chroma_of(blue))
+    assert kept.min() > 0.83
+
+
+def test_greyscale_has_as_much_red_as_green_and_blue(
+    drawings: list[Image.Image], photographs: list[Image.Image]
+) -> None:
+    differ = [np.ptp(np.asarray(desaturate(image, 1))[..., :3], axis=-1) for image in (*drawings, *photographs)]
+    assert np.max([each.max() for each in differ]) <= 1  # a channel may be rounded up and another down,
+    assert np.mean([(each > 0).mean() for each in differ]) < 1e-4  # if it was all but half way
+
+
+def test_less_than_no_chroma_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least -1"):
+        saturate(solid((1, 2, 3)), -1.5)
+
+
+def chromaticity(kelvin: float) -> tuple[float, float]:
+    x, y, z = _planckian(kelvin)
+    return x / (x + y + z), y / (x + y + z)
+
+
+def test_black_bodies_have_the_published_chromaticities() -> None:
+    assert chromaticity(2856) == pytest.approx((0.4476, 0.4074), abs=1e-3)  # CIE standard illuminant A
+    assert chromaticity(6504) == pytest.approx((0.3135, 0.3237), abs=1e-3)
+    assert chromaticity(10000) == pytest.approx((0.2807, 0.2884), abs=1e-3)
+    assert chromaticity(2000) == pytest.approx((0.5267, 0.4133), abs=1e-3)
+
+
+@pytest.mark.parametrize("kelvin", [2222, 4000])
+def test_the_splines_of_the_black_bodies_meet(kelvin: float) -> None:
+    assert chromaticity(kelvin + 1e-6) == pytest.approx(chromaticity(kelvin), abs=2e-4)
+
+
+def test_a_grey_under_candlelight_is_of_the_hue_of_its_white() -> None:
+    # adapted by 250 mired from 6504 K, white is the black body at 1e6 / (153.75 + 250) = 2477 K
+    white = np.linalg.solve(
+        np.array(
+            [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+        ),
+        _planckian(2477),
+    )
+    _, a, b = _linear_to_oklab(white)
+    changed = chroma_of(shift_temperature(solid((110, 110, 110)), 250))[0, 0]
+    assert np.angle(changed / (a + 1j * b), deg=True) == pytest.approx(0, abs=4)
+
+
+@pytest.mark.parametrize("color", [(128, 128, 128), *VIVID])
+def test_warmer_light_is_yellower_and_cooler_light_is_bluer(color: tuple[int, int, int]) -> None:
+    mired = (-100, -60, -20, 0, 20, 60, 120, 180, 250)
+    yellow = [lab_of(shift_temperature(solid(color), each))[0, 0, 2] for each in mired]
+    assert np.diff(yellow).min() > -0.0015  # at the border of sRGB it stays
+    assert np.diff(yellow[:5]).min() > 0.003
+    assert yellow[0] < yellow[3] - 0.01 and yellow[-1] > yellow[3] + 0.005
+
+
+def test_the_light_of_a_photograph_becomes_warmer_step_by_step(photographs: list[Image.Image]) -> None:
+    for image in photographs:
+        means = [moments(shift_temperature(image, mired))[0][1] for mired in (-100, -50, 0, 50, 100, 175, 250)]
+        assert np.diff(means[:5]).min() > 0.005 and np.diff(means).min() > -0.001  # in the end vivid colours are stuck
+
+
+@pytest.mark.parametrize("mired", [-100, 100, 250])
+def test_white_and_black_stay_under_any_light(mired: float) -> None:
+    for color in ((255, 255, 255), (0, 0, 0)):
+        assert shift_temperature(solid(color), mired).tobytes() == solid(color).tobytes()
+
+
+def test_no_shift_no_more_chroma_and_no_share_of_a_palette_change_no_channel_by_more_than_one(
+    drawings: list[Image.Image], photographs: list[Image.Image]
+) -> None:
+    for image in (*drawings[::6], *photographs):
+        for same in (shift_temperature(image, 0), saturate(image, 0), transfer_palette(image, DONOR, 0)):
+            assert np.abs(np.asarray(same).astype(int) - np.asarray(image)).max() <= 1
+
+
+@pytest.mark.parametrize("mired", [-101, 251, float("nan")])
+def test_light_that_no_black_body_gives_is_refused(mired: float) -> None:
+    with pytest.raises(ValueError, match="mired must be between -100 and 250"):
+        shift_temperature(solid((1, 2, 3)), mired)
+
+
+def test_a_palette_of_two_colors_by_hand() -> None:
+    # means of a: (-0.03 + 0.04) / 2 = 0.005, of b: -0.005; half their distances, the spreads: 0.035 and 0.055.
+    # The donor's: means (0.005, 0.04), spreads (0.085, 0.03). The left colour is one spread below both of its means,
+    # so it comes to (0.005 - 0.085, 0.04 - 0.03) = (-0.08, 0.01); the right one to (0.005 + 0.085, 0.07).
+    image = two_colors(*SKY_AND_EARTH)
+    after = lab_of(transfer_palette(image, DONOR, 1))
+    np.testing.assert_allclose(after[0, 0], (0.7, -0.08, 0.01), atol=0.005)
+    np.testing.assert_allclose(after[0, 19], (0.5, 0.09, 0.07), atol=0.005)
+    half = lab_of(transfer_palette(image, DONOR, 0.5))
+    np.testing.assert_allclose(half[0, 0], (0.7, -0.055, -0.025), atol=0.005)
+    np.testing.assert_allclose(half[0, 19], (0.5, 0.065, 0.06), atol=0.005)
+
+
+def test_mean_and_spread_become_those_of_the_other_image() -> None:
+    after = transfer_palette(two_colors(*SKY_AND_EARTH), DONOR, 1)
+    np.testing.assert_allclose(moments(after), moments(DONOR), atol=0.003)
+    before = moments(two_colors(*SKY_AND_EARTH))
+    for share in (0.25, 0.5, 0.75):
+        mixed = moments(transfer_palette(two_colors(*SKY_AND_EARTH), DONOR, share))
+        np.testing.assert_allclose(mixed[0], (1 - share) * before[0] + share * moments(DONOR)[0], atol=0.003)
+
+
+def test_what_cannot_be_seen_has_no_part_in_a_palette() -> None:
+    """Transparent pixels have a colour, too, but nobody sees it."""
+    seen = two_colors(*LEAF_AND_ROSE).convert("RGBA")
+    hidden = Image.new("RGBA", (20, 20), (*shade(0.5, 0.1, -0.1), 0))
+    donor = Image.new("RGBA", (40, 20))
+    donor.paste(seen, (0, 0))
+    donor.paste(hidden, (20, 0))
+    image = two_colors(*SKY_AND_EARTH)
+    assert transfer_palette(image, donor, 1).tobytes() == transfer_palette(image, DONOR, 1).tobytes()
+
+
+def test_a_palette_comes_nearer_with_every_share(drawings: list[Image.Image], photographs: list[Image.Image]) -> None:
+    nearer = []
+    for image in (*drawings[::5], *photographs):
+        changed = [transfer_palette(image, DONOR, share) for share in (0, 0.25, 0.5, 0.75, 1)]
+        assert np.diff([mean_distance(image, each) for each in changed]).min() > 0.005
+        away = [np.linalg.norm(moments(each)[0] - moments(DONOR)[0]) for each in changed]
+        nearer.append((np.diff(away) < 0).all())
+    assert all(nearer[-4:])  # photographs
+    assert np.mean(nearer) > 0.8  # what is nearly white or black has no room for another palette
+
+
+@pytest.mark.parametrize("color", [(200, 30, 90), (0, 0, 0), (255, 255, 255)])
+def test_every_pixel_of_a_drawing_in_one_ink_becomes_exactly_the_color(
+    color: tuple[int, int, int], emoji: Images
+) -> None:
+    for row in emoji.where(style="fluent-high-contrast").rows[::60]:
+        before, after = np.asarray(row.read()), np.asarray(recolor(row.read(), color, 1))
+        assert np.array_equal(after[..., 3], before[..., 3])
+        assert (after[after[..., 3] > 0][:, :3] == color).all()
+
+
+def test_ink_half_way_to_a_color_is_half_way_in_oklab() -> None:
+    drawing = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    drawing.paste((*shade(0.4, 0.05, -0.05), 255), (0, 0, 2, 2))
+    changed = lab_of(recolor(drawing, shade(0.8, -0.05, 0.05), 0.5))
+    np.testing.assert_allclose(changed[0, 0], (0.6, 0, 0), atol=0.004)
+    assert recolor(drawing, (1, 2, 3), 0).tobytes() == drawing.tobytes()
+
+
+def test_all_high_contrast_drawings_can_be_recolored(emoji: Images) -> None:
+    rows = emoji.where(style="fluent-high-contrast").rows
+    assert len(rows) == 1570
+    for row in rows[::10]:
+        recolor(row.read(), (200, 30, 90), 1)
+
+
+def two_inks(first: tuple[int, int, int], second: tuple[int, int, int]) -> Image.Image:
+    """Two bars with nothing around them."""
+    drawing = Image.new("RGBA", (20, 20))
+    drawing.paste((*first, 255), (2, 2, 18, 8))
+    drawing.paste((*second, 255), (2, 8, 18, 14))
+    return drawing
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [((0, 0, 0), (255, 255, 255)), ((200, 30, 60), (30, 60, 200)), ((250, 225, 170), (240, 200, 130))],
+)
+def test_a_drawing_in_two_colors_is_refused(first: tuple[int, int, int], second: tuple[int, int, int]) -> None:
+    # the last two are the full moon and its craters, which would be gone
+    with pytest.raises(UnreadableImage, match="not drawn in a single colour"):
+        recolor(two_inks(first, second), (200, 30, 90), 1)
+
+
+def test_what_recoloring_accepts_has_no_second_color_that_one_would_miss(emoji: Images) -> None:
+    accepted = 0
+    for row in emoji.rows[::17]:
+        image = row.read()
+        try:
+            recolor(image, (200, 30, 90), 1)
+        except UnreadableImage:
+            continue
+        accepted += 1
+        inks = lab_of(image)[opacity(image) > 0.5]
+        assert np.linalg.norm(inks - inks.mean(axis=0), axis=1).max() < 0.03, row.labels["name"]
+    assert accepted > len(emoji) / 17 / 7
+
+
+def test_photographs_and_drawings_without_holes_are_refused(photographs: list[Image.Image]) -> None:
+    for image in (photographs[0], photographs[0].convert("RGBA"), solid((9, 9, 9))):
+        with pytest.raises(UnreadableImage, match="not a drawing on a transparent background"):
+            recolor(image, (200, 30, 90), 1)
+    with pytest.raises(UnreadableImage, match="not drawn in a single colour"):
+        recolor(Image.new("RGBA", (9, 9)), (200, 30, 90), 1)
+
+
+def test_vivid_colors_have_the_hue_asked_for_and_medium_lightness() -> None:
+    for hue in range(0, 360, 15):
+        lab = lab_of(solid(vivid(hue)))[0, 0]
+        assert lab[0] == pytest.approx(0.6, abs=0.004)
+        assert (np.degrees(np.arctan2(lab[2], lab[1])) - hue + 180) % 360 - 180 == pytest.approx(0, abs=2)
+        assert np.hypot(lab[1], lab[2]) > 0.09
+
+
+def test_the_mean_distance_of_black_and_white_is_a_hundred() -> None:
+    # Oklab's lightness goes from 0 to 1, times 100; where nothing is drawn both are white
+    black, white = Image.new("RGBA", (4, 4), (0, 0, 0, 255)), Image.new("RGBA", (4, 4), (255, 255, 255, 255))
+    assert mean_delta_e(black, white) == pytest.approx(100)
+    assert mean_lightness_change(black, white) == pytest.approx(1)
+    black.paste((0, 0, 0, 0), (0, 0, 4, 2))
+    assert mean_delta_e(black, white) == pytest.approx(50)
+
+
+@pytest.fixture(scope="module", params=[60, 120, 180])
+def turned(
+    request: pytest.FixtureRequest, drawings: list[Image.Image], photographs: list[Image.Image]
+) -> list[tuple[Image.Image, Image.Image, Image.Image]]:
+    """Images, the same with their hues turned, and the control for that; all sixty drawings for 120 degrees."""
+    every = 1 if request.param == 120 else 5
+    pairs = [(image, rotate_hue(image, request.param)) for image in (*drawings[::every], *photographs)]
+    return [
+        (image, changed, matched(image, changed, seed))
+        for seed, (image, changed) in enumerate(pairs)
+        if mean_distance(image, changed) > 0.01  # below, rounding to 8 bits is not small against it
+    ]
+
+
+def test_the_control_in_lightness_moves_colors_as_far_as_the_turn(
+    turned: list[tuple[Image.Image, Image.Image, Image.Image]],
+) -> None:
+    ratios = np.array([mean_distance(image, control) / mean_distance(image, hue) for image, hue, control in turned])
+    assert (np.abs(ratios - 1) < 0.02).mean() >= 0.9
+    assert (np.abs(ratios - 1) < 0.05).mean() >= 0.95
+    assert ratios.max() < 1.1 and ratios.min() > 0.8
+    assert np.abs(ratios[-4:] - 1).max() < 0.02  # photographs
+
+
+def test_by_ciede2000_too_the_control_moves_about_as_far(
+    turned: list[tuple[Image.Image, Image.Image, Image.Image]],
+) -> None:
+    ratios = [ciede2000(image, control) / ciede2000(image, hue) for image, hue, control in turned]
+    assert 0.5 < np.mean(ratios) < 2
+
+
+@pytest.mark.parametrize("name", ["hue 120", "saturation 1", "greyscale 1", "temperature 250", "palette 1"])
+def test_the_control_changes_lightness_and_keeps_the_hue(
+    name: str, drawings: list[Image.Image], photographs: list[Image.Image]
+) -> None:
+    for image in (*drawings[::6], *photographs[::2]):
+        after = matched(image, CHANGES[name](image))
+        before, found = chroma_of(image), chroma_of(after)
+        seen = (opacity(image) > 0) & (np.minimum(lab_of(image)[..., 0], lab_of(after)[..., 0]) > 0.3)
+        assert (np.abs(found) - np.abs(before))[seen].max(initial=0) < 0.005  # never more chroma
+        colored = seen & (np.minimum(np.abs(before), np.abs(found)) > 0.05)
+        turn = np.abs(np.angle(found[colored] / before[colored], deg=True))
+        assert turn.max(initial=0) < 5 and (not turn.size or turn.mean() < 1)
+
+
+def test_the_control_leaves_alone_what_the_change_left_alone(drawings: list[Image.Image]) -> None:
+    kept = 0
+    for image in drawings[::4]:
+        changed, after = rotate_hue(image, 120), matched(image, rotate_hue(image, 120))
+        same = (np.asarray(changed) == np.asarray(image)).all(axis=-1)
+        assert np.array_equal(np.asarray(after)[same], np.asarray(image)[same])
+        kept += int((same & (opacity(image) > 0)).sum())
+    assert kept > 1000  # greys
+
+
+def test_the_control_of_a_grey_image_is_the_image() -> None:
+    image = picture(np.repeat(np.linspace(0, 1, 50)[:, None], 3, axis=1))
+    assert matched(image, rotate_hue(image, 120)).tobytes() == image.tobytes()
+
+
+def test_the_control_by_hand() -> None:
+    # a turn by 180 degrees of a chroma of 0.05 is a way of 0.1, so lightness goes from 0.6 to 0.7 or to 0.5
+    image = solid(shade(0.6, 0.03, 0.04))
+    distance = 0.1 * AXES[1]
+    for seed in range(6):
+        after = lab_of(matched(image, rotate_hue(image, 180), seed))[0, 0]
+        assert abs(after[0] - 0.6) == pytest.approx(distance, abs=0.004)
+        np.testing.assert_allclose(after[1:], (0.03, 0.04), atol=0.004)
+
+
+def test_the_control_is_lighter_for_half_of_the_images_and_darker_for_the_others() -> None:
+    image = solid(shade(0.6, 0.03, 0.04))
+    lighter = [lab_of(matched(image, rotate_hue(image, 180), seed))[0, 0, 0] > 0.6 for seed in range(40)]
+    assert 10 <= sum(lighter) <= 30
+
+
+def test_the_control_goes_the_other_way_where_there_is_no_room() -> None:
+    image = picture(np.array([shade(0.95, -0.02, 0.06), shade(0.1, 0.01, -0.02)]) / 255)
+    after = [lab_of(matched(image, rotate_hue(image, 180), seed))[0, :, 0] for seed in range(10)]
+    assert all(light < 0.95 for light, _ in after)

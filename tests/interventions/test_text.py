@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from embprobe.interventions.text import draw_word
+from embprobe.images import Images
+from embprobe.interventions.text import Ink, Place, draw_word
+from embprobe.interventions.words import word_of
+from tests.conftest import noise
 
 WORDS = ("CAT", "EGG", "HIGH", "HEART", "TRUCK")
 SEEDS = st.integers(0, 2**32 - 1)
@@ -87,3 +93,247 @@ def test_the_ink_is_the_color_given_and_the_outline_contrasts(
 def test_a_share_outside_0_to_1_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match="share must be above 0 and at most 1"):
         draw_word(grey(), "DUST", share=share, rng=np.random.default_rng(0))
+
+
+NAMES = ("cat", "ox", "mobile", "tongue", "parachute", "hiking boot", "articulated")
+CONTROLS: tuple[Ink, ...] = ("shuffled", "glyphs", "box")
+INKS: tuple[Ink, ...] = ("word", *CONTROLS)
+RED = (200, 30, 60)
+
+
+def drawn(
+    image: Image.Image,
+    word: str,
+    share: float,
+    seed: int,
+    *,
+    ink: Ink = "word",
+    place: Place = "random",
+    color: tuple[int, int, int] | None = None,
+) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    return draw_word(image, word, share=share, rng=rng, color=color, ink=ink, place=place)
+
+
+def alone(
+    word: str,
+    share: float,
+    seed: int,
+    *,
+    size: tuple[int, int] = (224, 224),
+    ink: Ink = "word",
+    color: tuple[int, int, int] | None = None,
+) -> Image.Image:
+    """What is drawn, on nothing; at a random place it is the same on every image of this size."""
+    return drawn(Image.new("RGBA", size), word, share, seed, ink=ink, color=color)
+
+
+def box_of(layer: Image.Image) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what is not transparent."""
+    box = layer.getbbox()
+    assert box is not None
+    return box
+
+
+def center_of(layer: Image.Image) -> tuple[float, float]:
+    left, top, right, bottom = box_of(layer)
+    return (left + right) / 2, (top + bottom) / 2
+
+
+def covered(layer: Image.Image) -> float:
+    """How many pixels the ink and its outline cover."""
+    return float(np.asarray(layer.getchannel("A"), np.float64).sum() / 255)
+
+
+@pytest.fixture(scope="module")
+def photograph() -> Image.Image:
+    from skimage import data
+
+    load: Callable[[], NDArray[np.uint8]] = data.chelsea  # published without types
+    return Image.fromarray(load()).resize((200, 200), Image.Resampling.BOX)
+
+
+@pytest.mark.parametrize("side", [128, 224, 512])
+def test_the_ink_is_as_wide_as_its_share_to_two_pixels(side: int) -> None:
+    wide = 0
+    for seed, word in enumerate(NAMES * 3):  # 7 words, each in several faces
+        for share in (0.3, 0.5, 0.8, 1):
+            left, top, right, bottom = box_of(alone(word, share, seed, size=(side, side)))
+            assert right - left <= share * side + 2 and bottom - top <= side / 2 + 1
+            if bottom - top < 0.48 * side:  # else it is as tall as it may be
+                assert right - left >= share * side - 2, (word, share, right - left)
+                wide += 1
+    assert wide > 60
+
+
+def test_a_short_word_is_no_taller_than_half_of_the_image() -> None:
+    for seed in range(9):
+        left, top, right, bottom = box_of(alone("i", 1, seed))
+        assert 0.45 * 224 < bottom - top <= 0.5 * 224 and right - left < 0.5 * 224
+
+
+@pytest.mark.parametrize("ink", ["word", "box"])
+@pytest.mark.parametrize("share", [0.3, 1])
+def test_nothing_is_cut_off(ink: Ink, share: float) -> None:
+    # half of the width of an image twice as large is as many pixels, with room on all sides
+    for seed, word in enumerate(("mobile", "parachute", "hiking boot", "articulated", "white", "zipper")):
+        tight = alone(word, share, seed, size=(128, 128), ink=ink, color=RED)
+        roomy = alone(word, share / 2, seed, size=(256, 256), ink=ink, color=RED)
+        assert covered(tight) == covered(roomy)
+        assert tight.crop(box_of(tight)).tobytes() == roomy.crop(box_of(roomy)).tobytes()
+
+
+def test_glyphs_are_all_inside_the_image() -> None:
+    for seed, word in enumerate(("mobile", "parachute", "hiking boot", "articulated", "white", "zipper")):
+        for share in (0.3, 0.8, 1):
+            tight = alone(word, share, seed, size=(128, 128), ink="glyphs", color=RED)
+            tall = alone(word, share, seed, size=(128, 1280), ink="glyphs", color=RED)
+            assert tight.crop(box_of(tight)).tobytes() == tall.crop(box_of(tall)).tobytes()
+            # a row that is cut off ends in a straight line of solid ink or outline, a sign does not
+            left, _, right, _ = box_of(tight)
+            edges = np.asarray(tight)[:, [left, right - 1], 3]
+            assert (edges == 255).mean() < 0.5
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8, 1])
+def test_shuffled_ink_is_the_words_own_ink_pixel_for_pixel(share: float) -> None:
+    for seed, word in enumerate((*NAMES, "white", "zipper", "birthday")):
+        word_ink, shuffled = (
+            Counter(map(bytes, pixels[pixels[..., 3] > 0]))
+            for pixels in (np.asarray(alone(word, share, seed, ink=ink)) for ink in ("word", "shuffled"))
+        )
+        assert shuffled == word_ink, (word, shuffled.total(), word_ink.total())
+
+
+@pytest.mark.parametrize(("ink", "most", "median"), [("glyphs", 0.15, 0.05), ("box", 0.2, 0.06)])
+def test_controls_cover_as_many_pixels_as_the_word(ink: Ink, most: float, median: float) -> None:
+    off = []
+    for seed, word in enumerate(NAMES * 2):
+        for share in (0.3, 0.5, 0.8):
+            off.append(covered(alone(word, share, seed, ink=ink)) / covered(alone(word, share, seed)) - 1)
+    assert np.abs(off).max() < most and np.median(np.abs(off)) < median
+
+
+@pytest.mark.parametrize("ink", CONTROLS)
+def test_controls_have_the_words_center_colors_and_outline(ink: Ink) -> None:
+    for seed, word in enumerate(NAMES * 2):
+        layer, control = alone(word, 0.5, seed, color=RED), alone(word, 0.5, seed, color=RED, ink=ink)
+        left, top, right, bottom = box_of(control)
+        if left > 0 and top > 0 and right < 224 and bottom < 224:  # else it was moved to stay inside
+            # blocks that are shuffled stick out to the right and below by less than one of them
+            room = 0.25 * (box_of(layer)[3] - box_of(layer)[1]) / 2 + 2 if ink == "shuffled" else 1
+            assert np.abs(np.subtract(center_of(control), center_of(layer))).max() <= room
+        pixels = np.asarray(control)
+        pixels = pixels[pixels[..., 3] == 255][:, :3].astype(int)
+        inked, white = (np.abs(pixels - color).max(axis=1) < 60 for color in (RED, (255, 255, 255)))
+        assert inked.sum() > 20 and white.sum() > 20  # red is dark, so its outline is white
+        # and what is neither lies between the two, at the edge
+        along = (pixels - RED) / np.subtract((255, 255, 255), RED)
+        assert np.ptp(along, axis=1).max() < 0.05
+
+
+@pytest.mark.parametrize("ink", INKS)
+@pytest.mark.parametrize("channels", [3, 4])
+def test_outside_of_what_is_drawn_every_pixel_stays(ink: Ink, channels: int) -> None:
+    for seed, word in enumerate(NAMES):
+        image = noise(seed, (160, 120), channels)
+        before, after = np.asarray(image), np.asarray(drawn(image, word, 0.5, seed, ink=ink))
+        layer = np.asarray(alone(word, 0.5, seed, size=(160, 120), ink=ink))
+        assert np.array_equal(after[layer[..., 3] == 0], before[layer[..., 3] == 0])
+        solid_ink = layer[..., 3] == 255
+        assert np.array_equal(after[solid_ink], layer[solid_ink][:, :channels])
+        assert solid_ink.sum() > 100
+
+
+@pytest.mark.parametrize(
+    "thing", [(0, 0, 128, 64), (0, 64, 128, 128), (0, 0, 48, 128), (80, 0, 128, 128), (0, 0, 60, 60), (34, 34, 94, 94)]
+)
+def test_a_word_hides_nothing_of_an_object_where_there_is_room(thing: tuple[int, int, int, int]) -> None:
+    image = Image.new("RGBA", (128, 128))
+    image.paste((20, 120, 220, 255), thing)
+    seen = np.asarray(image)[..., 3] > 0
+    places = set()
+    for seed, word in enumerate(("cat", "mobile", "parachute", "articulated") * 3):
+        after = drawn(image, word, 0.5, seed, place="clear")
+        assert np.array_equal(np.asarray(after)[seen], np.asarray(image)[seen])
+        extra = np.asarray(after)[..., 3] > 0
+        assert (extra & ~seen).sum() > 50
+        places.add(tuple(np.argwhere(extra & ~seen).min(axis=0).tolist()))
+    assert len(places) > 6  # chosen at random among those that are as good
+
+
+def hidden(image: Image.Image, what: NDArray[np.float64], seed: int, place: Place) -> float:
+    """The sum of ``what`` over the pixels that a word covers."""
+    after = drawn(image, ("mobile", "parachute")[seed % 2], 0.5, seed, place=place)
+    return float(what[(np.asarray(after) != np.asarray(image)).any(axis=-1)].sum())
+
+
+def test_on_a_drawing_that_fills_the_image_a_word_hides_less_than_at_random(emoji: Images) -> None:
+    hides = []
+    for seed, row in enumerate(emoji.where(style="noto").rows[::31][:50]):
+        image = row.read()
+        opacity = np.asarray(image.getchannel("A"), np.float64) / 255
+        hides.append([hidden(image, opacity, seed, place) for place in ("clear", "random")])
+    clear, anywhere = np.mean(hides, axis=0)
+    assert len(hides) == 50 and clear < 0.6 * anywhere
+
+
+def test_on_a_photograph_a_word_prefers_smooth_parts_away_from_the_middle(photograph: Image.Image) -> None:
+    # the left half is noise; of the right half only what is not the middle is as good
+    halves = Image.new("RGB", (200, 200), (120, 140, 160))
+    halves.paste(noise(0, (100, 200)), (0, 0))
+    for seed in range(12):
+        after = drawn(halves, "mobile", 0.4, seed, place="clear")
+        rows, columns = np.nonzero((np.asarray(after) != np.asarray(halves)).any(axis=-1))
+        assert columns.min() >= 95
+        assert rows.min() > 130 or rows.max() < 70
+    grey_levels = np.asarray(photograph.convert("L"), np.float64)
+    slope = np.hypot(*np.gradient(grey_levels))
+    clear, anywhere = ([hidden(photograph, slope, seed, place) for seed in range(20)] for place in ("clear", "random"))
+    assert np.mean(clear) < 0.7 * np.mean(anywhere)
+
+
+def pool(emoji: Images, length: int) -> list[str]:
+    """Twenty words of as many letters."""
+    words = sorted({word for row in emoji.rows if (word := word_of(row)) and word.isalpha() and len(word) == length})
+    return words[:: len(words) // 20][:20]
+
+
+def templates(words: list[str], share: float, seed: int, side: int, size: int) -> NDArray[np.float64]:
+    """Every word where the first was to be read, as an encoder of this input size sees it: ``[n, s, s, 4]``."""
+    x, y = center_of(alone(words[0], share, seed, size=(side, side)))
+    found = []
+    for word in words:
+        layer = alone(word, share, seed, size=(side, side))
+        layer = layer.crop(box_of(layer))
+        canvas = Image.new("RGBA", (side, side))
+        canvas.paste(layer, (round(x - layer.width / 2), round(y - layer.height / 2)))
+        found.append(np.asarray(canvas.resize((size, size), Image.Resampling.BICUBIC), np.float64))
+    return np.stack(found)
+
+
+def recovered(image: Image.Image, words: list[str], share: float, size: int) -> dict[Ink, float]:
+    """How often of twenty words the right one is the nearest of all twenty, for the word and for its shuffled ink.
+
+    The reader knows the face, the colour and the centre, and looks at nothing but the pixels that a word would cover.
+    """
+    right: Counter[Ink] = Counter()
+    for seed, word in enumerate(words):
+        candidates = [word, *(other for other in words if other != word)]
+        known = templates(candidates, share, seed, image.width, size)
+        weight = (known[..., 3] / 255) ** 2
+        for ink in ("word", "shuffled"):
+            changed = drawn(image, word, share, seed, ink=ink).resize((size, size), Image.Resampling.BICUBIC)
+            off = np.abs(np.asarray(changed, np.float64) - known[..., :3]).mean(axis=-1)
+            right[ink] += int(((weight * off).sum(axis=(1, 2)) / weight.sum(axis=(1, 2))).argmin() == 0)
+    return {ink: right[ink] / len(words) for ink in ("word", "shuffled")}
+
+
+@pytest.mark.parametrize("length", [4, 7, 11])
+@pytest.mark.parametrize(("share", "side", "size"), [(0.5, 128, 48), (0.8, 128, 48), (0.3, 200, 224)])
+def test_a_word_can_be_read_and_its_shuffled_ink_cannot(
+    length: int, share: float, side: int, size: int, emoji: Images, photograph: Image.Image
+) -> None:
+    read = recovered(photograph.resize((side, side)), pool(emoji, length), share, size)
+    assert read["word"] >= 0.9
+    assert read["shuffled"] <= 0.2  # by chance it would be 1 of 20
