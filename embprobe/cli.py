@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -340,6 +342,8 @@ def datasets(
 def main() -> None:
     """Run the command line; an error becomes one or two sentences and an exit code."""
     debug = "--debug" in sys.argv
+    if not debug:
+        _hush_libraries()
     try:
         app(args=[argument for argument in sys.argv[1:] if argument != "--debug"])
     except EmbprobeError as error:
@@ -353,6 +357,24 @@ def main() -> None:
         where = f" '{error.filename}'" if error.filename else ""
         typer.echo(f"embprobe: The system says of{where or ' a file'}: {error.strerror or error}.", err=True)
         sys.exit(1)
+
+
+def _hush_libraries() -> None:
+    """Keep what libraries say about damaged images off the screen: the rejected rows are listed with their reasons.
+
+    Pillow warns; libtiff writes a line for every line of an image, straight to the file descriptor 2.
+    """
+    warnings.simplefilter("ignore")
+    try:
+        if sys.stderr.fileno() != 2:
+            return
+    except (OSError, ValueError, AttributeError):
+        return  # somebody else's, as in a test
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _rows(images: str) -> Images:

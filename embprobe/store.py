@@ -86,11 +86,11 @@ class Store:
         with replacing(self._vectors(shard)) as path:
             np.save(path, vectors)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        names = sorted({name for row in self.images.rows for name in row.labels})
+        names = sorted({name for row in self.images.rows for name in row.labels} - {"key"})
         table = pa.table(
             {
                 "key": pa.array([printable(row.key) for row in rows], pa.string()),
-                **{name: pa.array([_label(row, name) for row in rows], pa.string()) for name in names},
+                **{printable(name): pa.array([_label(row, name) for row in rows], pa.string()) for name in names},
             }
         )
         with replacing(self.folder / "metadata" / f"metadata_{shard:05d}.parquet") as path:

@@ -13,8 +13,8 @@ from embprobe.encoders.base import EncoderSpec
 
 FAST_MARGIN = 2
 """With fast decoding, how much larger than it is resized to an image is at least decoded."""
-_LONG = 16
-"""Sides in this proportion: resizing the whole image, most of which is then cropped away, would cost too much."""
+MAX_RESIZED_PIXELS = 32 << 20
+"""A longer image would become larger than this when its shorter side is resized, most of it to be cropped away."""
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -39,7 +39,7 @@ def _resized_and_cropped(image: Image.Image, spec: EncoderSpec) -> Image.Image:
     side, crop = spec.resize_to, spec.input_size
     if spec.resize == "squash":
         resized = F.resize(image, [side, side], InterpolationMode(spec.interpolation))
-    elif max(image.size) > _LONG * min(image.size) and crop <= side:
+    elif side * side * max(image.size) > MAX_RESIZED_PIXELS * min(image.size) and crop <= side:
         return _middle(image, spec)
     else:
         resized = F.resize(image, [side], InterpolationMode(spec.interpolation))
@@ -48,7 +48,10 @@ def _resized_and_cropped(image: Image.Image, spec: EncoderSpec) -> Image.Image:
 
 
 def _middle(image: Image.Image, spec: EncoderSpec) -> Image.Image:
-    """Resized and cropped in one step, the same pixels as in two: only what the crop keeps is worked out."""
+    """Resized and cropped in one step: only what the crop keeps is worked out.
+
+    The same pixels as in two steps but for rounding; Pillow may go along rows first where it went along columns.
+    """
     side, crop = spec.resize_to, spec.input_size
     shorter = min(image.size)
     box: list[float] = [0, 0, 0, 0]

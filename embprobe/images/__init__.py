@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 
 from embprobe.errors import EmbprobeError, UsageError
@@ -10,7 +11,7 @@ from embprobe.images.dataset_cards import dataset_cards, find_dataset, load_data
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.folder import load_file
 from embprobe.images.rows import Images, Row
-from embprobe.images.sources import open_source
+from embprobe.images.sources import exists, open_source
 
 __all__ = ["Images", "Row", "UnreadableImage", "find_row", "load_image", "load_images"]
 
@@ -28,14 +29,14 @@ def load_images(name: str = DEFAULT) -> Images:
 
     Raises :class:`UsageError` if there is no such thing, :class:`EmbprobeError` if there are no images in it.
     """
-    found = None if Path(name).exists() and not name.endswith(".toml") else find_dataset(name)
+    found = None if exists(Path(name)) and not name.endswith(".toml") else find_dataset(name)
     if found is not None:
         card, split, place = found
         return load_dataset(card, split=split, place=place)
     try:
         return open_source(name)
     except UsageError as error:
-        near = difflib.get_close_matches(name, [card.name for card in dataset_cards()], n=1)
+        near = difflib.get_close_matches(re.split("[@:]", name)[0], [card.name for card in dataset_cards()], n=1)
         hint = f"Did you mean '{near[0]}'? " if near and near[0] not in str(error) else ""
         raise UsageError(f"{hint}{error}") from None
 
@@ -46,9 +47,9 @@ def load_image(name: str) -> Images:
     Raises :class:`UsageError` if it is not there or is no file, :class:`EmbprobeError` if it cannot be read.
     """
     path = Path(name)
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         raise UsageError(f"'{name}' is a folder; give one image file.")
-    if not path.is_file():
+    if not exists(path) or not path.is_file():
         raise UsageError(f"There is no image file '{name}'.")
     image = load_file(path)
     try:
@@ -63,7 +64,7 @@ def find_row(name: str, images: Images) -> Row:
 
     Raises :class:`UsageError` if there is neither, :class:`EmbprobeError` if the file cannot be read.
     """
-    if Path(name).exists():
+    if exists(Path(name)):
         return load_image(name).rows[0]
     found = next((row for row in images.rows if row.key == name), None)
     if found is None:

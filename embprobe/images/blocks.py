@@ -27,8 +27,8 @@ class Blocks(Generic[Content]):
     def __getitem__(self, number: int) -> Content:
         held: _Held[Content] | None = getattr(self._mine, "held", None)
         if held is None or held.number != number:
-            self._mine.held = None  # let go of the old one before the new one is loaded
-            held = self._mine.held = self._shared(number)
+            self._mine.held = held = None  # let go of the old one before the new one is loaded
+            self._mine.held = held = self._shared(number)
         return held.content
 
     def _shared(self, number: int) -> _Held[Content]:

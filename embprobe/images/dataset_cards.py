@@ -116,7 +116,7 @@ def load_dataset(card: DatasetCard, *, split: str = "", place: str = "") -> Imag
     images = open_source(
         f"{where}:{split}" if on_hub and split else where,
         image=card.columns.get("image"),
-        numbered=card.columns.get(card.class_label) if card.class_names else None,
+        numbered=_class_column(card) if card.class_names else None,
     )
     images = images.labelled(_renaming(card))
     if split and not on_hub:
@@ -133,13 +133,15 @@ def load_dataset(card: DatasetCard, *, split: str = "", place: str = "") -> Imag
 def _renaming(card: DatasetCard) -> Callable[[Row], Mapping[str, str]]:
     """A row's labels under embprobe's names. A class is known by its number in a table, by its key as a folder."""
     label = card.class_label
-    renamed = {column: name for name, column in card.columns.items() if name != "image"}
+    columns = {label: _class_column(card), **card.columns}
+    renamed = {column: name for name, column in columns.items() if name != "image"}
     named = dict(zip(card.class_keys, card.class_names, strict=False))
     numbered = named | {str(i): name for i, name in enumerate(card.class_names)}
 
     def labels(row: Row) -> Mapping[str, str]:
-        found = {renamed.get(name, name): value for name, value in row.labels.items()}
-        if card.columns.get(label) in row.labels:
+        found = {name: value for name, value in row.labels.items() if name not in renamed}
+        found |= {renamed[name]: value for name, value in row.labels.items() if name in renamed}
+        if _class_column(card) in row.labels:
             return found | {label: numbered.get(found[label], found[label])}
         if "class" in found:  # of a WebDataset
             return found | {label: numbered.get(found["class"], found["class"])}
@@ -151,6 +153,11 @@ def _renaming(card: DatasetCard) -> Callable[[Row], Mapping[str, str]]:
         return found | {label: named.get(folder, named.get(lowest, lowest))} if folder else found
 
     return labels
+
+
+def _class_column(card: DatasetCard) -> str:
+    """The column of classes in a table: what the card says, or what Hugging Face's data sets call it."""
+    return card.columns.get(card.class_label, "label")
 
 
 def _spoken(card: DatasetCard, key: str) -> dict[str, str]:

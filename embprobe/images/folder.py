@@ -7,7 +7,7 @@ import io
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def load_folder(folder: Path) -> Images:
     cannot trap the walk. Raises :class:`NoImages` if there are none, :class:`EmbprobeError` if a metadata file is not
     right.
     """
-    paths, metadata, passed = _walk(folder)
+    paths, metadata, passed, closed = _walk(folder)
     if not paths:
         known = ", ".join(sorted(SUFFIXES))
         raise NoImages(f"There are no images in '{folder}'. Looked for files ending in {known}, at any depth.")
@@ -52,6 +52,7 @@ def load_folder(folder: Path) -> Images:
         *note_of("image{s} without a line of metadata", unlabelled),
         *note_of("line{s} of metadata for an image that is not there", unmatched),
         *note_of("file{s} passed over, of a format that is not read", [_below(folder, path) for path in passed]),
+        *note_of("folder{s} that may not be listed", [_below(folder, path) for path in closed]),
     )
     rows = (_row(path, key, each) for path, key, each in zip(paths, keys, labels, strict=True))
     return Images(printable(folder.resolve().name), tuple(rows), notes)
@@ -62,12 +63,13 @@ def load_file(path: Path) -> Images:
     return Images(printable(path.name), (_row(path, path.name, {}),))
 
 
-def _walk(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
-    """What is called like an image, metadata files, and images in formats that are not read, each in order."""
+def _walk(folder: Path) -> tuple[list[Path], list[Path], list[Path], list[Path]]:
+    """What is called like an image, metadata files, images in formats that are not read, and closed folders."""
+    closed: list[Path] = []
     images: list[Path] = []
     metadata: list[Path] = []
     others: list[Path] = []
-    for parent, subfolders, names in os.walk(folder):
+    for parent, subfolders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
             suffix = Path(name).suffix.lower()
@@ -79,7 +81,7 @@ def _walk(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
                 images.append(Path(parent, name))
             elif suffix in _OTHER_IMAGES:
                 others.append(Path(parent, name))
-    return sorted(images), sorted(metadata), sorted(others)
+    return sorted(images), sorted(metadata), sorted(others), sorted(closed)
 
 
 def _row(path: Path, key: str, labels: Mapping[str, str]) -> Row:
@@ -143,6 +145,8 @@ def _add_metadata(
 def _metadata(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """The name of an image and its labels, line by line."""
     try:
+        if not file.is_file():
+            raise OSError("not a file")
         for line in _lines(file):
             name = line.pop("file_name", None) or line.pop("image_file_name", None)
             if not isinstance(name, str):
@@ -154,12 +158,16 @@ def _metadata(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 def _lines(file: Path) -> Iterator[dict[str, object]]:
     if file.suffix == ".parquet":
-        for batch in pq.ParquetFile(file).iter_batches():
+        table = pq.ParquetFile(file)
+        _distinct(table.schema_arrow.names)
+        for batch in table.iter_batches():
             yield from batch.to_pylist()
         return
     text = io.StringIO(file.read_text(encoding="utf-8-sig"))
     if file.suffix == ".csv":
-        for record in csv.DictReader(text):
+        records = csv.DictReader(text)
+        _distinct([name for name in records.fieldnames or [] if name])
+        for record in records:
             yield {name: value for name, value in record.items() if isinstance(name, str)}
         return
     for line in text:
@@ -168,6 +176,12 @@ def _lines(file: Path) -> Iterator[dict[str, object]]:
             if not isinstance(found, dict):
                 raise ValueError("every line must be an object of named values")
             yield found
+
+
+def _distinct(columns: Sequence[str]) -> None:
+    twice = {name for name in columns if columns.count(name) > 1}
+    if twice:
+        raise ValueError(f"there is more than one column '{min(twice)}'")
 
 
 def _below(folder: Path, path: Path) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images.locations import why
 from embprobe.images.rows import Images
-from embprobe.images.tables import Part, Reading, columns_of, load_parts
+from embprobe.images.tables import Part, Reading, classes_of, columns_of, load_parts
 
 BLOCK_ROWS = 100
 
@@ -33,11 +34,10 @@ def load_hub(name: str, reading: Reading) -> Images:
     try:
         found = library.load_dataset(path, configuration, split=split or None)
     except Exception as error:  # the library and the hub raise many kinds
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-        raise EmbprobeError(f"'hf:{name}' could not be loaded: {reason}.") from None
+        raise EmbprobeError(f"'hf:{name}' could not be loaded: {why(error)}.") from None
     splits: dict[str, Any] = {split: found} if split else dict(found)
     columns = columns_of(next(iter(splits.values())).features.arrow_schema, f"hf:{name}", reading)
-    parts = (part for each, rows in splits.items() for part in _parts(library, each, rows, columns.image))
+    parts = (part for each, rows in splits.items() for part in _parts(library, each, rows, columns.image, reading))
     return load_parts(f"hf:{name}", columns, parts)
 
 
@@ -54,14 +54,15 @@ def _library() -> Any:
     return datasets
 
 
-def _parts(library: Any, split: str, rows: Any, image: str) -> Iterator[Part]:
+def _parts(library: Any, split: str, rows: Any, image: str, reading: Reading) -> Iterator[Part]:
     encoded = rows.select_columns([image]).cast_column(image, library.Image(decode=False)).with_format("arrow")
     labels: pa.Table = rows.remove_columns([image]).with_format("arrow")[:] if rows.column_names != [image] else None
+    classes = classes_of(rows.features.arrow_schema, reading)
     for first in range(0, len(rows), BLOCK_ROWS):
         size = min(BLOCK_ROWS, len(rows) - first)
         part = pa.table({"": pa.nulls(size)}) if labels is None else labels.slice(first, size)
         read = partial(_images, encoded, first, first + size, image)
-        yield Part(split, rows._fingerprint, first, part, read, split)
+        yield Part(split, rows._fingerprint, first, part, read, classes, split)
 
 
 def _images(encoded: Any, first: int, end: int, column: str) -> pa.ChunkedArray:

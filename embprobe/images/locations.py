@@ -53,10 +53,17 @@ class Location:
 
     def failure(self, error: Exception) -> Exception:
         """What to raise: here, the rows in it are unreadable; elsewhere it may be the network, so stop and say so."""
-        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
         if self.local:
-            return UnreadableImage(f"'{self.path}': {reason}")
-        return EmbprobeError(f"'{self.path}' could not be read: {reason}. Run again to go on from where it stopped.")
+            return UnreadableImage(f"'{self.path}': {why(error)}")
+        return EmbprobeError(
+            f"'{self.path}' could not be read: {why(error)}. Run again to go on from where it stopped."
+        )
+
+
+def why(error: Exception) -> str:
+    """The reason that an error gives, on one line; its kind if it gives none."""
+    text = (getattr(error, "strerror", None) or str(error)).strip()
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
 
 
 def find_files(pattern: str) -> list[Location]:
@@ -76,8 +83,8 @@ def find_files(pattern: str) -> list[Location]:
             paths = sorted(system.glob(path)) if any(sign in path for sign in "*?[") else [path]
         except (ValueError, ImportError) as error:
             raise UsageError(f"'{place}' cannot be opened: {error}.") from None
-        except OSError as error:
-            raise EmbprobeError(f"'{place}' cannot be opened: {error}.") from None
+        except Exception as error:  # each file system has errors of its own
+            raise EmbprobeError(f"'{place}' cannot be opened: {why(error)}.") from None
         found += [(system, path) for path in paths]
     if not found:
         raise EmbprobeError(f"No file matches '{pattern}'.")
@@ -95,7 +102,7 @@ def _location(system: Any, path: str, name: str) -> Location:
     try:
         facts = system.info(path)
     except Exception as error:  # each file system has errors of its own
-        raise EmbprobeError(f"'{path}' cannot be found: {str(error) or type(error).__name__}.") from None
+        raise EmbprobeError(f"'{path}' cannot be found: {why(error)}.") from None
     if facts.get("type") != "file":
         raise EmbprobeError(f"'{path}' is not a file.")
     version = next((facts[name] for name in _VERSIONS if facts.get(name)), "")

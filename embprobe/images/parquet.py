@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.labels import split_named
-from embprobe.images.locations import Location
+from embprobe.images.locations import Location, why
 from embprobe.images.rows import Images
-from embprobe.images.tables import Columns, Part, Reading, columns_of, load_parts
+from embprobe.images.tables import Columns, Part, Reading, classes_of, columns_of, load_parts
 
 
 def load_parquet(name: str, files: Sequence[Location], reading: Reading) -> Images:
@@ -30,7 +30,7 @@ def load_parquet(name: str, files: Sequence[Location], reading: Reading) -> Imag
         missing = {columns.image, *columns.labels} - set(head.schema.to_arrow_schema().names)
         if missing:
             raise EmbprobeError(f"'{file.path}' lacks the column '{min(missing)}' that '{files[0].path}' has.")
-    parts = (part for file, head in zip(files, heads, strict=True) for part in _parts(file, head, columns))
+    parts = (part for file, head in zip(files, heads, strict=True) for part in _parts(file, head, columns, reading))
     return load_parts(name, columns, parts)
 
 
@@ -38,22 +38,26 @@ def _head(file: Location) -> pq.FileMetaData:
     try:
         with closing(file.open()) as opened:
             return pq.ParquetFile(opened).metadata
-    except (pa.ArrowException, UnreadableImage, OSError) as error:
-        raise EmbprobeError(f"'{file.path}' cannot be read as parquet: {str(error).splitlines()[0]}") from None
+    except EmbprobeError:
+        raise
+    except Exception as error:  # Arrow's, and those of the file system
+        raise EmbprobeError(f"'{file.path}' cannot be read as parquet: {why(error)}.") from None
 
 
-def _parts(file: Location, head: pq.FileMetaData, columns: Columns) -> Iterator[Part]:
+def _parts(file: Location, head: pq.FileMetaData, columns: Columns, reading: Reading) -> Iterator[Part]:
+    classes = classes_of(head.schema.to_arrow_schema(), reading)
     first, split = 0, split_named(file.name.rpartition("/")[2])
     for group in range(head.num_row_groups):
         read = partial(_read, file, head, group)
         try:
             labels = read(list(columns.labels))
-        except UnreadableImage as reason:
-            raise EmbprobeError(f"The labels in '{file.path}' cannot be read: {reason}.") from None
+            labels.validate(full=True)  # that strings are UTF-8, nobody checked who wrote them
+        except (UnreadableImage, pa.ArrowException) as reason:
+            raise EmbprobeError(f"The labels in '{file.path}' cannot be read: {why(reason)}.") from None
         rows = head.row_group(group).num_rows
         if not columns.labels:
             labels = pa.table({"": pa.nulls(rows)})
-        yield Part(file.name, file.mark, first, labels, partial(_images, read, columns.image), split)
+        yield Part(file.name, file.mark, first, labels, partial(_images, read, columns.image), classes, split)
         first += rows
 
 
@@ -65,5 +69,7 @@ def _read(file: Location, head: pq.FileMetaData, group: int, columns: list[str])
     try:
         with closing(file.open()) as opened:
             return pq.ParquetFile(opened, metadata=head).read_row_group(group, columns=columns)
-    except (pa.ArrowException, OSError) as error:
+    except EmbprobeError:
+        raise
+    except Exception as error:  # Arrow's, and those of the file system
         raise file.failure(error) from None

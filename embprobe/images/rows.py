@@ -64,7 +64,7 @@ class Images:
         """Sixteen hex digits that change when a key, the order or an image's content changes; labels do not count."""
         digest = hashlib.sha256()
         for row in self.rows:
-            digest.update(f"{row.key}\0{row.content}\n".encode("utf-8", "surrogateescape"))
+            digest.update(f"{row.key}\0{row.content}\n".encode("utf-8", "surrogatepass"))
         return digest.hexdigest()[:16]
 
     def has(self, label: str) -> bool:
@@ -113,8 +113,11 @@ class Images:
 
 
 def printable(text: str) -> str:
-    """Text that UTF-8 can hold, for files: bytes of a file name that are none become escapes."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Text that UTF-8 can hold, for files: bytes of a file name that are no text, and lone surrogates, become escapes."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a surrogate pair, as JSON may hold
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def visible(text: str) -> str:

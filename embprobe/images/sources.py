@@ -27,15 +27,27 @@ def open_source(name: str, *, image: str | None = None, numbered: str | None = N
     """
     reading = Reading(image=image, numbered=numbered)
     path = Path(name)
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         return _folder(path, reading)
     if path.suffix.lower() in _ARCHIVES:
         raise UsageError(f"'{name}' is compressed; unpack it first, so that its images can be read in any order.")
-    if path.exists():
-        if not path.is_file():
-            raise UsageError(f"'{name}' is neither a file nor a folder.")
-        reader = _READERS.get(path.suffix.lower())
-        return reader(printable(path.stem), [local_file(path)], reading) if reader else load_file(path)
+    if not exists(path):
+        return _elsewhere(name, reading)
+    if not path.is_file():
+        raise UsageError(f"'{name}' is neither a file nor a folder.")
+    reader = _READERS.get(path.suffix.lower())
+    return reader(printable(path.stem), [local_file(path)], reading) if reader else load_file(path)
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a path; a name that can be none is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _elsewhere(name: str, reading: Reading) -> Images:
     if name.startswith("bundled/"):
         return load_bundled(name)
     if name.startswith(HUB):
@@ -54,11 +66,16 @@ def _folder(path: Path, reading: Reading) -> Images:
     try:
         return load_folder(path)
     except NoImages:
+        below = [file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file, path)]
         for suffix, reader in _READERS.items():
-            files = [local_file(file, path) for file in sorted(path.rglob(f"*{suffix}")) if file.is_file()]
+            files = [local_file(file, path) for file in below if file.suffix.lower() == suffix]
             if files:
                 return reader(printable(path.resolve().name), files, reading)
         raise
+
+
+def _hidden(file: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
 def _pattern(pattern: str, reading: Reading) -> Images:
@@ -78,4 +95,4 @@ def _tables(name: str, files: Sequence[Location], reading: Reading) -> Images:
     return load_parquet(name, files, reading)
 
 
-_READERS: dict[str, Callable[[str, Sequence[Location], Reading], Images]] = {".parquet": _tables, ".tar": _tars}
+_READERS: dict[str, Callable[[str, Sequence[Location], Reading], Images]] = {".tar": _tars, ".parquet": _tables}

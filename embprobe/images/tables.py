@@ -36,6 +36,8 @@ class Part:
     labels: pa.Table
     images: Callable[[], pa.ChunkedArray]
     """Reads the image column; raises :class:`UnreadableImage` if it is damaged."""
+    classes: Mapping[str, Sequence[str]]
+    """Names of classes by column, in the order of their numbers."""
     split: str | None = None
     """The label ``split`` of its rows, if there is no column of that name."""
 
@@ -56,8 +58,6 @@ class Columns:
 
     image: str
     labels: tuple[str, ...]
-    classes: Mapping[str, Sequence[str]]
-    """Names of classes by column, in the order of their numbers."""
 
 
 def columns_of(schema: pa.Schema, where: str, reading: Reading) -> Columns:
@@ -65,6 +65,9 @@ def columns_of(schema: pa.Schema, where: str, reading: Reading) -> Columns:
 
     Raises :class:`EmbprobeError` with the columns there are if none, or more than one, could be meant.
     """
+    twice = {name for name in schema.names if schema.names.count(name) > 1}
+    if twice:
+        raise EmbprobeError(f"'{where}' has more than one column '{min(twice)}'.")
     able = [field.name for field in schema if _holds_images(field.type)]
     if reading.image is not None:
         able = [name for name in able if name == reading.image]
@@ -77,8 +80,17 @@ def columns_of(schema: pa.Schema, where: str, reading: Reading) -> Columns:
         columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
         raise EmbprobeError(f"'{where}' has {what} (binary, or a struct of bytes and path). Its columns: {columns}.")
     labels = tuple(field.name for field in schema if field.name != able[0] and _is_label(field.type))
-    classes = {column: names for column, names in _class_names(schema).items() if column != reading.numbered}
-    return Columns(able[0], labels, classes)
+    return Columns(able[0], labels)
+
+
+def classes_of(schema: pa.Schema, reading: Reading) -> dict[str, list[str]]:
+    """Names of classes by column, where Hugging Face's metadata of the schema declares them."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        found = {column: feature.get("names") for column, feature in features.items()}
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+    return {column: names for column, names in found.items() if column != reading.numbered and _are_names(names)}
 
 
 def load_parts(name: str, columns: Columns, parts: Iterable[Part]) -> Images:
@@ -92,7 +104,7 @@ def load_parts(name: str, columns: Columns, parts: Iterable[Part]) -> Images:
     rows: list[Row] = []
     for number, part in enumerate(found):
         split = {"split": part.split} if part.split else {}
-        values = {column: _as_labels(part.labels[column], columns.classes.get(column)) for column in columns.labels}
+        values = {column: _as_labels(part.labels[column], part.classes.get(column)) for column in columns.labels}
         for i in range(part.labels.num_rows):
             labels = {column: value for column in columns.labels if (value := values[column][i]) is not None}
             key = labels.pop(key_column, None) if key_column else None
@@ -111,7 +123,10 @@ def load_parts(name: str, columns: Columns, parts: Iterable[Part]) -> Images:
 
 
 def _image(blocks: Blocks[pa.ChunkedArray], number: int, i: int) -> bytes:
-    found = blocks[number][i].as_py()
+    column = blocks[number]
+    if i >= len(column):
+        raise UnreadableImage("the table has fewer images than rows")
+    found = column[i].as_py()
     if isinstance(found, Mapping):
         if found.get("bytes") is None and found.get("path"):
             raise UnreadableImage("the table holds the path of an image, not the image")
@@ -153,15 +168,5 @@ def _as_labels(column: pa.ChunkedArray, classes: Sequence[str] | None) -> list[s
     return [text(value) for value in column.to_pylist()]
 
 
-def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
-    """Names of classes by column, where Hugging Face's metadata of the schema declares them."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        found = {column: feature.get("names") for column, feature in features.items()}
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
-        return {}
-    return {column: names for column, names in found.items() if isinstance(names, list) and _all_text(names)}
-
-
-def _all_text(names: list[Any]) -> bool:
-    return all(isinstance(name, str) and name for name in names)
+def _are_names(names: Any) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) and name for name in names)

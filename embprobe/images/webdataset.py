@@ -18,8 +18,8 @@ from embprobe.errors import EmbprobeError
 from embprobe.images.blocks import Blocks
 from embprobe.images.decoding import MAX_BYTES, SUFFIXES, UnreadableImage
 from embprobe.images.labels import MAX_SIDECAR_BYTES, SIDECARS, note_of, path_labels, read_sidecar, unique
-from embprobe.images.locations import Location
-from embprobe.images.rows import Images, Row
+from embprobe.images.locations import Location, why
+from embprobe.images.rows import Images, Row, visible
 
 BLOCK_BYTES = 4 << 20
 _EXTENSIONS = frozenset(suffix.removeprefix(".") for suffix in SUFFIXES)
@@ -107,10 +107,11 @@ class _Scan:
 
     def notes(self) -> list[str]:
         """What the pass has to say, once it is over."""
+        name = visible(self.tar.name)
         return [
-            *note_of(f"sidecar{{s}} in {self.tar.name} that could not be understood", self._broken),
-            *note_of(f"member{{s}} of {self.tar.name} passed over: links or devices", self._passed),
-            *([self._end] if self._end else []),
+            *note_of(f"sidecar{{s}} in {name} that could not be understood", self._broken),
+            *note_of(f"member{{s}} of {name} passed over: links, devices or files with holes", self._passed),
+            *([f"{name} is damaged after {self._end}"] if self._end else []),
         ]
 
     def samples(self) -> list[_Sample]:
@@ -129,19 +130,19 @@ class _Scan:
                 path = "/".join(part for part in member.name.split("/") if part not in ("", ".", ".."))
                 folder, _, base = path.rpartition("/")
                 stem, _, extension = base.partition(".")
-                if not member.isreg():
+                if not member.isreg() or member.issparse():
                     self._passed += [] if member.isdir() else [member.name]
                 elif stem and extension:
                     key = f"{folder}/{stem}" if folder else stem
                     if not found or found[-1].key != key:
                         found.append(_Sample(self.tar, key))
                     self._add(found[-1], extension.lower(), member, file)
-        except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, MemoryError) as error:
-            if isinstance(error, OSError) and not self.tar.local:
+        except Exception as error:  # tarfile's many, RecursionError among them, and those of the file system
+            if not isinstance(error, tarfile.TarError | ValueError | ArithmeticError | RecursionError | MemoryError):
                 raise self.tar.failure(error) from None
             if not found:
                 raise EmbprobeError(f"'{self.tar.path}' is not a tar, or a compressed one; unpack it first.") from None
-            self._end = f"{self.tar.name} is damaged after {found[-1].key}: what follows could not be read ({error})"
+            self._end = f"{visible(found[-1].key)}: what follows could not be read ({why(error)})"
 
     def _add(self, sample: _Sample, extension: str, member: tarfile.TarInfo, file: BinaryIO) -> None:
         kind = extension.rpartition(".")[2]
@@ -150,7 +151,10 @@ class _Scan:
         elif extension in SIDECARS:
             file.seek(member.offset_data)
             try:
-                sample.labels |= read_sidecar(extension, file.read(min(member.size, MAX_SIDECAR_BYTES + 1)))
+                content = file.read(min(member.size, MAX_SIDECAR_BYTES + 1))
+                if len(content) < min(member.size, MAX_SIDECAR_BYTES + 1):
+                    raise ValueError("cut off")
+                sample.labels |= read_sidecar(extension, content)
             except ValueError:
                 self._broken.append(member.name)
 

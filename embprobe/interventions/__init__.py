@@ -158,5 +158,5 @@ def plan_of(intervention: Intervention, strength: float, donors: Images, *, seed
 
 
 def _rng(row: Row, seed: int) -> Rng:
-    digest = hashlib.sha256(f"{seed}:{row.key}".encode("utf-8", "surrogateescape")).digest()
+    digest = hashlib.sha256(f"{seed}:{row.key}".encode("utf-8", "surrogatepass")).digest()
     return np.random.default_rng(list(digest))

@@ -39,7 +39,7 @@ _TO_XYZ = np.array(
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _DAYLIGHT_MIRED = 1e6 / 6504
 _HALVINGS = 10
-_SAMPLED, _STEPS = 1024, 12
+_SAMPLED, _STEPS = 2048, 12
 _STRONGEST = 8.0
 """How much further than its colour a pixel's lightness may move: Oklab counts chroma for more than CIEDE2000 does."""
 _ONE_INK = 0.03
@@ -254,7 +254,7 @@ def _with_colors(image: Image.Image, colors: Values, which: NDArray[np.intp]) ->
     return Image.fromarray(changed)
 
 
-def _codes(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
+def _codes(pixels: NDArray[np.uint8]) -> NDArray[Any]:
     """Each colour as one number, ``[h, w]``."""
     return pixels[..., 0].astype(np.uint32) << 16 | pixels[..., 1].astype(np.uint32) << 8 | pixels[..., 2]
 

@@ -201,6 +201,8 @@ def test_the_folders_of_the_download_are_the_classes_the_card_names(card: Datase
         assert by_order(part, card.class_label) == names(card)
         assert set(part.label("split")) == {"train" if split == "train" else "validation"}
     assert len(load_images(f"{card.name}@{splits}")) == 8
+    deeper = in_folders(tmp_path / "deeper", folders(card), ["Data/CLS-LOC"])
+    assert by_order(load_images(f"{card.name}@{deeper}"), card.class_label) == names(card)
 
 
 @pytest.mark.parametrize("card", WITH_CLASSES, ids=lambda card: card.name)

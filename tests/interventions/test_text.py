@@ -312,28 +312,32 @@ def templates(words: list[str], share: float, seed: int, side: int, size: int) -
     return np.stack(found)
 
 
-def recovered(image: Image.Image, words: list[str], share: float, size: int) -> dict[Ink, float]:
-    """How often of twenty words the right one is the nearest of all twenty, for the word and for its shuffled ink.
+def recovered(image: Image.Image, words: list[str], share: float, size: int) -> dict[Ink, int]:
+    """How many of these words are the nearest of all of them, drawn as they are and as shuffled ink.
 
     The reader knows the face, the colour and the centre, and looks at nothing but the pixels that a word would cover.
     """
-    right: Counter[Ink] = Counter()
+    right: dict[Ink, int] = {"word": 0, "shuffled": 0}
     for seed, word in enumerate(words):
         candidates = [word, *(other for other in words if other != word)]
         known = templates(candidates, share, seed, image.width, size)
         weight = (known[..., 3] / 255) ** 2
-        for ink in ("word", "shuffled"):
+        for ink in right:
             changed = drawn(image, word, share, seed, ink=ink).resize((size, size), Image.Resampling.BICUBIC)
             off = np.abs(np.asarray(changed, np.float64) - known[..., :3]).mean(axis=-1)
             right[ink] += int(((weight * off).sum(axis=(1, 2)) / weight.sum(axis=(1, 2))).argmin() == 0)
-    return {ink: right[ink] / len(words) for ink in ("word", "shuffled")}
+    return right
 
 
-@pytest.mark.parametrize("length", [4, 7, 11])
 @pytest.mark.parametrize(("share", "side", "size"), [(0.5, 128, 48), (0.8, 128, 48), (0.3, 200, 224)])
-def test_a_word_can_be_read_and_its_shuffled_ink_cannot(
-    length: int, share: float, side: int, size: int, emoji: Images, photograph: Image.Image
+def test_a_word_can_be_read_at_an_encoders_size_and_its_shuffled_ink_cannot(
+    share: float, side: int, size: int, emoji: Images, photograph: Image.Image
 ) -> None:
-    read = recovered(photograph.resize((side, side)), pool(emoji, length), share, size)
-    assert read["word"] >= 0.9
-    assert read["shuffled"] <= 0.2  # by chance it would be 1 of 20
+    read: Counter[Ink] = Counter()
+    for length in (4, 5, 7, 11):
+        words = pool(emoji, length)
+        assert len(words) == 20
+        found = recovered(photograph.resize((side, side)), words, share, size)
+        assert found["word"] >= 18
+        read.update(found)
+    assert read["shuffled"] <= 0.2 * 80  # by chance it would be 1 of 20
