@@ -13,7 +13,7 @@ from embprobe.encoders.base import EncoderSpec
 
 FAST_MARGIN = 2
 """With fast decoding, how much larger than it is resized to an image is at least decoded."""
-MAX_RESIZED_PIXELS = 32 << 20
+MAX_RESIZED_PIXELS = 64 << 20
 """A longer image would become larger than this when its shorter side is resized, most of it to be cropped away."""
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 

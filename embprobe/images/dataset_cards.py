@@ -17,7 +17,7 @@ from embprobe.card_files import Strict, names_of, parse_card, read_card_file
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.labels import note_of, split_named
 from embprobe.images.rows import Images, Row
-from embprobe.images.sources import HUB, open_source
+from embprobe.images.sources import HUB, exists, open_source
 
 _PLACE = re.compile(r"\{([a-z_]+)\}")
 _PLACES = 3
@@ -98,7 +98,7 @@ def find_dataset(name: str) -> tuple[DatasetCard, str, str] | None:
     """
     front, _, place = name.partition("@")
     card, _, split = front.partition(":")
-    if card.endswith(".toml") and Path(card).is_file():
+    if card.endswith(".toml") and exists(Path(card)):
         return read_card_file(DatasetCard, Path(card)), split, place
     known = {each.name: each for each in dataset_cards() if not each.name.startswith("bundled/")}
     return (known[card], split, place) if card in known else None

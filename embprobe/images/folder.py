@@ -134,7 +134,7 @@ def _add_metadata(
         around = _below(folder, file.parent)
         for name, values in _metadata(file):
             key = os.path.normpath(f"{around}/{name}")
-            if key in position:
+            if key in position and not name.startswith("/"):
                 labels[position[key]] |= values
                 spoken.add(key)
             else:

@@ -113,7 +113,7 @@ class Images:
 
 
 def printable(text: str) -> str:
-    """Text that UTF-8 can hold, for files: bytes of a file name that are no text, and lone surrogates, become escapes."""
+    """Text that UTF-8 can hold, for files: bytes of a file name that are none, and lone surrogates, become escapes."""
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half of a surrogate pair, as JSON may hold

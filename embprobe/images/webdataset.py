@@ -129,16 +129,17 @@ class _Scan:
             for member in _members(file):
                 path = "/".join(part for part in member.name.split("/") if part not in ("", ".", ".."))
                 folder, _, base = path.rpartition("/")
-                stem, _, extension = base.partition(".")
+                stem, dot, extension = base.partition(".")
                 if not member.isreg() or member.issparse():
                     self._passed += [] if member.isdir() else [member.name]
-                elif stem and extension:
+                elif stem and dot:
                     key = f"{folder}/{stem}" if folder else stem
                     if not found or found[-1].key != key:
                         found.append(_Sample(self.tar, key))
                     self._add(found[-1], extension.lower(), member, file)
         except Exception as error:  # tarfile's many, RecursionError among them, and those of the file system
-            if not isinstance(error, tarfile.TarError | ValueError | ArithmeticError | RecursionError | MemoryError):
+            damage = tarfile.TarError | ValueError | ArithmeticError | RecursionError | MemoryError
+            if not isinstance(error, damage) and not self.tar.local:
                 raise self.tar.failure(error) from None
             if not found:
                 raise EmbprobeError(f"'{self.tar.path}' is not a tar, or a compressed one; unpack it first.") from None

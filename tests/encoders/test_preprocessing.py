@@ -15,6 +15,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize, ToTensor
 
+from embprobe.encoders import preprocessing
 from embprobe.encoders.base import EncoderSpec
 from embprobe.encoders.preprocessing import preprocess
 from tests.conftest import make_encoder, noise
@@ -96,10 +97,7 @@ def test_equal_to_open_clip_at_any_size(width: int, height: int) -> None:
     theirs = image_transform_v2(PreprocessCfg(size=32, mean=MEAN, std=STD), is_train=False)
     found = preprocess(picture, spec_of(32))
     assert found.shape == (3, 32, 32) and found.dtype == torch.float32
-    if max(width, height) <= 16 * min(width, height):
-        assert torch.equal(found, theirs(picture))
-    else:  # resized and cropped in one step; but for rounding the same, see below
-        assert (found - theirs(picture)).abs().max() < 2.1 / 255 / min(STD)
+    assert torch.equal(found, theirs(picture))
 
 
 # --- images far longer than wide are resized and cropped in one step ---------------------------------------------
@@ -121,15 +119,23 @@ def in_levels(picture: Image.Image, spec: EncoderSpec) -> torch.Tensor:
 @pytest.mark.parametrize(("size", "resize_to"), [(224, 224), (224, 256), (32, 37), (31, 32), (7, 7)])
 @pytest.mark.parametrize("shape", [(17, 1), (1700, 97), (1601, 100), (1777, 3), (999, 10), (4001, 250)])
 @pytest.mark.parametrize("tall", [False, True])
-def test_one_step_gives_what_two_give(
-    shape: tuple[int, int], tall: bool, size: int, resize_to: int, interpolation: Literal["bilinear", "bicubic"]
+def test_one_step_gives_what_two_give_but_for_rounding(
+    shape: tuple[int, int],
+    tall: bool,
+    size: int,
+    resize_to: int,
+    interpolation: Literal["bilinear", "bicubic"],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """But for rounding: at most two levels of 256, in few values, even in noise of full contrast."""
+    """In noise of full contrast, which is the worst there is."""
+    monkeypatch.setattr(preprocessing, "MAX_RESIZED_PIXELS", 0)  # or so short an image would be resized in two
     values = np.random.default_rng(3).integers(0, 256, (*shape, 3)).astype(np.uint8)
     picture = Image.fromarray(values if tall else values.transpose(1, 0, 2))
     spec = spec_of(size, resize_to=resize_to, interpolation=interpolation)
-    off = (in_levels(picture, spec) - in_two_steps(picture, spec)).abs().round()
-    assert off.max() <= 2 and (off > 0).double().mean() < 0.05
+    off = (in_levels(picture, spec) - in_two_steps(picture, spec)).abs()
+    assert off.mean() < 0.5  # levels of 256
+    if not tall:  # there, Pillow goes along columns first where in two steps it went along rows, and clips in between
+        assert off.max() < 2.5 and (off.round() > 0).double().mean() < 0.05
 
 
 @pytest.mark.parametrize("resize", ["shortest", "squash"])
@@ -149,8 +155,9 @@ def test_a_line_of_60_000_pixels(tall: bool, resize: Literal["shortest", "squash
         assert torch.allclose(along, whole[0, :, 0] if tall else whole[0, 0], atol=1)
 
 
-def test_the_most_common_shapes_take_the_path_of_two_steps() -> None:
-    """Up to 16 : 1, to the last bit."""
-    for shape in [(1600, 100), (100, 1600), (640, 480)]:
-        picture, spec = noise(4, shape), spec_of(32)
-        assert torch.equal(in_levels(picture, spec), in_two_steps(picture, spec))
+@pytest.mark.parametrize("shape", [(640, 480), (1600, 100), (100, 1600), (3, 1950), (650, 1)])
+def test_all_but_the_longest_images_are_resized_in_two_steps(shape: tuple[int, int]) -> None:
+    """Up to 660 : 1 at 224 pixels, the same to the last bit."""
+    spec = spec_of(224)
+    picture = noise(4, shape)
+    assert torch.equal(in_levels(picture, spec), in_two_steps(picture, spec))

@@ -559,11 +559,20 @@ def test_a_folder_that_may_not_be_listed_is_named_in_a_note(photos: Path, monkey
 
 
 @pytest.mark.parametrize("progressive", [True, False])
-def test_a_jpeg_of_very_many_scans_is_refused(progressive: bool) -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+def test_a_jpeg_of_very_many_scans_is_refused(kind: str, progressive: bool) -> None:
     """Each goes over all pixels, in a few bytes: one megabyte of them would take minutes."""
-    before, after = encoded(Image.new("RGB", (1000, 1000)), "JPEG", progressive=progressive).split(b"\xff\xda", 1)
+    pictures = [Image.new("RGB", (1000, 1000)) for _ in range(2)]
+    several = {"save_all": True, "append_images": pictures[1:]} if kind == "MPO" else {}
+    before, after = encoded(pictures[0], kind, progressive=progressive, **several).split(b"\xff\xda", 1)
     # the header of a scan without data: of one component, and which part of it
     scan = b"\xff\xda\0\x08\x01\x01\x00" + (b"\0\0\x01" if progressive else b"\0\x3f\0")
     assert decode(before + scan * 9 + b"\xff\xda" + after).size == (1000, 1000)
     with pytest.raises(UnreadableImage, match=r"^too many scans to be a photograph$"):
         decode(before + scan * 100_000 + b"\xff\xda" + after)
+
+
+def test_a_photograph_with_a_film_behind_it_is_read() -> None:
+    """As telephones save them. In so many bytes, the mark of a scan stands 640 times by chance."""
+    film = np.random.default_rng(0).bytes(40 << 20)
+    assert decode(JPEG + film).size == (64, 48)

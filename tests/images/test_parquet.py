@@ -438,7 +438,8 @@ def test_a_file_that_breaks_after_it_was_loaded_makes_its_rows_unreadable(tmp_pa
         parquet(path, damaged_table(), row_group_size=2)
         images = load(path)
         path.unlink() if content is None else path.write_bytes(content)
-        assert reason(images.rows[-1]) is not None, name
+        said = reason(images.rows[-1])
+        assert said is not None and said.count("t.parquet") <= 1, name
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "none", "use_dictionary": False}], ids=["packed", "plain"])
@@ -448,7 +449,7 @@ def test_whatever_bytes_change_nothing_else_is_raised(tmp_path: Path, options: M
     whole = path.read_bytes()
     rng = np.random.default_rng(5)
     readable = rejected = refused = 0
-    for turn in range(1200):
+    for turn in range(800):
         content = bytearray(whole)
         if turn % 6 == 0:
             del content[rng.integers(len(whole)) :]
@@ -464,7 +465,7 @@ def test_whatever_bytes_change_nothing_else_is_raised(tmp_path: Path, options: M
         reasons = [reason(row) for row in images.rows]
         readable += reasons.count(None)
         rejected += len(reasons) - reasons.count(None)
-    assert min(readable, rejected, refused) > 50  # all three happened
+    assert min(readable, rejected, refused) > 30  # all three happened
 
 
 def test_a_row_group_with_fewer_images_than_it_says_makes_the_others_unreadable(

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from embprobe.errors import EmbprobeError, UsageError
@@ -182,6 +182,7 @@ NAMES = st.builds(lambda folders, part, ending: "/".join([*folders, f"{part}.{en
 
 
 @given(st.lists(NAMES, max_size=8, unique_by=str.lower), st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]))
+@example(["b.png", "a.", "b.cls"], tarfile.GNU_FORMAT)
 @settings(max_examples=120)
 def test_samples_are_those_of_the_library(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], format: int
@@ -481,7 +482,7 @@ def test_whatever_bytes_change_nothing_else_is_raised_and_nothing_is_written(tmp
     ]
     rng = np.random.default_rng(0)
     rows = rejected = refused = 0
-    for turn in range(2400):
+    for turn in range(2000):
         content = bytearray(originals[turn % 2])
         heads = [i for i in range(0, len(content), BLOCK) if content[i + 257 : i + 262] == b"ustar"]
         if turn % 3 == 0:
@@ -502,7 +503,7 @@ def test_whatever_bytes_change_nothing_else_is_raised_and_nothing_is_written(tmp
             continue
         rows += len(images)
         rejected += sum(reason(row) is not None for row in images.rows)
-    assert rows > 3000 and rejected > 20 and refused > 20  # all three happened
+    assert rows > 2500 and rejected > 20 and refused > 20  # all three happened
     assert [path.name for path in tmp_path.rglob("*")] == ["tars", "t.tar"]
 
 

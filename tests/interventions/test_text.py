@@ -184,8 +184,8 @@ def test_nothing_is_cut_off(ink: Ink, share: float) -> None:
 
 
 def test_glyphs_are_all_inside_the_image() -> None:
-    for seed, word in enumerate(("mobile", "parachute", "hiking boot", "articulated", "white", "zipper")):
-        for share in (0.3, 0.8, 1):
+    for seed, word in enumerate(("mobile", "hiking boot", "articulated")):
+        for share in (0.3, 1):
             tight = alone(word, share, seed, size=(128, 128), ink="glyphs", color=RED)
             tall = alone(word, share, seed, size=(128, 1280), ink="glyphs", color=RED)
             assert tight.crop(box_of(tight)).tobytes() == tall.crop(box_of(tall)).tobytes()
@@ -209,8 +209,8 @@ def test_shuffled_ink_is_the_words_own_ink_pixel_for_pixel(share: float) -> None
 def test_controls_cover_as_many_pixels_as_the_word(ink: Ink, most: float, median: float) -> None:
     off = []
     for seed, word in enumerate(NAMES * 2):
-        for share in (0.3, 0.5, 0.8):
-            off.append(covered(alone(word, share, seed, ink=ink)) / covered(alone(word, share, seed)) - 1)
+        share = (0.3, 0.5, 0.8)[seed % 3]
+        off.append(covered(alone(word, share, seed, ink=ink)) / covered(alone(word, share, seed)) - 1)
     assert np.abs(off).max() < most and np.median(np.abs(off)) < median
 
 
@@ -294,12 +294,12 @@ def test_on_a_photograph_a_word_prefers_smooth_parts_away_from_the_middle(photog
 
 
 def pool(emoji: Images, length: int) -> list[str]:
-    """Twenty words of as many letters."""
+    """Twenty words of as many letters, in no order."""
     words = sorted({word for row in emoji.rows if (word := word_of(row)) and word.isalpha() and len(word) == length})
-    return words[:: len(words) // 20][:20]
+    return [words[i] for i in np.random.default_rng(0).permutation(len(words))[:20]]
 
 
-def templates(words: list[str], share: float, seed: int, side: int, size: int) -> NDArray[np.float64]:
+def templates(words: list[str], share: float, seed: int, side: int, size: int) -> NDArray[np.uint8]:
     """Every word where the first was to be read, as an encoder of this input size sees it: ``[n, s, s, 4]``."""
     x, y = center_of(alone(words[0], share, seed, size=(side, side)))
     found = []
@@ -308,23 +308,26 @@ def templates(words: list[str], share: float, seed: int, side: int, size: int) -
         layer = layer.crop(box_of(layer))
         canvas = Image.new("RGBA", (side, side))
         canvas.paste(layer, (round(x - layer.width / 2), round(y - layer.height / 2)))
-        found.append(np.asarray(canvas.resize((size, size), Image.Resampling.BICUBIC), np.float64))
+        found.append(np.asarray(canvas.resize((size, size), Image.Resampling.BICUBIC)))
     return np.stack(found)
 
 
 def recovered(image: Image.Image, words: list[str], share: float, size: int) -> dict[Ink, int]:
-    """How many of these words are the nearest of all of them, drawn as they are and as shuffled ink.
+    """For how many of the first ten words they are the nearest of all, drawn as they are and as shuffled ink.
 
     The reader knows the face, the colour and the centre, and looks at nothing but the pixels that a word would cover.
     """
     right: dict[Ink, int] = {"word": 0, "shuffled": 0}
-    for seed, word in enumerate(words):
+    for seed, word in enumerate(words[:10]):
         candidates = [word, *(other for other in words if other != word)]
         known = templates(candidates, share, seed, image.width, size)
+        rows, columns = (known[..., 3].any(axis=axes) for axes in ((0, 2), (0, 1)))
+        known = known[:, rows][:, :, columns]
         weight = (known[..., 3] / 255) ** 2
         for ink in right:
             changed = drawn(image, word, share, seed, ink=ink).resize((size, size), Image.Resampling.BICUBIC)
-            off = np.abs(np.asarray(changed, np.float64) - known[..., :3]).mean(axis=-1)
+            seen = np.asarray(changed)[rows][:, columns].astype(int)
+            off = np.abs(seen - known[..., :3]).mean(axis=-1)
             right[ink] += int(((weight * off).sum(axis=(1, 2)) / weight.sum(axis=(1, 2))).argmin() == 0)
     return right
 
@@ -334,10 +337,11 @@ def test_a_word_can_be_read_at_an_encoders_size_and_its_shuffled_ink_cannot(
     share: float, side: int, size: int, emoji: Images, photograph: Image.Image
 ) -> None:
     read: Counter[Ink] = Counter()
-    for length in (4, 5, 7, 11):
+    for length in (3, 4, 5, 7, 11):
         words = pool(emoji, length)
         assert len(words) == 20
         found = recovered(photograph.resize((side, side)), words, share, size)
-        assert found["word"] >= 18
+        assert found["word"] >= 9
         read.update(found)
-    assert read["shuffled"] <= 0.2 * 80  # by chance it would be 1 of 20
+    assert read["word"] >= 0.95 * 50
+    assert read["shuffled"] <= 0.2 * 50  # by chance it would be 1 of 20
