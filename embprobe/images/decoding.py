@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -16,7 +17,7 @@ MAX_BYTES = 512 << 20
 
 MAX_SCANS = 500
 """Each scan of a JPEG goes over all of its pixels, in as few as ten bytes; libjpeg-turbo's own tests stop here."""
-_SCAN = b"\xff\xda"
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _UNKNOWN = "not an image in a known format"
 
 
@@ -38,7 +39,7 @@ def decode(encoded: bytes, *, at_least: int | None = None) -> Image.Image:
         image = Image.open(io.BytesIO(encoded), formats=FORMATS)
         if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
             raise Image.DecompressionBombError
-        if image.format == "JPEG" and encoded.count(_SCAN) > MAX_SCANS:
+        if image.format in ("JPEG", "MPO") and _scans(encoded) > MAX_SCANS:
             raise UnreadableImage("too many scans to be a photograph")
         if at_least is not None:
             image.draft(None, (at_least, at_least))
@@ -52,6 +53,18 @@ def decode(encoded: bytes, *, at_least: int | None = None) -> Image.Image:
         raise UnreadableImage("too many pixels to be a photograph") from None
     except Exception as error:  # Pillow's plugins raise many kinds on damaged files
         raise UnreadableImage(f"damaged or unreadable ({type(error).__name__}: {error})") from None
+
+
+def _scans(encoded: bytes) -> int:
+    """How many scans the first image of a JPEG file has, counted no further than needed."""
+    scans, position = 0, 2
+    while scans <= MAX_SCANS and (found := _MARKER.search(encoded, position)):
+        kind, position = encoded[found.start() + 1], found.end()
+        if kind == 0xD9:  # the end; a film or another image may follow
+            break
+        position += int.from_bytes(encoded[position : position + 2])
+        scans += kind == 0xDA
+    return scans
 
 
 def _is_html(encoded: bytes) -> bool:

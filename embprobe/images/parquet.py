@@ -69,7 +69,7 @@ def _read(file: Location, head: pq.FileMetaData, group: int, columns: list[str])
     try:
         with closing(file.open()) as opened:
             return pq.ParquetFile(opened, metadata=head).read_row_group(group, columns=columns)
-    except EmbprobeError:
+    except (EmbprobeError, UnreadableImage):
         raise
     except Exception as error:  # Arrow's, and those of the file system
         raise file.failure(error) from None

@@ -7,6 +7,7 @@ numbers or truth values is a label. Integers that its schema declares as classes
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -65,7 +66,7 @@ def columns_of(schema: pa.Schema, where: str, reading: Reading) -> Columns:
 
     Raises :class:`EmbprobeError` with the columns there are if none, or more than one, could be meant.
     """
-    twice = {name for name in schema.names if schema.names.count(name) > 1}
+    twice = [name for name, times in Counter(schema.names).items() if times > 1]
     if twice:
         raise EmbprobeError(f"'{where}' has more than one column '{min(twice)}'.")
     able = [field.name for field in schema if _holds_images(field.type)]

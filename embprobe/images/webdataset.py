@@ -139,7 +139,7 @@ class _Scan:
                     self._add(found[-1], extension.lower(), member, file)
         except Exception as error:  # tarfile's many, RecursionError among them, and those of the file system
             damage = tarfile.TarError | ValueError | ArithmeticError | RecursionError | MemoryError
-            if not isinstance(error, damage) and not self.tar.local:
+            if not isinstance(error, damage) and not (self.tar.local and isinstance(error, OSError)):
                 raise self.tar.failure(error) from None
             if not found:
                 raise EmbprobeError(f"'{self.tar.path}' is not a tar, or a compressed one; unpack it first.") from None

@@ -145,7 +145,7 @@ def plan_of(intervention: Intervention, strength: float, donors: Images, *, seed
 
     def planned(row: Row) -> Edit:
         try:
-            return plan(row, strength, _rng(row, seed))
+            return plan(row, strength, _rng(row, seed, "plan"))
         except UnreadableImage as error:
             reason = str(error)
 
@@ -157,6 +157,7 @@ def plan_of(intervention: Intervention, strength: float, donors: Images, *, seed
     return planned
 
 
-def _rng(row: Row, seed: int) -> Rng:
-    digest = hashlib.sha256(f"{seed}:{row.key}".encode("utf-8", "surrogatepass")).digest()
+def _rng(row: Row, seed: int, what: str = "") -> Rng:
+    """A row's generator; what is chosen for it must not go together with how it is done, so planning has its own."""
+    digest = hashlib.sha256(f"{seed}:{row.key}{what and chr(0) + what}".encode("utf-8", "surrogatepass")).digest()
     return np.random.default_rng(list(digest))

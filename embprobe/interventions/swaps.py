@@ -32,8 +32,10 @@ _TEXTURES = ("brick", "grass", "gravel")
 def palette(donors: Images) -> Plan:
     """The colours of another image, any but its own."""
 
+    rows = _ordered(donors)
+
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
-        donor = _other(donors, row, rng)
+        donor = _other(rows, row, rng)
         return Edit(lambda image, rng: transfer_palette(image, donor.read(), strength), _mark(donor))
 
     return plan
@@ -52,7 +54,7 @@ def recolored(donors: Images) -> Plan:
 def house(donors: Images) -> Plan:
     """The same concept as another house draws it: a change of style that no filter made."""
     drawings: dict[str, list[Row]] = defaultdict(list)
-    for row in donors.rows:
+    for row in _ordered(donors):
         drawings[row.labels.get("concept", "")].append(row)
 
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
@@ -72,7 +74,7 @@ def object_(donors: Images) -> Plan:
     Where images have names, the names share no word: a cat may be filed under animals and, smiling, under smileys.
     """
     described: dict[str, tuple[Sequence[Row], NDArray[np.float64]]] = {}
-    facts = [[row.key, row.content, *(row.labels.get(name) for name in _DESCRIBING)] for row in donors.rows]
+    facts = [[row.key, row.content, *(row.labels.get(name) for name in _DESCRIBING)] for row in _ordered(donors)]
     mark = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def matching(image: Image.Image, row: Row, rng: Rng) -> Row:
@@ -169,10 +171,15 @@ def _mark(donor: Row) -> str:
     return f"{donor.key}:{donor.content}"
 
 
-def _other(donors: Images, row: Row, rng: Rng) -> Row:
-    start = int(rng.integers(max(len(donors), 1)))
-    for i in range(len(donors)):
-        donor = donors.rows[(start + i) % len(donors)]
+def _ordered(donors: Images) -> list[Row]:
+    """By key, so that the order in which somebody lists them does not matter."""
+    return sorted(donors.rows, key=lambda row: row.key)
+
+
+def _other(rows: Sequence[Row], row: Row, rng: Rng) -> Row:
+    start = int(rng.integers(max(len(rows), 1)))
+    for i in range(len(rows)):
+        donor = rows[(start + i) % len(rows)]
         if donor.key != row.key:
             return donor
     raise UnreadableImage("there is no other image to take colours from")
@@ -180,7 +187,7 @@ def _other(donors: Images, row: Row, rng: Rng) -> Row:
 
 def _described(donors: Images, style: str) -> tuple[Sequence[Row], NDArray[np.float64]]:
     """Some of the rows of a style and their features ``[n, 8]``; unreadable ones are passed over."""
-    rows = [row for row in donors.rows if row.labels.get("style", "") == style and "category" in row.labels]
+    rows = [row for row in _ordered(donors) if row.labels.get("style", "") == style and "category" in row.labels]
     chosen = sorted(np.random.default_rng(0).permutation(len(rows))[:_CANDIDATES].tolist())
     kept, features = [], []
     for i in chosen:
@@ -189,7 +196,7 @@ def _described(donors: Images, style: str) -> tuple[Sequence[Row], NDArray[np.fl
         except UnreadableImage:
             continue
         kept.append(rows[i])
-    return kept, np.array(features).reshape(len(kept), -1)
+    return kept, np.array(features).reshape(len(kept), 8)
 
 
 def _features(image: Image.Image) -> NDArray[np.float64]:

@@ -68,6 +68,18 @@ def draw_word(
     return canvas.convert(image.mode)
 
 
+def is_drawable(text: str) -> bool:
+    """Whether every face has a letter for each character of the text."""
+    return all(ord(character) in _characters(face) for face in FONTS for character in text)
+
+
+@lru_cache(maxsize=len(FONTS))
+def _characters(face: str) -> frozenset[int]:
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(str(_path(face))).get_charmap())
+
+
 def _color(rng: np.random.Generator) -> tuple[int, int, int]:
     red, green, blue = rng.integers(0, 256, 3).tolist()
     return red, green, blue
@@ -136,7 +148,7 @@ def _glyphs(
 
     while True:
         low, high = _SMALLEST, 4.0 * max(written.size)
-        while high - low > 0.25:
+        while high - low > 0.05:
             middle = (low + high) / 2
             low, high = (middle, high) if sum(_amounts(row(middle, signs), paint)) <= wanted else (low, middle)
         found = row(low, signs)
@@ -199,14 +211,14 @@ def _detail(image: Image.Image) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=4096)
 def _size(face: str, text: str, width: int, tallest: int) -> float:
-    """The largest size of a face, in quarters of a pixel, at which the ink of the text fits."""
+    """The largest size of a face, in tenths of a pixel, at which the ink of the text fits."""
     across, down = _extent(face, text, _TRIED)
-    size = math.ceil(4.4 * _TRIED * min(width / across, tallest / down)) / 4
+    size = math.ceil(10.5 * _TRIED * min(width / across, tallest / down)) / 10
     while size > _SMALLEST:
         across, down = _extent(face, text, size)
         if across <= width and down <= tallest:
             break
-        size -= 0.25
+        size -= 0.1
     return max(size, _SMALLEST)
 
 
@@ -221,6 +233,10 @@ def _stroke(size: float) -> int:
 
 
 def _font(face: str, size: float) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(_path(face), size)
+
+
+def _path(face: str) -> Path:
     import matplotlib
 
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / face, size)
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / face

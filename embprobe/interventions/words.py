@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images, Row
 from embprobe.interventions.base import Edit, Plan, Planner, Rng
-from embprobe.interventions.text import Ink, draw_word
+from embprobe.interventions.text import Ink, draw_word, is_drawable
 
 NAMES = ("name", "concept", "category", "class")
 """The labels that name what an image shows; the first one a row has is taken."""
@@ -24,10 +25,11 @@ _SIMILAR = 2
 
 def word_of(row: Row) -> str | None:
     """The word for what a row shows: its name, or the longest word of a name that is too long to be legible."""
-    name = next((row.labels[label] for label in NAMES if row.labels.get(label)), None)
+    names = (row.labels.get(label, "").replace("_", " ").strip() for label in NAMES)
+    name = next((name for name in names if _parts(name)), None)
     if name is None or len(name) <= _LONGEST:
         return name
-    return max(name.replace("_", " ").replace("-", " ").split(), key=len)[: 2 * _LONGEST]
+    return max(name.replace("-", " ").split(), key=len)[: 2 * _LONGEST]
 
 
 def agreeing(ink: Ink = "word") -> Planner:
@@ -43,7 +45,8 @@ def conflicting(ink: Ink = "word") -> Planner:
     """The word for what another image shows: of another category where there are categories, of similar length."""
 
     def bind(donors: Images) -> Plan:
-        named = sorted({(word, row.labels.get("category", "")) for row in donors.rows if (word := word_of(row))})
+        known = {(word, row.labels.get("category", "")) for row in donors.rows if (word := word_of(row))}
+        named = sorted(each for each in known if is_drawable(each[0]))
         vocabulary = [named[i] for i in np.random.default_rng(0).permutation(len(named))]  # a draw may end at the next
         similar: dict[int, list[tuple[str, str]]] = {}
 
@@ -51,10 +54,11 @@ def conflicting(ink: Ink = "word") -> Planner:
             own, category = _own(row), row.labels.get("category", "")
             if len(own) not in similar:
                 similar[len(own)] = [each for each in vocabulary if abs(len(each[0]) - len(own)) <= _SIMILAR]
+            mine = {part for label in NAMES for part in _parts(row.labels.get(label, ""))}
             for words in (similar[len(own)], vocabulary):
                 start = int(rng.integers(max(len(words), 1)))
                 for word, of in itertools.chain(words[start:], words[:start]):
-                    if word != own and (of != category or not category):
+                    if not mine & _parts(word) and (of != category or not category):
                         return _edit(word, strength, ink)
             raise UnreadableImage("no other image has another category to take a word from")
 
@@ -67,7 +71,7 @@ def neutral(ink: Ink = "word") -> Planner:
     """A word that names nothing that any of the images shows."""
 
     def bind(donors: Images) -> Plan:
-        used = {part for row in donors.rows for label in NAMES for part in row.labels.get(label, "").lower().split()}
+        used = {part for row in donors.rows for label in NAMES for part in _parts(row.labels.get(label, ""))}
         free = [word for word in NEUTRAL if word not in used]
 
         def plan(row: Row, strength: float, rng: Rng) -> Edit:
@@ -80,10 +84,17 @@ def neutral(ink: Ink = "word") -> Planner:
     return bind
 
 
+def _parts(name: str) -> set[str]:
+    """The words of a name, in small letters."""
+    return set(re.findall(r"[^\W_]+", name.lower()))
+
+
 def _own(row: Row) -> str:
     word = word_of(row)
     if word is None:
         raise UnreadableImage(f"it has no label that names what it shows ({', '.join(NAMES)})")
+    if not is_drawable(word):
+        raise UnreadableImage(f"the faces at hand have no letters for '{word}'")
     return word
 
 

@@ -569,7 +569,7 @@ def test_a_jpeg_of_very_many_scans_is_refused(kind: str, progressive: bool) -> N
     scan = b"\xff\xda\0\x08\x01\x01\x00" + (b"\0\0\x01" if progressive else b"\0\x3f\0")
     assert decode(before + scan * 9 + b"\xff\xda" + after).size == (1000, 1000)
     with pytest.raises(UnreadableImage, match=r"^too many scans to be a photograph$"):
-        decode(before + scan * 100_000 + b"\xff\xda" + after)
+        decode(before + scan * 10_000 + b"\xff\xda" + after)
 
 
 def test_a_photograph_with_a_film_behind_it_is_read() -> None:

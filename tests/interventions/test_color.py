@@ -253,7 +253,7 @@ def photographs() -> list[Image.Image]:
     from skimage import data
 
     loads: tuple[Callable[[], NDArray[np.uint8]], ...] = (data.astronaut, data.chelsea, data.coffee, data.rocket)
-    return [Image.fromarray(load()).resize((160, 160), Image.Resampling.BOX) for load in loads]
+    return [Image.fromarray(load()).resize((96, 96), Image.Resampling.BOX) for load in loads]
 
 
 @pytest.fixture(scope="module")
@@ -546,18 +546,15 @@ def test_a_drawing_in_two_colors_is_refused(first: tuple[int, int, int], second:
         recolor(two_inks(first, second), (200, 30, 90), 1)
 
 
-def test_what_recoloring_accepts_has_no_second_color_that_one_would_miss(emoji: Images) -> None:
-    accepted = 0
-    for row in emoji.where(style=["noto", "fluent-3d"]).rows[::16]:
-        image = row.read()
-        try:
-            recolor(image, (200, 30, 90), 1)
-        except UnreadableImage:
-            continue
-        accepted += 1
-        inks = lab_of(image)[opacity(image) > 0.5]
-        assert np.linalg.norm(inks - inks.mean(axis=0), axis=1).max() < 0.03, row.labels["name"]
-    assert accepted > 0
+def test_drawings_in_one_ink_are_told_from_those_with_shades(emoji: Images) -> None:
+    image = {row.key: row.read for row in emoji.rows}
+    # a cyclone, notes, footprints, a spider's web
+    for key in ("1f300/noto", "1f3b5/noto", "1f463/noto", "1f578/noto"):
+        recolor(image[key](), (200, 30, 90), 1)
+    # the full moon's craters, fog, two busts, a bone's ends, a cloud's shadow: in one colour they would be gone
+    for key in ("1f315/noto", "1f32b/fluent-3d", "1f465/noto", "1f9b4/noto", "2601/noto"):
+        with pytest.raises(UnreadableImage, match="not drawn in a single colour"):
+            recolor(image[key](), (200, 30, 90), 1)
 
 
 def test_photographs_and_drawings_without_holes_are_refused(photographs: list[Image.Image]) -> None:

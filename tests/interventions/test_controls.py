@@ -30,8 +30,8 @@ def few(emoji: Images) -> Images:
     from skimage import data
 
     load: Callable[[], NDArray[np.uint8]] = data.astronaut  # published without types
-    photograph = Image.fromarray(load()).resize((100, 100), Image.Resampling.BOX)
-    drawings = emoji.where(style=["noto", "fluent-3d"]).take(range(0, 3140, 393))
+    photograph = Image.fromarray(load()).resize((96, 96), Image.Resampling.BOX)
+    drawings = emoji.where(style=["noto", "fluent-3d"]).take(range(0, 3140, 571))
     return Images("few", (*drawings.rows, row_of("photograph", photograph, name="woman", category="people")))
 
 
@@ -110,7 +110,7 @@ def test_a_control_of_strength_zero_changes_nothing(name: str, few: Images, emoj
 def test_a_control_changes_every_image_and_otherwise_than_the_intervention(
     name: str, few: Images, emoji: Images
 ) -> None:
-    images = inked(emoji, few, name).take(range(0, 8, 3))
+    images = inked(emoji, few, name).take([0, 2, 4])
     for before, there, control in triples(images, name, find_intervention(name).preview[-1], emoji):
         assert (control.mode, control.size) == (before.mode, before.size)
         assert len({before.tobytes(), there.tobytes(), control.tobytes()}) == 3
@@ -130,7 +130,7 @@ def test_a_control_has_the_mark_of_its_intervention_and_a_content_of_its_own(nam
 
 @pytest.mark.parametrize("name", CONTROLS)
 def test_a_control_is_the_same_whenever_it_is_read(name: str, few: Images, emoji: Images) -> None:
-    images = inked(emoji, few, name).take([1, 5])
+    images = inked(emoji, few, name).take([1, 4])
     strength = find_intervention(name).preview[-1]
     (first, second), again = (intervene(images, name, strength, seed=1, donors=emoji).rows for _ in range(2))
     assert second.read().tobytes() == second.read().tobytes() == again[1].read().tobytes()
@@ -170,7 +170,7 @@ def test_the_blur_changes_pixels_as_much_as_the_style_or_as_much_as_a_blur_can(
     name: str, few: Images, emoji: Images
 ) -> None:
     most = INTERVENTIONS[name].preview[-1]
-    for before, there, control in triples(few.take([0, 3, 6, len(few) - 1]), f"{name}/blur", most, emoji):
+    for before, there, control in triples(few.take([0, 3, len(few) - 1]), f"{name}/blur", most, emoji):
         target = mean_change(before, there)
         paper = Image.new("RGBA", before.size, (255, 255, 255))
         flat = Image.alpha_composite(paper, before.convert("RGBA")).convert("RGB")

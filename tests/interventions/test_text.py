@@ -294,9 +294,10 @@ def test_on_a_photograph_a_word_prefers_smooth_parts_away_from_the_middle(photog
 
 
 def pool(emoji: Images, length: int) -> list[str]:
-    """Twenty words of as many letters, in no order."""
+    """Twenty words of as many letters, in no order, all as tall: with an ascender and without a descender."""
     words = sorted({word for row in emoji.rows if (word := word_of(row)) and word.isalpha() and len(word) == length})
-    return [words[i] for i in np.random.default_rng(0).permutation(len(words))[:20]]
+    tall = [word for word in words if set(word) & set("bdfhkl") and not set(word) & set("gjpqy")]
+    return [tall[i] for i in np.random.default_rng(0).permutation(len(tall))[:20]]
 
 
 def templates(words: list[str], share: float, seed: int, side: int, size: int) -> NDArray[np.uint8]:
@@ -337,11 +338,11 @@ def test_a_word_can_be_read_at_an_encoders_size_and_its_shuffled_ink_cannot(
     share: float, side: int, size: int, emoji: Images, photograph: Image.Image
 ) -> None:
     read: Counter[Ink] = Counter()
-    for length in (3, 4, 5, 7, 11):
+    for length in (4, 5, 7, 9):
         words = pool(emoji, length)
         assert len(words) == 20
         found = recovered(photograph.resize((side, side)), words, share, size)
         assert found["word"] >= 9
         read.update(found)
-    assert read["word"] >= 0.95 * 50
-    assert read["shuffled"] <= 0.2 * 50  # by chance it would be 1 of 20
+    assert read["word"] >= 0.95 * 40
+    assert read["shuffled"] <= 0.2 * 40  # by chance it would be 1 of 20
