@@ -314,12 +314,12 @@ def templates(words: list[str], share: float, seed: int, side: int, size: int) -
 
 
 def recovered(image: Image.Image, words: list[str], share: float, size: int) -> dict[Ink, int]:
-    """For how many of the first ten words they are the nearest of all, drawn as they are and as shuffled ink.
+    """For how many of the first fifteen words they are the nearest of all, drawn as they are and as shuffled ink.
 
     The reader knows the face, the colour and the centre, and looks at nothing but the pixels that a word would cover.
     """
     right: dict[Ink, int] = {"word": 0, "shuffled": 0}
-    for seed, word in enumerate(words[:10]):
+    for seed, word in enumerate(words[:15]):
         candidates = [word, *(other for other in words if other != word)]
         known = templates(candidates, share, seed, image.width, size)
         rows, columns = (known[..., 3].any(axis=axes) for axes in ((0, 2), (0, 1)))
@@ -333,16 +333,32 @@ def recovered(image: Image.Image, words: list[str], share: float, size: int) -> 
     return right
 
 
-@pytest.mark.parametrize(("share", "side", "size"), [(0.5, 128, 48), (0.8, 128, 48), (0.3, 200, 224)])
-def test_a_word_can_be_read_at_an_encoders_size_and_its_shuffled_ink_cannot(
-    share: float, side: int, size: int, emoji: Images, photograph: Image.Image
+SETTINGS = ((0.5, 128, 48), (0.8, 128, 48), (0.3, 200, 224))
+"""The word's share of the width, the side of the image and the input size of the encoder."""
+
+
+@pytest.fixture(scope="module")
+def readings(emoji: Images, photograph: Image.Image) -> dict[tuple[float, int, int], Counter[Ink]]:
+    """How many of sixty words of four to nine letters are read in each setting."""
+    pools = [pool(emoji, length) for length in (4, 5, 7, 9)]
+    assert [len(words) for words in pools] == [20] * 4
+    found: dict[tuple[float, int, int], Counter[Ink]] = {}
+    for share, side, size in SETTINGS:
+        image = photograph.resize((side, side))
+        read: Counter[Ink] = Counter()
+        for words in pools:
+            read.update(recovered(image, words, share, size))
+        found[share, side, size] = read
+    return found
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_word_can_be_read_at_the_size_an_encoder_sees(
+    setting: tuple[float, int, int], readings: dict[tuple[float, int, int], Counter[Ink]]
 ) -> None:
-    read: Counter[Ink] = Counter()
-    for length in (4, 5, 7, 9):
-        words = pool(emoji, length)
-        assert len(words) == 20
-        found = recovered(photograph.resize((side, side)), words, share, size)
-        assert found["word"] >= 9
-        read.update(found)
-    assert read["word"] >= 0.95 * 40
-    assert read["shuffled"] <= 0.2 * 40  # by chance it would be 1 of 20
+    assert readings[setting]["word"] >= 0.95 * 60
+
+
+def test_shuffled_ink_cannot_be_read(readings: dict[tuple[float, int, int], Counter[Ink]]) -> None:
+    # by chance 1 of 20; a few pieces of a short word may come to lie where they were
+    assert sum(read["shuffled"] for read in readings.values()) <= 0.2 * 180
