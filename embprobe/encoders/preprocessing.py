@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 
 from PIL import Image
@@ -15,6 +16,8 @@ FAST_MARGIN = 2
 """With fast decoding, how much larger than it is resized to an image is at least decoded."""
 MAX_RESIZED_PIXELS = 64 << 20
 """A longer image would become larger than this when its shorter side is resized, most of it to be cropped away."""
+_REACH = 3
+"""How far beside a pixel the filters look when they enlarge."""
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -50,7 +53,7 @@ def _resized_and_cropped(image: Image.Image, spec: EncoderSpec) -> Image.Image:
 def _middle(image: Image.Image, spec: EncoderSpec) -> Image.Image:
     """Resized and cropped in one step: only what the crop keeps is worked out.
 
-    The same pixels as in two steps but for rounding; Pillow may go along rows first where it went along columns.
+    The same pixels as in two steps but for rounding.
     """
     side, crop = spec.resize_to, spec.input_size
     shorter = min(image.size)
@@ -60,4 +63,11 @@ def _middle(image: Image.Image, spec: EncoderSpec) -> Image.Image:
         scale = length / resized
         start = round((resized - crop) / 2)
         box[axis], box[axis + 2] = start * scale, (start + crop) * scale
-    return image.resize((crop, crop), _RESAMPLING[spec.interpolation], box=(box[0], box[1], box[2], box[3]))
+    left, top, right, bottom = box
+    resampling = _RESAMPLING[spec.interpolation]
+    if image.height > image.width and shorter <= side:  # Pillow would take rows first; for the crop alone, columns
+        first, last = max(0, math.floor(top) - _REACH), min(image.height, math.ceil(bottom) + _REACH)
+        image = image.crop((0, first, image.width, last))
+        image = image.resize((crop, image.height), resampling, box=(left, 0, right, image.height))
+        left, top, right, bottom = 0, top - first, crop, bottom - first
+    return image.resize((crop, crop), resampling, box=(left, top, right, bottom))

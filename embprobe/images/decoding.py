@@ -17,7 +17,7 @@ MAX_BYTES = 512 << 20
 
 MAX_SCANS = 500
 """Each scan of a JPEG goes over all of its pixels, in as few as ten bytes; libjpeg-turbo's own tests stop here."""
-_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 _UNKNOWN = "not an image in a known format"
 
 
@@ -74,6 +74,8 @@ def _is_html(encoded: bytes) -> bool:
 
 def flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     """RGB from RGB or RGBA, transparent parts composited onto ``background``."""
+    if image.mode == "RGB":
+        return image
     if image.mode != "RGBA":
         return image.convert("RGB")
     canvas = Image.new("RGBA", image.size, (*background, 255))
@@ -81,9 +83,9 @@ def flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise UnreadableImage("floating-point pixels, whose range the file does not say")
-    if image.mode.startswith("I"):  # 16 bits; Pillow would clip them to 8 instead of scaling
+    if image.mode in ("F", "I"):
+        raise UnreadableImage("pixels of 32 bits, whose range the file does not say")
+    if image.mode.startswith("I;16"):  # Pillow would clip them to 8 instead of scaling
         return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     mode = "RGBA" if image.has_transparency_data else "RGB"
     return image if image.mode == mode else image.convert(mode)

@@ -13,6 +13,8 @@ from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage, decode, flatten
 
 WHITE = (255, 255, 255)
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that turn the direction of what follows, and so could make one name look like another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,6 @@ def printable(text: str) -> str:
 def visible(text: str) -> str:
     """Text for people, on one line: what would break it or steer a terminal becomes escapes, too."""
     return "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Zl", "Zp") or c in _TURNING else c
         for c in printable(text)
     )

@@ -41,7 +41,7 @@ def load_tars(name: str, tars: Sequence[Location]) -> Images:
     images = [(sample, extension) for sample in samples for extension in sample.images]
     if not images:
         raise EmbprobeError(f"There are no images in '{name}'. Looked for members ending in {_known()}.")
-    spans = _spans([sample.place(extension) for sample, extension in images])
+    spans = _spans([sample.images[extension] for sample, extension in images])
     blocks = Blocks(lambda number: spans[number].tar.read(spans[number].start, spans[number].end))
     keys = unique(_key(sample, extension) for sample, extension in images)
     labels = path_labels([sample.folders for sample, _ in images])
@@ -81,9 +81,6 @@ class _Sample:
     @property
     def folders(self) -> list[str]:
         return self.key.split("/")[:-1]
-
-    def place(self, extension: str) -> _Place:
-        return self.images[extension]
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,13 @@ def pixels(change: Change) -> Planner:
     return lambda donors: plan
 
 
+def changes_nothing(strength: float, most: float) -> bool:
+    """Whether a strength is 0; raises ``ValueError`` if it is not between 0 and ``most``."""
+    if not 0 <= strength <= most:
+        raise ValueError(f"strength must be between 0 and {most:g}, not {strength:g}")
+    return strength == 0
+
+
 def matched(planner: Planner, match: Callable[[Image.Image, Image.Image, Rng], Image.Image]) -> Planner:
     """A planner for a control made from an image and its changed version: ``match(original, changed, rng)``."""
 

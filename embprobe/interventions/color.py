@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from embprobe.images.decoding import UnreadableImage, flatten
+from embprobe.images.rows import WHITE
 
 Values = NDArray[np.float64]
 
@@ -173,7 +174,7 @@ def match_lightness(original: Image.Image, changed: Image.Image, rng: np.random.
 
 def mean_delta_e(a: Image.Image, b: Image.Image) -> float:
     """The mean CIEDE2000 of two images' pixels, on white; 1 is about the least that one notices side by side."""
-    first, second = (np.asarray(flatten(image, (255, 255, 255))).reshape(-1, 3) / 255 for image in (a, b))
+    first, second = (np.asarray(flatten(image, WHITE)).reshape(-1, 3) / 255 for image in (a, b))
     return float(_ciede2000(first, second).mean())
 
 

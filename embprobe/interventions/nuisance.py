@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 
 from embprobe.images.decoding import flatten
+from embprobe.images.rows import WHITE
+from embprobe.interventions.base import changes_nothing
 
 
 def crop(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
@@ -20,7 +22,7 @@ def crop(image: Image.Image, strength: float, rng: np.random.Generator) -> Image
     Keeps the aspect ratio and at least a quarter of the area. Alpha is cropped along, and colours are weighted by it,
     so that none shows through from transparent parts.
     """
-    if _nothing(strength, 0.5):
+    if changes_nothing(strength, 0.5):
         return image.copy()
     left, top = rng.uniform(0, strength, 2) * image.size
     box = (left, top, left + (1 - strength) * image.width, top + (1 - strength) * image.height)
@@ -33,7 +35,7 @@ def shift(image: Image.Image, strength: float, rng: np.random.Generator) -> Imag
     By whole pixels, so nothing is resampled. What comes in at the other side is transparent in an image with alpha and
     the mirror image of the border in one without.
     """
-    if _nothing(strength, 0.5):
+    if changes_nothing(strength, 0.5):
         return image.copy()
     angle = rng.uniform(0, 2 * np.pi)
     right, down = round(strength * image.width * np.cos(angle)), round(strength * image.height * np.sin(angle))
@@ -50,10 +52,10 @@ def jpeg(image: Image.Image, strength: float) -> Image.Image:
     alpha: opaque pixels are those of the JPEG, half-transparent ones the nearest colour that looks like it on white,
     and the ringing that a JPEG has outside a drawing stays invisible.
     """
-    if _nothing(strength, 95):
+    if changes_nothing(strength, 95):
         return image.copy()
     file = io.BytesIO()
-    flatten(image, (255, 255, 255)).save(file, "JPEG", quality=round(100 - strength))
+    flatten(image, WHITE).save(file, "JPEG", quality=round(100 - strength))
     compressed = Image.open(file).convert("RGB")
     if image.mode == "RGB":
         return compressed
@@ -69,16 +71,9 @@ def noise(image: Image.Image, strength: float, rng: np.random.Generator) -> Imag
 
     As a share of the range from black to white; what leaves the range is clipped. Keeps the alpha channel.
     """
-    if _nothing(strength, 0.5):
+    if changes_nothing(strength, 0.5):
         return image.copy()
     changed = np.array(image)
     color = changed[..., :3]
     color[...] = np.rint(color + 255 * strength * rng.standard_normal(color.shape)).clip(0, 255)
     return Image.fromarray(changed)
-
-
-def _nothing(strength: float, most: float) -> bool:
-    """Whether this strength changes nothing; raises if it is out of range."""
-    if not 0 <= strength <= most:
-        raise ValueError(f"strength must be between 0 and {most:g}, not {strength:g}")
-    return strength == 0

@@ -16,6 +16,8 @@ from PIL import Image
 from scipy import fft, ndimage
 
 from embprobe.images.decoding import flatten
+from embprobe.images.rows import WHITE
+from embprobe.interventions.base import changes_nothing
 
 Values = NDArray[np.floating]
 
@@ -32,7 +34,7 @@ def line_drawing(image: Image.Image, strength: float) -> Image.Image:
     colour, black too, becomes blank paper. A difference of Gaussians under a soft threshold: Winnemöller et al.,
     "XDoG: An eXtended difference-of-Gaussians compendium including advanced image stylization", 2012.
     """
-    if _nothing(strength, 1):
+    if changes_nothing(strength, 1):
         return image.copy()
     picture = _on_paper(image)
     sigma = max(0.005 * min(image.size), 0.5)
@@ -49,7 +51,7 @@ def posterize(image: Image.Image, strength: float) -> Image.Image:
     Each channel goes to the nearest of ``2 ** (8 - strength)`` levels (rounded to a whole number where the strength is
     none), spread evenly from black to white: both stay as they are, and no value moves by more than half a step.
     """
-    if _nothing(strength, 7):
+    if changes_nothing(strength, 7):
         return image.copy()
     steps = round(2 ** (8 - strength)) - 1
     return _printed(np.rint(_on_paper(image) * steps) / steps, image)
@@ -62,7 +64,7 @@ def oil(image: Image.Image, strength: float) -> Image.Image:
     texture is lost, edges stay sharp. Kuwahara et al., "Processing of RI-angiocardiographic images", in Digital
     Processing of Biomedical Images, 1976. The radius is at least one pixel.
     """
-    if _nothing(strength, 0.05):
+    if changes_nothing(strength, 0.05):
         return image.copy()
     picture = _on_paper(image).astype(np.float64)  # running sums in float32 would blur what should be exact
     radius = max(round(strength * min(image.size)), 1)
@@ -85,7 +87,7 @@ def halftone(image: Image.Image, strength: float) -> Image.Image:
     makes up for the white between the dots, so the mean of every channel is kept over a few dots and detail finer than
     a dot is lost. The distance is at least two pixels. Ulichney, "Digital Halftoning", 1987: clustered-dot dither.
     """
-    if _nothing(strength, 0.1):
+    if changes_nothing(strength, 0.1):
         return image.copy()
     picture = _on_paper(image)
     covered = (1 - picture).max(axis=-1, keepdims=True)
@@ -98,7 +100,7 @@ def pixel_art(image: Image.Image, strength: float) -> Image.Image:
 
     The side is a whole number of pixels, at least one; blocks at the right and lower border may be cut off.
     """
-    if _nothing(strength, 0.2):
+    if changes_nothing(strength, 0.2):
         return image.copy()
     picture = _on_paper(image).astype(np.float64)
     side = max(round(strength * min(image.size)), 1)
@@ -118,7 +120,7 @@ def watercolor(image: Image.Image, strength: float, rng: np.random.Generator) ->
     al., "Interactive watercolor rendering with temporal coherence and abstraction", 2006. Keeps the large
     shapes and, on average, their colours; white stays white. Blots, grain and waver are random.
     """
-    if _nothing(strength, 1):
+    if changes_nothing(strength, 1):
         return image.copy()
     picture = _on_paper(image)
     side = min(image.size)
@@ -192,23 +194,16 @@ def _smoothed(image: Image.Image) -> Values:
 
     denoise: Callable[..., Values] = restoration.denoise_tv_chambolle  # published without types
     scale = min(_EASEL / min(image.size), 1)
-    small = flatten(image, (255, 255, 255)).resize([max(round(scale * n), 1) for n in image.size])
+    small = flatten(image, WHITE).resize([max(round(scale * n), 1) for n in image.size])
     # a weight removes what is narrow in pixels, so it grows with their number
     weight = 0.18 * min(small.size) / _EASEL
     flat = denoise(_on_paper(small), weight=weight, eps=0, max_num_iter=50, channel_axis=-1)
     return _on_paper(_printed(flat, small).resize(image.size))
 
 
-def _nothing(strength: float, most: float) -> bool:
-    """Whether this strength changes nothing; raises if it is out of range."""
-    if not 0 <= strength <= most:
-        raise ValueError(f"strength must be between 0 and {most:g}, not {strength:g}")
-    return strength == 0
-
-
 def _on_paper(image: Image.Image) -> Values:
     """RGB in 0..1 on white, ``[height, width, 3]``."""
-    return np.asarray(flatten(image, (255, 255, 255)), np.float32) / 255
+    return np.asarray(flatten(image, WHITE), np.float32) / 255
 
 
 def _printed(values: Values, like: Image.Image) -> Image.Image:

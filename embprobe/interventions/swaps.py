@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from embprobe.images.decoding import UnreadableImage, flatten
-from embprobe.images.rows import Images, Row
+from embprobe.images.rows import WHITE, Images, Row
 from embprobe.interventions.base import Edit, Plan, Rng
 from embprobe.interventions.color import recolor, srgb_to_oklab, transfer_palette, vivid
 
@@ -164,7 +164,7 @@ def _put(donor: Row, image: Image.Image) -> Image.Image:
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    return flatten(image, (255, 255, 255)) if mode == "RGB" else image.convert(mode)
+    return flatten(image, WHITE) if mode == "RGB" else image.convert(mode)
 
 
 def _mark(donor: Row) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from embprobe.images.decoding import flatten
+from embprobe.images.rows import WHITE
 
 FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSansMono-Bold.ttf")
 """The freely licensed faces that come with matplotlib."""
@@ -199,7 +200,7 @@ def _detail(image: Image.Image) -> NDArray[np.float64]:
         opacity = np.asarray(image.getchannel("A"), np.float64) / 255
         if (opacity == 0).any():
             return opacity
-    grey = np.asarray(flatten(image, (255, 255, 255)).convert("L"), np.float64) / 255
+    grey = np.asarray(flatten(image, WHITE).convert("L"), np.float64) / 255
     padded = np.pad(grey, 1, mode="edge")
     across, down = padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]
     edges = np.hypot(across, down)

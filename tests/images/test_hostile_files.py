@@ -397,7 +397,8 @@ SPECIAL: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "60,000 x 1": ("x.jpg", save("JPEG", (60_000, 1)), READ),
     "1 x 60,000": ("x.jpg", save("JPEG", (1, 60_000)), READ),
     "1 x 1": ("x.gif", save("GIF", (1, 1)), READ),
-    "floats in TIFF": ("x.tif", write(encoded(Image.new("F", (4, 4), 0.5), "TIFF")), "floating-point pixels"),
+    "floats in TIFF": ("x.tif", write(encoded(Image.new("F", (4, 4), 0.5), "TIFF")), "pixels of 32 bits"),
+    "32-bit integers in TIFF": ("x.tif", write(encoded(Image.new("I", (4, 4), 70_000), "TIFF")), "pixels of 32 bits"),
     "a pipe": ("x.jpg", os.mkfifo, "not a file (a pipe, a socket or a device)"),
     "a link to a device": ("x.jpg", lambda path: path.symlink_to("/dev/zero"), "not a file"),
     "a link to itself": ("x.jpg", lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
@@ -570,6 +571,16 @@ def test_a_jpeg_of_very_many_scans_is_refused(kind: str, progressive: bool) -> N
     assert decode(before + scan * 9 + b"\xff\xda" + after).size == (1000, 1000)
     with pytest.raises(UnreadableImage, match=r"^too many scans to be a photograph$"):
         decode(before + scan * 10_000 + b"\xff\xda" + after)
+
+
+def test_scans_are_counted_where_they_seem_to_be_part_of_something_else() -> None:
+    """FF 01 is a marker alone; whoever takes the next bytes for its length, FF DA, passes over 65,498 bytes."""
+    before, after = encoded(Image.new("RGB", (1000, 1000)), "JPEG", progressive=True).split(b"\xff\xda", 1)
+    scan, comment = b"\xff\xda\0\x08\x01\x01\x00\0\0\x01", b"\xff\xfe\0\x06abcd"
+    hidden = b"\xff\x01" + scan * 6549 + comment
+    assert len(hidden) == 2 + 0xFFDA
+    with pytest.raises(UnreadableImage, match=r"^too many scans to be a photograph$"):
+        decode(before + scan + hidden + b"\xff\xda" + after)
 
 
 def test_a_photograph_with_a_film_behind_it_is_read() -> None:

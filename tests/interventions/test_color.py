@@ -582,13 +582,17 @@ def test_the_mean_difference_of_black_and_white_is_a_hundred() -> None:
     assert mean_delta_e(black, white) == pytest.approx(50, abs=0.01)
 
 
+def half(image: Image.Image) -> Image.Image:
+    return image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+
+
 @pytest.fixture(scope="module", params=[60, 120, 180])
 def turned(
     request: pytest.FixtureRequest, drawings: list[Image.Image], photographs: list[Image.Image]
 ) -> list[tuple[Image.Image, Image.Image, Image.Image]]:
     """Images, the same with their hues turned, and the control for that; all sixty drawings for 120 degrees."""
     every = 1 if request.param == 120 else 5
-    pairs = [(image, rotate_hue(image, request.param)) for image in (*drawings[::every], *photographs)]
+    pairs = [(image, rotate_hue(image, request.param)) for image in (*map(half, drawings[::every]), *photographs)]
     return [
         (image, changed, matched(image, changed, seed))
         for seed, (image, changed) in enumerate(pairs)

@@ -26,13 +26,14 @@ STYLES = [name for name, each in CONTROLLED.items() if "blur" in each.controls]
 
 @pytest.fixture(scope="module")
 def few(emoji: Images) -> Images:
-    """Drawings in colour, and a photograph."""
+    """Drawings in colour, and a photograph, 64 pixels wide."""
     from skimage import data
 
     load: Callable[[], NDArray[np.uint8]] = data.astronaut  # published without types
-    photograph = Image.fromarray(load()).resize((96, 96), Image.Resampling.BOX)
+    photograph = Image.fromarray(load()).resize((64, 64), Image.Resampling.BOX)
     drawings = emoji.where(style=["noto", "fluent-3d"]).take(range(0, 3140, 571))
-    return Images("few", (*drawings.rows, row_of("photograph", photograph, name="woman", category="people")))
+    rows = [row_of(row.key, row.read().resize((64, 64), Image.Resampling.BOX), **row.labels) for row in drawings.rows]
+    return Images("few", (*rows, row_of("photograph", photograph, name="woman", category="people")))
 
 
 def inked(emoji: Images, few: Images, name: str) -> Images:
