@@ -58,14 +58,19 @@ def house(donors: Images) -> Plan:
         drawings[row.labels.get("concept", "")].append(row)
 
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
-        concept, style = row.labels.get("concept"), row.labels.get("style")
-        others = [each for each in drawings[concept or ""] if each.labels.get("style") != style]
+        concept, style = row.labels.get("concept"), _house(row)
+        others = [each for each in drawings[concept or ""] if _house(each) != style]
         if not concept or not style or not others:
             raise UnreadableImage("there is no other drawing of the same concept in another style")
         donor = others[int(rng.integers(len(others)))]
         return Edit(lambda image, rng: image.copy() if strength == 0 else _put(donor, image), _mark(donor))
 
     return plan
+
+
+def _house(row: Row) -> str | None:
+    """Who drew it: styles of one family may share their drawings."""
+    return row.labels.get("family", row.labels.get("style"))
 
 
 def object_(donors: Images) -> Plan:

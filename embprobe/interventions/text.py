@@ -57,9 +57,10 @@ def draw_word(
         raise ValueError("the word is empty")
     face = FONTS[int(rng.integers(len(FONTS)))]
     paint = color or _color(rng)
-    written = _written(word, face, paint, max(4, round(share * image.width)), max(4, round(_TALLEST * image.height)))
+    size = _size(face, word, max(4, round(share * image.width)), max(4, round(_TALLEST * image.height)))
+    written = _layer(word, face, size, paint, _stroke(size))
     x, y = _place(image, written.width, written.height, rng, place)
-    drawn = _as(ink, written, word, paint, image.width, rng)
+    drawn = _as(ink, written, word, paint, _stroke(size), image.width, rng)
     x += (written.width - drawn.width) // 2
     y += (written.height - drawn.height) // 2
     x = min(max(x, 0), max(image.width - drawn.width, 0))
@@ -91,13 +92,9 @@ def _outline(paint: tuple[int, int, int]) -> tuple[int, int, int]:
     return (255, 255, 255) if luminance < 128 else (0, 0, 0)
 
 
-def _written(text: str, face: str, paint: tuple[int, int, int], width: int, tallest: int) -> Image.Image:
-    """The text alone on nothing, cut to its ink, ``width`` pixels wide unless it would be taller than ``tallest``."""
-    return _layer(text, face, _size(face, text, width, tallest), paint)
-
-
-def _layer(text: str, face: str, size: float, paint: tuple[int, int, int]) -> Image.Image:
-    font, stroke = _font(face, size), _stroke(size)
+def _layer(text: str, face: str, size: float, paint: tuple[int, int, int], stroke: int) -> Image.Image:
+    """The text alone on nothing, cut to its ink and outline."""
+    font = _font(face, size)
     left, top, right, bottom = font.getbbox(text, stroke_width=stroke)
     layer = Image.new("RGBA", (int(right - left) + 4, int(bottom - top) + 4))
     ImageDraw.Draw(layer).text(
@@ -112,40 +109,46 @@ def _layer(text: str, face: str, size: float, paint: tuple[int, int, int]) -> Im
 
 
 def _as(
-    ink: Ink, written: Image.Image, word: str, paint: tuple[int, int, int], widest: int, rng: np.random.Generator
+    ink: Ink,
+    written: Image.Image,
+    word: str,
+    paint: tuple[int, int, int],
+    stroke: int,
+    widest: int,
+    rng: np.random.Generator,
 ) -> Image.Image:
     if ink == "shuffled":
         return _shuffled(written, rng)
     if ink == "glyphs":
-        return _glyphs(written, len(word.replace(" ", "")), paint, widest, rng)
+        return _glyphs(written, len(word.replace(" ", "")), paint, stroke, widest, rng)
     if ink == "box":
         return _box(written, paint)
     return written
 
 
 def _shuffled(written: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The same pixels in other places: square blocks of the word change places; what is left at the edges stays."""
-    side = max(2, written.height // _BLOCKS)
-    values = np.asarray(written).copy()
-    rows, columns = values.shape[0] // side, values.shape[1] // side
-    whole = values[: rows * side, : columns * side]
-    blocks = whole.reshape(rows, side, columns, side, 4).swapaxes(1, 2).reshape(rows * columns, side, side, 4)
-    blocks = blocks[rng.permutation(len(blocks))]
-    values[: rows * side, : columns * side] = (
-        blocks.reshape(rows, columns, side, side, 4).swapaxes(1, 2).reshape(whole.shape)
-    )
-    return Image.fromarray(values)
+    """The same pixels in other places: blocks of the word change places with others of exactly their size."""
+    side = max(2, math.ceil(written.height / _BLOCKS))
+    rows = -(-written.height // side)
+    values = np.pad(np.asarray(written), ((0, rows * side - written.height), (0, 0), (0, 0)))
+    columns = np.array_split(np.arange(written.width), max(1, round(written.width / side)))
+    mixed = values.copy()
+    for width in sorted({len(column) for column in columns}):  # one, or two that differ by a pixel
+        alike = [np.ix_(np.arange(side) + y * side, x) for x in columns if len(x) == width for y in range(rows)]
+        for here, there in enumerate(rng.permutation(len(alike))):
+            mixed[alike[here]] = values[alike[there]]
+    return Image.fromarray(mixed)
 
 
 def _glyphs(
-    written: Image.Image, count: int, paint: tuple[int, int, int], widest: int, rng: np.random.Generator
+    written: Image.Image, count: int, paint: tuple[int, int, int], stroke: int, widest: int, rng: np.random.Generator
 ) -> Image.Image:
     """Geometric signs, as many as letters (fewer if they would not fit), as large as gives the word's amount of ink."""
     signs = "".join(rng.choice(list(_GLYPHS), count))
     wanted = sum(_amounts(written, paint))
 
     def row(size: float, signs: str) -> Image.Image:
-        return _layer(signs, FONTS[0], size, paint)
+        return _layer(signs, FONTS[0], size, paint, stroke)  # a thicker outline would be a jump in the amount
 
     while True:
         low, high = _SMALLEST, 4.0 * max(written.size)
