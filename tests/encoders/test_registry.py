@@ -115,6 +115,7 @@ CHANGED: dict[str, Any] = {
     "mean": (0.5, 0.5, 0.5),
     "std": (0.5, 0.5, 0.5),
     "dimension": 4,
+    "decoding": "fast",
     "has_text": True,
     "precision": "float16",
 }
