@@ -11,7 +11,7 @@ from PIL import Image
 from embprobe.errors import UsageError
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images, Row
-from embprobe.interventions import INTERVENTIONS, Intervention, attributes, find_intervention, intervene
+from embprobe.interventions import INTERVENTIONS, Intervention, attributes, intervene
 from embprobe.interventions.color import mean_delta_e
 
 LARGEST = 512
@@ -82,20 +82,19 @@ def preview(row: Row, attribute: str, donors: Images, *, seed: int) -> Sheet:
     picture = row.read()
     picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
     small = replace(row, source=picture.copy)
-    lines = []
+    original, lines = small.load(), []
     for each in INTERVENTIONS.values():
         if each.attribute == attribute:
             asked = [(each.name, strength) for strength in each.preview]
             asked += [(f"{each.name}/{control}", each.preview[-1]) for control in each.controls]
-            lines.append(Line(each, [_cell(small, name, strength, donors, seed) for name, strength in asked]))
-    return Sheet(attribute, row.key, small.load(), lines)
+            lines.append(Line(each, [_cell(small, original, name, strength, donors, seed) for name, strength in asked]))
+    return Sheet(attribute, row.key, original, lines)
 
 
-def _cell(row: Row, name: str, strength: float, donors: Images, seed: int) -> Cell:
-    find_intervention(name)
+def _cell(row: Row, original: Image.Image, name: str, strength: float, donors: Images, seed: int) -> Cell:
     (changed,) = intervene(Images("preview", (row,)), name, strength, seed=seed, donors=donors).rows
     try:
         picture = changed.load()
     except UnreadableImage as reason:
         return Cell(name, strength, None, str(reason))
-    return Cell(name, strength, picture, delta_e=mean_delta_e(row.load(), picture))
+    return Cell(name, strength, picture, delta_e=mean_delta_e(original, picture))

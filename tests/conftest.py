@@ -135,6 +135,15 @@ def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def reason(row: Row) -> str | None:
+    """Why a row cannot be read; None if it can."""
+    try:
+        row.read()
+    except UnreadableImage as error:
+        return str(error)
+    return None
+
+
 def snapshot(folder: Path) -> dict[str, bytes] | None:
     """Everything below a folder, to see that nothing changed; None if there is no folder."""
     if not folder.exists():

@@ -13,8 +13,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 MAX_BYTES = 512 << 20
 """A file larger than this is not read as one image."""
-
-
 MAX_SCANS = 500
 """Each scan of a JPEG goes over all of its pixels, in as few as ten bytes; libjpeg-turbo's own tests stop here."""
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
@@ -23,6 +21,12 @@ _UNKNOWN = "not an image in a known format"
 
 class UnreadableImage(Exception):
     """This image cannot be decoded; the message is the reason, in a few words."""
+
+
+def refuse_large(size: int) -> None:
+    """Raise :class:`UnreadableImage` if so many bytes are more than one image may have."""
+    if size > MAX_BYTES:
+        raise UnreadableImage(f"larger than {MAX_BYTES >> 20} MiB")
 
 
 def decode(encoded: bytes, *, at_least: int | None = None) -> Image.Image:

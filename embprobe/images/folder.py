@@ -7,7 +7,7 @@ import io
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embprobe.errors import EmbprobeError
-from embprobe.images.decoding import MAX_BYTES, SUFFIXES, UnreadableImage
-from embprobe.images.labels import MAX_SIDECAR_BYTES, labels_of, note_of, path_labels, read_sidecar
+from embprobe.images.decoding import SUFFIXES, UnreadableImage, refuse_large
+from embprobe.images.labels import MAX_SIDECAR_BYTES, labels_of, note_of, path_labels, read_sidecar, repeated
 from embprobe.images.rows import Images, Row, printable
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -97,8 +97,7 @@ def _read(path: Path) -> bytes:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableImage("not a file (a pipe, a socket or a device)")
-    if status.st_size > MAX_BYTES:
-        raise UnreadableImage(f"larger than {MAX_BYTES >> 20} MiB")
+    refuse_large(status.st_size)
     return path.read_bytes()
 
 
@@ -159,14 +158,14 @@ def _metadata(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
 def _lines(file: Path) -> Iterator[dict[str, object]]:
     if file.suffix == ".parquet":
         table = pq.ParquetFile(file)
-        _distinct(table.schema_arrow.names)
+        _refuse_repeated(table.schema_arrow.names)
         for batch in table.iter_batches():
             yield from batch.to_pylist()
         return
     text = io.StringIO(file.read_text(encoding="utf-8-sig"))
     if file.suffix == ".csv":
         records = csv.DictReader(text)
-        _distinct([name for name in records.fieldnames or [] if name])
+        _refuse_repeated([name for name in records.fieldnames or [] if name])
         for record in records:
             yield {name: value for name, value in record.items() if isinstance(name, str)}
         return
@@ -178,10 +177,10 @@ def _lines(file: Path) -> Iterator[dict[str, object]]:
             yield found
 
 
-def _distinct(columns: Sequence[str]) -> None:
-    twice = {name for name in columns if columns.count(name) > 1}
-    if twice:
-        raise ValueError(f"there is more than one column '{min(twice)}'")
+def _refuse_repeated(columns: Iterable[str]) -> None:
+    twice = repeated(columns)
+    if twice is not None:
+        raise ValueError(f"there is more than one column '{twice}'")
 
 
 def _below(folder: Path, path: Path) -> str:

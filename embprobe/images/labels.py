@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from embprobe.images.rows import visible
@@ -88,6 +89,11 @@ def unique(keys: Iterable[str]) -> list[str]:
         taken.add(candidate)
         result.append(candidate)
     return result
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first, by the alphabet, of the names that occur more than once; None if there is none."""
+    return min((name for name, times in Counter(names).items() if times > 1), default=None)
 
 
 def note_of(what: str, names: Sequence[str]) -> tuple[str, ...]:

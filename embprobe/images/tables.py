@@ -7,7 +7,6 @@ numbers or truth values is a label. Integers that its schema declares as classes
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,8 +16,8 @@ import pyarrow as pa
 
 from embprobe.errors import EmbprobeError
 from embprobe.images.blocks import Blocks
-from embprobe.images.decoding import MAX_BYTES, UnreadableImage
-from embprobe.images.labels import as_label, unique
+from embprobe.images.decoding import UnreadableImage, refuse_large
+from embprobe.images.labels import as_label, repeated, unique
 from embprobe.images.rows import Images, Row
 
 _PREFERRED = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "pixels")
@@ -66,9 +65,9 @@ def columns_of(schema: pa.Schema, where: str, reading: Reading) -> Columns:
 
     Raises :class:`EmbprobeError` with the columns there are if none, or more than one, could be meant.
     """
-    twice = [name for name, times in Counter(schema.names).items() if times > 1]
-    if twice:
-        raise EmbprobeError(f"'{where}' has more than one column '{min(twice)}'.")
+    twice = repeated(schema.names)
+    if twice is not None:
+        raise EmbprobeError(f"'{where}' has more than one column '{twice}'.")
     able = [field.name for field in schema if _holds_images(field.type)]
     if reading.image is not None:
         able = [name for name in able if name == reading.image]
@@ -134,8 +133,7 @@ def _image(blocks: Blocks[pa.ChunkedArray], number: int, i: int) -> bytes:
         found = found.get("bytes")
     if not isinstance(found, bytes):
         raise UnreadableImage("empty")
-    if len(found) > MAX_BYTES:
-        raise UnreadableImage(f"larger than {MAX_BYTES >> 20} MiB")
+    refuse_large(len(found))
     return found
 
 

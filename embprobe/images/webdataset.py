@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from embprobe.errors import EmbprobeError
 from embprobe.images.blocks import Blocks
-from embprobe.images.decoding import MAX_BYTES, SUFFIXES, UnreadableImage
+from embprobe.images.decoding import MAX_BYTES, SUFFIXES, UnreadableImage, refuse_large
 from embprobe.images.labels import MAX_SIDECAR_BYTES, SIDECARS, note_of, path_labels, read_sidecar, unique
 from embprobe.images.locations import Location, why
 from embprobe.images.rows import Images, Row, visible
@@ -180,8 +180,7 @@ def _spans(places: Sequence[_Place]) -> list[_Span]:
 
 
 def _read(blocks: Blocks[bytes], number: int, start: int, size: int) -> bytes:
-    if size > MAX_BYTES:
-        raise UnreadableImage(f"larger than {MAX_BYTES >> 20} MiB")
+    refuse_large(size)
     content = blocks[number][start : start + size]
     if len(content) < size:
         raise UnreadableImage("the tar ends in the middle of it")

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -80,8 +81,8 @@ INTERVENTIONS = {
             "opacity of the new background",
             (0, 1),
             (0.5, 1),
-            swaps.background,
-            {"alone": swaps.background_alone},
+            pixels(swaps.background),
+            {"alone": pixels(partial(swaps.background, alone=True))},
         ),
         _nuisance("crop", "share of each side cut away", 0.5, (0.05, 0.15, 0.3), nuisance.crop),
         _nuisance("shift", "share of width and height", 0.5, (0.05, 0.1, 0.2), nuisance.shift),

@@ -107,26 +107,12 @@ def object_(donors: Images) -> Plan:
     return plan
 
 
-def background(donors: Images) -> Plan:
-    """A photographed texture in a random colour behind an object that was cut out; the object stays as it is."""
+def background(image: Image.Image, strength: float, rng: Rng, *, alone: bool = False) -> Image.Image:
+    """A photographed texture in a random colour behind an object that was cut out; the object stays as it is.
 
-    def plan(row: Row, strength: float, rng: Rng) -> Edit:
-        return Edit(lambda image, rng: _on_texture(image, strength, rng))
-
-    return plan
-
-
-def background_alone(donors: Images) -> Plan:
-    """The control: the same background with nothing on it."""
-
-    def plan(row: Row, strength: float, rng: Rng) -> Edit:
-        return Edit(lambda image, rng: _on_texture(image, strength, rng, alone=True))
-
-    return plan
-
-
-def _on_texture(image: Image.Image, strength: float, rng: Rng, *, alone: bool = False) -> Image.Image:
-    """The image over a texture that is faded into white: a strength of 1 shows the whole texture."""
+    The texture is faded into white: a strength of 1 shows the whole of it. ``alone`` is the control: the same
+    background with nothing on it.
+    """
     if image.mode != "RGBA" or image.getchannel("A").getextrema()[0] == 255:
         raise UnreadableImage("it has no transparent background that could be swapped")
     if strength == 0:

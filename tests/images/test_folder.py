@@ -26,9 +26,9 @@ from embprobe.extraction import extract
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.folder import load_file, load_folder
 from embprobe.images.labels import MAX_SIDECAR_BYTES
-from embprobe.images.rows import Images, Row
+from embprobe.images.rows import Images
 from embprobe.workspace import Workspace
-from tests.conftest import encoded, make_encoder, noise, snapshot, solid
+from tests.conftest import encoded, make_encoder, noise, reason, snapshot, solid
 
 PNG = encoded(solid((255, 0, 0)), "PNG")
 
@@ -40,15 +40,6 @@ def put(folder: Path, *names: str | bytes) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(PNG)
     return folder
-
-
-def reason(row: Row) -> str | None:
-    """Why a row cannot be read; None if it can."""
-    try:
-        row.load()
-    except UnreadableImage as error:
-        return str(error)
-    return None
 
 
 def keys(folder: Path) -> list[str]:

@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.images import Images, Row, huggingface, load_images
-from embprobe.images.decoding import UnreadableImage
+from embprobe.images import Images, huggingface, load_images
 from embprobe.images.sources import open_source
-from tests.conftest import encoded, solid
+from tests.conftest import encoded, reason, solid
 
 PNGS = [encoded(solid((i, 0, 0)), "PNG") for i in range(250)]
 
@@ -150,14 +149,6 @@ def test_a_column_called_split_or_key_is_what_it_says(library: Any, tmp_path: Pa
     images = load_images(f"hf:{tmp_path}/a")
     assert [row.key for row in images.rows] == ["x", "y", "x#2"]
     assert values(images, "split") == ["old", "train", "new"]
-
-
-def reason(row: Row) -> str | None:
-    try:
-        row.read()
-    except UnreadableImage as error:
-        return str(error)
-    return None
 
 
 def test_a_path_instead_of_an_image_is_rejected_and_not_opened(library: Any, tmp_path: Path) -> None:

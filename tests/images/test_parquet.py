@@ -17,11 +17,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from embprobe.errors import EmbprobeError
 from embprobe.extraction import extract
-from embprobe.images import Images, Row, load_images
-from embprobe.images.decoding import UnreadableImage
+from embprobe.images import Images, load_images
 from embprobe.images.sources import open_source
 from embprobe.workspace import Workspace
-from tests.conftest import encoded, make_encoder, noise, solid
+from tests.conftest import encoded, make_encoder, noise, reason, solid
 
 PNGS = [encoded(solid((i, 0, 0)), "PNG") for i in range(12)]
 STRUCT = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -48,15 +47,6 @@ def reds(images: Images) -> list[int]:
 
 def values(images: Images, label: str) -> list[str | None]:
     return [row.labels.get(label) for row in images.rows]
-
-
-def reason(row: Row) -> str | None:
-    """Why a row cannot be read; None if it can."""
-    try:
-        row.read()
-    except UnreadableImage as error:
-        return str(error)
-    return None
 
 
 def with_features(content: pa.Table, features: object) -> pa.Table:
@@ -270,7 +260,7 @@ def test_no_image_and_what_is_none_are_unreadable(tmp_path: Path) -> None:
 
 
 def test_an_image_that_is_too_large_is_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embprobe.images.tables.MAX_BYTES", len(PNGS[0]))
+    monkeypatch.setattr("embprobe.images.decoding.MAX_BYTES", len(PNGS[0]))
     images = load(parquet(tmp_path / "t.parquet", pa.table({"image": [PNGS[0], PNGS[1] + bytes(10)]})))
     assert [str(reason(row)).split(" ")[0] for row in images.rows] == ["None", "larger"]
 

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.extraction import extract
 from embprobe.images import Images, Row, load_images
-from embprobe.images.decoding import SUFFIXES, UnreadableImage
+from embprobe.images.decoding import SUFFIXES
 from embprobe.images.labels import MAX_SIDECAR_BYTES
 from embprobe.images.locations import Location
 from embprobe.workspace import Workspace
-from tests.conftest import encoded, make_encoder, noise, snapshot, solid
+from tests.conftest import encoded, make_encoder, noise, reason, snapshot, solid
 
 RED, GREEN = encoded(solid((255, 0, 0)), "PNG"), encoded(solid((0, 255, 0)), "PNG")
 BLOCK = 512
@@ -70,15 +70,6 @@ def labels(images: Images) -> dict[str, dict[str, str]]:
 
 def color(row: Row) -> Any:
     return row.read().convert("RGB").getpixel((0, 0))
-
-
-def reason(row: Row) -> str | None:
-    """Why a row cannot be read; None if it can."""
-    try:
-        row.read()
-    except UnreadableImage as error:
-        return str(error)
-    return None
 
 
 # --- samples -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from embprobe.images import Images
 from embprobe.images.decoding import decode, flatten
 from embprobe.interventions.nuisance import crop, jpeg, shift
 from embprobe.interventions.nuisance import noise as add_noise
@@ -30,19 +29,6 @@ EVERY_NUISANCE = pytest.mark.parametrize("name", NUISANCES)
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.tuples(st.integers(1, 24), st.integers(1, 24))
 SMALLEST = [noise(0, size, channels) for size in ((1, 1), (1, 500), (500, 1), (3, 2)) for channels in (3, 4)]
-
-
-@pytest.fixture(scope="module")
-def photo() -> Image.Image:
-    from skimage import data
-
-    load: Callable[[], NDArray[np.uint8]] = data.astronaut  # published without types
-    return Image.fromarray(load()).resize((160, 160), Image.Resampling.BOX)
-
-
-@pytest.fixture(scope="module")
-def car(emoji: Images) -> Image.Image:
-    return next(row for row in emoji.rows if row.key == "1f697/fluent-3d").read()
 
 
 def seeded(seed: int) -> np.random.Generator:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 from scipy import ndimage
 
-from embprobe.images import Images
 from embprobe.images.decoding import flatten
 from embprobe.interventions.style import (
     halftone,
@@ -54,19 +53,6 @@ def pictures(draw: st.DrawFn) -> Image.Image:
 
 
 SMALLEST = [noise(0, size, channels) for size in ((1, 1), (1, 500), (500, 1), (3, 2)) for channels in (3, 4)]
-
-
-@pytest.fixture(scope="module")
-def photo() -> Image.Image:
-    from skimage import data
-
-    load: Callable[[], NDArray[np.uint8]] = data.astronaut  # published without types
-    return Image.fromarray(load()).resize((160, 160), Image.Resampling.BOX)
-
-
-@pytest.fixture(scope="module")
-def car(emoji: Images) -> Image.Image:
-    return next(row for row in emoji.rows if row.key == "1f697/fluent-3d").read()
 
 
 def values(image: Image.Image) -> NDArray[np.int_]:
