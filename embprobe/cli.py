@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ import typer
 from embprobe.errors import EmbprobeError
 
 if TYPE_CHECKING:
+    from embprobe.encoders import Encoder
     from embprobe.images import Images
 
 app = typer.Typer(
@@ -38,7 +40,10 @@ EncodersOption = Annotated[
 WorkspaceOption = Annotated[
     Path, typer.Option(envvar="EMBPROBE_WORKSPACE", help="Folder for stores, results, figures.")
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda (every GPU), cuda:0 (one) or mps.")]
+PrecisionOption = Annotated[
+    str, typer.Option(help="In what the networks compute: float32, bfloat16 or float16. Other vectors, other stores.")
+]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
 FastOption = Annotated[
     bool, typer.Option("--fast-decode", help="Decode large JPEGs at reduced scale: faster, slightly different vectors.")
@@ -47,6 +52,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 
 _IMAGES, _TRAIN = "bundled/emoji", "bundled/emoji:train"
 _WORKSPACE = Path("embprobe-workspace")
+_DESCRIBED = 60
+"""So many encoders are described in a list, each in up to a fifth of a second; of more, only the names."""
 
 
 @app.command()
@@ -55,29 +62,72 @@ def extract(
     encoder: EncodersOption = None,
     workspace: WorkspaceOption = _WORKSPACE,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "",
     fast_decode: FastOption = False,
+    batch_size: Annotated[int, typer.Option(help="Images that go through a network at once.", min=1)] = 64,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Let torch compile the networks first: a minute, then faster on GPUs.")
+    ] = False,
+    engine: Annotated[
+        str, typer.Option(help="local, or ray for a Ray cluster (RAY_ADDRESS; else one here).")
+    ] = "local",
     json: JsonOption = False,
 ) -> None:
     """Turn images into embeddings with every encoder, and index them. What is already there is not done again."""
     from embprobe import terminal
-    from embprobe.device import resolve_device
-    from embprobe.encoders import load_encoder
+    from embprobe.encoders import NetworkEncoder
+    from embprobe.engines import find_engine
     from embprobe.extraction import extract
     from embprobe.index import open_index
     from embprobe.workspace import Workspace
 
-    rows, where = _rows(images), resolve_device(device)
-    encoders = [load_encoder(name, device=where) for name in _distinct(encoder)]
+    run = find_engine(engine)
+    rows, where = _rows(images), _device(device)
+    encoders = _load(encoder, where, precision)
+    if compile:
+        encoders = [each.compiled() if isinstance(each, NetworkEncoder) else each for each in encoders]
+    seconds: dict[str, float] = {}
     with terminal.progress_bar("extracting", len(rows)) as progress:
         stores = extract(
-            rows, encoders, Workspace.open(workspace), device=where, fast_decode=fast_decode, progress=progress
+            rows,
+            encoders,
+            Workspace.open(workspace),
+            device=where,
+            batch_size=batch_size,
+            fast_decode=fast_decode,
+            progress=progress,
+            engine=run,
+            seconds=seconds,
         )
     for store in stores:
         open_index(store)
     if json:
         terminal.print_json([store.summary() for store in stores])
     else:
-        terminal.print_stores(stores)
+        terminal.print_stores(stores, seconds)
+
+
+@app.command()
+def verify(
+    workspace: WorkspaceOption = _WORKSPACE,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Forget damaged parts, so that the next extract makes just those again.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Check every byte of every store against the hashes written beside it."""
+    from embprobe import terminal
+    from embprobe.verification import verify_stores
+    from embprobe.workspace import Workspace
+
+    space = Workspace.open(workspace, create=False)
+    checked = list(verify_stores(space, repair=repair))
+    if json:
+        terminal.print_json([store.as_json() for store in checked])
+    else:
+        terminal.print_checked(checked, space.root)
+    if any(store.problems for store in checked) and not repair:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -88,6 +138,7 @@ def probe(
     encoder: EncodersOption = None,
     workspace: WorkspaceOption = _WORKSPACE,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "",
     fast_decode: FastOption = False,
     seed: SeedOption = 0,
     json: JsonOption = False,
@@ -95,8 +146,6 @@ def probe(
     """Measure how much each encoder notices an attribute: a table, a figure and a JSON, with intervals."""
     from embprobe import terminal
     from embprobe.cards import attributes, bundled_card, read_card
-    from embprobe.device import resolve_device
-    from embprobe.encoders import load_encoder
     from embprobe.errors import UsageError
     from embprobe.plots.probe import plot_probe
     from embprobe.study import Session, run_probe
@@ -105,13 +154,13 @@ def probe(
     cards = [bundled_card(name) for name in attribute or []] + [read_card(path) for path in card or []]
     if not cards:
         raise UsageError(f"Say what to probe: --attribute {' or --attribute '.join(attributes())}, or --card FILE.")
-    rows, where = _rows(images), resolve_device(device)
-    names = _distinct(encoder)
-    encoders = [load_encoder(name, device=where) for name in names]
+    rows, where = _rows(images), _device(device)
+    encoders = _load(encoder, where, precision)
+    names = [each.spec.name for each in encoders]
     session = Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
     found = []
     for asked in cards:
-        references = [load_encoder(name, device=where) for name in asked.references if name not in names]
+        references = _load([name for name in asked.references if name not in names], where)
         results = run_probe(asked, rows, encoders, references, session)
         folder = session.workspace.results(f"{asked.attribute}-{results.fingerprint}")
         results.save(folder)
@@ -177,21 +226,20 @@ def neighbors(
     include_self: Annotated[bool, typer.Option(help="Show the image itself too, if it is among the images.")] = False,
     workspace: WorkspaceOption = _WORKSPACE,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "",
     fast_decode: FastOption = False,
     json: JsonOption = False,
 ) -> None:
     """Show what each encoder finds nearest to an image, and how far the encoders agree."""
     from embprobe import terminal
-    from embprobe.device import resolve_device
-    from embprobe.encoders import load_encoder
     from embprobe.extraction import extract
     from embprobe.images import load_image
     from embprobe.neighbors import find_neighbors
     from embprobe.plots.neighbors import plot_neighbors
     from embprobe.workspace import Workspace
 
-    query, rows, where = load_image(image), _rows(images), resolve_device(device)
-    encoders = [load_encoder(name, device=where) for name in _distinct(encoder)]
+    query, rows, where = load_image(image), _rows(images), _device(device)
+    encoders = _load(encoder, where, precision)
     space = Workspace.open(workspace)
     with terminal.progress_bar("extracting", len(rows)) as progress:
         stores = extract(rows, encoders, space, device=where, fast_decode=fast_decode, progress=progress)
@@ -212,20 +260,19 @@ def draw_map(
     by: Annotated[str, typer.Option(help="The label that colours the points.")] = "category",
     workspace: WorkspaceOption = _WORKSPACE,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "",
     fast_decode: FastOption = False,
     seed: SeedOption = 0,
 ) -> None:
     """Lay the embeddings out in the plane with UMAP, one map per encoder, coloured by a label."""
     from embprobe import terminal
-    from embprobe.device import resolve_device
-    from embprobe.encoders import load_encoder
     from embprobe.plots.map import plot_maps
     from embprobe.projection import umap_layout
     from embprobe.study import Session
     from embprobe.workspace import Workspace
 
-    rows, where = _rows(images), resolve_device(device)
-    encoders = [load_encoder(name, device=where) for name in _distinct(encoder)]
+    rows, where = _rows(images), _device(device)
+    encoders = _load(encoder, where, precision)
     session = Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
     embedded = session.embed(rows, encoders, "extracting")
     labels = embedded.rows.label(by)
@@ -307,20 +354,27 @@ def pretrain(
 
 @app.command()
 def encoders(
-    pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern such as '*dino*'.")] = "bundled/",
+    pattern: Annotated[
+        str, typer.Argument(help="Part of a name, or a pattern such as '*dino*'; without one, the families.")
+    ] = "",
     json: JsonOption = False,
 ) -> None:
-    """List the encoders that can be named: bundled, reference, open_clip, timm."""
+    """List encoders: dimension, input size, whether they take text, where their weights come from."""
     from embprobe import terminal
-    from embprobe.encoders import list_encoders
+    from embprobe.encoders import describe_encoder, families, list_encoders
 
-    names = list_encoders(pattern)
-    if json:
-        terminal.print_json(names)
-    else:
-        typer.echo("\n".join(names))
+    names = list_encoders(pattern) if pattern else [*list_encoders("bundled/"), *list_encoders("reference/")]
     if not names:
         raise EmbprobeError(f"No encoder's name matches '{pattern}'.")
+    described = [describe_encoder(name) for name in names] if len(names) <= _DESCRIBED else names
+    if json:
+        terminal.print_json([each if isinstance(each, str) else asdict(each) for each in described])
+    else:
+        terminal.print_encoders(described)
+    if not pattern:
+        terminal.note(
+            f"Families: {', '.join(families())}. List one with 'embprobe encoders timm/', search with '*dino*'."
+        )
 
 
 @app.command()
@@ -388,9 +442,23 @@ def _rows(images: str) -> Images:
     return rows
 
 
-def _distinct(encoders: list[str] | None) -> list[str]:
+def _device(asked: str) -> str:
+    """The device to compute on; a GPU that will not be used is said aloud."""
+    from embprobe import terminal
+    from embprobe.device import resolve_device, unused_gpu
+
+    device = resolve_device(asked)
+    if unused := unused_gpu(device):
+        terminal.note(f"{unused}.")
+    return device
+
+
+def _load(names: list[str] | None, device: str, precision: str = "") -> list[Encoder]:
     """The encoders asked for, each once, or the bundled pair."""
-    return list(dict.fromkeys(encoders or PAIR))
+    from embprobe.encoders import load_encoder
+
+    wanted = dict.fromkeys(PAIR if names is None else names)
+    return [load_encoder(name, device=device, **({"precision": precision} if precision else {})) for name in wanted]
 
 
 if __name__ == "__main__":

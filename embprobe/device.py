@@ -1,21 +1,51 @@
-"""Which torch device to compute on."""
+"""Which torch devices to compute on."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from embprobe.errors import UsageError
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
+DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
 
 
 def resolve_device(name: str) -> str:
-    """A device torch can use: ``auto`` takes a GPU if there is one. Raises :class:`UsageError` if it is not there."""
+    """A device torch can use: ``auto`` takes the GPUs if there are any; ``cuda`` is all of them, ``cuda:1`` one.
+
+    Raises :class:`UsageError` if it is not there.
+    """
     import torch
 
+    kind, _, number = name.partition(":")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return next(device for device in ("cuda", "mps", "cpu") if available[device])
-    if name not in available:
+    if kind not in available or number and not (kind == "cuda" and number.isdecimal()):
         raise UsageError(f"There is no device '{name}'. There are: {', '.join(DEVICES)}.")
-    if not available[name]:
-        raise UsageError(f"torch finds no {name} device here. Use --device auto, or --device cpu.")
+    if not available[kind]:
+        raise UsageError(f"torch finds no {kind} device here. Use --device auto, or --device cpu.")
+    if number and int(number) >= torch.cuda.device_count():
+        raise UsageError(f"There is no '{name}': torch finds {torch.cuda.device_count()} here, counted from 0.")
     return name
+
+
+def each_of(device: str) -> list[str]:
+    """The single devices behind a resolved name: every GPU for ``cuda``, else the one it names."""
+    import torch
+
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())] if device == "cuda" else [device]
+
+
+def unused_gpu(device: str) -> str:
+    """What to say about a GPU that is there and will not be used; "" if there is none."""
+    import torch
+
+    if torch.cuda.is_available():
+        there, used = torch.cuda.device_count(), len(each_of(device)) if device.startswith("cuda") else 0
+        if used < there:
+            return f"{there - used} of {there} GPUs ({torch.cuda.get_device_name(0)}) will not be used: --device auto"
+    elif device == "cpu" and Path("/proc/driver/nvidia/version").exists():
+        return f"There is an NVIDIA GPU, but this torch ({torch.__version__}) cannot use it: see pytorch.org"
+    elif device == "cpu" and torch.backends.mps.is_available():
+        return "The GPU of this Mac will not be used: --device auto"
+    return ""

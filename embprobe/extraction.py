@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
-from threading import Lock
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from embprobe.encoders.base import Encoder, EncoderSpec, Floats
-from embprobe.encoders.preprocessing import decoded_side, preprocess, preprocessing
+from embprobe.encoders.preprocessing import preprocess
 from embprobe.errors import EmbprobeError
-from embprobe.images.decoding import UnreadableImage
-from embprobe.images.rows import Images, Row, visible
+from embprobe.images.rows import Images, visible
+from embprobe.locks import held
 from embprobe.store import Rejected, Store, open_store
 from embprobe.workspace import Workspace
 
@@ -27,6 +23,55 @@ BATCH_SIZE = 64
 
 Progress = Callable[[int], None]
 """Called with the number of rows just finished."""
+
+Seconds = dict[str, float]
+"""How long each stage took (read, decode, encode, write), summed over the workers."""
+
+
+def add_seconds(total: Seconds, more: Mapping[str, float]) -> None:
+    """Add to a total, stage by stage."""
+    for stage, taken in more.items():
+        total[stage] = total.get(stage, 0.0) + taken
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What is to be done: rows ``start`` to ``stop`` of the images, for some of the encoders."""
+
+    number: int
+    start: int
+    stop: int
+    lacking: tuple[int, ...]
+    """Positions of the encoders whose stores lack it."""
+
+
+@dataclass
+class Encoded:
+    """A shard that was done: the positions of the rows that could be read, and each lacking encoder's vectors."""
+
+    shard: Shard
+    good: list[int] = field(default_factory=list)
+    vectors: list[Floats] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    seconds: Seconds = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything an engine needs to do shards; it never sees a store."""
+
+    images: Images
+    encoders: Sequence[Encoder]
+    specs: Sequence[EncoderSpec]
+    """The encoders' own, but for what the whole run decides (how images are decoded)."""
+    shards: Sequence[Shard]
+    device: str
+    batch_size: int
+    progress: Progress
+
+
+Engine = Callable[[Job], Iterator[Encoded]]
+"""Does the shards of a job, in any order. :func:`embprobe.engines.local.run` on this machine is the default."""
 
 
 def extract(
@@ -38,29 +83,41 @@ def extract(
     batch_size: int = BATCH_SIZE,
     fast_decode: bool = False,
     progress: Progress | None = None,
+    engine: Engine | None = None,
+    seconds: Seconds | None = None,
 ) -> list[Store]:
     """One complete store per encoder, in their order. Shards that are already there are not encoded again.
 
     With ``fast_decode``, large JPEGs are decoded at reduced scale: faster, slightly different vectors, other stores.
-    Rows whose image cannot be read are left out and listed in the store. Raises :class:`EmbprobeError` if none can.
+    Rows whose image cannot be read are left out and listed in the store. ``seconds`` is added to. Raises
+    :class:`EmbprobeError` if no image can be read, if another process writes one of the stores, or if the disk is full.
     """
     if not len(images):
         raise EmbprobeError(f"There are no images in '{images.name}' to extract.")
     specs = [replace(encoder.spec, decoding="fast" if fast_decode else "exact") for encoder in encoders]
-    stores = [open_store(workspace.store(images, spec), spec, images, device=device) for spec in specs]
-    pairs = list(zip(encoders, stores, strict=True))
-    with _workers(device) as crew:
-        for rows in sorted({store.shard_rows for store in stores}):  # one, unless a store is of another version's size
-            _extract(crew, [(e, s) for e, s in pairs if s.shard_rows == rows], batch_size, progress)
-    rejected = stores[0].rejected
-    if len(rejected) == len(images):
-        for store in stores:
-            shutil.rmtree(store.folder)
-        with suppress(OSError):  # it holds another encoder's store
-            stores[0].folder.parent.rmdir()
-        why = f"'{visible(rejected[0].key)}': {rejected[0].reason}"
-        raise EmbprobeError(f"None of the {len(images):,} images in '{images.name}' can be read; {why}.")
+    folders = [workspace.store(images, spec) for spec in specs]
+    with ExitStack() as stack:
+        stores = [open_store(*pair, images, device=device) for pair in zip(folders, specs, strict=True)]
+        if not all(_whole(store) for store in stores):
+            for spec, folder in sorted(zip(specs, folders, strict=True), key=lambda pair: pair[1]):
+                what = f"The store of '{spec.name}' for '{images.name}'"
+                stack.enter_context(held(workspace.lock(folder), what))
+            stores = [open_store(*pair, images, device=device) for pair in zip(folders, specs, strict=True)]
+            for store in stores:
+                store.drop_damaged()
+        tell = progress or (lambda rows: None)
+        shards = _missing(stores, tell)
+        job = Job(images, encoders, specs, shards, device, batch_size, tell)
+        if shards:
+            _write((engine or _local)(job), stores, {} if seconds is None else seconds)
+        _refuse_unreadable(images, stores)
     return stores
+
+
+def _local(job: Job) -> Iterator[Encoded]:
+    from embprobe.engines.local import run  # it stands to the right of this module
+
+    return run(job)
 
 
 def encode(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats:
@@ -68,104 +125,58 @@ def encode(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats:
     return encoder.encode_images(torch.stack([preprocess(picture, encoder.spec) for picture in pictures]))
 
 
-def _extract(crew: _Crew, pairs: Sequence[tuple[Encoder, Store]], size: int, progress: Progress | None) -> None:
-    """Write the missing shards of stores that have shards of one size."""
-    first = pairs[0][1]
-    for shard in range(first.shard_count):
-        rows = first.rows_of(shard)
-        lacking = [(encoder, store) for encoder, store in pairs if shard not in store.shards]
-        if not lacking:
-            if progress is not None:
-                progress(len(rows))
-            continue
-        done: list[_Batch] = []
-        for batch in _in_order(crew, [(rows[i : i + size], i) for i in range(0, len(rows), size)], lacking):
-            done.append(batch)
-            if progress is not None:
-                progress(len(batch.rows) + len(batch.rejected))
-        good = [row for batch in done for row in batch.rows]
-        bad = [replace(each, row=each.row + shard * first.shard_rows) for batch in done for each in batch.rejected]
-        for i, (_, store) in enumerate(lacking):
-            empty = np.empty((0, store.spec.dimension), np.float32)
-            store.write_shard(
-                shard, np.concatenate([empty, *(batch.vectors[i] for batch in done if batch.rows)]), good, bad
-            )
+def _whole(store: Store) -> bool:
+    """Whether nothing is to be written."""
+    if store.complete:
+        store.drop_damaged()
+    return store.complete
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Rows that could be read, each encoder's vectors for them, and the rows that could not."""
-
-    rows: list[Row]
-    vectors: list[Floats]
-    rejected: list[Rejected]
-
-
-@dataclass(frozen=True)
-class _Crew:
-    """Who does the work, how many batches may wait, and whose turn it is to encode: anyone's on CPU, one's on a GPU."""
-
-    pool: ThreadPoolExecutor
-    ahead: int
-    turn: AbstractContextManager[object]
+def _missing(stores: Sequence[Store], progress: Progress) -> list[Shard]:
+    """The shards that a store lacks; those of one size first, if a store is of another version's size."""
+    missing = []
+    for size in sorted({store.shard_rows for store in stores}):
+        alike = [i for i, store in enumerate(stores) if store.shard_rows == size]
+        for number in range(stores[alike[0]].shard_count):
+            start = number * size
+            stop = min(start + size, len(stores[0].images))
+            lacking = tuple(i for i in alike if number not in stores[i].shards)
+            if lacking:
+                missing.append(Shard(number, start, stop, lacking))
+            else:
+                progress(stop - start)
+    return missing
 
 
-@contextmanager
-def _workers(device: str) -> Iterator[_Crew]:
-    """One worker per thread that torch may use; each takes whole batches from file to vectors on a thread of its own.
-
-    That keeps all cores busy without the waits between the threads of one small matrix product.
-    """
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield _Crew(pool, 2 * threads, nullcontext() if device == "cpu" else Lock())
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _in_order(
-    crew: _Crew, batches: Sequence[tuple[Sequence[Row], int]], pairs: Sequence[tuple[Encoder, Store]]
-) -> Iterator[_Batch]:
-    """The batches' results in their order, with no more than a few waiting in memory."""
-    waiting: deque[Future[_Batch]] = deque()
-    for rows, start in batches:
-        waiting.append(crew.pool.submit(_encode, rows, start, pairs, crew.turn))
-        if len(waiting) > crew.ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+def _write(done: Iterator[Encoded], stores: Sequence[Store], seconds: Seconds) -> None:
+    """Write shards as they come."""
+    for found in done:
+        began = time.perf_counter()
+        for i, vectors in zip(found.shard.lacking, found.vectors, strict=True):
+            rows = [stores[i].images.rows[position] for position in found.good]
+            try:
+                stores[i].write_shard(found.shard.number, vectors, rows, found.rejected, found.seconds)
+            except OSError as error:
+                raise EmbprobeError(_unwritable(stores[i], error)) from error
+        add_seconds(seconds, found.seconds | {"write": time.perf_counter() - began})
 
 
-def _encode(
-    rows: Sequence[Row], start: int, pairs: Sequence[tuple[Encoder, Store]], turn: AbstractContextManager[object]
-) -> _Batch:
-    """Read rows, the first being the ``start``-th of its shard, and encode those that can be read."""
-    good: list[Row] = []
-    inputs: list[list[Tensor]] = []
-    rejected: list[Rejected] = []
-    for i, row in enumerate(rows):
-        try:
-            inputs.append(_prepared(row, [store.spec for _, store in pairs]))
-            good.append(row)
-        except UnreadableImage as reason:
-            rejected.append(Rejected(row.key, str(reason), start + i))
-    if not good:
-        return _Batch([], [], rejected)
-    batches = [torch.stack([each[i] for each in inputs]) for i in range(len(pairs))]
-    with turn:
-        vectors = [encoder.encode_images(batch) for (encoder, _), batch in zip(pairs, batches, strict=True)]
-    return _Batch(good, vectors, rejected)
+def _unwritable(store: Store, error: OSError) -> str:
+    safe = f"{len(store.shards)} of {store.shard_count} parts are safe" if store.shards else "nothing was written yet"
+    return (
+        f"The store '{store.folder}' cannot be written: {error.strerror or error}. {safe[0].upper()}{safe[1:]}; "
+        "mend that, then run the same command again and it goes on from there."
+    )
 
 
-def _prepared(row: Row, specs: Sequence[EncoderSpec]) -> list[Tensor]:
-    """The row's picture as each spec asks for it; specs that ask for the same share one decoding and one tensor."""
-    pictures: dict[int | None, Image.Image] = {}
-    prepared: dict[Hashable, Tensor] = {}
-    asked = [(decoded_side(spec), preprocessing(spec)) for spec in specs]
-    for spec, (side, what) in zip(specs, asked, strict=True):
-        if side not in pictures:
-            pictures[side] = row.load(at_least=side)
-        if (side, what) not in prepared:
-            prepared[side, what] = preprocess(pictures[side], spec)
-    return [prepared[each] for each in asked]
+def _refuse_unreadable(images: Images, stores: Sequence[Store]) -> None:
+    """Raise if no row could be read, and leave no store."""
+    rejected = stores[0].rejected
+    if len(rejected) < len(images):
+        return
+    for store in stores:
+        shutil.rmtree(store.folder, ignore_errors=True)
+    with suppress(OSError):  # it holds another encoder's store
+        stores[0].folder.parent.rmdir()
+    why = f"'{visible(rejected[0].key)}': {rejected[0].reason}"
+    raise EmbprobeError(f"None of the {len(images):,} images in '{images.name}' can be read; {why}.")

@@ -3,16 +3,19 @@
 A store is a folder with ``img_emb/img_emb_00000.npy`` (memory-mappable, ``[n, d]``), beside it
 ``metadata/metadata_00000.parquet`` (key and labels of the same rows), and ``manifest.json``. Shard *i* holds the rows
 ``i * SHARD_ROWS`` and on, less those whose image could not be read; these are in ``rejected.jsonl`` with the reason. A
-shard counts once the manifest names it, and the manifest is replaced whole: a killed run loses the shard it was at.
+shard counts once the manifest names it, and the manifest is replaced whole: a killed run loses the shard it was at. The
+manifest also holds the hash of every file, how long each shard took, and on what.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,7 @@ from embprobe.errors import EmbprobeError
 from embprobe.files import replacing, write_json
 from embprobe.images.rows import Images, Row, printable
 
-SCHEMA = 1
+SCHEMA = 2
 SHARD_ROWS = 4096
 _VERSIONS = ("embprobe", "torch", "open_clip_torch", "timm", "numpy", "pillow")
 
@@ -53,6 +56,8 @@ class Store:
     shard_rows: int = SHARD_ROWS
     written: int = 0
     """Rows written since the store was opened; 0 if everything was already there."""
+    lost: list[int] = field(default_factory=list)
+    """Shards that were written once and were damaged or gone when :meth:`drop_damaged` looked."""
 
     @property
     def shard_count(self) -> int:
@@ -79,29 +84,61 @@ class Store:
         """The rows that shard covers."""
         return self.images.rows[shard * self.shard_rows : (shard + 1) * self.shard_rows]
 
-    def write_shard(self, shard: int, vectors: Floats, rows: Sequence[Row], rejected: Sequence[Rejected]) -> None:
-        """Write one shard whole: the vectors ``[n, d]`` of ``rows``, and the rows that have none."""
+    def drop_damaged(self) -> None:
+        """Count the shards whose files are gone or cut short as not written; the rest of the store stays as it is.
+
+        Only sizes are looked at; ``embprobe verify`` reads every byte.
+        """
+        for shard, facts in list(self.shards.items()):
+            files = ((vectors_file(self.folder, shard), "bytes"), (metadata_file(self.folder, shard), "metadata_bytes"))
+            if any(_size(path) != facts[size] for path, size in files):
+                del self.shards[shard]
+                self.lost.append(shard)
+
+    def write_shard(
+        self,
+        shard: int,
+        vectors: Floats,
+        rows: Sequence[Row],
+        rejected: Sequence[Rejected],
+        seconds: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write one shard whole: the vectors ``[n, d]`` of ``rows``, and the rows that have none.
+
+        ``seconds`` is how long each stage took. Raises ``OSError`` if the disk is full or may not be written to: then
+        the store is as it was.
+        """
         if vectors.shape != (len(rows), self.spec.dimension):
             raise ValueError(f"expected vectors {(len(rows), self.spec.dimension)}, got {vectors.shape}")
-        with replacing(self._vectors(shard)) as path:
-            np.save(path, vectors)
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        names = sorted({name for row in self.images.rows for name in row.labels} - {"key"})
-        table = pa.table(
-            {
-                "key": pa.array([printable(row.key) for row in rows], pa.string()),
-                **{printable(name): pa.array([_label(row, name) for row in rows], pa.string()) for name in names},
-            }
+        contents = {
+            vectors_file(self.folder, shard): _npy(vectors),
+            metadata_file(self.folder, shard): self._table(rows),
+        }
+        for path, content in contents.items():
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
+        (digest, size), (metadata_digest, metadata_size) = (
+            (hashlib.sha256(content).hexdigest(), len(content)) for content in contents.values()
         )
-        with replacing(self.folder / "metadata" / f"metadata_{shard:05d}.parquet") as path:
-            pq.write_table(table, path)
+        before = self.shards.pop(shard, None)
         self.shards[shard] = {
             "rows": len(rows),
             "sha256": digest,
+            "bytes": size,
+            "metadata_sha256": metadata_digest,
+            "metadata_bytes": metadata_size,
             "rejected": [asdict(replace(row, key=printable(row.key))) for row in rejected],
+            "device": self.device,
+            "seconds": {stage: round(taken, 3) for stage, taken in (seconds or {}).items()},
         }
+        try:
+            self._write_manifest()
+        except OSError:
+            del self.shards[shard]
+            if before is not None:
+                self.shards[shard] = before
+            raise
         self.written += len(rows)
-        self._write_manifest()
         if self.complete:
             with replacing(self.folder / "rejected.jsonl") as path:
                 lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in self.rejected)
@@ -123,16 +160,23 @@ class Store:
         parts = []
         for shard, facts in sorted(self.shards.items()):
             try:
-                part: Floats | None = np.load(self._vectors(shard), mmap_mode="r", allow_pickle=False)
+                part: Floats | None = np.load(vectors_file(self.folder, shard), mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError, EOFError):
                 part = None
             if not isinstance(part, np.ndarray) or part.shape != (facts["rows"], self.spec.dimension):
                 raise EmbprobeError(
                     f"Shard {shard} of the store '{self.folder}' is damaged or missing. "
-                    "Remove the folder to extract it again."
+                    "Run 'embprobe verify --repair', then extract again: only such shards are encoded anew."
                 )
             parts.append(part)
         return np.concatenate(parts) if parts else np.empty((0, self.spec.dimension), np.float32)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long each stage took over all shards, summed over the workers; reading and decoding served every encoder
+        of the run."""
+        stages = dict.fromkeys(stage for facts in self.shards.values() for stage in facts["seconds"])
+        return {stage: sum(facts["seconds"].get(stage, 0.0) for facts in self.shards.values()) for stage in stages}
 
     def summary(self) -> dict[str, Any]:
         """The store in a few facts, for ``--json``."""
@@ -142,11 +186,29 @@ class Store:
             "images": len(self.embedded()),
             "encoded_now": self.written,
             "dimension": self.spec.dimension,
+            "seconds": {stage: round(taken, 3) for stage, taken in self.seconds.items()},
+            "damaged_and_done_again": self.lost,
             "rejected": [asdict(row) for row in self.rejected],
         }
 
-    def _vectors(self, shard: int) -> Path:
-        return self.folder / "img_emb" / f"img_emb_{shard:05d}.npy"
+    @cached_property
+    def _labels(self) -> list[str]:
+        return sorted({name for row in self.images.rows for name in row.labels} - {"key"})
+
+    def _table(self, rows: Sequence[Row]) -> bytes:
+        """Keys and labels as the bytes of a parquet file."""
+        table = pa.table(
+            {
+                "key": pa.array([printable(row.key) for row in rows], pa.string()),
+                **{
+                    printable(name): pa.array([_label(row, name) for row in rows], pa.string()) for name in self._labels
+                },
+            }
+        )
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        content: bytes = sink.getvalue().to_pybytes()
+        return content
 
     def _write_manifest(self) -> None:
         manifest = {
@@ -170,26 +232,46 @@ def open_store(folder: Path, spec: EncoderSpec, images: Images, *, device: str =
 
     Raises :class:`EmbprobeError` if what lies there was written by another schema version or for something else.
     """
-    path = folder / "manifest.json"
-    if not path.exists():
-        return Store(folder, spec, images, device)
     try:
-        manifest: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        schema = manifest["schema"]
-        if schema != SCHEMA:
-            raise EmbprobeError(f"The store '{folder}' was written with schema {schema}; this embprobe reads {SCHEMA}.")
-        same = (
-            manifest["encoder_fingerprint"] == spec.fingerprint and manifest["images_fingerprint"] == images.fingerprint
-        )
+        manifest = read_manifest(folder)
+    except FileNotFoundError:
+        return Store(folder, spec, images, device)
+    found = [manifest.get(name) for name in ("encoder_fingerprint", "images_fingerprint", "count")]
+    if found != [spec.fingerprint, images.fingerprint, len(images)]:
+        raise EmbprobeError(f"The store '{folder}' is of another encoder or other images. Remove it to extract again.")
+    return Store(folder, spec, images, device, manifest["shards"], manifest["shard_rows"])
+
+
+def vectors_file(folder: Path, shard: int) -> Path:
+    """Where a shard's vectors lie in a store."""
+    return folder / "img_emb" / f"img_emb_{shard:05d}.npy"
+
+
+def metadata_file(folder: Path, shard: int) -> Path:
+    """Where the keys and labels of a shard's rows lie in a store."""
+    return folder / "metadata" / f"metadata_{shard:05d}.parquet"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of the store in ``folder``, its shards by number.
+
+    Raises :class:`EmbprobeError` if it is damaged or of another schema version, ``FileNotFoundError`` if there is none.
+    """
+    path = folder / "manifest.json"
+    text = path.read_bytes()
+    try:
+        manifest: dict[str, Any] = json.loads(text.decode("utf-8"))
+        if manifest["schema"] != SCHEMA:
+            raise EmbprobeError(
+                f"The store '{folder}' was written with schema {manifest['schema']}; this embprobe reads {SCHEMA}."
+            )
+        rows = int(manifest["shard_rows"])
         shards = {int(shard): _checked(facts) for shard, facts in manifest["shards"].items()}
-        shard_rows = int(manifest["shard_rows"])
-        if shard_rows < 1 or not set(shards) <= set(range(-(-len(images) // shard_rows))):
+        if rows < 1 or not set(shards) <= set(range(-(-int(manifest["count"]) // rows))):
             raise ValueError
+        return manifest | {"shards": shards, "shard_rows": rows, "encoder": dict(manifest["encoder"])}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise EmbprobeError(f"'{path}' is damaged. Remove the folder '{folder}' to extract it again.") from None
-    if not same:
-        raise EmbprobeError(f"The store '{folder}' is of another encoder or other images. Remove it to extract again.")
-    return Store(folder, spec, images, device, shards, shard_rows)
 
 
 def _label(row: Row, name: str) -> str | None:
@@ -199,4 +281,21 @@ def _label(row: Row, name: str) -> str | None:
 def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
     """A shard's entry in the manifest, or one of the errors that a damaged one raises."""
     rejected = [asdict(Rejected(**row)) for row in facts["rejected"]]
-    return {"rows": int(facts["rows"]), "sha256": str(facts["sha256"]), "rejected": rejected}
+    numbers = {name: int(facts[name]) for name in ("rows", "bytes", "metadata_bytes")}
+    hashes = {name: str(facts[name]) for name in ("sha256", "metadata_sha256")}
+    seconds = {str(stage): float(taken) for stage, taken in facts["seconds"].items()}
+    return {**facts, **numbers, **hashes, "rejected": rejected, "seconds": seconds}
+
+
+def _npy(vectors: Floats) -> bytes:
+    """The bytes of a .npy file; written by hand they fail on a full disk with a reason, which NumPy's own do not."""
+    buffer = io.BytesIO()
+    np.save(buffer, vectors)
+    return buffer.getvalue()
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

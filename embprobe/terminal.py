@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from embprobe.encoders.base import Listing
 from embprobe.extraction import Progress as Advance
 from embprobe.images.dataset_cards import DatasetCard
 from embprobe.images.rows import visible
@@ -21,8 +25,11 @@ from embprobe.neighbors import Neighborhood
 from embprobe.plots.neighbors import describe
 from embprobe.results import Result
 from embprobe.store import Store
+from embprobe.verification import Checked
 
 _LISTED = 10
+_SAY_EVERY = 30.0
+"""Seconds between two lines about progress in a log."""
 
 notes = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)  # ':train:' is no locomotive
 
@@ -37,14 +44,34 @@ def print_json(content: Any) -> None:
     sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+class _Speed(ProgressColumn):
+    """Images per second over the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.{0 if task.speed >= 10 else 1}f} images/s" if task.speed else "")
+
+
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Advance]:
-    """A bar on a terminal, a line at the end in a log; gives what to call with the number of rows just finished."""
-    columns = (TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    """A bar on a terminal, a line every half minute in a log; gives what to call with the number of rows just done."""
+    columns = (TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
         task = bar.add_task(escape(what), total=total)
-        started = time.perf_counter()
-        yield lambda rows: bar.advance(task, rows)
+        started = said = time.perf_counter()
+        done = 0
+
+        def advance(rows: int) -> None:
+            nonlocal done, said
+            done += rows
+            bar.advance(task, rows)
+            now = time.perf_counter()
+            if not notes.is_terminal and now - said >= _SAY_EVERY and done < total:
+                said = now
+                speed = done / (now - started)
+                left = timedelta(seconds=round((total - done) / speed))
+                note(f"{what}: {done:,} of {total:,} images, {speed:,.1f} images/s, {left} left")
+
+        yield advance
     if not notes.is_terminal:
         note(f"{what}: {total:,} images in {time.perf_counter() - started:.1f} s")
 
@@ -65,11 +92,16 @@ def training_bar(steps: int) -> Iterator[Callable[[int, int, dict[str, float]], 
         yield show
 
 
-def print_stores(stores: Sequence[Store]) -> None:
-    """What was extracted, where it lies, and what could not be read."""
+def print_stores(stores: Sequence[Store], seconds: Mapping[str, float]) -> None:
+    """What was extracted, where it lies, where the time went, and what could not be read."""
     for store in stores:
         fresh = f"{store.written:,} encoded now" if store.written else "already there"
         note(f"{store.spec.name}: {len(store.embedded()):,} x {store.spec.dimension}, {fresh}, in {store.folder}")
+        if store.lost:
+            note(f"  {len(store.lost)} of its {store.shard_count} parts were damaged or gone, and were made again.")
+    if (total := sum(seconds.values())) > 0:
+        shares = ", ".join(f"{stage} {taken / total:.0%}" for stage, taken in seconds.items())
+        note(f"Where the time went: {shares}.")
     rejected = stores[0].rejected if stores else []
     if rejected:
         note(f"{len(rejected):,} of {len(stores[0].images):,} images could not be read and were left out:")
@@ -77,6 +109,45 @@ def print_stores(stores: Sequence[Store]) -> None:
             note(f"  '{visible(row.key)}': {visible(row.reason)}")
         if len(rejected) > _LISTED:
             note(f"  and {len(rejected) - _LISTED:,} more, all in {stores[0].folder / 'rejected.jsonl'}")
+
+
+def print_checked(checked: Sequence[Checked], root: Path) -> None:
+    """A line for each store, and its problems under it."""
+    for store in checked:
+        state = (
+            f"{len(store.problems)} damaged" if store.problems else "whole" if store.complete else "whole, unfinished"
+        )
+        what = f"{store.encoder} x {store.images}, " if store.encoder else ""
+        note(f"{state}: {what}{store.shards} parts, {store.bytes / 1e6:,.1f} MB, {store.folder.relative_to(root)}")
+        for problem in store.problems[:_LISTED]:
+            note(f"  {problem}")
+        if len(store.problems) > _LISTED:
+            note(f"  and {len(store.problems) - _LISTED:,} more")
+    if not checked:
+        note("There are no stores yet.")
+    if any(store.damaged for store in checked):
+        note("With --repair the next extract makes the damaged parts again, and only those.")
+
+
+def print_encoders(encoders: Sequence[Listing | str]) -> None:
+    """A table, or, of a long list, the names."""
+    listed = [each for each in encoders if isinstance(each, Listing)]
+    if len(listed) < len(encoders):
+        sys.stdout.write("".join(f"{each}\n" for each in encoders))
+        note(f"{len(encoders):,} encoders. For their dimensions, input sizes and sources, ask for fewer.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "dimension", "input", "text", "weights"):
+        table.add_column(heading, overflow="fold", justify="right" if heading in ("dimension", "input") else "left")
+    for each in listed:
+        text = "" if each.has_text is None else "yes" if each.has_text else "no"
+        table.add_row(escape(each.name), _number(each.dimension), _number(each.input_size), text, escape(each.weights))
+    width = None if sys.stdout.isatty() else 200
+    Console(highlight=False, emoji=False, width=width).print(table)
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
 
 
 def print_results(rows: Sequence[Result], *, title: str) -> None:

@@ -57,9 +57,20 @@ class Workspace:
         return cls(root)
 
     def store(self, images: Images, spec: EncoderSpec) -> Path:
-        """The folder of one encoder's vectors for these rows; both fingerprints are in its path."""
-        rows = f"{slug(images.name)}-{images.fingerprint[:8]}"
-        return self.root / "stores" / rows / f"{slug(spec.name)}-{spec.fingerprint[:8]}"
+        """The folder of one encoder's vectors for these rows; both fingerprints are in its path, and decide.
+
+        The names before them are those under which the rows and the encoder were first met.
+        """
+        rows = _found(self.root / "stores", slug(images.name), images.fingerprint)
+        return _found(rows, slug(spec.name), spec.fingerprint)
+
+    def stores(self) -> list[Path]:
+        """Every store's folder."""
+        return sorted(path.parent for path in (self.root / "stores").glob("*/*/manifest.json"))
+
+    def lock(self, store: Path) -> Path:
+        """The file that a process holds while it writes a store."""
+        return self.root / "locks" / f"{store.parent.name}-{store.name}.lock"
 
     def results(self, name: str) -> Path:
         """The folder of one probe's results."""
@@ -68,6 +79,12 @@ class Workspace:
     def figure(self, name: str) -> Path:
         """The path of a PNG."""
         return self.root / "figures" / f"{slug(name)}.png"
+
+
+def _found(parent: Path, name: str, fingerprint: str) -> Path:
+    """The folder in ``parent`` that ends in this fingerprint; if there is none, where it would be."""
+    mark = fingerprint[:8]
+    return next(iter(sorted(parent.glob(f"*-{mark}"))), parent / f"{name}-{mark}")
 
 
 def slug(name: str) -> str:

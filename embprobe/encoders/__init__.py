@@ -1,6 +1,18 @@
 """Encoders: from a name to something that turns images into vectors. One module per family."""
 
-from embprobe.encoders.base import Encoder, EncoderSpec, Family
-from embprobe.encoders.registry import families, list_encoders, load_encoder
+from embprobe.encoders.base import Encoder, EncoderSpec, Family, Listing
+from embprobe.encoders.network import NetworkEncoder, network_encoder
+from embprobe.encoders.registry import describe_encoder, families, list_encoders, load_encoder
 
-__all__ = ["Encoder", "EncoderSpec", "Family", "families", "list_encoders", "load_encoder"]
+__all__ = [
+    "Encoder",
+    "EncoderSpec",
+    "Family",
+    "Listing",
+    "NetworkEncoder",
+    "describe_encoder",
+    "families",
+    "list_encoders",
+    "load_encoder",
+    "network_encoder",
+]

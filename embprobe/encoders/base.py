@@ -18,8 +18,15 @@ from embprobe.errors import EmbprobeError
 
 Floats = NDArray[np.float32]
 Resize = Literal["shortest", "squash"]
-Pooling = Literal["cls", "mean", "attention", "projected", "none"]
-"""``projected``: after the projection into the space shared with text; ``none``: there are no tokens to pool."""
+Pooling = Literal["cls", "mean", "cls+mean", "attention", "projected", "trunk", "none"]
+"""What of a network's output is the vector.
+
+``cls``, ``mean``: the class token, the mean of the patch tokens (or of the feature map); ``cls+mean``: the one behind
+the other; ``attention``: a learned pooling; ``projected``: after the projection into the space shared with text;
+``trunk``: before it; ``none``: there are no tokens to pool.
+"""
+Precision = Literal["float32", "bfloat16", "float16"]
+"""In which the network computes (torch's autocast, if not float32); vectors are float32 always."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +53,28 @@ class EncoderSpec:
     std: tuple[float, ...]
     dimension: int
     has_text: bool
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
     decoding: Literal["exact", "fast"] = "exact"
     """``fast``: large JPEGs are decoded at reduced scale (:func:`embprobe.encoders.preprocessing.decoded_side`)."""
+    options: str = ""
+    """As typed behind the name, ``pooling=mean,size=224``: for people. What they choose is in the other fields."""
 
     @property
     def name(self) -> str:
-        """As the user types it, ``family/model`` or ``family/model:weights``."""
-        return f"{self.family}/{self.model}" + (f":{self.weights}" if self.weights else "")
+        """As the user types it: ``family/model``, ``family/model:weights``, either with ``,option=value`` behind it."""
+        model = f"{self.family}{':' if self.family == 'python' else '/'}{self.model}"
+        return model + (f":{self.weights}" if self.weights else "") + (f",{self.options}" if self.options else "")
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hex digits of a hash over every field; where weights are hashed, their name does not count."""
+        """Sixteen hex digits of a hash over every field.
+
+        Where weights are hashed, what they were called does not count, nor do the options: a choice that is spelled out
+        and the same one left to the default are one choice.
+        """
         fields: dict[str, Any] = asdict(self)
         if self.weights_sha256:
-            del fields["weights"]
+            del fields["weights"], fields["options"]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -78,17 +92,35 @@ class Encoder(Protocol):
         """Vectors ``[n, d]`` in the images' space; raises :class:`UsageError` where ``spec.has_text`` is false."""
 
 
-class Family(Protocol):
-    """A module that makes encoders; other packages add theirs through the entry-point group ``embprobe.encoders``."""
+@dataclass(frozen=True)
+class Listing:
+    """What can be said about an encoder without loading its weights; None is not known."""
 
-    def load(self, model: str, weights: str, *, device: str) -> Encoder:
-        """The encoder ``family/model:weights``, ready on ``device``; ``weights`` is empty if the user gave none."""
+    name: str
+    weights: str = ""
+    """Where they come from, in a few words."""
+    dimension: int | None = None
+    input_size: int | None = None
+    has_text: bool | None = None
+
+
+class Family(Protocol):
+    """A module that makes encoders; other packages add theirs through the entry-point group ``embprobe.encoders``.
+
+    It may also have ``describe(name) -> Listing``, for ``embprobe encoders``.
+    """
+
+    def load(self, model: str, weights: str, *, device: str, **options: str) -> Encoder:
+        """The encoder ``family/model:weights``, ready on ``device``; ``weights`` is empty if the user gave none.
+
+        Options are those it names as keyword arguments; others are refused before it is called.
+        """
 
     def names(self) -> list[str]:
         """The ``model`` or ``model:weights`` that can be named, without the family."""
 
 
-def load_failure(name: str, weights: str, error: Exception) -> EmbprobeError:
+def load_failure(name: str, weights: str, error: Exception, *, what: str = "weights") -> EmbprobeError:
     """What to tell the user when a library could not load ``name`` (with ``weights``, if a file or a tag was given)."""
     text = str(error)
     if isinstance(error, pickle.UnpicklingError) or "weights_only" in text or "Unpickl" in text:
@@ -98,7 +130,8 @@ def load_failure(name: str, weights: str, error: Exception) -> EmbprobeError:
     if any(sign in text for sign in ("offline", "resolve", "onnect", "LocalEntryNotFound", "cached snapshot")):
         family = name.partition(":")[0]
         return EmbprobeError(
-            f"The weights of '{name}' could not be fetched. Without a network, give a file: '{family}:FILE'."
+            f"The {what} of '{name}' could not be fetched."
+            + (f" Without a network, give a file: '{family}:FILE'." if what == "weights" else "")
         )
     reason = text.splitlines()[0] if text else type(error).__name__
     return EmbprobeError(f"Could not load '{name}': {reason}")

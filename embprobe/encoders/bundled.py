@@ -5,53 +5,46 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from embprobe.encoders.base import EncoderSpec, Floats, hash_weights
+from embprobe.encoders.base import Listing
+from embprobe.encoders.network import NetworkEncoder, network_encoder
+from embprobe.encoders.options import spelled
 from embprobe.encoders.towers import IMAGE_SIZE, MEAN, STD, WIDTH, TwoTowers
 from embprobe.errors import EmbprobeError, UsageError
 
 
-def spec_of(towers: TwoTowers, *, family: str, model: str, weights: str) -> EncoderSpec:
-    """The spec of an encoder made of these towers."""
-    return EncoderSpec(
+def encoder_of(
+    towers: TwoTowers, *, family: str, model: str, weights: str, device: str, precision: str = ""
+) -> NetworkEncoder:
+    """These towers as an encoder."""
+    return network_encoder(
+        towers,
+        device=device,
+        input_size=IMAGE_SIZE,
+        mean=MEAN,
+        std=STD,
+        pooling="projected" if towers.has_text else "cls",
+        precision=precision,
+        image=_images,
+        text=_texts if towers.has_text else None,
         family=family,
         model=model,
         weights=weights,
-        weights_sha256=hash_weights(towers),
-        pooling="projected" if towers.has_text else "cls",
-        input_size=IMAGE_SIZE,
-        resize="shortest",
-        resize_to=IMAGE_SIZE,
-        interpolation="bicubic",
-        mean=MEAN,
-        std=STD,
-        dimension=WIDTH,
-        has_text=towers.has_text,
+        options=spelled(precision=precision),
     )
 
 
-class BundledEncoder:
-    """A :class:`TwoTowers` behind the encoder protocol."""
+def _images(towers: TwoTowers, batch: Tensor) -> Tensor:
+    return towers.encode_images(batch)
 
-    def __init__(self, towers: TwoTowers, *, family: str, model: str, weights: str, device: str) -> None:
-        self.spec = spec_of(towers, family=family, model=model, weights=weights)
-        self._towers = towers.eval().to(device)
-        self._device = device
 
-    @torch.inference_mode()
-    def encode_images(self, batch: Tensor) -> Floats:
-        return self._towers.encode_images(batch.to(self._device)).float().cpu().numpy()
-
-    @torch.inference_mode()
-    def encode_texts(self, texts: Sequence[str]) -> Floats:
-        if not self.spec.has_text:
-            raise UsageError(f"'{self.spec.name}' was trained without text and cannot encode any.")
-        return self._towers.encode_texts(texts).float().cpu().numpy()
+def _texts(towers: TwoTowers, texts: Sequence[str], device: str) -> Tensor:
+    return towers.encode_texts(texts)
 
 
 def names() -> list[str]:
@@ -62,15 +55,28 @@ def names() -> list[str]:
     return sorted(item.name for item in folder.iterdir() if (item / "model.safetensors").is_file())
 
 
-def load(model: str, weights: str, *, device: str) -> BundledEncoder:
+def describe(name: str) -> Listing:
+    """Of one of them; whether it has text is in its file."""
+    with as_file(_bundled(name)) as path:
+        towers = _towers(path)
+    return Listing(name, "with embprobe", WIDTH, IMAGE_SIZE, towers.has_text)
+
+
+def load(model: str, weights: str, *, device: str, precision: str = "") -> NetworkEncoder:
     """``bundled/clip``, ``bundled/dino``; or the ``model.safetensors`` that ``pretrain`` wrote, by its path."""
     if weights:
-        return _from_file(Path(weights), model, weights, device)
-    with as_file(files("embprobe.encoders") / "bundled_weights" / model / "model.safetensors") as path:
-        return _from_file(path, model, weights, device)
+        towers = _towers(Path(weights))
+    else:
+        with as_file(_bundled(model)) as path:
+            towers = _towers(path)
+    return encoder_of(towers, family="bundled", model=model, weights=weights, device=device, precision=precision)
 
 
-def _from_file(path: Path, model: str, weights: str, device: str) -> BundledEncoder:
+def _bundled(model: str) -> Traversable:
+    return files("embprobe.encoders") / "bundled_weights" / model / "model.safetensors"
+
+
+def _towers(path: Path) -> TwoTowers:
     if not path.is_file():
         raise UsageError(f"There is no weights file '{path}'.")
     try:
@@ -82,4 +88,4 @@ def _from_file(path: Path, model: str, weights: str, device: str) -> BundledEnco
     except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise EmbprobeError(f"'{path}' is not a weights file of embprobe's own ViT: {reason}") from None
-    return BundledEncoder(towers, family="bundled", model=model, weights=weights, device=device)
+    return towers

@@ -1,78 +1,152 @@
-"""Encoders of open_clip, by architecture and tag, or architecture and a local weights file."""
+"""Encoders of open_clip: an architecture with a published tag or a local file, a repository of the hub, or a folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
-from torch import Tensor
+from open_clip.model import ModifiedResNet
+from open_clip.timm_model import TimmModel
+from torch import Tensor, nn
 
-from embprobe.encoders.base import EncoderSpec, Floats, hash_weights, load_failure
-from embprobe.errors import UsageError
+from embprobe.encoders.base import Listing, load_failure
+from embprobe.encoders.network import NetworkEncoder, TextFeatures, network_encoder
+from embprobe.encoders.options import pixels, spelled
+from embprobe.errors import EmbprobeError, UsageError
 
-
-class OpenClipEncoder:
-    """An open_clip model; vectors are its projected features."""
-
-    def __init__(self, model: Any, tokenizer: Any, spec: EncoderSpec, device: str) -> None:
-        self.spec = spec
-        self._model, self._tokenizer, self._device = model, tokenizer, device
-
-    @torch.inference_mode()
-    def encode_images(self, batch: Tensor) -> Floats:
-        features: Tensor = self._model.encode_image(batch.to(self._device))
-        return features.float().cpu().numpy()
-
-    @torch.inference_mode()
-    def encode_texts(self, texts: Sequence[str]) -> Floats:
-        features: Tensor = self._model.encode_text(self._tokenizer(list(texts)).to(self._device))
-        return features.float().cpu().numpy()
+_PLACES = {"hf-hub": "OWNER/NAME", "local-dir": "FOLDER"}
+"""What open_clip takes instead of an architecture: places that hold weights beside their ``open_clip_config.json``."""
 
 
 def names() -> list[str]:
     """Every architecture with each of its published weights, e.g. ``ViT-B-16:openai``; bare where there are none."""
     tagged = open_clip.list_pretrained()
-    return [f"{model}:{tag}" for model, tag in tagged] + sorted(set(open_clip.list_models()) - {m for m, _ in tagged})
+    bare = sorted(set(open_clip.list_models()) - {model for model, _ in tagged})
+    return [f"{model}:{tag}" for model, tag in tagged] + bare + [f"{place}:{what}" for place, what in _PLACES.items()]
 
 
-def load(model: str, weights: str, *, device: str) -> OpenClipEncoder:
-    """``open_clip/ViT-B-16:openai``, or a file instead of the tag; safe loading only (safetensors, or weights only)."""
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    if weights not in tags and not Path(weights).is_file():
-        known = f"one of {', '.join(tags)}" if tags else "it has none published"
-        raise UsageError(f"'open_clip/{model}' needs weights: a file that exists, or a tag ({known}); not '{weights}'.")
+def describe(name: str) -> Listing:
+    """What open_clip's own tables say of ``ViT-B-16:openai``."""
+    model, _, tag = name.partition(":")
+    if model in _PLACES:
+        return Listing(name, {"hf-hub": "that repository", "local-dir": "that folder"}[model], has_text=True)
+    config = open_clip.get_model_config(model)
+    published = open_clip.get_pretrained_cfg(model, tag) or {} if tag else {}
+    hub = (published.get("hf_hub") or "").strip("/")
+    source = f"Hugging Face hub, {hub}" if hub else published.get("url") or f"a file: {model}:FILE"
+    return Listing(name, source, config["embed_dim"], config["vision_cfg"].get("image_size"), True)
+
+
+def load(
+    model: str, weights: str, *, device: str, pooling: str = "", size: str = "", resize: str = "", precision: str = ""
+) -> NetworkEncoder:
+    """``open_clip/ViT-B-16:openai``, or a file instead of the tag; safe loading only (safetensors, or weights only).
+
+    Vectors are the projected features, not normalised; with ``pooling=trunk``, the features before the projection.
+    """
+    if pooling not in ("", "projected", "trunk"):
+        raise UsageError(f"open_clip's encoders have pooling=projected and pooling=trunk, not '{pooling}'.")
+    named, tag = (f"{model}:{weights}", None) if model in _PLACES else (model, weights)
+    if model not in _PLACES:
+        _check_weights(model, weights)
     try:
-        network = open_clip.create_model(model, pretrained=weights, device="cpu", weights_only=True).eval()
-        tokenizer = open_clip.get_tokenizer(model)
+        network = open_clip.create_model(
+            named,
+            pretrained=tag,
+            force_image_size=pixels("size", size),
+            pretrained_text=False,  # the whole model's weights are at hand: fetch no others first
+            require_pretrained=True,
+            weights_only=True,
+        )
     except Exception as error:  # open_clip, torch and the hub raise many kinds
         raise load_failure(f"open_clip/{model}:{weights}", weights, error) from None
-    spec = _spec(model, weights, network)
-    return OpenClipEncoder(network.to(device), tokenizer, spec, device)
-
-
-def _spec(model: str, weights: str, network: Any) -> EncoderSpec:
     config = open_clip.get_model_preprocess_cfg(network)
-    size = config["size"]
-    side = size if isinstance(size, int) else size[0]
-    if config["resize_mode"] not in ("shortest", "squash") or not isinstance(size, int) and size[0] != size[-1]:
+    side = config["size"] if isinstance(config["size"], int) else config["size"][0]
+    if config["resize_mode"] not in ("shortest", "squash") or config["size"] not in (side, [side] * 2, (side,) * 2):
         raise UsageError(f"'open_clip/{model}' pads or is not square, which embprobe does not support yet.")
-    with torch.inference_mode():
-        dimension = network.encode_image(torch.zeros(1, 3, side, side)).shape[1]
-    return EncoderSpec(
+    if resize and config["resize_mode"] == "squash":
+        raise UsageError(f"'open_clip/{model}' takes the whole image, squashed to {side} x {side}: leave out 'resize'.")
+    trunk = pooling == "trunk"
+    return network_encoder(
+        _trunk(network.visual, model) if trunk else network,
+        device=device,
+        input_size=side,
+        mean=config["mean"],
+        std=config["std"],
+        pooling="trunk" if trunk else "projected",
+        resize_to=pixels("resize", resize) or side,
+        resize=config["resize_mode"],
+        interpolation=config["interpolation"],
+        precision=precision,
+        image=_of_trunk if trunk else _projected,
+        text=None if trunk else _text(named),
         family="open_clip",
         model=model,
         weights=weights,
-        weights_sha256=hash_weights(network),
-        pooling="projected",
-        input_size=side,
-        resize=config["resize_mode"],
-        resize_to=side,
-        interpolation=config["interpolation"],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        dimension=dimension,
-        has_text=True,
+        options=spelled(pooling=pooling, size=size, resize=resize, precision=precision),
     )
+
+
+def _check_weights(model: str, weights: str) -> None:
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if weights in tags or Path(weights).is_file():
+        return
+    known = f"one of {', '.join(tags)}" if tags else "it has none published"
+    near = difflib.get_close_matches(weights, tags, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise UsageError(
+        f"'open_clip/{model}' needs weights: a file that exists, or a tag ({known}); not '{weights}'.{hint}"
+    )
+
+
+def _projected(network: Any, batch: Tensor) -> Tensor:
+    features: Tensor = network.encode_image(batch, normalize=False)  # CoCa would normalise
+    return features
+
+
+def _of_trunk(visual: nn.Module, batch: Tensor) -> Tensor:
+    found: Tensor | tuple[Tensor, ...] = visual(batch)
+    return found[0] if isinstance(found, tuple) else found  # CoCa's gives its tokens, too
+
+
+def _trunk(visual: Any, model: str) -> Any:
+    """The image side without its projection."""
+    if isinstance(visual, TimmModel):
+        if "pool" not in dict(visual.head.named_children()):  # else one layer pools and projects
+            if not len(visual.head):
+                visual.trunk.reset_classifier(0)  # where timm's classifier is the projection
+            visual.head = nn.Identity()
+            return visual
+    elif not isinstance(visual, ModifiedResNet):
+        visual.proj = None
+        return visual
+    raise UsageError(f"'open_clip/{model}' pools and projects in one layer: it has no features before the projection.")
+
+
+def _text(model: str) -> TextFeatures:
+    """The text side with the model's own tokenizer, which is only fetched when a text is to be encoded."""
+
+    @cache
+    def tokenizer() -> Callable[[Sequence[str]], Tensor]:
+        try:
+            found: Callable[[Sequence[str]], Tensor] = open_clip.get_tokenizer(model)
+        except ImportError:
+            raise EmbprobeError(
+                f"The tokenizer of 'open_clip/{model}' needs the package transformers: "
+                "pip install 'embprobe[transformers]'."
+            ) from None
+        except Exception as error:  # the hub raises many kinds
+            raise load_failure(f"open_clip/{model}", "", error, what="tokenizer") from None
+        return found
+
+    def features(network: Any, texts: Sequence[str], device: str) -> Tensor:
+        tokens = tokenizer()(list(texts)).to(torch.device(device))
+        found: Tensor = network.encode_text(tokens, normalize=False)
+        return found
+
+    return features

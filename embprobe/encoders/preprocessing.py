@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 
+import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
@@ -21,9 +23,9 @@ _REACH = 3
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-def preprocessing(spec: EncoderSpec) -> Hashable:
-    """What :func:`preprocess` depends on: two specs with the same value take the same tensors."""
-    return (spec.resize, spec.resize_to, spec.input_size, spec.interpolation, spec.mean, spec.std)
+def geometry(spec: EncoderSpec) -> Hashable:
+    """What decoding and :func:`cropped` depend on: two specs with the same value take the same pixels."""
+    return (spec.decoding, spec.resize, spec.resize_to, spec.input_size, spec.interpolation)
 
 
 def decoded_side(spec: EncoderSpec) -> int | None:
@@ -33,9 +35,22 @@ def decoded_side(spec: EncoderSpec) -> int | None:
 
 def preprocess(image: Image.Image, spec: EncoderSpec) -> Tensor:
     """Float32 ``[3, input_size, input_size]`` from an RGB image of any size."""
-    pixels: Tensor = F.to_tensor(_resized_and_cropped(image, spec))
-    normalized: Tensor = F.normalize(pixels, list(spec.mean), list(spec.std))
-    return normalized
+    return normalized(cropped(image, spec)[None], spec)[0]
+
+
+def cropped(image: Image.Image, spec: EncoderSpec) -> Tensor:
+    """Bytes ``[input_size, input_size, 3]``: the pixels that an encoder sees of an RGB image of any size."""
+    return torch.from_numpy(np.array(_resized_and_cropped(image, spec)))
+
+
+def normalized(crops: Tensor, spec: EncoderSpec) -> Tensor:
+    """Float32 ``[n, 3, s, s]`` from bytes ``[n, s, s, 3]``: scaled to 0..1, less the mean, by the standard deviation.
+
+    The same operations in the same order as torchvision's ``to_tensor`` and ``normalize``, on a whole batch.
+    """
+    batch = crops.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (spec.mean, spec.std))
+    return batch.div_(255).sub_(mean).div_(std)
 
 
 def _resized_and_cropped(image: Image.Image, spec: EncoderSpec) -> Image.Image:
@@ -46,8 +61,8 @@ def _resized_and_cropped(image: Image.Image, spec: EncoderSpec) -> Image.Image:
         return _middle(image, spec)
     else:
         resized = F.resize(image, [side], InterpolationMode(spec.interpolation))
-    cropped: Image.Image = F.center_crop(resized, [crop])
-    return cropped
+    central: Image.Image = resized if resized.size == (crop, crop) else F.center_crop(resized, [crop])
+    return central
 
 
 def _middle(image: Image.Image, spec: EncoderSpec) -> Image.Image:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embprobe.encoders.base import EncoderSpec, Floats
-from embprobe.encoders.bundled import BundledEncoder
-from embprobe.encoders.towers import TwoTowers
+from embprobe.encoders.base import EncoderSpec, Floats, Listing
+from embprobe.encoders.bundled import encoder_of
+from embprobe.encoders.network import NetworkEncoder
+from embprobe.encoders.towers import IMAGE_SIZE, WIDTH, TwoTowers
 from embprobe.errors import UsageError
 
 PIXELS_SIDE = 12
@@ -68,13 +69,23 @@ def names() -> list[str]:
     return ["color-histogram", "pixels", "random-vit"]
 
 
-def load(model: str, weights: str, *, device: str) -> FunctionEncoder | BundledEncoder:
+def describe(name: str) -> Listing:
+    """Of one of them."""
+    made = {
+        "pixels": (3 * PIXELS_SIDE**2, PIXELS_SIDE),
+        "color-histogram": (HISTOGRAM_BINS**3, HISTOGRAM_SIDE),
+        "random-vit": (WIDTH, IMAGE_SIZE),
+    }
+    return Listing(name, "drawn from a seed" if name == "random-vit" else "none", *made[name], has_text=False)
+
+
+def load(model: str, weights: str, *, device: str) -> FunctionEncoder | NetworkEncoder:
     """``reference/pixels``, ``reference/color-histogram``, or ``reference/random-vit``, whose "weights" are a seed."""
     if model == "random-vit":
         if weights and not (weights.isdecimal() and len(weights) <= 9):
             raise UsageError(f"What follows 'reference/random-vit:' is a seed of at most nine digits, not '{weights}'.")
         towers = TwoTowers(seed=int(weights or 0))
-        return BundledEncoder(towers, family="reference", model=model, weights=weights, device=device)
+        return encoder_of(towers, family="reference", model=model, weights=weights, device=device)
     if weights:
         raise UsageError(f"'reference/{model}' has no weights to choose; leave out ':{weights}'.")
     if model == "pixels":

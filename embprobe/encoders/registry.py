@@ -1,14 +1,17 @@
-"""Encoders by name: ``family/model`` or ``family/model:weights``. A family is a module."""
+"""Encoders by name: ``family/model[:weights][,option=value]``. A family is a module."""
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
+import inspect
+import re
+from dataclasses import dataclass, replace
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import cast
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
 
-from embprobe.encoders.base import Encoder, Family
+from embprobe.encoders.base import Encoder, Family, Listing
 from embprobe.errors import EmbprobeError, UsageError
 
 ENTRY_POINTS = "embprobe.encoders"
@@ -17,7 +20,32 @@ _OWN = {
     "reference": "embprobe.encoders.reference",
     "open_clip": "embprobe.encoders.open_clip",
     "timm": "embprobe.encoders.timm",
+    "dino": "embprobe.encoders.dino",
+    "python": "embprobe.encoders.python",
 }
+_OPTIONS = re.compile(r"((?:,[a-z_]+=[^,=]*)*)$")
+
+
+@dataclass(frozen=True)
+class Name:
+    """The parts of an encoder's name. ``weights`` and ``options`` may be empty."""
+
+    family: str
+    model: str
+    weights: str
+    options: dict[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> Name:
+        """Take a name apart, whatever it says; options are what stands at the end in the form ``,option=value``."""
+        found = _OPTIONS.search(text)
+        options = found.group(1) if found else ""
+        body = text[: len(text) - len(options)]
+        family, _, rest = (
+            body.replace(":", "/", 1).partition("/") if body.startswith("python:") else body.partition("/")
+        )
+        model, _, weights = rest.partition(":")
+        return cls(family, model, weights, dict(option.split("=") for option in options.split(",")[1:]))
 
 
 def families() -> list[str]:
@@ -28,34 +56,69 @@ def families() -> list[str]:
 def list_encoders(pattern: str = "*") -> list[str]:
     """Full names that match a pattern (``*dino*``); a pattern without a wildcard matches anywhere in the name."""
     wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
-    names = (f"{family}/{name}" for family in families() for name in _family(family).names())
+    names = (_spelled(family, name) for family in families() for name in _family(family).names())
     return [name for name in names if fnmatch.fnmatchcase(name.lower(), wanted.lower())]
 
 
-def load_encoder(name: str, *, device: str = "cpu") -> Encoder:
-    """The encoder with this name on a torch device.
+def describe_encoder(name: str) -> Listing:
+    """What is known of a listed encoder before its weights are loaded."""
+    parts = Name.parse(name)
+    describe = getattr(_family(parts.family), "describe", None)
+    if describe is None:
+        return Listing(name, f"the package of {_entry_point(parts.family).value}")
+    found: Listing = describe(parts.model + (f":{parts.weights}" if parts.weights else ""))
+    return replace(found, name=name)
 
-    Raises :class:`UsageError` with the nearest names if there is no such encoder, :class:`EmbprobeError` if its
-    weights cannot be read.
+
+def load_encoder(name: str, *, device: str = "cpu", **defaults: str) -> Encoder:
+    """The encoder with this name on a torch device; ``defaults`` are options it gets if its family has them.
+
+    Raises :class:`UsageError` with the nearest names if there is no such encoder or option, :class:`EmbprobeError` if
+    its weights cannot be read.
     """
-    family, _, rest = name.partition("/")
-    model, _, weights = rest.partition(":")
-    if family not in families():
+    parts = Name.parse(name)
+    if parts.family not in families():
         raise UsageError(_unknown(name, list_encoders("bundled/*") + list_encoders("reference/*")))
-    known = _family(family).names()
-    if model not in {known_name.partition(":")[0] for known_name in known}:
-        raise UsageError(_unknown(name, [f"{family}/{known_name}" for known_name in known]))
-    return _family(family).load(model, weights, device=device)
+    family = _family(parts.family)
+    if parts.family != "python":
+        known = family.names()
+        if parts.model not in {known_name.partition(":")[0] for known_name in known}:
+            raise UsageError(_unknown(name, [_spelled(parts.family, known_name) for known_name in known]))
+    taken, any_taken = _options(family)
+    for option in parts.options:
+        if option not in taken and not any_taken:
+            there = f"it has {', '.join(taken)}" if taken else "it has none"
+            near = difflib.get_close_matches(option, taken, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise UsageError(f"'{parts.family}' has no option '{option}'; {there}.{hint}")
+    wanted = {option: value for option, value in defaults.items() if option in taken} | parts.options
+    return family.load(parts.model, parts.weights, device=device, **wanted)
+
+
+def _options(family: Family) -> tuple[list[str], bool]:
+    """The options a family's ``load`` names, and whether it takes any other."""
+    parameters = inspect.signature(family.load).parameters.values()
+    named = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "device"]
+    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _spelled(family: str, name: str) -> str:
+    return f"{family}:{name}" if family == "python" else f"{family}/{name}"
 
 
 def _family(name: str) -> Family:
     if name in _OWN:
         return cast(Family, import_module(_OWN[name]))
-    point = next(iter(entry_points(group=ENTRY_POINTS, name=name)))
+    point = _entry_point(name)
     try:
         return cast(Family, point.load())
     except Exception as error:  # a stranger's module can fail in any way
         raise EmbprobeError(f"The encoder family '{name}' ({point.value}) cannot be imported: {error}") from None
+
+
+def _entry_point(name: str) -> EntryPoint:
+    found: Any = next(iter(entry_points(group=ENTRY_POINTS, name=name)))
+    return cast(EntryPoint, found)
 
 
 def _unknown(name: str, candidates: list[str]) -> str:

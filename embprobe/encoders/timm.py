@@ -1,103 +1,155 @@
-"""Encoders of timm, by name with its tag, optionally with a local weights file."""
+"""Encoders of timm: a name with its tag, optionally with a local file; a repository of the hub, or a folder."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from timm.data.config import resolve_model_data_config
-from torch import Tensor, nn
+from torch import Tensor
 
-from embprobe.encoders.base import EncoderSpec, Floats, Pooling, hash_weights, load_failure
+from embprobe.encoders.base import Listing, Pooling, load_failure
+from embprobe.encoders.network import ImageFeatures, NetworkEncoder, call, network_encoder
+from embprobe.encoders.options import pixels, spelled
 from embprobe.errors import UsageError
 
-_POOLINGS: dict[str, Pooling] = {"token": "cls", "avg": "mean", "map": "attention"}
-
-
-class TimmEncoder:
-    """A timm model without its classifier."""
-
-    def __init__(self, model: nn.Module, spec: EncoderSpec, device: str) -> None:
-        self.spec = spec
-        self._model, self._device = model, device
-
-    @torch.inference_mode()
-    def encode_images(self, batch: Tensor) -> Floats:
-        features: Tensor = self._model(batch.to(self._device))
-        return features.float().cpu().numpy()
-
-    def encode_texts(self, texts: Sequence[str]) -> Floats:
-        raise UsageError(f"'{self.spec.name}' has no text side.")
+_PLACES = {"hf-hub": "OWNER/NAME", "local-dir": "FOLDER"}
+_THEIRS: dict[str, Pooling] = {"token": "cls", "avg": "mean", "map": "attention"}
+"""Ours for timm's names of poolings."""
 
 
 def names() -> list[str]:
     """Every architecture, and with its tag where weights are published, e.g. ``vit_base_patch16_224.dino``."""
-    return sorted({*timm.list_models(), *timm.list_models(pretrained=True)})
+    known = sorted({*timm.list_models(), *timm.list_models(pretrained=True)})
+    return known + [f"{place}:{what}" for place, what in _PLACES.items()]
 
 
-def load(model: str, weights: str, *, device: str) -> TimmEncoder:
+def describe(name: str) -> Listing:
+    """What timm says of a model, which is built without weights for it: a fifth of a second."""
+    if name.partition(":")[0] in _PLACES:
+        return Listing(name, {"h": "that repository", "l": "that folder"}[name[0]], has_text=False)
+    with torch.device("meta"):
+        network: Any = timm.create_model(name, num_classes=0)
+    config = network.pretrained_cfg
+    hub = config.get("hf_hub_id")
+    source = f"Hugging Face hub, {hub}" if hub else config.get("url") or f"a file: {name}:FILE"
+    return Listing(name, source, network.head_hidden_size, config["input_size"][-1], False)
+
+
+def load(
+    model: str, weights: str, *, device: str, pooling: str = "", size: str = "", resize: str = "", precision: str = ""
+) -> NetworkEncoder:
     """``timm/vit_base_patch16_224.dino``, or ``timm/vit_base_patch16_224.dino:FILE``; safe loading only.
 
     Vision transformers of the DINO family give their CLS token, as their authors use it, whatever timm's default
-    (DINOv3's is the mean). All others pool as timm does.
+    (DINOv3's is the mean). All others pool as timm does. ``pooling=`` ``cls``, ``mean`` or ``cls+mean`` asks otherwise.
     """
-    if weights and not Path(weights).is_file():
+    side = pixels("size", size)
+    if model not in _PLACES and weights and not Path(weights).is_file():
         raise UsageError(f"There is no weights file '{weights}'.")
-    pooling = {"global_pool": "token"} if model.startswith("vit") and "dino" in model else {}
+    named = f"{model}:{weights}" if model in _PLACES else model
+    file = "" if model in _PLACES else weights
     try:
-        network: Any = _from_file(model, weights, pooling) if weights else _published(model, pooling)
+        network = _sized(named, file, {"img_size": side} if side else {})
     except Exception as error:  # timm, torch and the hub raise many kinds
         raise load_failure(f"timm/{model}" + (f":{weights}" if weights else ""), weights, error) from None
-    network.eval()
-    spec = _spec(model, weights, network)
-    return TimmEncoder(network.to(device), spec, device)
+    config = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
+    _, height, width = config["input_size"]
+    if height != width or config["crop_mode"] not in ("center", "squash"):
+        raise UsageError(f"'timm/{model}' pads or is not square, which embprobe does not support yet.")
+    side = side or height
+    dino = model.startswith("vit") and "dino" in model
+    kind, image = pooled(network, pooling or ("cls" if dino and has_class_token(network) else ""), f"timm/{model}")
+    return network_encoder(
+        network,
+        device=device,
+        input_size=side,
+        mean=config["mean"],
+        std=config["std"],
+        pooling=kind,
+        resize_to=pixels("resize", resize) or math.floor(side / config["crop_pct"]),
+        resize="shortest" if config["crop_mode"] == "center" else "squash",
+        interpolation=config["interpolation"],
+        precision=precision,
+        image=image,
+        family="timm",
+        model=model,
+        weights=weights,
+        options=spelled(pooling=pooling, size=size, resize=resize, precision=precision),
+    )
 
 
-def _published(model: str, pooling: dict[str, Any]) -> Any:
-    return timm.create_model(model, pretrained=True, num_classes=0, **pooling)
+def has_class_token(network: Any) -> bool:
+    """Whether a timm network puts a class token before its patch tokens."""
+    return getattr(network, "cls_token", None) is not None and getattr(network, "num_prefix_tokens", 0) > 0
 
 
-def _from_file(model: str, file: str, pooling: dict[str, Any]) -> Any:
+def pooled(network: Any, pooling: str, name: str) -> tuple[Pooling, ImageFeatures]:
+    """What to call a pooling of a timm network without a classifier, and how to compute it; "" is the network's own.
+
+    Raises :class:`UsageError` if the network has no such pooling.
+    """
+    own = getattr(network, "global_pool", None)
+    default = _THEIRS.get(own if isinstance(own, str) else "avg")
+    if pooling in ("", default):
+        if default is None:
+            raise UsageError(f"'{name}' pools by '{own}', which embprobe does not support yet: say ',pooling=mean'.")
+        return default, call
+    tokens = hasattr(network, "num_prefix_tokens") and hasattr(network, "fc_norm")
+    if pooling == "mean" and tokens:
+        return "mean", _mean
+    if pooling == "cls" and tokens and has_class_token(network):
+        return "cls", _cls
+    if pooling == "cls+mean" and tokens and has_class_token(network):
+        return "cls+mean", _cls_and_mean
+    known = ["cls", "mean", "cls+mean"] if has_class_token(network) else ["mean"] if tokens else []
+    there = sorted({*known, *([default] if default else [])})
+    raise UsageError(f"'{name}' has no pooling '{pooling}'; it has {', '.join(there) or 'none to choose'}.")
+
+
+def _cls(network: Any, batch: Tensor) -> Tensor:
+    features: Tensor = network.fc_norm(network.forward_features(batch)[:, 0])
+    return features
+
+
+def _mean(network: Any, batch: Tensor) -> Tensor:
+    """Over the patch tokens: neither the class token nor registers count."""
+    features: Tensor = network.fc_norm(network.forward_features(batch)[:, network.num_prefix_tokens :].mean(1))
+    return features
+
+
+def _cls_and_mean(network: Any, batch: Tensor) -> Tensor:
+    tokens = network.forward_features(batch)
+    parts = (tokens[:, 0], tokens[:, network.num_prefix_tokens :].mean(1))
+    return torch.cat([network.fc_norm(part) for part in parts], 1)
+
+
+def _sized(model: str, file: str, size: dict[str, Any]) -> Any:
+    """The network, made for images of another size where its position embeddings depend on it."""
+    try:
+        return _from_file(model, file, size) if file else _published(model, size)
+    except TypeError:
+        if not size:
+            raise
+        return _from_file(model, file, {}) if file else _published(model, {})
+
+
+def _published(model: str, size: dict[str, Any]) -> Any:
+    return timm.create_model(model, pretrained=True, num_classes=0, **size)
+
+
+def _from_file(model: str, file: str, size: dict[str, Any]) -> Any:
     """A file with a classifier, or one without; in both every weight must be there.
 
     Asked for no classifier, timm would drop the file's, and with it every check that the weights fit.
     """
     try:
-        network: Any = timm.create_model(model, pretrained=True, pretrained_cfg_overlay={"file": file}, **pooling)
+        network: Any = timm.create_model(model, pretrained=True, pretrained_cfg_overlay={"file": file}, **size)
     except RuntimeError:
         overlay = {"file": file, "num_classes": 0}
-        return timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0, **pooling)
+        return timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0, **size)
     network.reset_classifier(0)
     return network
-
-
-def _spec(model: str, weights: str, network: Any) -> EncoderSpec:
-    config = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
-    _, height, width = config["input_size"]
-    if height != width or config["crop_mode"] not in ("center", "squash"):
-        raise UsageError(f"'timm/{model}' pads or is not square, which embprobe does not support yet.")
-    pool = getattr(network, "global_pool", None)
-    pooling = _POOLINGS.get(pool if isinstance(pool, str) else "avg")
-    if pooling is None:
-        raise UsageError(f"'timm/{model}' pools by '{pool}', which embprobe does not support yet.")
-    with torch.inference_mode():
-        dimension = network(torch.zeros(1, 3, height, width)).shape[1]
-    return EncoderSpec(
-        family="timm",
-        model=model,
-        weights=weights,
-        weights_sha256=hash_weights(network),
-        pooling=pooling,
-        input_size=height,
-        resize="shortest" if config["crop_mode"] == "center" else "squash",
-        resize_to=math.floor(height / config["crop_pct"]),
-        interpolation=config["interpolation"],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        dimension=dimension,
-        has_text=False,
-    )

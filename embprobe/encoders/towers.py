@@ -133,5 +133,6 @@ class TwoTowers(nn.Module):
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """``[n, WIDTH]``, not normalised."""
-        projected: Tensor = self.text_projection(self.text(self.tokenizer(texts)))
+        ids = self.tokenizer(texts).to(self.text_projection.weight.device)
+        projected: Tensor = self.text_projection(self.text(ids))
         return projected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from embprobe.errors import EmbprobeError, UsageError
@@ -29,6 +30,10 @@ def load_images(name: str = DEFAULT) -> Images:
 
     Raises :class:`UsageError` if there is no such thing, :class:`EmbprobeError` if there are no images in it.
     """
+    return replace(_open(name), opened_as=name)
+
+
+def _open(name: str) -> Images:
     found = None if exists(Path(name)) and not name.endswith(".toml") else find_dataset(name)
     if found is not None:
         card, split, place = found

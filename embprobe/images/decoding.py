@@ -82,8 +82,9 @@ def flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
         return image
     if image.mode != "RGBA":
         return image.convert("RGB")
-    canvas = Image.new("RGBA", image.size, (*background, 255))
-    return Image.alpha_composite(canvas, image).convert("RGB")
+    canvas = Image.new("RGB", image.size, background)
+    canvas.paste(image, mask=image)
+    return canvas
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -6,6 +6,7 @@ import hashlib
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from PIL import Image
 
@@ -38,16 +39,28 @@ class Row:
 
         With ``at_least``, a JPEG may be decoded at reduced scale, its shorter side no less than this many pixels.
         """
+        return self._decoded(self.fetch(), at_least)
+
+    def fetch(self) -> bytes | Image.Image:
+        """What the source gives; raises :class:`UnreadableImage` if it cannot."""
         try:
-            found = self.source()
+            return self.source()
         except OSError as error:
             raise UnreadableImage(error.strerror or type(error).__name__) from None
+
+    def rgb(
+        self, found: bytes | Image.Image, background: tuple[int, int, int] = WHITE, *, at_least: int | None = None
+    ) -> Image.Image:
+        """What :meth:`load` makes of what :meth:`fetch` gave."""
+        return flatten(self._decoded(found, at_least), background)
+
+    def _decoded(self, found: bytes | Image.Image, at_least: int | None) -> Image.Image:
         image = decode(found, at_least=at_least) if isinstance(found, bytes) else found
         return image if self.change is None else self.change(image)
 
     def load(self, background: tuple[int, int, int] = WHITE, *, at_least: int | None = None) -> Image.Image:
         """The image as RGB, transparent parts composited onto ``background``."""
-        return flatten(self.read(at_least=at_least), background)
+        return self.rgb(self.fetch(), background, at_least=at_least)
 
 
 @dataclass(frozen=True)
@@ -57,11 +70,13 @@ class Images:
     name: str
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    opened_as: str = ""
+    """What ``load_images`` opens as these very rows, in another process, too; empty where there is nothing."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change when a key, the order or an image's content changes; labels do not count."""
         digest = hashlib.sha256()
@@ -94,7 +109,7 @@ class Images:
 
     def labelled(self, labels: Callable[[Row], Mapping[str, str]]) -> Images:
         """The same rows with other labels."""
-        return replace(self, rows=tuple(replace(row, labels=labels(row)) for row in self.rows))
+        return self._keep(replace(row, labels=labels(row)) for row in self.rows)
 
     def map(self, suffix: str, change: Callable[[Row], tuple[str, Callable[[Image.Image], Image.Image]]]) -> Images:
         """The same rows, every image changed when it is read.
@@ -108,10 +123,10 @@ class Images:
             both = apply if before is None else lambda image: apply(before(image))
             return replace(row, content=f"{row.content}|{mark}", change=both)
 
-        return replace(self, name=f"{self.name}+{suffix}", rows=tuple(changed(row) for row in self.rows))
+        return replace(self._keep(changed(row) for row in self.rows), name=f"{self.name}+{suffix}")
 
     def _keep(self, rows: Iterable[Row]) -> Images:
-        return replace(self, rows=tuple(rows))
+        return replace(self, rows=tuple(rows), opened_as="")
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from embprobe.encoders.bundled import spec_of
+from embprobe.encoders.bundled import encoder_of
 from embprobe.encoders.preprocessing import preprocess
 from embprobe.encoders.towers import TwoTowers
 from embprobe.errors import EmbprobeError
@@ -44,7 +44,7 @@ class Monitor:
 
 class _Pictures:
     def __init__(self, images: Images) -> None:
-        spec = spec_of(TwoTowers(seed=0), family="bundled", model="monitored", weights="")
+        spec = encoder_of(TwoTowers(seed=0), family="bundled", model="monitored", weights="", device="cpu").spec
         self.pixels = torch.stack([preprocess(row.load(), spec) for row in images.rows])
         self.concepts = images.label("concept")
 

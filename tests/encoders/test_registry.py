@@ -78,7 +78,7 @@ def test_encoders_are_listed_by_pattern() -> None:
 def test_another_package_adds_a_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "plug = plug_encoders", plug_encoders=PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
-    assert families() == ["bundled", "reference", "open_clip", "timm", "plug"]
+    assert families() == ["bundled", "reference", "open_clip", "timm", "dino", "python", "plug"]
     assert list_encoders("plug/") == ["plug/tiny", "plug/tiny:v1"]
     assert load_encoder("plug/tiny:v1", device="cpu").spec.model == "tiny with v1 on cpu"
     assert load_encoder("plug/tiny").spec.model == "tiny with nothing on cpu"
@@ -123,10 +123,11 @@ CHANGED: dict[str, Any] = {
 
 def test_the_fingerprint_changes_with_every_field_but_the_name_of_hashed_weights() -> None:
     spec = make_encoder(weights_sha256="0" * 64).spec
-    assert {field.name for field in dataclasses.fields(EncoderSpec)} == {*CHANGED, "weights"}
+    assert {field.name for field in dataclasses.fields(EncoderSpec)} == {*CHANGED, "weights", "options"}
     fingerprints = {dataclasses.replace(spec, **{name: value}).fingerprint for name, value in CHANGED.items()}
     assert len(fingerprints | {spec.fingerprint}) == len(CHANGED) + 1
     assert dataclasses.replace(spec, weights="renamed.pt").fingerprint == spec.fingerprint
+    assert dataclasses.replace(spec, options="size=224").fingerprint == spec.fingerprint
 
 
 def test_where_no_weights_are_hashed_their_name_counts() -> None:

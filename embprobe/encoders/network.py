@@ -1,0 +1,127 @@
+"""A torch network as an encoder: device, precision and memory layout, once for every family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from embprobe.encoders.base import EncoderSpec, Floats, Pooling, Precision, hash_weights
+from embprobe.errors import EmbprobeError, UsageError
+
+ImageFeatures = Callable[[Any, Tensor], Tensor]
+"""From the network and a batch ``[n, 3, s, s]`` to ``[n, d]``."""
+TextFeatures = Callable[[Any, Sequence[str], str], Tensor]
+"""From the network, texts and the device to ``[n, d]``."""
+
+
+def call(network: nn.Module, batch: Tensor) -> Tensor:
+    """What the network itself makes of a batch."""
+    features: Tensor = network(batch)
+    return features
+
+
+@dataclass
+class NetworkEncoder:
+    """A network behind the encoder protocol. :func:`network_encoder` makes one and finds out what its spec must say."""
+
+    spec: EncoderSpec
+    network: nn.Module
+    device: str
+    image: ImageFeatures = call
+    text: TextFeatures | None = None
+
+    def encode_images(self, batch: Tensor) -> Floats:
+        if self.device.startswith("cuda"):
+            batch = batch.pin_memory()
+        with torch.inference_mode(), self._precision():
+            features = self.image(self.network, batch.to(self.device, non_blocking=True))
+        return features.float().cpu().numpy()
+
+    def encode_texts(self, texts: Sequence[str]) -> Floats:
+        if self.text is None:
+            raise UsageError(f"'{self.spec.name}' has no text side.")
+        with torch.inference_mode(), self._precision():
+            features = self.text(self.network, texts, self.device)
+        return features.float().cpu().numpy()
+
+    def on(self, device: str) -> NetworkEncoder:
+        """The same encoder on another device of this machine, with a copy of the weights."""
+        return NetworkEncoder(self.spec, deepcopy(self.network).to(device), device, self.image, self.text)
+
+    def compiled(self) -> NetworkEncoder:
+        """The same encoder through ``torch.compile``: rounded differently, faster where the compiler finds a way."""
+        image: Any = torch.compile(self.image)
+        return NetworkEncoder(self.spec, self.network, self.device, image, self.text)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self.spec.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.partition(":")[0], getattr(torch, self.spec.precision))
+
+
+def network_encoder(
+    network: nn.Module,
+    *,
+    device: str,
+    input_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    pooling: Pooling,
+    resize_to: int | None = None,
+    resize: Literal["shortest", "squash"] = "shortest",
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic",
+    precision: str = "",
+    image: ImageFeatures = call,
+    text: TextFeatures | None = None,
+    family: str = "python",
+    model: str = "",
+    weights: str = "",
+    options: str = "",
+) -> NetworkEncoder:
+    """An encoder from a network and what its authors feed it; its dimension and the hash of its weights are found here.
+
+    ``resize_to`` is ``input_size`` unless given, ``precision`` float32. A network of convolutions gets the
+    ``channels_last`` layout. Raises :class:`UsageError` if the precision is none, :class:`EmbprobeError` if the network
+    takes no such images.
+    """
+    if precision not in ("", *get_args(Precision)):
+        raise UsageError(f"There is no precision '{precision}'; there are {', '.join(get_args(Precision))}.")
+    if device.startswith("cuda"):
+        torch.backends.cudnn.allow_tf32 = False  # by default convolutions in float32 would not be
+    network = network.eval().requires_grad_(False)
+    digest = hash_weights(network)
+    convolutional = sum(isinstance(module, nn.Conv2d) for module in network.modules()) > 1
+    network.to(device)
+    if convolutional:
+        network.to(memory_format=torch.channels_last)
+    try:
+        with torch.inference_mode():
+            dimension = image(network, torch.zeros(1, 3, input_size, input_size, device=device)).shape[1]
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise EmbprobeError(
+            f"'{family}/{model}' takes no images of {input_size} x {input_size} pixels: {error}"
+        ) from None
+    spec = EncoderSpec(
+        family=family,
+        model=model,
+        weights=weights,
+        weights_sha256=digest,
+        pooling=pooling,
+        input_size=input_size,
+        resize=resize,
+        resize_to=resize_to or input_size,
+        interpolation=interpolation,
+        mean=tuple(mean),
+        std=tuple(std),
+        dimension=dimension,
+        has_text=text is not None,
+        precision=precision or "float32",  # type: ignore[arg-type]  # checked above
+        options=options,
+    )
+    return NetworkEncoder(spec, network, device, image, text)
