@@ -77,6 +77,7 @@ def extract(
     from embprobe import terminal
     from embprobe.encoders import NetworkEncoder
     from embprobe.engines import find_engine
+    from embprobe.errors import UsageError
     from embprobe.extraction import extract
     from embprobe.index import open_index
     from embprobe.workspace import Workspace
@@ -84,6 +85,8 @@ def extract(
     run = find_engine(engine)
     rows, where = _rows(images), _device(device)
     encoders = _load(encoder, where, precision)
+    if compile and engine != "local":
+        raise UsageError("--compile is for the local engine.")
     if compile:
         encoders = [each.compiled() if isinstance(each, NetworkEncoder) else each for each in encoders]
     seconds: dict[str, float] = {}
@@ -111,7 +114,7 @@ def extract(
 def verify(
     workspace: WorkspaceOption = _WORKSPACE,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Forget damaged parts, so that the next extract makes just those again.")
+        bool, typer.Option("--repair", help="Forget damaged shards, so that the next extract makes just those again.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -361,16 +364,17 @@ def encoders(
 ) -> None:
     """List encoders: dimension, input size, whether they take text, where their weights come from."""
     from embprobe import terminal
-    from embprobe.encoders import describe_encoder, families, list_encoders
+    from embprobe.encoders import Listing, describe_encoder, families, list_encoders
 
     names = list_encoders(pattern) if pattern else [*list_encoders("bundled/"), *list_encoders("reference/")]
     if not names:
         raise EmbprobeError(f"No encoder's name matches '{pattern}'.")
-    described = [describe_encoder(name) for name in names] if len(names) <= _DESCRIBED else names
+    few = len(names) <= _DESCRIBED
+    listed = [describe_encoder(name) if few else Listing(name) for name in names]
     if json:
-        terminal.print_json([each if isinstance(each, str) else asdict(each) for each in described])
+        terminal.print_json([asdict(each) for each in listed])
     else:
-        terminal.print_encoders(described)
+        terminal.print_encoders(listed, described=few)
     if not pattern:
         terminal.note(
             f"Families: {', '.join(families())}. List one with 'embprobe encoders timm/', search with '*dino*'."

@@ -104,6 +104,7 @@ def extract(
                 stack.enter_context(held(workspace.lock(folder), what))
             stores = [open_store(*pair, images, device=device) for pair in zip(folders, specs, strict=True)]
             for store in stores:
+                store.sweep()
                 store.drop_damaged()
         tell = progress or (lambda rows: None)
         shards = _missing(stores, tell)
@@ -162,10 +163,9 @@ def _write(done: Iterator[Encoded], stores: Sequence[Store], seconds: Seconds) -
 
 
 def _unwritable(store: Store, error: OSError) -> str:
-    safe = f"{len(store.shards)} of {store.shard_count} parts are safe" if store.shards else "nothing was written yet"
     return (
-        f"The store '{store.folder}' cannot be written: {error.strerror or error}. {safe[0].upper()}{safe[1:]}; "
-        "mend that, then run the same command again and it goes on from there."
+        f"The store '{store.folder}' cannot be written: {error.strerror or error}. What was finished is safe "
+        f"({len(store.shards)} of {store.shard_count} shards): mend that, run the same command again, and it goes on."
     )
 
 

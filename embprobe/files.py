@@ -14,7 +14,7 @@ from typing import Any
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder that takes the place of ``path`` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")  # as sweep() expects
     try:
         yield temporary
         with temporary.open("rb") as written:
@@ -22,6 +22,12 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, stem: str = "*") -> None:
+    """Remove what killed processes left of files they were replacing; only for who alone writes there."""
+    for leftover in folder.glob(f".{stem}.*.tmp*"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any, *, default: Callable[[Any], Any] | None = None) -> None:

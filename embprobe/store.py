@@ -2,7 +2,7 @@
 
 A store is a folder with ``img_emb/img_emb_00000.npy`` (memory-mappable, ``[n, d]``), beside it
 ``metadata/metadata_00000.parquet`` (key and labels of the same rows), and ``manifest.json``. Shard *i* holds the rows
-``i * SHARD_ROWS`` and on, less those whose image could not be read; these are in ``rejected.jsonl`` with the reason. A
+``i * shard_rows`` and on, less those whose image could not be read; these are in ``rejected.jsonl`` with the reason. A
 shard counts once the manifest names it, and the manifest is replaced whole: a killed run loses the shard it was at. The
 manifest also holds the hash of every file, how long each shard took, and on what.
 """
@@ -26,11 +26,12 @@ import pyarrow.parquet as pq
 
 from embprobe.encoders.base import EncoderSpec, Floats
 from embprobe.errors import EmbprobeError
-from embprobe.files import replacing, write_json
+from embprobe.files import replacing, sweep, write_json
 from embprobe.images.rows import Images, Row, printable
 
 SCHEMA = 2
-SHARD_ROWS = 4096
+SHARD_ROWS, SHARDS = 1024, 256
+"""A shard has at least so many rows, and twice that, and again, until a store has no more than so many shards."""
 _VERSIONS = ("embprobe", "torch", "open_clip_torch", "timm", "numpy", "pillow")
 
 
@@ -53,11 +54,18 @@ class Store:
     images: Images
     device: str
     shards: dict[int, dict[str, Any]] = field(default_factory=dict)
-    shard_rows: int = SHARD_ROWS
+    shard_rows: int = 0
+    """Rows of a shard; 0 becomes what suits the number of images."""
     written: int = 0
     """Rows written since the store was opened; 0 if everything was already there."""
     lost: list[int] = field(default_factory=list)
     """Shards that were written once and were damaged or gone when :meth:`drop_damaged` looked."""
+
+    def __post_init__(self) -> None:
+        if not self.shard_rows:
+            self.shard_rows = SHARD_ROWS
+            while self.shard_count > SHARDS:
+                self.shard_rows *= 2
 
     @property
     def shard_count(self) -> int:
@@ -83,6 +91,11 @@ class Store:
     def rows_of(self, shard: int) -> Sequence[Row]:
         """The rows that shard covers."""
         return self.images.rows[shard * self.shard_rows : (shard + 1) * self.shard_rows]
+
+    def sweep(self) -> None:
+        """Remove what killed runs left half-written; only for who holds the store's lock."""
+        for folder, stem in (("img_emb", "*"), ("metadata", "*"), (".", "manifest"), (".", "rejected")):
+            sweep(self.folder / folder, stem)
 
     def drop_damaged(self) -> None:
         """Count the shards whose files are gone or cut short as not written; the rest of the store stays as it is.

@@ -98,7 +98,7 @@ def print_stores(stores: Sequence[Store], seconds: Mapping[str, float]) -> None:
         fresh = f"{store.written:,} encoded now" if store.written else "already there"
         note(f"{store.spec.name}: {len(store.embedded()):,} x {store.spec.dimension}, {fresh}, in {store.folder}")
         if store.lost:
-            note(f"  {len(store.lost)} of its {store.shard_count} parts were damaged or gone, and were made again.")
+            note(f"  {len(store.lost)} of its {_shards(store.shard_count)} were damaged or gone, and were made again.")
     if (total := sum(seconds.values())) > 0:
         shares = ", ".join(f"{stage} {taken / total:.0%}" for stage, taken in seconds.items())
         note(f"Where the time went: {shares}.")
@@ -118,7 +118,7 @@ def print_checked(checked: Sequence[Checked], root: Path) -> None:
             f"{len(store.problems)} damaged" if store.problems else "whole" if store.complete else "whole, unfinished"
         )
         what = f"{store.encoder} x {store.images}, " if store.encoder else ""
-        note(f"{state}: {what}{store.shards} parts, {store.bytes / 1e6:,.1f} MB, {store.folder.relative_to(root)}")
+        note(f"{state}: {what}{_shards(store.shards)}, {store.bytes / 1e6:,.1f} MB, {store.folder.relative_to(root)}")
         for problem in store.problems[:_LISTED]:
             note(f"  {problem}")
         if len(store.problems) > _LISTED:
@@ -126,24 +126,27 @@ def print_checked(checked: Sequence[Checked], root: Path) -> None:
     if not checked:
         note("There are no stores yet.")
     if any(store.damaged for store in checked):
-        note("With --repair the next extract makes the damaged parts again, and only those.")
+        note("With --repair the next extract makes the damaged shards again, and only those.")
 
 
-def print_encoders(encoders: Sequence[Listing | str]) -> None:
-    """A table, or, of a long list, the names."""
-    listed = [each for each in encoders if isinstance(each, Listing)]
-    if len(listed) < len(encoders):
-        sys.stdout.write("".join(f"{each}\n" for each in encoders))
+def print_encoders(encoders: Sequence[Listing], *, described: bool) -> None:
+    """A table, or, if they are not described, the names."""
+    if not described:
+        sys.stdout.write("".join(f"{each.name}\n" for each in encoders))
         note(f"{len(encoders):,} encoders. For their dimensions, input sizes and sources, ask for fewer.")
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "dimension", "input", "text", "weights"):
         table.add_column(heading, overflow="fold", justify="right" if heading in ("dimension", "input") else "left")
-    for each in listed:
+    for each in encoders:
         text = "" if each.has_text is None else "yes" if each.has_text else "no"
         table.add_row(escape(each.name), _number(each.dimension), _number(each.input_size), text, escape(each.weights))
     width = None if sys.stdout.isatty() else 200
     Console(highlight=False, emoji=False, width=width).print(table)
+
+
+def _shards(count: int) -> str:
+    return f"{count:,} shard{'' if count == 1 else 's'}"
 
 
 def _number(value: int | None) -> str:

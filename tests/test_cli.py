@@ -165,15 +165,24 @@ def test_a_card_with_a_hostile_title_is_probed(run: Run, photos: Path, tmp_path:
 
 
 def test_encoders_and_datasets_are_listed(run: Run) -> None:
-    assert run("encoders", "reference/p*").out == "reference/pixels\n"
-    assert json.loads(run("encoders", "reference/", "--json").out) == [
-        "reference/color-histogram",
+    assert run("encoders", "reference/p*").out.splitlines()[1].split() == [
         "reference/pixels",
-        "reference/random-vit",
+        "432",
+        "12",
+        "no",
+        "none",
     ]
+    listed = json.loads(run("encoders", "reference/", "--json").out)
+    assert [(each["name"], each["dimension"]) for each in listed] == [
+        ("reference/color-histogram", 512),
+        ("reference/pixels", 432),
+        ("reference/random-vit", 128),
+    ]
+    many = run("encoders", "timm/").out.splitlines()
+    assert "timm/vit_base_patch16_224.dino" in many and len(many) > 1000  # the names alone
     assert "bundled/emoji" in [card["name"] for card in json.loads(run("datasets", "--json").out)]
-    listed = run("datasets").out
-    assert "imagenet-1k" in listed and "nothing; it comes with embprobe" in listed
+    text = run("datasets").out
+    assert "imagenet-1k" in text and "nothing; it comes with embprobe" in text
     assert "bundled/emoji:unseen-drawing" in run("datasets", "bundled/emoji").out
     assert "Classes: 10: airplane, automobile, bird, cat, deer, …" in run("datasets", "cifar-10").out
     assert [card["name"] for card in json.loads(run("datasets", "cifar-*", "--json").out)] == ["cifar-10", "cifar-100"]
