@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 import os
 import sys
 import warnings
@@ -360,15 +362,27 @@ def encoders(
     pattern: Annotated[
         str, typer.Argument(help="Part of a name, or a pattern such as '*dino*'; without one, the families.")
     ] = "",
+    exactly: Annotated[
+        bool, typer.Option("--exactly", help="Load the one encoder of this name and say all that decides its vectors.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """List encoders: dimension, input size, whether they take text, where their weights come from."""
     from embprobe import terminal
     from embprobe.encoders import Listing, describe_encoder, families, list_encoders
 
+    if exactly:
+        (loaded,) = _load([pattern], "cpu")
+        if json:
+            terminal.print_json(asdict(loaded.spec))
+        else:
+            terminal.print_spec(loaded.spec)
+        return
     names = list_encoders(pattern) if pattern else [*list_encoders("bundled/"), *list_encoders("reference/")]
     if not names:
-        raise EmbprobeError(f"No encoder's name matches '{pattern}'.")
+        near = difflib.get_close_matches(pattern, list_encoders(), n=3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise EmbprobeError(f"No encoder's name matches '{pattern}'.{hint}")
     few = len(names) <= _DESCRIBED
     listed = [describe_encoder(name) if few else Listing(name) for name in names]
     if json:
@@ -397,11 +411,21 @@ def datasets(
         terminal.print_datasets(cards)
 
 
+class _Aloud(logging.Handler):
+    """What the library warns of, as a line for people."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(record.getMessage(), err=True)
+
+
 def main() -> None:
     """Run the command line; an error becomes one or two sentences and an exit code."""
     debug = "--debug" in sys.argv
     if not debug:
         _hush_libraries()
+    log = logging.getLogger("embprobe")
+    if not log.handlers:
+        log.addHandler(_Aloud())
     try:
         app(args=[argument for argument in sys.argv[1:] if argument != "--debug"])
     except EmbprobeError as error:

@@ -128,9 +128,7 @@ def encode(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats:
 
 def _whole(store: Store) -> bool:
     """Whether nothing is to be written."""
-    if store.complete:
-        store.drop_damaged()
-    return store.complete
+    return store.complete and not store.damaged()
 
 
 def _missing(stores: Sequence[Store], progress: Progress) -> list[Shard]:

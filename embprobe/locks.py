@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +23,6 @@ def held(path: Path, what: str) -> Iterator[None]:
     Raises :class:`EmbprobeError` that says who holds it, and since when, if somebody else does.
     """
     note = path.with_suffix(".json")
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
@@ -34,6 +33,8 @@ def held(path: Path, what: str) -> Iterator[None]:
         yield
     finally:
         note.unlink(missing_ok=True)
+        with suppress(OSError):  # Windows keeps an open file
+            path.unlink()  # while it is held: who gets it next looks whether it still lies there
         lock.release()
 
 

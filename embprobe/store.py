@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -28,6 +29,8 @@ from embprobe.encoders.base import EncoderSpec, Floats
 from embprobe.errors import EmbprobeError
 from embprobe.files import replacing, sweep, write_json
 from embprobe.images.rows import Images, Row, printable
+
+_log = logging.getLogger(__name__)
 
 SCHEMA = 2
 SHARD_ROWS, SHARDS = 1024, 256
@@ -97,16 +100,21 @@ class Store:
         for folder, stem in (("img_emb", "*"), ("metadata", "*"), (".", "manifest"), (".", "rejected")):
             sweep(self.folder / folder, stem)
 
-    def drop_damaged(self) -> None:
-        """Count the shards whose files are gone or cut short as not written; the rest of the store stays as it is.
+    def damaged(self) -> list[int]:
+        """The shards whose files are gone or not of their size; ``embprobe verify`` reads every byte."""
+        return [
+            shard
+            for shard, facts in self.shards.items()
+            if _size(vectors_file(self.folder, shard)) != facts["bytes"]
+            or _size(metadata_file(self.folder, shard)) != facts["metadata_bytes"]
+        ]
 
-        Only sizes are looked at; ``embprobe verify`` reads every byte.
-        """
-        for shard, facts in list(self.shards.items()):
-            files = ((vectors_file(self.folder, shard), "bytes"), (metadata_file(self.folder, shard), "metadata_bytes"))
-            if any(_size(path) != facts[size] for path, size in files):
-                del self.shards[shard]
-                self.lost.append(shard)
+    def drop_damaged(self) -> None:
+        """Count damaged shards as not written; the rest of the store stays as it is."""
+        for shard in self.damaged():
+            del self.shards[shard]
+            self.lost.append(shard)
+            _log.warning("Shard %d of the store '%s' is damaged or gone. It is made again.", shard, self.folder)
 
     def write_shard(
         self,

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from embprobe.encoders.base import Listing
+from embprobe.encoders.base import EncoderSpec, Listing
 from embprobe.extraction import Progress as Advance
 from embprobe.images.dataset_cards import DatasetCard
 from embprobe.images.rows import visible
@@ -97,8 +97,6 @@ def print_stores(stores: Sequence[Store], seconds: Mapping[str, float]) -> None:
     for store in stores:
         fresh = f"{store.written:,} encoded now" if store.written else "already there"
         note(f"{store.spec.name}: {len(store.embedded()):,} x {store.spec.dimension}, {fresh}, in {store.folder}")
-        if store.lost:
-            note(f"  {len(store.lost)} of its {_shards(store.shard_count)} were damaged or gone, and were made again.")
     if (total := sum(seconds.values())) > 0:
         shares = ", ".join(f"{stage} {taken / total:.0%}" for stage, taken in seconds.items())
         note(f"Where the time went: {shares}.")
@@ -143,6 +141,35 @@ def print_encoders(encoders: Sequence[Listing], *, described: bool) -> None:
         table.add_row(escape(each.name), _number(each.dimension), _number(each.input_size), text, escape(each.weights))
     width = None if sys.stdout.isatty() else 200
     Console(highlight=False, emoji=False, width=width).print(table)
+
+
+def print_spec(spec: EncoderSpec) -> None:
+    """What exactly an encoder's vectors are."""
+    vectors = {
+        "cls": "class token",
+        "mean": "mean of the patch tokens or of the feature map",
+        "cls+mean": "class token, then the mean of the patch tokens",
+        "attention": "learned attention pooling",
+        "projected": "projected features, in the space shared with text",
+        "trunk": "features before the projection",
+        "none": "the network's output",
+    }
+    part = "the whole image" if spec.resize == "squash" else "the shorter side"
+    facts = {
+        "vector": f"{vectors[spec.pooling]}: {spec.dimension:,} numbers, not normalised",
+        "image": f"{part} resized to {spec.resize_to} pixels ({spec.interpolation}), the central {spec.input_size} x "
+        f"{spec.input_size}, scaled to 0..1",
+        "mean": ", ".join(f"{value:g}" for value in spec.mean),
+        "deviation": ", ".join(f"{value:g}" for value in spec.std),
+        "precision": spec.precision,
+        "text": "yes" if spec.has_text else "no",
+        "weights": f"sha256 of their values {spec.weights_sha256}" if spec.weights_sha256 else "none",
+        "fingerprint": spec.fingerprint,
+    }
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
+    console.print(f"[bold]{escape(spec.name)}[/bold]")
+    for name, text in facts.items():
+        console.print(f"  {name:<12}{escape(text)}")
 
 
 def _shards(count: int) -> str:

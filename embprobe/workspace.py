@@ -70,7 +70,7 @@ class Workspace:
 
     def lock(self, store: Path) -> Path:
         """The file that a process holds while it writes a store."""
-        return self.root / "locks" / f"{store.parent.name}-{store.name}.lock"
+        return self.root / f".{store.parent.name}-{store.name}.lock"
 
     def results(self, name: str) -> Path:
         """The folder of one probe's results."""

@@ -344,7 +344,17 @@ def test_a_damaged_store_is_a_sentence(run: Run, photos: Path, space: Path) -> N
     index.unlink()
     shard.write_bytes(shard.read_bytes()[:-9])
     found = run("neighbors", query, "-i", photos, *PIXELS)
-    assert found.code == 1 and "is damaged" in found.err and "Remove" in found.err
+    assert found.code == 0 and "is damaged or gone. It is made again." in found.err
+    whole = shard.read_bytes()
+    shard.write_bytes(b"hello " * (len(whole) // 6) + b"." * (len(whole) % 6))  # of the same size
+    index.unlink()
+    found = run("neighbors", query, "-i", photos, *PIXELS)
+    assert found.code == 1 and "is damaged" in found.err and "embprobe verify --repair" in found.err
+    found = run("verify")
+    assert found.code == 1 and "img_emb/img_emb_00000.npy has changed" in found.err
+    assert run("verify", "--repair").code == 0
+    assert run("neighbors", query, "-i", photos, *PIXELS).code == 0
+    assert shard.read_bytes() == whole and run("verify").code == 0
     (manifest,) = space.glob("stores/*/*/manifest.json")
     manifest.write_text("{")
     found = run("extract", photos, *PIXELS)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from embprobe.encoders import load_encoder
 from embprobe.interventions import INTERVENTIONS
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +30,15 @@ def test_every_intervention_is_documented_with_its_unit_and_its_range() -> None:
 def test_every_control_is_documented() -> None:
     text = (ROOT / "docs" / "interventions.md").read_text(encoding="utf-8")
     assert all(f"`{control}`" in text for each in INTERVENTIONS.values() for control in each.controls)
+
+
+def test_the_encoder_of_ones_own_works_as_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8"), re.S)
+    (tmp_path / "my_encoders.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    spec = load_encoder("python:my_encoders:resnet,layers=34").spec
+    assert spec.name == "python:my_encoders:resnet,layers=34"
+    assert (spec.dimension, spec.input_size, spec.resize_to, spec.pooling) == (512, 224, 256, "mean")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

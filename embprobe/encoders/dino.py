@@ -40,7 +40,7 @@ def names() -> list[str]:
 
 def describe(name: str) -> Listing:
     """Of an architecture."""
-    return Listing(name, f"a file: {name}:FILE", _ARCHITECTURES[name], SIDE, False)
+    return Listing(name, f"a file: dino/{name}:FILE", _ARCHITECTURES[name], SIDE, False)
 
 
 def load(

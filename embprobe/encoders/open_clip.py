@@ -38,7 +38,7 @@ def describe(name: str) -> Listing:
     config = open_clip.get_model_config(model)
     published = open_clip.get_pretrained_cfg(model, tag) or {} if tag else {}
     hub = (published.get("hf_hub") or "").strip("/")
-    source = f"Hugging Face hub, {hub}" if hub else published.get("url") or f"a file: {model}:FILE"
+    source = f"Hugging Face hub, {hub}" if hub else published.get("url") or f"a file: open_clip/{model}:FILE"
     return Listing(name, source, config["embed_dim"], config["vision_cfg"].get("image_size"), True)
 
 

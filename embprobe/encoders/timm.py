@@ -35,7 +35,7 @@ def describe(name: str) -> Listing:
         network: Any = timm.create_model(name, num_classes=0)
     config = network.pretrained_cfg
     hub = config.get("hf_hub_id")
-    source = f"Hugging Face hub, {hub}" if hub else config.get("url") or f"a file: {name}:FILE"
+    source = f"Hugging Face hub, {hub}" if hub else config.get("url") or f"a file: timm/{name}:FILE"
     return Listing(name, source, network.head_hidden_size, config["input_size"][-1], False)
 
 

@@ -1,0 +1,141 @@
+"""What the tests of several families share: pictures of every shape, weights nobody trained, a hub without a network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from numpy.typing import ArrayLike
+from open_clip.push_to_hf_hub import save_config_for_hf
+from safetensors.torch import save_file
+from torch import nn
+
+from tests.conftest import noise
+
+PICTURES = [
+    noise(seed, size) for seed, size in enumerate([(300, 200), (100, 150), (64, 64), (17, 31), (500, 40), (33, 400)])
+]
+"""Wide, tall, square; the fourth smaller than any input, the last two long."""
+
+Put = Callable[[str, Path], None]
+
+
+def worst(found: ArrayLike, expected: ArrayLike) -> float:
+    """The largest difference between two arrays of the same shape."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape and np.isfinite(expected).all()
+    return float(np.abs(found - expected).max())
+
+
+def untrained(network: nn.Module, seed: int = 0) -> Any:
+    """Chance in every weight, also where a fresh network has zeros and ones."""
+    generator = torch.Generator().manual_seed(seed)
+    for value in network.state_dict().values():
+        if value.is_floating_point():
+            value += 0.02 * torch.randn(value.shape, generator=generator)
+    return network.eval()
+
+
+@pytest.fixture
+def hub(offline: None, tmp_path: Path) -> Put:
+    """Puts a folder where the hub's client would have put the repository it fetched; there is no network."""
+
+    def put(repository: str, folder: Path) -> None:
+        place = tmp_path / f"models--{repository.replace('/', '--')}"
+        (place / "refs").mkdir(parents=True)
+        (place / "refs" / "main").write_text("0" * 40)
+        shutil.copytree(folder, place / "snapshots" / ("0" * 40))
+
+    return put
+
+
+VIT = {"image_size": 64, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16}
+TEXT = {"context_length": 12, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "vit": {"embed_dim": 32, "vision_cfg": VIT, "text_cfg": TEXT},
+    "openai": {"embed_dim": 32, "vision_cfg": VIT, "text_cfg": TEXT, "quick_gelu": True},
+    "resnet": {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
+        "text_cfg": TEXT,
+    },
+    "attention": {
+        "embed_dim": 32,
+        "vision_cfg": {"timm_model_name": "test_byobnet", "timm_pool": "abs_attn", "timm_proj": "", "image_size": 160},
+        "text_cfg": TEXT,
+    },
+    "convnext": {
+        "embed_dim": 32,
+        "vision_cfg": {"timm_model_name": "test_convnext", "timm_pool": "", "timm_proj": "linear", "image_size": 64},
+        "text_cfg": TEXT,
+    },
+    "siglip": {
+        "embed_dim": 96,  # the trunk's: there is no projection
+        "init_logit_bias": -10,
+        "custom_text": True,
+        "vision_cfg": {"timm_model_name": "test_vit3", "timm_pool": "map", "timm_proj": "none", "image_size": 160},
+        "text_cfg": TEXT
+        | {"hf_tokenizer_name": "owner/siglip", "tokenizer_kwargs": {"clean": "canonicalize"}}
+        | {"vocab_size": 4, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"},
+    },
+    "mobileclip": {
+        "embed_dim": 32,
+        "custom_text": True,
+        "vision_cfg": {"timm_model_name": "fastvit_t8", "timm_pool": "avg", "timm_proj": None, "image_size": 64},
+        "text_cfg": TEXT | {"no_causal_mask": True},
+    },
+    "coca": {
+        "embed_dim": 32,
+        "custom_text": True,
+        "multimodal_cfg": TEXT | {"layers": 1, "dim_head": 16},
+        "vision_cfg": VIT | {"output_tokens": True, "attentional_pool": True, "attn_pooler_heads": 4},
+        "text_cfg": TEXT | {"embed_cls": True, "output_tokens": True},
+    },
+}
+"""The smallest open_clip model of each kind, in the form of its own ``model_configs``."""
+PREPROCESSING: dict[str, dict[str, Any]] = {
+    "siglip": {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"},
+    "mobileclip": {"mean": [0.0] * 3, "std": [1.0] * 3, "interpolation": "bilinear", "resize_mode": "shortest"},
+}
+"""Where it is not CLIP's: as the published weights of that kind have it."""
+TOKENIZER = {
+    "version": "1.0",
+    "added_tokens": [],
+    "normalizer": {"type": "Lowercase"},
+    "pre_tokenizer": {"type": "Whitespace"},
+    "model": {"type": "WordLevel", "vocab": {"<pad>": 0, "<unk>": 1, "cat": 2, "dog": 3}, "unk_token": "<unk>"},
+}
+"""A Hugging Face tokenizer that knows two words."""
+
+
+def open_clip_folder(kind: str, folder: Path) -> Path:
+    """A model in the form in which open_clip puts one on the hub."""
+    config = folder / "open_clip_config.json"
+    folder.mkdir()
+    config.write_text(json.dumps({"model_cfg": CONFIGS[kind]}))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = open_clip.create_model(
+            f"local-dir:{folder}", load_weights=False, force_preprocess_cfg=PREPROCESSING.get(kind)
+        )
+    save_config_for_hf(untrained(made), config, CONFIGS[kind])
+    save_file(made.state_dict(), folder / "open_clip_model.safetensors")
+    if "hf_tokenizer_name" in CONFIGS[kind]["text_cfg"]:
+        (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER))
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "unk_token": "<unk>"}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder for every kind of open_clip model."""
+    root = tmp_path_factory.mktemp("clips")
+    return {kind: open_clip_folder(kind, root / kind) for kind in CONFIGS}

@@ -1,0 +1,339 @@
+"""A run may be killed at any moment: what was finished stays, byte for byte, and is never encoded again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+import embprobe.files
+import embprobe.store
+from embprobe.errors import EmbprobeError
+from embprobe.extraction import extract
+from embprobe.images import Images, Row
+from embprobe.store import metadata_file, read_manifest, vectors_file
+from embprobe.verification import verify_stores
+from embprobe.workspace import Workspace
+from tests.conftest import CountingEncoder, channel_means, encoded, make_encoder, solid
+
+ROWS, SHARD, BATCH = 72, 8, 4
+UNREADABLE = (5, 40, 41, 42, 43, 44, 45, 46, 47)  # one alone, and the whole of shard 5
+ENCODERS = ("a", "b")
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+
+
+# --- the server: a process that has imported everything, and forks a child for every run -------------------------
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a child is to do, and when it dies."""
+
+    space: str
+    log: str
+    rows: int = ROWS
+    reverse: bool = False
+    """The encoders in the other order."""
+    kill_after: float | None = None
+    """Seconds until it is killed."""
+    die_at: int | None = None
+    """It kills itself when it is about to do the n-th thing to a file."""
+    in_place: bool = False
+    """Files are written where they lie, slowly, instead of beside it and moved."""
+
+
+class Ended(NamedTuple):
+    killed: bool
+    error: str
+    """What the child said if it failed."""
+    seconds: float
+
+
+def serve() -> None:
+    """Read orders from standard input, as many a line as are to run at the same time; answer how they ended."""
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        assert threading.active_count() == 1  # a child of a process with threads may hang
+        began = time.perf_counter()
+        orders = [Order(**order) for order in json.loads(line)]
+        children = [_fork(order) for order in orders]
+        print(
+            json.dumps([_end(child, order, began) for child, order in zip(children, orders, strict=True)]), flush=True
+        )
+
+
+def _fork(order: Order) -> tuple[int, int]:
+    """The child's number, and where it writes what went wrong."""
+    read, write = os.pipe()
+    if child := os.fork():
+        os.close(write)
+        return child, read
+    try:
+        _extract(order)
+    except EmbprobeError as error:
+        os.write(write, str(error).encode())
+        os._exit(1)
+    except BaseException:
+        os.write(write, traceback.format_exc().encode()[-4000:])
+        os._exit(2)
+    os._exit(0)
+
+
+def _end(child: tuple[int, int], order: Order, began: float) -> Ended:
+    number, errors = child
+    if order.kill_after is not None:
+        time.sleep(max(0.0, began + order.kill_after - time.perf_counter()))
+        os.kill(number, signal.SIGKILL)
+    _, status = os.waitpid(number, 0)
+    with os.fdopen(errors, "rb") as pipe:
+        return Ended(os.WIFSIGNALED(status), pipe.read().decode(), time.perf_counter() - began)
+
+
+def _extract(order: Order) -> None:
+    embprobe.store.SHARD_ROWS = SHARD
+    if order.in_place:
+        embprobe.files.replacing = embprobe.store.replacing = in_place
+    if order.die_at is not None:
+        die_at(order.die_at, order.space)
+    names = reversed(ENCODERS) if order.reverse else ENCODERS
+    encoders = [logged_encoder(name, Path(order.log)) for name in names]
+    extract(grey_images(order.rows), encoders, Workspace.open(Path(order.space)), batch_size=BATCH)
+
+
+def grey_images(count: int) -> Images:
+    """Image i is a PNG of the grey i, so that an encoder can tell which it was given."""
+
+    def row(i: int) -> Row:
+        content = b"" if i in UNREADABLE else encoded(solid((i, i, i)), "PNG")
+        return Row(f"{i:03d}", {"grey": str(i)}, str(i), lambda: content)
+
+    return Images("greys", tuple(map(row, range(count))))
+
+
+def logged_encoder(name: str, log: Path) -> CountingEncoder:
+    """It writes down, before anything else, which images it was given."""
+
+    def function(batch: Tensor) -> Tensor:
+        with log.open("a") as lines:
+            lines.write(json.dumps([name, (batch[:, 0, 0, 0] * 255).round().int().tolist()]) + "\n")
+        return channel_means(batch)
+
+    return make_encoder(name, function, side=2 if name == "b" else 4)
+
+
+def die_at(number: int, below: str) -> None:
+    """Kill this process when it is about to make, or to move into place, its n-th file below a folder."""
+    left = number
+
+    def look(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if (writes or event == "os.rename") and str(arguments[0]).startswith(below):
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(look)
+
+
+@contextmanager
+def in_place(path: Path) -> Iterator[Path]:
+    """What :func:`embprobe.files.replacing` must not be: for two milliseconds half of the file is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    yield temporary
+    content = temporary.read_bytes()
+    temporary.unlink()
+    with path.open("wb") as file:
+        file.write(content[: len(content) // 2])
+        file.flush()
+        time.sleep(0.002)
+        file.write(content[len(content) // 2 :])
+
+
+Start = Callable[..., list[Ended]]
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    """Runs orders at the same time, each in a process of its own."""
+    script = [sys.executable, "-c", "from tests.test_kills import serve; serve()"]
+    root = Path(__file__).parents[1]
+    with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as server:
+        assert server.stdin and server.stdout
+        asks, answers = server.stdin, server.stdout
+
+        def start(*orders: Order) -> list[Ended]:
+            asks.write(json.dumps([asdict(order) for order in orders]) + "\n")
+            asks.flush()
+            line = answers.readline()
+            assert line, "the server has ended"
+            return [Ended(*each) for each in json.loads(line)]
+
+        yield start
+        asks.close()
+
+
+# --- what must hold after every kill -----------------------------------------------------------------------------
+
+
+@dataclass
+class Watch:
+    """What was finished in a workspace whenever :meth:`look` was called."""
+
+    root: Path
+    log: Path
+    finished: dict[tuple[str, int], list[tuple[bytes, int, int]]] = field(default_factory=dict)
+    """By encoder and shard: bytes, inode and time of its two files."""
+    read: int = 0
+    """Lines of the log that were looked at."""
+
+    def look(self) -> None:
+        """Nothing finished was lost, changed, written or encoded again; what counts is whole."""
+        new = self.log.read_text().splitlines()[self.read :] if self.log.exists() else []
+        self.read += len(new)
+        for name, rows in map(json.loads, new):
+            assert not {(name, row // SHARD) for row in rows} & set(self.finished), "encoded again"
+        if not (self.root / "embprobe.json").exists():
+            assert not self.finished
+            return
+        space = Workspace.open(self.root)
+        assert [problem for store in verify_stores(space) for problem in store.problems] == []
+        found = {}
+        for folder in space.stores():
+            manifest = read_manifest(folder)
+            for shard in manifest["shards"]:
+                files = (vectors_file(folder, shard), metadata_file(folder, shard))
+                facts = [(path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns) for path in files]
+                found[str(manifest["encoder"]["model"]), shard] = facts
+        assert {key: found.get(key) for key in self.finished} == self.finished
+        self.finished = found
+
+
+def essence(root: Path) -> dict[str, Any]:
+    """Every file of a workspace, what may differ from run to run taken out: seconds, and a killed run's note."""
+    paths = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
+    files: dict[str, Any] = {name: path.read_bytes() for name, path in paths.items() if path.parent.name != "locks"}
+    for name in files:
+        if name.endswith("manifest.json"):
+            files[name] = json.loads(files[name])
+            for facts in files[name]["shards"].values():
+                assert set(facts.pop("seconds")) <= {"read", "decode", "encode"}
+    return files
+
+
+def unlike(root: Path, expected: dict[str, Any]) -> list[str]:
+    """The names of files that are missing, too many, or of another content; and temporary files, wherever they are."""
+    found = essence(root)
+    names = [name for name in sorted({*found, *expected}) if found.get(name) != expected.get(name)]
+    return names + [path.name for path in (root / "locks").glob(".*")]
+
+
+@pytest.fixture
+def whole(start: Start, tmp_path: Path) -> Callable[[int], dict[str, Any]]:
+    """What an uninterrupted run leaves behind."""
+
+    def run(rows: int) -> dict[str, Any]:
+        assert start(Order(str(tmp_path / "whole"), str(tmp_path / "whole.log"), rows))[0].error == ""
+        return essence(tmp_path / "whole")
+
+    return run
+
+
+def test_an_uninterrupted_run_does_each_image_once_for_each_encoder(start: Start, tmp_path: Path) -> None:
+    root, log = tmp_path / "space", tmp_path / "log"
+    (ended,) = start(Order(str(root), str(log)))
+    assert not ended.killed and ended.error == ""
+    given = [(name, row) for name, rows in map(json.loads, log.read_text().splitlines()) for row in rows]
+    readable = [row for row in range(ROWS) if row not in UNREADABLE]
+    assert sorted(given) == [(name, row) for name in ENCODERS for row in readable]
+    for folder in Workspace.open(root).stores():
+        assert sorted(read_manifest(folder)["shards"]) == list(range(9))  # 72 rows in shards of 8
+        rejected = (folder / "rejected.jsonl").read_text().splitlines()
+        assert [json.loads(line)["row"] for line in rejected] == list(UNREADABLE)
+
+
+def test_two_hundred_kills_at_random_moments_lose_nothing(
+    start: Start, whole: Callable[[int], dict[str, Any]], tmp_path: Path
+) -> None:
+    expected = whole(ROWS)
+    times = [start(Order(str(tmp_path / f"timed{i}"), str(tmp_path / "timed.log")))[0].seconds for i in range(3)]
+    chance, kills, spaces = random.Random(0), 0, 0
+    wrong: list[list[str]] = []
+    while kills < 200:
+        spaces += 1
+        root, log = tmp_path / f"space{spaces}", tmp_path / f"log{spaces}"
+        watch = Watch(root, log)
+        for _ in range(chance.randint(1, 5)):
+            (ended,) = start(Order(str(root), str(log), kill_after=chance.uniform(0, 1.2 * median(times))))
+            assert ended.error == ""
+            kills += ended.killed
+            watch.look()
+        assert start(Order(str(root), str(log)))[0].error == ""
+        watch.look()
+        assert len(watch.finished) == 18
+        wrong += [names] if (names := unlike(root, expected)) else []
+    assert wrong == []
+
+
+def test_a_kill_between_any_two_steps_loses_nothing(
+    start: Start, whole: Callable[[int], dict[str, Any]], tmp_path: Path
+) -> None:
+    rows = SHARD + 1  # two shards, the second of one row
+    expected = whole(rows)
+    wrong: dict[int, object] = {}
+    for step in range(1000):
+        root, log = tmp_path / f"space{step}", tmp_path / f"log{step}"
+        watch = Watch(root, log)
+        (ended,) = start(Order(str(root), str(log), rows, die_at=step))
+        assert ended.error == ""
+        watch.look()
+        if not ended.killed:
+            break
+        (again,) = start(Order(str(root), str(log), rows))
+        watch.look()
+        if problem := again.error or unlike(root, expected):
+            wrong[step] = problem
+    assert wrong == {}
+    assert step >= 2 * (1 + 2 * 2 * 3)  # each made and moved: the mark, and for two encoders and two shards three files
+
+
+def test_a_store_that_wrote_in_place_would_be_caught(start: Start, tmp_path: Path) -> None:
+    duration = start(Order(str(tmp_path / "timed"), str(tmp_path / "log"), in_place=True))[0].seconds
+    chance = random.Random(0)
+    with pytest.raises((AssertionError, EmbprobeError)):
+        for i in range(40):
+            root, log = tmp_path / f"space{i}", tmp_path / f"log{i}"
+            start(Order(str(root), str(log), in_place=True, kill_after=chance.uniform(0.2, 1) * duration))
+            Watch(root, log).look()
+
+
+def test_two_runs_at_the_same_time_never_wait_for_each_other(start: Start, tmp_path: Path) -> None:
+    done = 0
+    for i in range(8):
+        root, log = tmp_path / f"space{i}", tmp_path / f"log{i}"
+        Workspace.open(root)
+        ended = start(Order(str(root), str(log)), Order(str(root), str(log), reverse=True))
+        refused = [each.error for each in ended if each.error]
+        assert all("is being written by process" in error for error in refused), refused
+        done += 2 - len(refused)
+        assert start(Order(str(root), str(log)))[0].error == ""  # whoever was refused leaves no lock
+        Watch(root, log).look()
+    assert done >= 8  # one of two at least
