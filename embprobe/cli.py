@@ -442,11 +442,13 @@ def main() -> None:
 
 
 def _hush_libraries() -> None:
-    """Keep what libraries say about damaged images off the screen: the rejected rows are listed with their reasons.
+    """Keep what libraries say about damaged images and unreachable weights off the screen: embprobe says it itself.
 
     Pillow warns; libtiff writes a line for every line of an image, straight to the file descriptor 2.
     """
     warnings.simplefilter("ignore")
+    logging.getLogger().addHandler(logging.NullHandler())  # or open_clip would make one that prints
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # it announces every try
     try:
         if sys.stderr.fileno() != 2:
             return

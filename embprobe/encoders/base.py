@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
@@ -13,8 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-from embprobe.errors import EmbprobeError
 
 Floats = NDArray[np.float32]
 Resize = Literal["shortest", "squash"]
@@ -118,23 +115,6 @@ class Family(Protocol):
 
     def names(self) -> list[str]:
         """The ``model`` or ``model:weights`` that can be named, without the family."""
-
-
-def load_failure(name: str, weights: str, error: Exception, *, what: str = "weights") -> EmbprobeError:
-    """What to tell the user when a library could not load ``name`` (with ``weights``, if a file or a tag was given)."""
-    text = str(error)
-    if isinstance(error, pickle.UnpicklingError) or "weights_only" in text or "Unpickl" in text:
-        return EmbprobeError(
-            f"'{weights or name}' holds more than weights (it would run code), or is damaged; refused."
-        )
-    if any(sign in text for sign in ("offline", "resolve", "onnect", "LocalEntryNotFound", "cached snapshot")):
-        family = name.partition(":")[0]
-        return EmbprobeError(
-            f"The {what} of '{name}' could not be fetched."
-            + (f" Without a network, give a file: '{family}:FILE'." if what == "weights" else "")
-        )
-    reason = text.splitlines()[0] if text else type(error).__name__
-    return EmbprobeError(f"Could not load '{name}': {reason}")
 
 
 def hash_weights(module: nn.Module) -> str:

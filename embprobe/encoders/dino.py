@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from embprobe.encoders.base import Listing, load_failure
+from embprobe.encoders.base import Listing
+from embprobe.encoders.hub import load_failure
 from embprobe.encoders.network import NetworkEncoder, network_encoder
 from embprobe.encoders.options import pixels, spelled
 from embprobe.encoders.timm import pooled
@@ -61,9 +62,9 @@ def load(
     if not weights or not Path(weights).is_file():
         missing = f"there is no '{weights}'" if weights else f"'dino/{model}:FILE'"
         raise UsageError(f"'dino/{model}' needs a weights file: {missing}.")
+    side, resize_to = pixels("size", size) or SIDE, pixels("resize", resize)
     try:
         state = _backbone(_read(weights), key, weights)
-        side = pixels("size", size) or SIDE
         network = _network(model, state, side)
     except (EmbprobeError, UsageError):
         raise
@@ -77,7 +78,7 @@ def load(
         mean=MEAN,
         std=STD,
         pooling=kind,
-        resize_to=pixels("resize", resize) or side * RESIZE_TO // SIDE,
+        resize_to=resize_to or side * RESIZE_TO // SIDE,
         precision=precision,
         image=image,
         family="dino",

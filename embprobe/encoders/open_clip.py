@@ -14,26 +14,24 @@ from open_clip.model import ModifiedResNet
 from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
-from embprobe.encoders.base import Listing, load_failure
+from embprobe.encoders.base import Listing
+from embprobe.encoders.hub import PLACES, load_failure, use_cache_if_unreachable
 from embprobe.encoders.network import NetworkEncoder, TextFeatures, network_encoder
 from embprobe.encoders.options import pixels, spelled
 from embprobe.errors import EmbprobeError, UsageError
-
-_PLACES = {"hf-hub": "OWNER/NAME", "local-dir": "FOLDER"}
-"""What open_clip takes instead of an architecture: places that hold weights beside their ``open_clip_config.json``."""
 
 
 def names() -> list[str]:
     """Every architecture with each of its published weights, e.g. ``ViT-B-16:openai``; bare where there are none."""
     tagged = open_clip.list_pretrained()
     bare = sorted(set(open_clip.list_models()) - {model for model, _ in tagged})
-    return [f"{model}:{tag}" for model, tag in tagged] + bare + [f"{place}:{what}" for place, what in _PLACES.items()]
+    return [f"{model}:{tag}" for model, tag in tagged] + bare + [f"{place}:{what}" for place, what in PLACES.items()]
 
 
 def describe(name: str) -> Listing:
     """What open_clip's own tables say of ``ViT-B-16:openai``."""
     model, _, tag = name.partition(":")
-    if model in _PLACES:
+    if model in PLACES:
         return Listing(name, {"hf-hub": "that repository", "local-dir": "that folder"}[model], has_text=True)
     config = open_clip.get_model_config(model)
     published = open_clip.get_pretrained_cfg(model, tag) or {} if tag else {}
@@ -51,14 +49,17 @@ def load(
     """
     if pooling not in ("", "projected", "trunk"):
         raise UsageError(f"open_clip's encoders have pooling=projected and pooling=trunk, not '{pooling}'.")
-    named, tag = (f"{model}:{weights}", None) if model in _PLACES else (model, weights)
-    if model not in _PLACES:
+    named, tag = (f"{model}:{weights}", None) if model in PLACES else (model, weights)
+    if model not in PLACES:
         _check_weights(model, weights)
+    side, resize_to = pixels("size", size), pixels("resize", resize)
+    if not Path(weights).is_file():
+        use_cache_if_unreachable()
     try:
         network = open_clip.create_model(
             named,
             pretrained=tag,
-            force_image_size=pixels("size", size),
+            force_image_size=side,
             pretrained_text=False,  # the whole model's weights are at hand: fetch no others first
             require_pretrained=True,
             weights_only=True,
@@ -79,7 +80,7 @@ def load(
         mean=config["mean"],
         std=config["std"],
         pooling="trunk" if trunk else "projected",
-        resize_to=pixels("resize", resize) or side,
+        resize_to=resize_to or side,
         resize=config["resize_mode"],
         interpolation=config["interpolation"],
         precision=precision,

@@ -11,12 +11,12 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import Tensor
 
-from embprobe.encoders.base import Listing, Pooling, load_failure
+from embprobe.encoders.base import Listing, Pooling
+from embprobe.encoders.hub import PLACES, load_failure, use_cache_if_unreachable
 from embprobe.encoders.network import ImageFeatures, NetworkEncoder, call, network_encoder
 from embprobe.encoders.options import pixels, spelled
 from embprobe.errors import UsageError
 
-_PLACES = {"hf-hub": "OWNER/NAME", "local-dir": "FOLDER"}
 _THEIRS: dict[str, Pooling] = {"token": "cls", "avg": "mean", "map": "attention"}
 """Ours for timm's names of poolings."""
 
@@ -24,12 +24,12 @@ _THEIRS: dict[str, Pooling] = {"token": "cls", "avg": "mean", "map": "attention"
 def names() -> list[str]:
     """Every architecture, and with its tag where weights are published, e.g. ``vit_base_patch16_224.dino``."""
     known = sorted({*timm.list_models(), *timm.list_models(pretrained=True)})
-    return known + [f"{place}:{what}" for place, what in _PLACES.items()]
+    return known + [f"{place}:{what}" for place, what in PLACES.items()]
 
 
 def describe(name: str) -> Listing:
     """What timm says of a model, which is built without weights for it: a fifth of a second."""
-    if name.partition(":")[0] in _PLACES:
+    if name.partition(":")[0] in PLACES:
         return Listing(name, {"h": "that repository", "l": "that folder"}[name[0]], has_text=False)
     with torch.device("meta"):
         network: Any = timm.create_model(name, num_classes=0)
@@ -47,11 +47,13 @@ def load(
     Vision transformers of the DINO family give their CLS token, as their authors use it, whatever timm's default
     (DINOv3's is the mean). All others pool as timm does. ``pooling=`` ``cls``, ``mean`` or ``cls+mean`` asks otherwise.
     """
-    side = pixels("size", size)
-    if model not in _PLACES and weights and not Path(weights).is_file():
+    side, resize_to = pixels("size", size), pixels("resize", resize)
+    if model not in PLACES and weights and not Path(weights).is_file():
         raise UsageError(f"There is no weights file '{weights}'.")
-    named = f"{model}:{weights}" if model in _PLACES else model
-    file = "" if model in _PLACES else weights
+    named = f"{model}:{weights}" if model in PLACES else model
+    file = "" if model in PLACES else weights
+    if not file:
+        use_cache_if_unreachable()
     try:
         network = _sized(named, file, {"img_size": side} if side else {})
     except Exception as error:  # timm, torch and the hub raise many kinds
@@ -70,7 +72,7 @@ def load(
         mean=config["mean"],
         std=config["std"],
         pooling=kind,
-        resize_to=pixels("resize", resize) or math.floor(side / config["crop_pct"]),
+        resize_to=resize_to or math.floor(side / config["crop_pct"]),
         resize="shortest" if config["crop_mode"] == "center" else "squash",
         interpolation=config["interpolation"],
         precision=precision,

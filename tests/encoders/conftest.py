@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,20 @@ def untrained(network: nn.Module, seed: int = 0) -> Any:
         if value.is_floating_point():
             value += 0.02 * torch.randn(value.shape, generator=generator)
     return network.eval()
+
+
+SCHEDULED = {"state": {}, "param_groups": [{"lr": np.float64(5e-4), "weight_decay": 0.2, "params": [0]}]}
+"""An optimizer's state where the learning rate came from numpy's cosine, as in open_clip's and DINO's training code."""
+
+
+def as_numpy_1_wrote(file: Path) -> Path:
+    """The same checkpoint with numpy's numbers under the module they had before numpy 2."""
+    with zipfile.ZipFile(file) as whole:
+        content = {name: whole.read(name) for name in whole.namelist()}
+    with zipfile.ZipFile(file, "w") as changed:
+        for name, data in content.items():
+            changed.writestr(name, data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
+    return file
 
 
 @pytest.fixture
@@ -131,6 +146,7 @@ def open_clip_folder(kind: str, folder: Path) -> Path:
         (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER))
         settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "unk_token": "<unk>"}
         (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+        (folder / "config.json").write_text("{}")  # transformers would ask the network whether there is none
     return folder
 
 

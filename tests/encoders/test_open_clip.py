@@ -10,12 +10,13 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from embprobe.encoders import Encoder, load_encoder
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.extraction import encode
 from tests.conftest import Malicious, noise
+from tests.encoders.conftest import CONFIGS, PICTURES, SCHEDULED, as_numpy_1_wrote
 
 MODEL = "ViT-S-32-alt"  # the smallest there is, with no published weights
 
@@ -76,6 +77,26 @@ def test_the_file_format_does_not_matter(encoder: Encoder, weights: Path) -> Non
     assert other.spec.name.endswith("random.safetensors")
     assert other.spec.fingerprint == encoder.spec.fingerprint
     assert np.array_equal(encode(other, [noise(0)]), encode(encoder, [noise(0)]))
+
+
+@pytest.mark.parametrize("written", ["plain", "scheduled", "scheduled with numpy 1"])
+def test_a_training_checkpoint_is_its_weights(
+    tmp_path: Path, clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    """As open_clip's training code writes it, on several GPUs."""
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-vit", CONFIGS["vit"])
+    bare = clips["vit"] / "open_clip_model.safetensors"
+    state = {f"module.{name}": value for name, value in load_file(bare).items()}
+    optimizer = SCHEDULED if "scheduled" in written else {"state": {}, "param_groups": [{"lr": 5e-4}]}
+    file = tmp_path / "epoch_20.pt"
+    torch.save(
+        {"epoch": 20, "name": "run", "state_dict": state, "optimizer": optimizer, "scaler": {"scale": 2.0}}, file
+    )
+    if "numpy 1" in written:
+        as_numpy_1_wrote(file)
+    found, expected = load_encoder(f"open_clip/tiny-vit:{file}"), load_encoder(f"open_clip/tiny-vit:{bare}")
+    assert np.array_equal(encode(found, PICTURES), encode(expected, PICTURES))
+    assert found.spec.fingerprint == expected.spec.fingerprint
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")

@@ -1,0 +1,46 @@
+"""Weights that lie on the Hugging Face hub: what to do, and to say, when it cannot be reached."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from huggingface_hub import constants
+
+from embprobe.errors import EmbprobeError
+
+PLACES = {"hf-hub": "OWNER/NAME", "local-dir": "FOLDER"}
+"""What open_clip and timm take instead of a model's name: places that hold weights beside their configuration."""
+
+
+def use_cache_if_unreachable() -> None:
+    """Let the hub's library look in its cache only, from now on, if the hub's host has no address here.
+
+    It would try for a minute otherwise, even for what is in the cache. Behind a proxy that proves nothing.
+    """
+    host = urlsplit(constants.ENDPOINT).hostname
+    if host is None or getproxies():
+        return
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+
+
+def load_failure(name: str, weights: str, error: Exception, *, what: str = "weights") -> EmbprobeError:
+    """What to tell the user when a library could not load ``name`` (with ``weights``, if a file or a tag was given)."""
+    text = str(error)
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in text or "Unpickl" in text:
+        return EmbprobeError(
+            f"'{weights or name}' holds more than weights (it would run code), or is damaged; refused."
+        )
+    if any(sign in text for sign in ("offline", "resolve", "onnect", "LocalEntryNotFound", "cached snapshot")):
+        model = name.partition(":")[0]
+        family, _, place = model.partition("/")
+        instead = f"a folder: '{family}/local-dir:FOLDER'" if place in PLACES else f"a file: '{model}:FILE'"
+        hint = f" Without a network, give {instead}." if what == "weights" else ""
+        return EmbprobeError(f"The {what} of '{name}' could not be fetched.{hint}")
+    reason = text.splitlines()[0] if text else type(error).__name__
+    return EmbprobeError(f"Could not load '{name}': {reason}")

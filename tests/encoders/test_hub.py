@@ -1,0 +1,57 @@
+"""No network: said at once, without the minute of retries that the hub's library takes."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+from huggingface_hub import constants
+
+from embprobe.encoders.hub import load_failure, use_cache_if_unreachable
+
+
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The hosts that were looked up; none of them exists. No proxy, and the library is online."""
+    hosts: list[str] = []
+
+    def lookup(host: str, port: Any) -> None:
+        hosts.append(host)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr("embprobe.encoders.hub.getproxies", dict)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.example:8443")
+    return hosts
+
+
+def test_a_hub_without_an_address_is_not_asked(looked_up: list[str]) -> None:
+    use_cache_if_unreachable()
+    assert constants.HF_HUB_OFFLINE is True
+    assert looked_up == ["hub.example"]
+
+
+def test_a_hub_with_an_address_is_asked(looked_up: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port: [])
+    use_cache_if_unreachable()
+    assert constants.HF_HUB_OFFLINE is False
+
+
+def test_behind_a_proxy_names_need_no_address_here(looked_up: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embprobe.encoders.hub.getproxies", lambda: {"https": "http://proxy:3128"})
+    use_cache_if_unreachable()
+    assert constants.HF_HUB_OFFLINE is False and looked_up == []
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("open_clip/ViT-B-16:openai", "give a file: 'open_clip/ViT-B-16:FILE'."),
+        ("timm/hf-hub:owner/name", "give a folder: 'timm/local-dir:FOLDER'."),
+    ],
+)
+def test_what_to_do_without_a_network_is_said(name: str, instead: str) -> None:
+    said = str(load_failure(name, "", OSError("we are offline")))
+    assert said == f"The weights of '{name}' could not be fetched. Without a network, {instead}"
