@@ -55,13 +55,16 @@ SIDE = 8192
 
 @dataclass
 class Way:
-    """Something that does a number of images at a time, and its images per second in each round."""
+    """Something that does a number of images at a time, and what each round told of it."""
 
     name: str
     images: int
     run: Callable[[], float | None]
     """It may return the seconds that count, if not all do."""
     speeds: list[float] = field(default_factory=list)
+    """Images per second."""
+    costs: list[float] = field(default_factory=list)
+    """Seconds of processor time for an image, over all threads of this process."""
 
 
 def take_turns(ways: Sequence[Way], rounds: int) -> None:
@@ -69,9 +72,10 @@ def take_turns(ways: Sequence[Way], rounds: int) -> None:
     for turn in range(rounds):
         first = turn % len(ways)
         for way in [*ways[first:], *ways[:first]]:
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             told = way.run()
             way.speeds.append(way.images / (told or time.perf_counter() - started))
+            way.costs.append((time.process_time() - used) / way.images)
     print(f"{'':{WIDTH}}   median   quartiles")
     for way in ways:
         print_spread(way.name, way.speeds, "images/s")
@@ -152,10 +156,10 @@ def forward_on_threads(encoder: Encoder, batches: int, threads: int) -> None:
 
 
 def forward_ways(encoder: Encoder, batches: int) -> list[Way]:
-    """Both. The first gets as many batches as a thread of the other: where threads pay, it takes as long."""
+    """Both. To save time, the first gets as many batches as one thread of the other."""
     threads = torch.get_num_threads()
-    forward_on_threads(encoder, threads, threads)  # the first batch of all takes longer
     fewer = batches // threads
+    encoder.encode_images(random_batch(encoder)[:4])  # what is slow only once is not counted
     return [
         Way(f"{short(encoder)}, torch's threads", fewer * BATCH_SIZE, partial(forward, encoder, fewer)),
         Way(
@@ -186,12 +190,15 @@ def measure_share(folders: Mapping[str, Path], encoders: Sequence[Encoder], coun
 
     single, both = extracting(short(encoders[0]), encoders[:1]), extracting("both", encoders)
     take_turns([*itertools.chain(*alone), *single, *both], rounds)
-    bare = [fastest(pair) for pair in alone]
-    summed = [1 / sum(1 / speed for speed in speeds) for speeds in zip(*(way.speeds for way in bare), strict=True)]
+    bare = [fastest(pair).speeds for pair in alone]
+    costs = [many.costs for _, many in alone]  # torch's own threads wait for each other at full speed
     for way in single:
-        print_ratio(f"{way.name} / alone", way.speeds, bare[0].speeds)
+        print_ratio(f"{way.name} / alone", way.speeds, bare[0])
+        print_ratio("  in processor time", costs[0], way.costs)
+    summed = [1 / sum(1 / speed for speed in speeds) for speeds in zip(*bare, strict=True)]
     for way in both:
         print_ratio(f"{way.name}, time / sum", summed, way.speeds)
+        print_ratio("  in processor time", way.costs, [sum(each) for each in zip(*costs, strict=True)])
     for name, spent in stages.items():
         shares = (f"{stage} {taken / sum(spent.values()):.1%}" for stage, taken in spent.items())
         print(f"{name}: {', '.join(shares)}")
@@ -396,12 +403,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--count", type=int, default=2048, help="emoji, in whole batches for all threads")
     parser.add_argument("--large-count", type=int, default=128, help="photographs for the large encoders, likewise")
-    parser.add_argument("--compared-counts", type=int, nargs=2, default=[384, 128], help="for either of the two models")
+    parser.add_argument("--compared-counts", type=int, nargs=2, default=[512, 256], help="for either model")
     parser.add_argument("--gpu-count", type=int, default=8192)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--large-rounds", type=int, default=3, help="for large encoders and clip-retrieval")
     parser.add_argument("--clip-retrieval", metavar="PYTHON", help="of an environment that holds it")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4], help="of clip-retrieval")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="of clip-retrieval; by default it has 4")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve:

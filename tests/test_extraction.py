@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
+import resource
+import sys
 import tempfile
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +23,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import embprobe.cli
+import embprobe.store
 from embprobe.encoders import load_encoder
 from embprobe.errors import EmbprobeError
 from embprobe.extraction import encode, extract
-from embprobe.images import Images, load_images
+from embprobe.images import Images, Row, load_images
 from embprobe.images.decoding import UnreadableImage
 from embprobe.store import Rejected, Store
+from embprobe.verification import verify_stores
 from embprobe.workspace import Workspace
 from tests.conftest import CountingEncoder, Reads, make_encoder, noise, row_of, snapshot, solid
 
@@ -216,3 +229,247 @@ def test_an_error_of_the_encoder_is_not_taken_for_an_unreadable_image(workspace:
         extract(reads(3), [encoder], workspace)
     with pytest.raises(UnreadableImage):
         reads(1, unreadable=[0]).rows[0].load()
+
+
+NO_TEXT = "na\udcefve \ud800"
+"""As the name of a file in another encoding is read, and half of a pair, as JSON may hold."""
+
+
+@pytest.mark.parametrize("what", ["images", "weights", "options", "key", "label", "reason"])
+def test_names_that_no_encoding_holds_are_written_and_read_again(workspace: Workspace, reads: Reads, what: str) -> None:
+    images, encoder = reads(4, name=NO_TEXT if what == "images" else "noise"), make_encoder()
+    if what == "weights":
+        encoder.spec = replace(encoder.spec, weights=NO_TEXT)
+    if what == "options":
+        encoder.spec = replace(encoder.spec, options=NO_TEXT)
+
+    def torn() -> Image.Image:
+        raise UnreadableImage(f"'{NO_TEXT}' is torn" if what == "reason" else "torn")
+
+    key, labels = (NO_TEXT if what == "key" else "k"), ({NO_TEXT: NO_TEXT} if what == "label" else {})
+    images = replace(images, rows=(Row(key, labels, "1", torn), *images.rows))
+    (store,) = extract(images, [encoder], workspace)
+    (again,) = extract(images, [encoder], workspace)
+    assert encoder.encoded == 4 and again.written == 0 and again.rejected == store.rejected
+    assert len((store.folder / "rejected.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+    assert [checked.problems for checked in verify_stores(workspace)] == [()]
+
+
+# --- how long it took --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_seconds_are_those_of_each_stage_over_all_workers(
+    workspace: Workspace, reads: Reads, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(embprobe.store, "SHARD_ROWS", 8)
+    images, encoder = reads(20), make_encoder()
+    slow = Images("slow", tuple(replace(row, source=after(0.002, row.source)) for row in images.rows))
+    encoder.function = after(0.01, encoder.function)
+    torch.set_num_threads(workers)
+    total: dict[str, float] = {"encode": 100.0}
+    began = time.perf_counter()
+    (store,) = extract(slow, [encoder], workspace, batch_size=2, seconds=total)
+    wall = time.perf_counter() - began
+    assert list(store.seconds) == ["read", "decode", "encode"]
+    assert store.seconds["read"] >= 20 * 0.002 and store.seconds["encode"] >= 10 * 0.01  # 20 images, 10 batches
+    assert all(taken >= 0 for taken in store.seconds.values())
+    assert sum(store.seconds.values()) <= wall * workers + 9 * 0.0005  # each of nine numbers is rounded
+    manifest = json.loads((store.folder / "manifest.json").read_text())
+    parts = [facts["seconds"] for _, facts in sorted(manifest["shards"].items())]
+    assert store.seconds == {stage: sum(part[stage] for part in parts) for stage in ("read", "decode", "encode")}
+    assert total.keys() == {"read", "decode", "encode", "write"} and 0 < total["write"] < wall
+    for stage in ("read", "decode"):
+        assert total[stage] == pytest.approx(store.seconds[stage], abs=3 * 0.0005)
+    assert total["encode"] == pytest.approx(100 + store.seconds["encode"], abs=3 * 0.0005)  # it is added to
+    del total["write"]
+    assert extract(slow, [encoder], workspace, seconds=total)[0].seconds == store.seconds
+    assert "write" not in total  # a run that has nothing to do takes no time
+
+
+def after(seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
+    def slower(*arguments: Any) -> Any:
+        time.sleep(seconds)
+        return function(*arguments)
+
+    return slower
+
+
+# --- a disk that refuses -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Disk:
+    """Counts what is done to files below a folder and refuses the n-th, or it and every one after it."""
+
+    root: Path
+    code: int = 0
+    """With which of the system's errors; 0 never refuses."""
+    first: int = 0
+    for_good: bool = False
+    done: list[str] = field(default_factory=list)
+
+    def step(self, what: str, path: Any) -> None:
+        if str(path).startswith(str(self.root)):
+            self.done.append(f"{what} {Path(str(path)).name}")
+            count = len(self.done) - 1
+            if self.code and (count == self.first or count > self.first and self.for_good):
+                raise OSError(self.code, os.strerror(self.code), str(path))
+
+    @contextmanager
+    def mounted(self) -> Iterator[None]:
+        write_bytes, write_text = Path.write_bytes, Path.write_text
+        system = {name: getattr(os, name) for name in ("mkdir", "replace", "fsync", "unlink", "open")}
+
+        def half_bytes(path: Path, content: bytes) -> int:
+            write_bytes(path, content[: len(content) // 2])
+            self.step("write", path)
+            return write_bytes(path, content)
+
+        def half_text(path: Path, content: str, **options: Any) -> int:
+            write_text(path, content[: len(content) // 2], **options)
+            self.step("write", path)
+            return write_text(path, content, **options)
+
+        def mkdir(path: Any, *rest: Any) -> None:
+            self.step("mkdir", path)
+            system["mkdir"](path, *rest)
+
+        def replace(old: Any, new: Any) -> None:
+            self.step("replace", new)
+            system["replace"](old, new)
+
+        def fsync(file: int) -> None:
+            self.step("fsync", self.root)
+
+        def unlink(path: Any, **options: Any) -> None:
+            if self.code == errno.EROFS:  # of a full disk one may remove files
+                self.step("unlink", path)
+            system["unlink"](path, **options)
+
+        def open(path: Any, flags: int, *rest: Any, **options: Any) -> int:
+            if flags & os.O_CREAT:  # a lock
+                self.step("open", path)
+            descriptor: int = system["open"](path, flags, *rest, **options)
+            return descriptor
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "write_bytes", half_bytes)
+            patch.setattr(Path, "write_text", half_text)
+            for refusing in (mkdir, replace, fsync, unlink, open):
+                patch.setattr(os, refusing.__name__, refusing)
+            yield
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embprobe.store, "SHARD_ROWS", 4)
+    monkeypatch.setattr(embprobe.store, "version", cache(embprobe.store.version))  # type: ignore[attr-defined]
+
+
+def contents(root: Path) -> dict[str, Any]:
+    """Every file of a workspace but for a lock and its note, without how long it took."""
+    files: dict[str, Any] = {}
+    for path in (path for path in root.rglob("*") if path.is_file()):
+        name = str(path.relative_to(root))
+        if not name.startswith(".") or ".tmp" in name:
+            files[name] = json.loads(path.read_bytes()) if path.name == "manifest.json" else path.read_bytes()
+    for manifest in (content for name, content in files.items() if name.endswith("manifest.json")):
+        for facts in manifest["shards"].values():
+            del facts["seconds"]
+    return files
+
+
+REFUSALS = {
+    "full from now on": (errno.ENOSPC, True),
+    "read-only from now on": (errno.EROFS, True),
+    "closed for a moment": (errno.EACCES, False),
+}
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_disk_that_refuses_at_any_step_is_a_sentence_and_loses_nothing(
+    tmp_path: Path, reads: Reads, refusal: str
+) -> None:
+    code, for_good = REFUSALS[refusal]
+    images = reads(5, unreadable=[1])  # two shards, the second of one row
+    whole = Workspace.open(tmp_path / "whole")
+    disk = Disk(whole.root)
+    with disk.mounted():
+        extract(images, [make_encoder("a"), make_encoder("b")], whole)
+    assert len(disk.done) > 2 * (2 * 3 + 1) * 3  # for each file of two stores: made, written, flushed, moved
+    wrong: dict[str, str] = {}
+    for step, what in enumerate(disk.done):
+        space = Workspace.open(tmp_path / str(step))
+        with Disk(space.root, code, step, for_good).mounted():
+            try:
+                extract(images, [make_encoder("a"), make_encoder("b")], space)
+            except EmbprobeError as error:
+                if os.strerror(code) not in str(error) or "safe" not in str(error):
+                    wrong[f"{step} {what}"] = str(error)
+            except Exception as error:
+                wrong[f"{step} {what}"] = repr(error)
+        finished = [set(open_names(space, images, name)) for name in "ab"]
+        again = [make_encoder("a"), make_encoder("b")]
+        stores = extract(images, again, space)
+        lacked = [sum(rows for shard, rows in ((0, 3), (1, 1)) if shard not in names) for names in finished]
+        assert [encoder.encoded for encoder in again] == lacked == [store.written for store in stores]
+        if contents(space.root) != contents(whole.root):
+            names = {*contents(space.root)} ^ {*contents(whole.root)}
+            wrong[f"{step} {what}"] = f"{wrong.get(f'{step} {what}', '')} then {sorted(names) or 'other bytes'}"
+    assert wrong == {}
+
+
+def open_names(space: Workspace, images: Images, name: str) -> list[int]:
+    """The shards that are finished."""
+    spec = make_encoder(name).spec
+    return list(embprobe.store.open_store(space.store(images, spec), spec, images).shards)
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """The system refuses to make a file larger; Python ignores the signal that comes with it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize(
+    ("size", "what"),
+    [
+        (10, "the workspace's mark"),
+        (60, "the lock's note"),
+        (2_000, "the metadata"),
+        (7_000, "the vectors"),  # 4 x 432 numbers of four bytes, and 128 more
+        (12_000, "the index"),  # 9 x 432 numbers
+    ],
+)
+def test_the_command_line_says_in_a_sentence_that_the_disk_is_full(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    size: int,
+    what: str,
+) -> None:
+    def program(space: str) -> tuple[object, str, str]:
+        arguments = ["extract", str(photos), "-e", "reference/pixels", "--workspace", str(tmp_path / space)]
+        monkeypatch.setattr(sys, "argv", ["embprobe", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            embprobe.cli.main()
+        return ended.value.code, *capsys.readouterr()
+
+    with files_up_to(size):
+        code, out, err = program("full")
+    assert code == 1 and out == "" and "Traceback" not in err, what
+    assert err.rstrip("\n").splitlines()[-1].startswith("embprobe: ") and "File too large" in err
+    for space in ("full", "whole"):
+        code, _, err = program(space)
+        assert code == 0 and "9 x 432" in err
+    assert contents(tmp_path / "full") == contents(tmp_path / "whole")

@@ -11,11 +11,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -67,56 +66,58 @@ class Ended(NamedTuple):
     seconds: float
 
 
+class Child(NamedTuple):
+    process: int
+    errors: int
+    """The end of a pipe where it writes what went wrong."""
+
+
 def serve() -> None:
     """Read orders from standard input, as many a line as are to run at the same time; answer how they ended."""
     torch.set_num_threads(1)
     pa.array(["x"], pa.string())  # pyarrow imports pandas with its first array: once, not in every child
-    os.fsync = _nothing  # slow; a kill, unlike a power cut, takes away nothing that the system was given
+    vars(os)["fsync"] = lambda file: None  # slow; a kill, unlike a power cut, takes nothing that the system was given
     for line in sys.stdin:
         assert threading.active_count() == 1  # a child of a process with threads may hang
-        began = time.perf_counter()
         orders = [Order(**order) for order in json.loads(line)]
-        children = [_fork(order) for order in orders]
-        print(
-            json.dumps([_end(child, order, began) for child, order in zip(children, orders, strict=True)]), flush=True
-        )
+        sys.stdout.write(json.dumps(_run(orders)) + "\n")
+        sys.stdout.flush()
 
 
-def _nothing(file: object) -> None:
-    pass
+def _run(orders: Sequence[Order]) -> list[Ended]:
+    began = time.perf_counter()
+    children = [_fork(order) for order in orders]
+    kills = [(order.kill_after, child) for order, child in zip(orders, children, strict=True)]
+    for after, child in sorted((after, child) for after, child in kills if after is not None):
+        time.sleep(max(0.0, began + after - time.perf_counter()))
+        os.kill(child.process, signal.SIGKILL)
+    ended = []
+    for child in children:
+        _, status = os.waitpid(child.process, 0)
+        with os.fdopen(child.errors, "rb") as pipe:
+            ended.append(Ended(os.WIFSIGNALED(status), pipe.read().decode(), time.perf_counter() - began))
+    return ended
 
 
-def _fork(order: Order) -> tuple[int, int]:
-    """The child's number, and where it writes what went wrong."""
+def _fork(order: Order) -> Child:
     read, write = os.pipe()
-    if child := os.fork():
+    if process := os.fork():
         os.close(write)
-        return child, read
+        return Child(process, read)
     try:
         _extract(order)
     except EmbprobeError as error:
         os.write(write, str(error).encode())
-        os._exit(1)
     except BaseException:
         os.write(write, traceback.format_exc().encode()[-4000:])
-        os._exit(2)
     os._exit(0)
-
-
-def _end(child: tuple[int, int], order: Order, began: float) -> Ended:
-    number, errors = child
-    if order.kill_after is not None:
-        time.sleep(max(0.0, began + order.kill_after - time.perf_counter()))
-        os.kill(number, signal.SIGKILL)
-    _, status = os.waitpid(number, 0)
-    with os.fdopen(errors, "rb") as pipe:
-        return Ended(os.WIFSIGNALED(status), pipe.read().decode(), time.perf_counter() - began)
 
 
 def _extract(order: Order) -> None:
     embprobe.store.SHARD_ROWS = SHARD
     if order.in_place:
-        embprobe.files.replacing = embprobe.store.replacing = in_place
+        for module in (embprobe.files, embprobe.store):
+            vars(module)["replacing"] = in_place
     if order.die_at is not None:
         die_at(order.die_at, order.space)
     names = reversed(ENCODERS) if order.reverse else ENCODERS
@@ -181,9 +182,10 @@ Start = Callable[..., list[Ended]]
 @pytest.fixture(scope="module")
 def start() -> Iterator[Start]:
     """Runs orders at the same time, each in a process of its own."""
-    script = [sys.executable, "-c", "from tests.test_kills import serve; serve()"]
-    places = {"cwd": Path(__file__).parents[1], "env": os.environ | {"OMP_NUM_THREADS": "1"}}
-    with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **places) as server:
+    command = [sys.executable, "-c", "from tests.test_kills import serve; serve()"]
+    here, one_thread = Path(__file__).parents[1], os.environ | {"OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=here, env=one_thread) as server:
         assert server.stdin and server.stdout
         asks, answers = server.stdin, server.stdout
 
@@ -195,7 +197,7 @@ def start() -> Iterator[Start]:
             return [Ended(*each) for each in json.loads(line)]
 
         yield start
-        asks.close()
+        server.kill()  # it holds nothing
 
 
 # --- what must hold after every kill -----------------------------------------------------------------------------
@@ -203,25 +205,33 @@ def start() -> Iterator[Start]:
 
 @dataclass
 class Watch:
-    """What was finished in a workspace whenever :meth:`look` was called."""
+    """A workspace, and what was finished in it whenever :meth:`look` was called."""
 
     root: Path
-    log: Path
     finished: dict[tuple[str, int], list[tuple[bytes, int, int]]] = field(default_factory=dict)
     """By encoder and shard: bytes, inode and time of its two files."""
     read: int = 0
     """Lines of the log that were looked at."""
+    kills_left: int = 0
+    """How often it is to be killed before it may finish."""
+
+    @property
+    def log(self) -> Path:
+        return self.root.with_suffix(".log")
+
+    def order(self, rows: int = ROWS, **how: Any) -> Order:
+        return Order(str(self.root), str(self.log), rows, **how)
+
+    def encoded(self) -> list[tuple[str, int]]:
+        """Which encoder was given which image, since this was last asked."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        new, self.read = lines[self.read :], len(lines)
+        return [(name, row) for name, rows in map(json.loads, new) for row in rows]
 
     def look(self) -> None:
         """Nothing finished was lost, changed, written or encoded again; what counts is whole."""
-        new = self.log.read_text().splitlines()[self.read :] if self.log.exists() else []
-        self.read += len(new)
-        for name, rows in map(json.loads, new):
-            assert not {(name, row // SHARD) for row in rows} & set(self.finished), "encoded again"
-        if not (self.root / "embprobe.json").exists():
-            assert not self.finished
-            return
-        space = Workspace.open(self.root)
+        assert not {(name, row // SHARD) for name, row in self.encoded()} & set(self.finished), "encoded again"
+        space = Workspace(self.root)
         assert [problem for store in verify_stores(space) for problem in store.problems] == []
         found = {}
         for folder in space.stores():
@@ -230,14 +240,19 @@ class Watch:
                 files = (vectors_file(folder, shard), metadata_file(folder, shard))
                 facts = [(path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns) for path in files]
                 found[str(manifest["encoder"]["model"]), shard] = facts
-        assert {key: found.get(key) for key in self.finished} == self.finished
+        assert {shard: found.get(shard) for shard in self.finished} == self.finished
         self.finished = found
 
 
 def essence(root: Path) -> dict[str, Any]:
-    """Every file of a workspace, what may differ from run to run taken out: seconds, and a killed run's note."""
+    """Every file of a workspace; what may differ from run to run is left out: seconds, and a killed run's lock.
+
+    A workspace whose making was killed keeps twenty bytes beside its mark: nobody has a lock under which to sweep them.
+    """
     paths = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
-    files: dict[str, Any] = {name: path.read_bytes() for name, path in paths.items() if path.parent.name != "locks"}
+    hidden = {name for name in paths if name.startswith(".") and (".tmp" not in name or name.startswith(".embprobe."))}
+    kept = {name: path for name, path in paths.items() if name not in hidden}
+    files: dict[str, Any] = {name: path.read_bytes() for name, path in kept.items()}
     for name in files:
         if name.endswith("manifest.json"):
             files[name] = json.loads(files[name])
@@ -247,10 +262,9 @@ def essence(root: Path) -> dict[str, Any]:
 
 
 def unlike(root: Path, expected: dict[str, Any]) -> list[str]:
-    """The names of files that are missing, too many, or of another content; and temporary files, wherever they are."""
+    """The names of files that are missing, too many, or of another content."""
     found = essence(root)
-    names = [name for name in sorted({*found, *expected}) if found.get(name) != expected.get(name)]
-    return names + [path.name for path in (root / "locks").glob(".*")]
+    return [name for name in sorted({*found, *expected}) if found.get(name) != expected.get(name)]
 
 
 @pytest.fixture
@@ -258,20 +272,19 @@ def whole(start: Start, tmp_path: Path) -> Callable[[int], dict[str, Any]]:
     """What an uninterrupted run leaves behind."""
 
     def run(rows: int) -> dict[str, Any]:
-        assert start(Order(str(tmp_path / "whole"), str(tmp_path / "whole.log"), rows))[0].error == ""
+        assert start(Watch(tmp_path / "whole").order(rows))[0].error == ""
         return essence(tmp_path / "whole")
 
     return run
 
 
 def test_an_uninterrupted_run_does_each_image_once_for_each_encoder(start: Start, tmp_path: Path) -> None:
-    root, log = tmp_path / "space", tmp_path / "log"
-    (ended,) = start(Order(str(root), str(log)))
+    watch = Watch(tmp_path / "space")
+    (ended,) = start(watch.order())
     assert not ended.killed and ended.error == ""
-    given = [(name, row) for name, rows in map(json.loads, log.read_text().splitlines()) for row in rows]
     readable = [row for row in range(ROWS) if row not in UNREADABLE]
-    assert sorted(given) == [(name, row) for name in ENCODERS for row in readable]
-    for folder in Workspace.open(root).stores():
+    assert sorted(watch.encoded()) == [(name, row) for name in ENCODERS for row in readable]
+    for folder in Workspace.open(watch.root).stores():
         assert sorted(read_manifest(folder)["shards"]) == list(range(6))  # 60 rows in shards of 10
         rejected = (folder / "rejected.jsonl").read_text().splitlines()
         assert [json.loads(line)["row"] for line in rejected] == list(UNREADABLE)
@@ -281,23 +294,26 @@ def test_two_hundred_kills_at_random_moments_lose_nothing(
     start: Start, whole: Callable[[int], dict[str, Any]], tmp_path: Path
 ) -> None:
     expected = whole(ROWS)
-    times = [start(Order(str(tmp_path / f"timed{i}"), str(tmp_path / "timed.log")))[0].seconds for i in range(3)]
-    chance, kills, spaces = random.Random(0), 0, 0
-    wrong: list[list[str]] = []
-    while kills < 200:
-        spaces += 1
-        root, log = tmp_path / f"space{spaces}", tmp_path / f"log{spaces}"
-        watch = Watch(root, log)
-        for _ in range(chance.randint(1, 5)):
-            (ended,) = start(Order(str(root), str(log), kill_after=chance.uniform(0, 1.2 * median(times))))
+    timed = [start(*(Watch(tmp_path / f"timed{i}{side}").order() for side in "ab")) for i in range(2)]
+    longest = 1.2 * min(ended.seconds for both in timed for ended in both)
+    chance, kills, wrong = random.Random(0), 0, {}
+    fresh = (Watch(tmp_path / f"space{i}", kills_left=chance.randint(1, 5)) for i in range(400))
+    running = [next(fresh), next(fresh)]  # for two cores
+    while running:
+        after = [chance.uniform(0, longest) if watch.kills_left else None for watch in running]
+        orders = [watch.order(kill_after=seconds) for watch, seconds in zip(running, after, strict=True)]
+        for watch, ended in zip(list(running), start(*orders), strict=True):
             assert ended.error == ""
-            kills += ended.killed
             watch.look()
-        assert start(Order(str(root), str(log)))[0].error == ""
-        watch.look()
-        assert len(watch.finished) == 12
-        wrong += [names] if (names := unlike(root, expected)) else []
-    assert wrong == []
+            kills, watch.kills_left = kills + ended.killed, watch.kills_left - ended.killed
+            if not ended.killed:
+                assert len(watch.finished) == 12
+                if names := unlike(watch.root, expected):
+                    wrong[watch.root.name] = names
+                running.remove(watch)
+                running += [next(fresh)] if kills < 200 else []
+    assert wrong == {}
+    assert kills >= 200
 
 
 def test_a_kill_between_any_two_steps_loses_nothing(
@@ -307,40 +323,39 @@ def test_a_kill_between_any_two_steps_loses_nothing(
     expected = whole(rows)
     wrong: dict[int, object] = {}
     for step in range(1000):
-        root, log = tmp_path / f"space{step}", tmp_path / f"log{step}"
-        watch = Watch(root, log)
-        (ended,) = start(Order(str(root), str(log), rows, die_at=step))
+        watch = Watch(tmp_path / f"space{step}")
+        (ended,) = start(watch.order(rows, die_at=step))
         assert ended.error == ""
         watch.look()
         if not ended.killed:
             break
-        (again,) = start(Order(str(root), str(log), rows))
+        (again,) = start(watch.order(rows))
         watch.look()
-        if problem := again.error or unlike(root, expected):
+        if problem := again.error or unlike(watch.root, expected):
             wrong[step] = problem
     assert wrong == {}
     assert step >= 2 * (1 + 2 * 2 * 3)  # each made and moved: the mark, and for two encoders and two shards three files
 
 
 def test_a_store_that_wrote_in_place_would_be_caught(start: Start, tmp_path: Path) -> None:
-    duration = start(Order(str(tmp_path / "timed"), str(tmp_path / "log"), in_place=True))[0].seconds
+    longest = start(Watch(tmp_path / "timed").order(in_place=True))[0].seconds
     chance = random.Random(0)
     with pytest.raises((AssertionError, EmbprobeError)):
         for i in range(40):
-            root, log = tmp_path / f"space{i}", tmp_path / f"log{i}"
-            start(Order(str(root), str(log), in_place=True, kill_after=chance.uniform(0.2, 1) * duration))
-            Watch(root, log).look()
+            watch = Watch(tmp_path / f"space{i}")
+            start(watch.order(in_place=True, kill_after=chance.uniform(0.2 * longest, longest)))
+            watch.look()
 
 
 def test_two_runs_at_the_same_time_never_wait_for_each_other(start: Start, tmp_path: Path) -> None:
     done = 0
     for i in range(8):
-        root, log = tmp_path / f"space{i}", tmp_path / f"log{i}"
-        Workspace.open(root)
-        ended = start(Order(str(root), str(log)), Order(str(root), str(log), reverse=True))
+        watch = Watch(tmp_path / f"space{i}")
+        Workspace.open(watch.root)
+        ended = start(watch.order(), watch.order(reverse=True))
         refused = [each.error for each in ended if each.error]
-        assert all("is being written by process" in error for error in refused), refused
+        assert all("is being written by" in error for error in refused), refused
         done += 2 - len(refused)
-        assert start(Order(str(root), str(log)))[0].error == ""  # whoever was refused leaves no lock
-        Watch(root, log).look()
+        assert start(watch.order())[0].error == ""  # whoever was refused leaves no lock
+        watch.look()
     assert done >= 8  # one of two at least

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,11 +13,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from embprobe.encoders import load_encoder
 from embprobe.encoders.base import Floats
 from embprobe.errors import EmbprobeError
 from embprobe.extraction import extract
-from embprobe.images import Images, load_images
+from embprobe.images import Images
 from embprobe.images.decoding import UnreadableImage
 from embprobe.store import SCHEMA, Rejected, Store, open_store
 from embprobe.workspace import Workspace
@@ -128,6 +125,26 @@ def test_the_version_changes_with_the_vectors(tmp_path: Path, reads: Reads) -> N
     assert reopen(store).version == store.version
 
 
+@pytest.mark.parametrize(
+    ("count", "rows", "shards"),
+    [
+        (1, 1024, 1),
+        (1024, 1024, 1),
+        (1025, 1024, 2),
+        (262_144, 1024, 256),
+        (262_145, 2048, 129),
+        (1_281_167, 8192, 157),
+    ],
+)
+def test_a_store_has_few_shards_of_a_size_that_grows_with_it(
+    tmp_path: Path, reads: Reads, count: int, rows: int, shards: int
+) -> None:
+    images = Images("many", reads(1).rows * count)  # the last is ImageNet's: 1,281,167 / 8192 = 156.4
+    store = Store(tmp_path, make_encoder().spec, images, "cpu")
+    assert (store.shard_rows, store.shard_count) == (rows, shards)
+    assert sum(len(store.rows_of(shard)) for shard in range(shards)) == count
+
+
 # --- interrupted -------------------------------------------------------------------------------------------------
 
 
@@ -177,56 +194,6 @@ def test_a_crash_between_two_shards_leaves_no_part_of_the_second(workspace: Work
     encoder = make_encoder()
     (store,) = extract(images, [encoder], workspace)
     assert encoder.encoded == 2 and store.complete
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-
-import torch
-
-import embprobe.store
-from embprobe.encoders import load_encoder
-from embprobe.extraction import extract
-from embprobe.images import load_images
-from embprobe.store import Store
-from embprobe.workspace import Workspace
-
-images, space, encoder = load_images(sys.argv[1]), Workspace.open(Path(sys.argv[2])), load_encoder("reference/pixels")
-write, calls = embprobe.store.write_json, []
-
-def write_or_die(path, content):
-    calls.append(path)
-    if len(calls) == 3:  # vectors and metadata of the third shard are there, but the manifest does not know it
-        os.kill(os.getpid(), signal.SIGKILL)
-    write(path, content)
-
-embprobe.store.write_json = write_or_die
-begun = Store(space.store(images, encoder.spec), encoder.spec, images, "cpu", shard_rows=2)
-begun.write_shard(0, encoder.encode_images(torch.zeros(2, 3, 12, 12)), begun.rows_of(0), [])
-extract(images, [encoder], space)
-"""
-
-
-def test_a_killed_run_loses_only_the_shard_it_was_at(photos: Path, tmp_path: Path) -> None:
-    root = tmp_path / "workspace"
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
-    command = [sys.executable, str(script), str(photos), str(root)]
-    killed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert killed.returncode == -9, killed.stderr
-
-    images, encoder = load_images(str(photos)), load_encoder("reference/pixels")
-    space = Workspace.open(root)
-    begun = open_store(space.store(images, encoder.spec), encoder.spec, images)
-    assert sorted(begun.shards) == [0, 1] and not begun.complete  # of 9 images in shards of 2
-    (store,) = extract(images, [encoder], space)
-    assert store.complete and store.written == 5
-    assert [shard.name for shard in sorted((store.folder / "img_emb").glob("[!.]*"))] == [
-        f"img_emb_{shard:05d}.npy" for shard in range(5)
-    ]
-    (fresh,) = extract(images, [encoder], Workspace.open(tmp_path / "fresh"))
-    assert np.array_equal(store.vectors()[2:], fresh.vectors()[2:])
 
 
 def test_an_incomplete_store_gives_no_vectors(tmp_path: Path, reads: Reads) -> None:

@@ -107,7 +107,7 @@ class Family(Protocol):
     It may also have ``describe(name) -> Listing``, for ``embprobe encoders``.
     """
 
-    def load(self, model: str, weights: str, *, device: str, **options: str) -> Encoder:
+    def load(self, model: str, weights: str, /, *, device: str, **options: str) -> Encoder:
         """The encoder ``family/model:weights``, ready on ``device``; ``weights`` is empty if the user gave none.
 
         Options are those it names as keyword arguments; others are refused before it is called.

@@ -7,7 +7,7 @@ the backbone's, the teacher's unless asked otherwise: the teacher is what DINO's
 
 from __future__ import annotations
 
-import argparse
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +17,15 @@ import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from embprobe.encoders.base import Listing
+from embprobe.encoders.checkpoints import plain_values
 from embprobe.encoders.hub import load_failure
 from embprobe.encoders.network import NetworkEncoder, network_encoder
 from embprobe.encoders.options import pixels, spelled
 from embprobe.encoders.timm import pooled
-from embprobe.errors import EmbprobeError, UsageError
+from embprobe.errors import UsageError
 
 _ARCHITECTURES = {"vit_tiny": 192, "vit_small": 384, "vit_base": 768, "resnet50": 2048}
 """As DINO's code calls them, with their dimension."""
@@ -66,10 +68,10 @@ def load(
     try:
         state = _backbone(_read(weights), key, weights)
         network = _network(model, state, side)
-    except (EmbprobeError, UsageError):
+    except UsageError:
         raise
     except Exception as error:  # torch raises many kinds
-        raise load_failure(f"dino/{model}:{weights}", weights, error) from None
+        raise load_failure(f"dino/{model}:{weights}", weights, error, local=True) from None
     kind, image = pooled(network, pooling, f"dino/{model}")
     return network_encoder(
         network,
@@ -89,13 +91,13 @@ def load(
 
 
 def _read(file: str) -> Mapping[str, Any]:
-    """What a file holds; of code, only the plain record of the command line that DINO saves beside the weights."""
+    """What a file holds."""
     if file.endswith(".safetensors"):
         return load_file(file)
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    with plain_values():
         found = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(found, Mapping):
-        raise EmbprobeError(f"'{file}' is not a checkpoint: it holds no named weights.")
+        raise ValueError("it holds no named weights")
     return found
 
 
@@ -119,11 +121,23 @@ def _network(model: str, state: dict[str, Tensor], side: int) -> Any:
     patches = state.get("patch_embed.proj.weight")
     positions = state.get("pos_embed")
     if patches is None or positions is None or patches.ndim != 4 or positions.ndim != 3:
-        raise EmbprobeError("these are not the weights of a vision transformer as DINO names them")
+        raise ValueError("these are not the weights of a vision transformer as DINO names them")
     patch = patches.shape[-1]
-    trained_at = round((positions.shape[1] - 1) ** 0.5) * patch
-    network = timm.create_model(f"{model}_patch16_224", num_classes=0, patch_size=patch, img_size=trained_at)
-    network.load_state_dict(state)
-    if side != trained_at:
-        network.set_input_size(img_size=side)
+    if side % patch:
+        raise UsageError(f"These weights see patches of {patch} pixels: give a size that is a multiple, not {side}.")
+    network = timm.create_model(f"{model}_patch16_224", num_classes=0, patch_size=patch, img_size=side)
+    network.load_state_dict(state | {"pos_embed": _resampled(positions, side // patch)})
     return network
+
+
+def _resampled(positions: Tensor, side: int) -> Tensor:
+    """Position embeddings ``[1, 1 + s s, d]`` for a grid of another side, as DINO's ``interpolate_pos_encoding``.
+
+    Bicubic, without antialiasing, by a factor that is a tenth of a patch too large.
+    """
+    trained = math.isqrt(positions.shape[1] - 1)
+    if side == trained:
+        return positions
+    grid = positions[:, 1:].reshape(1, trained, trained, -1).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, scale_factor=(side + 0.1) / trained, mode="bicubic")
+    return torch.cat([positions[:, :1], grid.permute(0, 2, 3, 1).flatten(1, 2)], 1)

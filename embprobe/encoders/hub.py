@@ -29,14 +29,21 @@ def use_cache_if_unreachable() -> None:
         constants.HF_HUB_OFFLINE = True
 
 
-def load_failure(name: str, weights: str, error: Exception, *, what: str = "weights") -> EmbprobeError:
-    """What to tell the user when a library could not load ``name`` (with ``weights``, if a file or a tag was given)."""
+def load_failure(
+    name: str, weights: str, error: Exception, *, what: str = "weights", local: bool = False
+) -> EmbprobeError:
+    """What to tell the user when a library could not load ``name`` (with ``weights``, if a file or a tag was given).
+
+    What is ``local`` cannot have failed for want of a network.
+    """
     text = str(error)
     if isinstance(error, pickle.UnpicklingError) or "weights_only" in text or "Unpickl" in text:
         return EmbprobeError(
             f"'{weights or name}' holds more than weights (it would run code), or is damaged; refused."
         )
-    if any(sign in text for sign in ("offline", "resolve", "onnect", "LocalEntryNotFound", "cached snapshot")):
+    if not local and any(
+        sign in text for sign in ("offline", "resolve", "onnect", "LocalEntryNotFound", "cached snapshot")
+    ):
         model = name.partition(":")[0]
         family, _, place = model.partition("/")
         instead = f"a folder: '{family}/local-dir:FOLDER'" if place in PLACES else f"a file: '{model}:FILE'"

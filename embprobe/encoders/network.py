@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -83,30 +84,43 @@ def network_encoder(
     model: str = "",
     weights: str = "",
     options: str = "",
+    configuration: str = "",
 ) -> NetworkEncoder:
     """An encoder from a network and what its authors feed it; its dimension and the hash of its weights are found here.
 
     ``resize_to`` is ``input_size`` unless given, ``precision`` float32. A network of convolutions gets the
-    ``channels_last`` layout. Raises :class:`UsageError` if the precision is none, :class:`EmbprobeError` if the network
-    takes no such images.
+    ``channels_last`` layout. ``configuration`` is what else decides its vectors and no other argument says. Raises
+    :class:`UsageError` if the precision is none or ``resize_to`` too small, :class:`EmbprobeError` if the network takes
+    no such images or does not give one vector for each.
     """
     if precision not in ("", *get_args(Precision)):
         raise UsageError(f"There is no precision '{precision}'; there are {', '.join(get_args(Precision))}.")
+    if resize_to is not None and resize == "shortest" and resize_to < input_size:
+        raise UsageError(
+            f"'resize={resize_to}' leaves less than the {input_size} x {input_size} pixels that the network sees."
+        )
     if device.startswith("cuda"):
         torch.backends.cudnn.allow_tf32 = False  # by default convolutions in float32 would not be
     network = network.eval().requires_grad_(False)
     digest = hash_weights(network)
+    if configuration:
+        digest = hashlib.sha256(f"{digest}{configuration}".encode()).hexdigest()
     convolutional = sum(isinstance(module, nn.Conv2d) for module in network.modules()) > 1
     network.to(device)
     if convolutional:
         network.to(memory_format=torch.channels_last)
     try:
         with torch.inference_mode():
-            dimension = image(network, torch.zeros(1, 3, input_size, input_size, device=device)).shape[1]
+            found: Any = image(network, torch.zeros(1, 3, input_size, input_size, device=device))
     except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
         raise EmbprobeError(
-            f"'{family}/{model}' takes no images of {input_size} x {input_size} pixels: {error}"
+            f"'{family}/{model}' takes no images of {input_size} x {input_size} pixels: {reason}"
         ) from None
+    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 1:
+        shape = f"the shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise EmbprobeError(f"'{family}/{model}' must give one vector [n, d] for each image; for one it gave {shape}.")
+    dimension = found.shape[1]
     spec = EncoderSpec(
         family=family,
         model=model,

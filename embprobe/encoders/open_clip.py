@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
 from embprobe.encoders.base import Listing
+from embprobe.encoders.checkpoints import plain_values
 from embprobe.encoders.hub import PLACES, load_failure, use_cache_if_unreachable
 from embprobe.encoders.network import NetworkEncoder, TextFeatures, network_encoder
 from embprobe.encoders.options import pixels, spelled
@@ -41,31 +43,49 @@ def describe(name: str) -> Listing:
 
 
 def load(
-    model: str, weights: str, *, device: str, pooling: str = "", size: str = "", resize: str = "", precision: str = ""
+    model: str,
+    weights: str,
+    *,
+    device: str,
+    pooling: str = "",
+    size: str = "",
+    resize: str = "",
+    precision: str = "",
+    like: str = "",
 ) -> NetworkEncoder:
     """``open_clip/ViT-B-16:openai``, or a file instead of the tag; safe loading only (safetensors, or weights only).
 
-    Vectors are the projected features, not normalised; with ``pooling=trunk``, the features before the projection.
+    Vectors are the projected features, not normalised; with ``pooling=trunk``, the features before the projection. A
+    file is fed as the published weights of its architecture are, if these agree, or as those of the tag ``like``.
     """
     if pooling not in ("", "projected", "trunk"):
         raise UsageError(f"open_clip's encoders have pooling=projected and pooling=trunk, not '{pooling}'.")
-    named, tag = (f"{model}:{weights}", None) if model in PLACES else (model, weights)
-    if model not in PLACES:
-        _check_weights(model, weights)
+    placed = model in PLACES
+    named, tag = (f"{model}:{weights}", None) if placed else (model, weights)
+    if not placed:
+        _check_weights(model, weights, like)
+    elif like:
+        raise UsageError(f"'open_clip/{named}' has its own configuration: leave out 'like'.")
     side, resize_to = pixels("size", size), pixels("resize", resize)
-    if not Path(weights).is_file():
+    local = model == "local-dir" or not placed and Path(weights).is_file()
+    if not local:
         use_cache_if_unreachable()
+    fed = _published(model, like or weights)
     try:
-        network = open_clip.create_model(
-            named,
-            pretrained=tag,
-            force_image_size=side,
-            pretrained_text=False,  # the whole model's weights are at hand: fetch no others first
-            require_pretrained=True,
-            weights_only=True,
-        )
+        with plain_values():
+            network = open_clip.create_model(
+                named,
+                pretrained=tag,
+                force_image_size=side,
+                force_quick_gelu=bool(fed.get("quick_gelu")),  # open_clip itself would warn of the other, and go on
+                force_preprocess_cfg=_preprocessing(fed) if local and not placed else None,
+                pretrained_text=False,  # the whole model's weights are at hand: fetch no others first
+                require_pretrained=True,
+                weights_only=True,
+            )
+        configuration = json.dumps(open_clip.get_model_config(named), sort_keys=True) if placed else ""
     except Exception as error:  # open_clip, torch and the hub raise many kinds
-        raise load_failure(f"open_clip/{model}:{weights}", weights, error) from None
+        raise load_failure(f"open_clip/{model}:{weights}", weights, error, local=local) from None
     config = open_clip.get_model_preprocess_cfg(network)
     side = config["size"] if isinstance(config["size"], int) else config["size"][0]
     if config["resize_mode"] not in ("shortest", "squash") or config["size"] not in (side, [side] * 2, (side,) * 2):
@@ -89,12 +109,29 @@ def load(
         family="open_clip",
         model=model,
         weights=weights,
-        options=spelled(pooling=pooling, size=size, resize=resize, precision=precision),
+        options=spelled(pooling=pooling, size=size, resize=resize, precision=precision, like=like),
+        configuration=configuration or ("quick_gelu" if fed.get("quick_gelu") else ""),
     )
 
 
-def _check_weights(model: str, weights: str) -> None:
+def _published(model: str, tag: str) -> dict[str, Any]:
+    """What open_clip knows of weights published under a tag; of others, what all of the architecture agree on."""
     tags = open_clip.list_pretrained_tags_by_model(model)
+    if tag in tags:
+        return dict(open_clip.get_pretrained_cfg(model, tag))
+    first, *others = [_preprocessing(open_clip.get_pretrained_cfg(model, each)) for each in tags] or [{}]
+    return first if all(each == first for each in others) else {}
+
+
+def _preprocessing(published: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: published[name] for name in ("mean", "std", "interpolation", "resize_mode") if published.get(name)}
+
+
+def _check_weights(model: str, weights: str, like: str) -> None:
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if like and (like not in tags or weights in tags):
+        why = "it is for files" if weights in tags else f"there are {', '.join(tags) or 'none'}"
+        raise UsageError(f"'like={like}' names a tag of 'open_clip/{model}' whose weights a file is fed as; {why}.")
     if weights in tags or Path(weights).is_file():
         return
     known = f"one of {', '.join(tags)}" if tags else "it has none published"
@@ -131,9 +168,12 @@ def _trunk(visual: Any, model: str) -> Any:
 
 def _text(model: str) -> TextFeatures:
     """The text side with the model's own tokenizer, which is only fetched when a text is to be encoded."""
+    local = model.startswith("local-dir:")
 
     @cache
     def tokenizer() -> Callable[[Sequence[str]], Tensor]:
+        if not local:
+            use_cache_if_unreachable()
         try:
             found: Callable[[Sequence[str]], Tensor] = open_clip.get_tokenizer(model)
         except ImportError:
@@ -142,7 +182,7 @@ def _text(model: str) -> TextFeatures:
                 "pip install 'embprobe[transformers]'."
             ) from None
         except Exception as error:  # the hub raises many kinds
-            raise load_failure(f"open_clip/{model}", "", error, what="tokenizer") from None
+            raise load_failure(f"open_clip/{model}", "", error, what="tokenizer", local=local) from None
         return found
 
     def features(network: Any, texts: Sequence[str], device: str) -> Tensor:

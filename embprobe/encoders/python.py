@@ -25,11 +25,11 @@ def describe(name: str) -> Listing:
     return Listing(name, "that function")
 
 
-def load(model: str, weights: str, *, device: str, **options: str) -> Encoder:
+def load(model: str, weights: str, /, *, device: str, **options: str) -> Encoder:
     """Import the module, also from the current folder, and call ``function(device=..., **options)``.
 
     The function returns an :class:`Encoder`. If it is one made by :func:`network_encoder`, its spec gets this name, and
-    its vectors count as new when the module's source changes: the source may say what the weights do not.
+    its vectors count as new when the options or the module's source change: they may say what the weights do not.
     """
     name = f"{model}:{weights}"
     function = _function(model, weights)
@@ -43,10 +43,11 @@ def load(model: str, weights: str, *, device: str, **options: str) -> Encoder:
         if not all(hasattr(encoder, part) for part in ("spec", "encode_images", "encode_texts")):
             raise EmbprobeError(f"'python:{name}' gave a {type(encoder).__name__}, not an encoder.")
         return encoder
-    digest = hashlib.sha256(encoder.spec.weights_sha256.encode() + _source(function)).hexdigest()
     typed = ",".join(f"{option}={value}" for option, value in options.items())
-    encoder.spec = replace(encoder.spec, family="python", model=name, weights="", weights_sha256=digest, options=typed)
-    return encoder
+    code = b"".join(_source(module) for module in dict.fromkeys((model, function.__module__)))
+    digest = hashlib.sha256(f"{encoder.spec.weights_sha256}{typed}".encode() + code).hexdigest()
+    spec = replace(encoder.spec, family="python", model=name, weights="", weights_sha256=digest, options=typed)
+    return replace(encoder, spec=spec)
 
 
 def _function(module: str, function: str) -> Callable[..., Encoder]:
@@ -57,7 +58,7 @@ def _function(module: str, function: str) -> Callable[..., Encoder]:
     sys.path.append(here)  # behind everything else: a folder here hides no installed package
     try:
         found = getattr(import_module(module), function, None)
-    except Exception as error:  # a user's module can fail in any way
+    except (Exception, SystemExit) as error:  # a user's module can fail in any way
         raise UsageError(f"'{name}' cannot be imported: {type(error).__name__}: {error}") from None
     finally:
         sys.path.remove(here)
@@ -67,9 +68,17 @@ def _function(module: str, function: str) -> Callable[..., Encoder]:
     return made
 
 
-def _source(function: Callable[..., Encoder]) -> bytes:
-    """The source of the module that holds the function, where it can be had."""
-    try:
-        return inspect.getsource(inspect.getmodule(function) or function).encode()
-    except (OSError, TypeError):
-        return b""
+def _source(module: str) -> bytes:
+    """The source of an imported module, as it was when first asked for after the import; b"" if there is none."""
+    imported = sys.modules[module]
+    if module not in _sources or _sources[module][0] is not imported.__spec__:
+        try:
+            source = inspect.getsource(imported).encode()
+        except (OSError, TypeError):
+            source = b""
+        _sources[module] = (imported.__spec__, source)
+    return _sources[module][1]
+
+
+_sources: dict[str, tuple[object, bytes]] = {}
+"""By module: a mark that is new whenever it is imported anew, and its source."""

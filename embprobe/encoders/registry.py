@@ -23,7 +23,9 @@ _OWN = {
     "dino": "embprobe.encoders.dino",
     "python": "embprobe.encoders.python",
 }
-_OPTIONS = re.compile(r"((?:,[a-z_]+=[^,=]*)*)$")
+_OPTIONS = re.compile(r"((?:,[a-z_]+=[^,=/\\]*)*)$")
+"""No slash in a value, or folders of a path could be taken for options; but a function may be given a path."""
+_PYTHON_OPTIONS = re.compile(r"((?:,[a-z_]+=[^,=]*)*)$")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Name:
     @classmethod
     def parse(cls, text: str) -> Name:
         """Take a name apart, whatever it says; options are what stands at the end in the form ``,option=value``."""
-        found = _OPTIONS.search(text)
+        found = (_PYTHON_OPTIONS if text.startswith("python") else _OPTIONS).search(text)
         options = found.group(1) if found else ""
         body = text[: len(text) - len(options)]
         family, _, rest = (
@@ -86,6 +88,8 @@ def load_encoder(name: str, *, device: str = "cpu", **defaults: str) -> Encoder:
             raise UsageError(_unknown(name, [_spelled(parts.family, known_name) for known_name in known]))
     taken, any_taken = _options(family)
     for option in parts.options:
+        if option == "device" and any_taken:
+            raise UsageError(f"'device' is no option of '{name}': say --device.")
         if option not in taken and not any_taken:
             there = f"it has {', '.join(taken)}" if taken else "it has none"
             near = difflib.get_close_matches(option, taken, n=1)

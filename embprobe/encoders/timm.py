@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from huggingface_hub import hf_hub_download
 from timm.data.config import resolve_model_data_config
 from torch import Tensor
 
@@ -48,22 +50,28 @@ def load(
     (DINOv3's is the mean). All others pool as timm does. ``pooling=`` ``cls``, ``mean`` or ``cls+mean`` asks otherwise.
     """
     side, resize_to = pixels("size", size), pixels("resize", resize)
-    if model not in PLACES and weights and not Path(weights).is_file():
+    placed = model in PLACES
+    if weights and not placed and not Path(weights).is_file():
         raise UsageError(f"There is no weights file '{weights}'.")
-    named = f"{model}:{weights}" if model in PLACES else model
-    file = "" if model in PLACES else weights
-    if not file:
+    local = model == "local-dir" or bool(weights) and not placed
+    if not local:
         use_cache_if_unreachable()
+    name = f"timm/{model}" + (f":{weights}" if weights else "")
     try:
-        network = _sized(named, file, {"img_size": side} if side else {})
+        network = _sized(f"{model}:{weights}", "", side) if placed else _sized(model, weights, side)
+        configuration = _configuration(model, weights) if placed else ""
     except Exception as error:  # timm, torch and the hub raise many kinds
-        raise load_failure(f"timm/{model}" + (f":{weights}" if weights else ""), weights, error) from None
+        raise load_failure(name, weights, error, local=local) from None
     config = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     _, height, width = config["input_size"]
     if height != width or config["crop_mode"] not in ("center", "squash"):
         raise UsageError(f"'timm/{model}' pads or is not square, which embprobe does not support yet.")
     side = side or height
-    dino = model.startswith("vit") and "dino" in model
+    patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
+    if isinstance(patch, tuple) and side % patch[0]:
+        raise UsageError(f"'{name}' sees patches of {patch[0]} pixels: give a size that is a multiple, not {side}.")
+    own = f"{network.pretrained_cfg.get('architecture')}.{network.pretrained_cfg.get('tag')}" if placed else model
+    dino = own.startswith("vit") and "dino" in own
     kind, image = pooled(network, pooling or ("cls" if dino and has_class_token(network) else ""), f"timm/{model}")
     return network_encoder(
         network,
@@ -81,6 +89,7 @@ def load(
         model=model,
         weights=weights,
         options=spelled(pooling=pooling, size=size, resize=resize, precision=precision),
+        configuration=configuration,
     )
 
 
@@ -129,29 +138,33 @@ def _cls_and_mean(network: Any, batch: Tensor) -> Tensor:
     return torch.cat([network.fc_norm(part) for part in parts], 1)
 
 
-def _sized(model: str, file: str, size: dict[str, Any]) -> Any:
+def _configuration(place: str, where: str) -> str:
+    """What the ``config.json`` beside the weights says of the network: its architecture and arguments."""
+    file = hf_hub_download(where, "config.json") if place == "hf-hub" else Path(where, "config.json")
+    found = json.loads(Path(file).read_text(encoding="utf-8"))
+    return json.dumps([found["architecture"], found.get("model_args")], sort_keys=True)
+
+
+def _sized(model: str, file: str, side: int | None) -> Any:
     """The network, made for images of another size where its position embeddings depend on it."""
-    try:
-        return _from_file(model, file, size) if file else _published(model, size)
-    except TypeError:
-        if not size:
-            raise
-        return _from_file(model, file, {}) if file else _published(model, {})
+    if side:
+        try:
+            return _whole(model, file, {"img_size": side})
+        except TypeError:
+            pass  # it takes any size
+    return _whole(model, file, {})
 
 
-def _published(model: str, size: dict[str, Any]) -> Any:
-    return timm.create_model(model, pretrained=True, num_classes=0, **size)
+def _whole(model: str, file: str, options: dict[str, Any]) -> Any:
+    """Weights with a classifier, or without one; in both every weight must be there.
 
-
-def _from_file(model: str, file: str, size: dict[str, Any]) -> Any:
-    """A file with a classifier, or one without; in both every weight must be there.
-
-    Asked for no classifier, timm would drop the file's, and with it every check that the weights fit.
+    Asked for no classifier, timm would drop theirs, and with it every check that the weights fit.
     """
+    overlay: dict[str, Any] = {"file": file} if file else {}
     try:
-        network: Any = timm.create_model(model, pretrained=True, pretrained_cfg_overlay={"file": file}, **size)
+        network: Any = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, **options)
     except RuntimeError:
-        overlay = {"file": file, "num_classes": 0}
-        return timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0, **size)
+        bare = {**overlay, "num_classes": 0}
+        return timm.create_model(model, pretrained=True, pretrained_cfg_overlay=bare, num_classes=0, **options)
     network.reset_classifier(0)
     return network

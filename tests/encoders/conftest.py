@@ -1,4 +1,4 @@
-"""What the tests of several families share: pictures of every shape, weights nobody trained, a hub without a network."""
+"""What the tests of several families share: pictures of every shape, weights nobody trained, a hub offline."""
 
 from __future__ import annotations
 

@@ -47,6 +47,13 @@ def encoder(weights: Path) -> Encoder:
     return load_encoder(f"open_clip/{MODEL}:{weights / 'random.pt'}")
 
 
+@pytest.fixture
+def tiny(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The weights of the architecture ``tiny-vit``, which is in open_clip's table for as long as the test takes."""
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-vit", CONFIGS["vit"])
+    return clips["vit"] / "open_clip_model.safetensors"
+
+
 def test_image_vectors_are_open_clips_own(encoder: Encoder, theirs: tuple[Any, Any]) -> None:
     model, preprocess = theirs
     pictures = [noise(0, (300, 200)), noise(1, (100, 150)), noise(2, (224, 224))]
@@ -80,13 +87,9 @@ def test_the_file_format_does_not_matter(encoder: Encoder, weights: Path) -> Non
 
 
 @pytest.mark.parametrize("written", ["plain", "scheduled", "scheduled with numpy 1"])
-def test_a_training_checkpoint_is_its_weights(
-    tmp_path: Path, clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch, written: str
-) -> None:
+def test_a_training_checkpoint_is_its_weights(tmp_path: Path, tiny: Path, written: str) -> None:
     """As open_clip's training code writes it, on several GPUs."""
-    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-vit", CONFIGS["vit"])
-    bare = clips["vit"] / "open_clip_model.safetensors"
-    state = {f"module.{name}": value for name, value in load_file(bare).items()}
+    state = {f"module.{name}": value for name, value in load_file(tiny).items()}
     optimizer = SCHEDULED if "scheduled" in written else {"state": {}, "param_groups": [{"lr": 5e-4}]}
     file = tmp_path / "epoch_20.pt"
     torch.save(
@@ -94,21 +97,21 @@ def test_a_training_checkpoint_is_its_weights(
     )
     if "numpy 1" in written:
         as_numpy_1_wrote(file)
-    found, expected = load_encoder(f"open_clip/tiny-vit:{file}"), load_encoder(f"open_clip/tiny-vit:{bare}")
+    found, expected = load_encoder(f"open_clip/tiny-vit:{file}"), load_encoder(f"open_clip/tiny-vit:{tiny}")
     assert np.array_equal(encode(found, PICTURES), encode(expected, PICTURES))
     assert found.spec.fingerprint == expected.spec.fingerprint
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("how", ["torch", "pickle"])
-def test_a_malicious_file_is_refused_and_does_not_run(tmp_path: Path, how: str) -> None:
+def test_a_malicious_file_is_refused_and_does_not_run(tmp_path: Path, tiny: Path, how: str) -> None:
     mark, file = tmp_path / "ran", tmp_path / "weights.pt"
     if how == "torch":
-        torch.save({"state_dict": Malicious(mark)}, file)
+        torch.save({"state_dict": load_file(tiny), "optimizer": Malicious(mark)}, file)
     else:
         file.write_bytes(pickle.dumps(Malicious(mark)))
     with pytest.raises(EmbprobeError, match=r"weights\.pth?' holds more than weights .*refused"):
-        load_encoder(f"open_clip/{MODEL}:{file}")
+        load_encoder(f"open_clip/tiny-vit:{file}")
     assert not mark.exists()
     pickle.loads(pickle.dumps(Malicious(mark)))
     assert mark.exists()  # it would have run
@@ -119,23 +122,25 @@ def test_a_malicious_file_is_refused_and_does_not_run(tmp_path: Path, how: str) 
     [("garbage", "pt"), ("empty", "safetensors"), ("truncated", "pt"), ("lacking", "safetensors"), ("other", "pt")],
 )
 def test_a_file_that_does_not_hold_all_the_weights_is_refused(
-    tmp_path: Path, weights: Path, damage: str, suffix: str
+    tmp_path: Path, tiny: Path, damage: str, suffix: str
 ) -> None:
     file = tmp_path / f"damaged.{suffix}"
-    whole = (weights / f"random.{suffix}").read_bytes()
+    state = load_file(tiny)
+    if suffix == "pt":
+        torch.save(state, file)
+    whole = (file if suffix == "pt" else tiny).read_bytes()
     content = {"garbage": b"hello " * 9, "empty": b"", "truncated": whole[: len(whole) // 2]}
     if damage in content:
         file.write_bytes(content[damage])
     else:
-        state = torch.load(weights / "random.pt", weights_only=True)
         lacking = {name: value for name, value in state.items() if not name.startswith("visual.transformer")}
         changed = lacking if damage == "lacking" else {"unrelated": torch.zeros(2)}
         if suffix == "pt":
             torch.save(changed, file)
         else:
             save_file(changed, file)
-    with pytest.raises(EmbprobeError, match=f"Could not load 'open_clip/{MODEL}:.*damaged"):
-        load_encoder(f"open_clip/{MODEL}:{file}")
+    with pytest.raises(EmbprobeError, match="Could not load 'open_clip/tiny-vit:.*damaged"):
+        load_encoder(f"open_clip/tiny-vit:{file}")
 
 
 def test_a_weights_file_that_is_not_there_is_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,28 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         assert "network" not in str(failed.value)
 
 
+LOOKUP = "embprobe.encoders.open_clip.use_cache_if_unreachable"
+
+
+def test_a_folder_asks_nothing_of_the_network(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LOOKUP, lambda: pytest.fail("the hub was looked up"))
+    encoder = load_encoder(f"open_clip/local-dir:{clips['siglip']}")
+    with suppress(EmbprobeError):  # without the package transformers
+        encoder.encode_texts(["a cat"])
+
+
+def test_the_hub_is_looked_up_before_a_tokenizer_is_fetched(
+    published: None, clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or its library tries for a minute, where there is a file of weights and no network."""
+    encoder = load_encoder(f"open_clip/tiny-siglip:{clips['siglip'] / WEIGHTS}")
+    asked: list[bool] = []
+    monkeypatch.setattr(LOOKUP, lambda: asked.append(True))
+    with suppress(EmbprobeError):
+        encoder.encode_texts(["a cat"])
+    assert asked
+
+
 @pytest.mark.parametrize("place", ["hf-hub", "local-dir"])
 def test_a_place_that_is_not_named_is_a_sentence(place: str) -> None:
     with pytest.raises((EmbprobeError, UsageError), match=f"open_clip/{place}"):
@@ -164,7 +187,7 @@ def theirs(name: str, pretrained: str, **options: Any) -> torch.Tensor:
     return found
 
 
-@pytest.mark.parametrize("kind", ["vit", "convnext", "siglip", "mobileclip"])
+@pytest.mark.parametrize("kind", CONFIGS)
 def test_a_published_tag_gives_open_clips_own_vectors(kind: str, published: None) -> None:
     encoder = load_encoder(f"open_clip/tiny-{kind}:web")
     assert worst(encode(encoder, PICTURES), theirs(f"tiny-{kind}", "web")) < 1e-5

@@ -1,0 +1,205 @@
+"""What a person is told: while it runs, when it is done, and of names that would rather speak to the terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embprobe import terminal
+from embprobe.store import Rejected, Store
+from embprobe.verification import Checked
+from tests.conftest import Reads, make_encoder
+
+Capture = pytest.CaptureFixture[str]
+HOSTILE = "\x1b[31m\x1b]0;title\x07[bold]a\x9b2J\r\nb\u202ec\u2028d\x00e"
+
+
+class Clock:
+    """Stands for the module ``time``."""
+
+    now = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(terminal, "time", made)
+    return made
+
+
+def store_of(folder: Path, reads: Reads, *, rejected: int = 0, name: str = "means") -> Store:
+    """A complete store of twenty rows, of which the first few could not be read."""
+    images = reads(20)
+    store = Store(folder, make_encoder(name).spec, images, "cpu", shard_rows=20)
+    torn = [Rejected(images.rows[i].key, "torn in two", i) for i in range(rejected)]
+    store.write_shard(0, np.zeros((20 - rejected, 3), np.float32), images.rows[rejected:], torn)
+    return store
+
+
+def checked(folder: Path, **facts: object) -> Checked:
+    known = Checked(folder, "test/means", "noise", 2, True, 1_250_000, (), ())
+    return replace(known, **facts)  # type: ignore[arg-type]
+
+
+def lines(capsys: Capture) -> list[str]:
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err.splitlines()
+
+
+# --- while it runs -----------------------------------------------------------------------------------------------
+
+
+def test_in_a_log_progress_is_a_line_every_half_minute(clock: Clock, capsys: Capture) -> None:
+    with terminal.progress_bar("extracting", 3_000) as progress:
+        for _ in range(30):  # 100 images in 10 s, thirty times
+            clock.now += 10
+            progress(100)
+    found = lines(capsys)
+    assert found[:2] == [
+        "extracting: 300 of 3,000 images, 10.0 images/s, 0:04:30 left",
+        "extracting: 600 of 3,000 images, 10.0 images/s, 0:04:00 left",
+    ]
+    assert found[-2:] == [
+        "extracting: 2,700 of 3,000 images, 10.0 images/s, 0:00:30 left",
+        "extracting: 3,000 images in 300.0 s",
+    ]
+    assert len(found) == 10
+
+
+def test_what_takes_less_than_half_a_minute_is_said_once(clock: Clock, capsys: Capture) -> None:
+    with terminal.progress_bar("extracting", 2) as progress:
+        clock.now += 29
+        progress(1)
+        progress(1)
+    assert lines(capsys) == ["extracting: 2 images in 29.0 s"]
+
+
+def test_a_run_that_fails_is_not_said_to_be_done(clock: Clock, capsys: Capture) -> None:
+    with pytest.raises(ZeroDivisionError), terminal.progress_bar("extracting", 2) as progress:
+        progress(1)
+        raise ZeroDivisionError
+    assert lines(capsys) == []
+
+
+def test_what_was_there_when_it_began_does_not_make_it_faster(clock: Clock, capsys: Capture) -> None:
+    with terminal.progress_bar("extracting", 1_100) as progress:
+        clock.now += 0.01
+        progress(1_000)  # they need not be encoded again
+        for _ in range(6):  # 10 in 10 s
+            clock.now += 10
+            progress(10)
+    assert lines(capsys)[:2] == [
+        "extracting: 1,030 of 1,100 images, 1.0 images/s, 0:01:10 left",
+        "extracting: 1,060 of 1,100 images, 1.0 images/s, 0:00:40 left",
+    ]
+
+
+# --- when it is done ---------------------------------------------------------------------------------------------
+
+
+def test_where_the_time_went_by_hand(tmp_path: Path, reads: Reads, capsys: Capture) -> None:
+    store = store_of(tmp_path / "store", reads)
+    terminal.print_stores([store], {"read": 1.0, "decode": 4.0, "encode": 2.5, "write": 2.5})
+    assert lines(capsys) == [
+        f"test/means: 20 x 3, 20 encoded now, in {tmp_path / 'store'}",
+        "Where the time went: read 10%, decode 40%, encode 25%, write 25%.",
+    ]
+
+
+@pytest.mark.parametrize("seconds", [{}, {"read": 0.0, "encode": 0.0}])
+def test_nothing_is_said_of_time_that_was_not_spent(
+    tmp_path: Path, reads: Reads, capsys: Capture, seconds: dict[str, float]
+) -> None:
+    store = store_of(tmp_path / "store", reads)
+    store.written = 0
+    terminal.print_stores([store], seconds)
+    assert lines(capsys) == [f"test/means: 20 x 3, already there, in {tmp_path / 'store'}"]
+
+
+def test_what_could_not_be_read_is_said_once_for_all_encoders(tmp_path: Path, reads: Reads, capsys: Capture) -> None:
+    terminal.print_stores([store_of(tmp_path / name, reads, rejected=12, name=name) for name in "ab"], {})
+    assert lines(capsys) == [
+        f"test/a: 8 x 3, 8 encoded now, in {tmp_path / 'a'}",
+        f"test/b: 8 x 3, 8 encoded now, in {tmp_path / 'b'}",
+        "12 of 20 images could not be read and were left out:",
+        *(f"  '{i:03d}': torn in two" for i in range(10)),
+        f"  and 2 more, all in {tmp_path / 'a' / 'rejected.jsonl'}",
+    ]
+
+
+def test_what_was_checked_is_a_line_a_store_and_its_problems(tmp_path: Path, capsys: Capture) -> None:
+    stores = [
+        checked(tmp_path / "a"),
+        checked(tmp_path / "b", complete=False, shards=1),
+        checked(tmp_path / "c", damaged=(0, 1), problems=("img_emb/x has changed", "metadata/y is gone")),
+        checked(tmp_path / "d", encoder="", images="", shards=0, bytes=0, problems=("It is damaged.",)),
+    ]
+    terminal.print_checked(stores, tmp_path)
+    assert lines(capsys) == [
+        "whole: test/means x noise, 2 shards, 1.2 MB, a",
+        "whole, unfinished: test/means x noise, 1 shard, 1.2 MB, b",
+        "2 damaged: test/means x noise, 2 shards, 1.2 MB, c",
+        "  img_emb/x has changed",
+        "  metadata/y is gone",
+        "1 damaged: 0 shards, 0.0 MB, d",
+        "  It is damaged.",
+        "With --repair the next extract makes the damaged shards again, and only those.",
+    ]
+    terminal.print_checked([], tmp_path)
+    assert lines(capsys) == ["There are no stores yet."]
+    many = checked(tmp_path / "a", damaged=(0,), problems=tuple(f"{i} is gone" for i in range(12)))
+    terminal.print_checked([many], tmp_path)
+    assert lines(capsys)[-3:-1] == ["  9 is gone", "  and 2 more"]
+
+
+# --- names that would rather speak to the terminal ---------------------------------------------------------------
+
+
+def bar(text: str, folder: Path, reads: Reads) -> None:
+    with terminal.progress_bar(text, 1) as progress:
+        progress(1)
+
+
+def stores(text: str, folder: Path, reads: Reads) -> None:
+    terminal.print_stores([store_of(folder, reads, name=text)], {})
+
+
+def rejected(text: str, folder: Path, reads: Reads) -> None:
+    store = store_of(folder, reads, rejected=1)
+    store.shards[0]["rejected"] = [{"key": text, "reason": text, "row": 0}]
+    terminal.print_stores([store], {})
+
+
+def verified(text: str, folder: Path, reads: Reads) -> None:
+    terminal.print_checked([checked(folder, encoder=text, images=text, damaged=(0,), problems=(text,))], folder.parent)
+
+
+SHOWN: dict[str, tuple[Callable[[str, Path, Reads], None], int]] = {
+    "progress": (bar, 1),
+    "stores": (stores, 1),
+    "rejected": (rejected, 3),
+    "verified": (verified, 3),
+}
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+def test_no_name_steers_the_terminal_or_breaks_its_line(
+    shown: str, tmp_path: Path, reads: Reads, capsys: Capture
+) -> None:
+    show, expected = SHOWN[shown]
+    show(HOSTILE, tmp_path / "store", reads)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert not {c for c in err if unicodedata.category(c) in ("Cc", "Zl", "Zp")} - {"\n"}
+    assert "\u202e" not in err
+    assert len(err.splitlines()) == expected
+    assert "[bold]a" in err  # as it is written, not as a style
