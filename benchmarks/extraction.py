@@ -59,12 +59,12 @@ class Way:
 
     name: str
     images: int
-    run: Callable[[], float | None]
-    """It may return the seconds that count, if not all do."""
+    run: Callable[[], None | tuple[float, float]]
+    """It may itself return the seconds it took, and those of processor time."""
     speeds: list[float] = field(default_factory=list)
     """Images per second."""
     costs: list[float] = field(default_factory=list)
-    """Seconds of processor time for an image, over all threads of this process."""
+    """Seconds of processor time for an image, over all threads: what other work on the machine changes least."""
 
 
 def take_turns(ways: Sequence[Way], rounds: int) -> None:
@@ -74,8 +74,9 @@ def take_turns(ways: Sequence[Way], rounds: int) -> None:
         for way in [*ways[first:], *ways[:first]]:
             started, used = time.perf_counter(), time.process_time()
             told = way.run()
-            way.speeds.append(way.images / (told or time.perf_counter() - started))
-            way.costs.append((time.process_time() - used) / way.images)
+            taken, cost = told or (time.perf_counter() - started, time.process_time() - used)
+            way.speeds.append(way.images / taken)
+            way.costs.append(cost / way.images)
     print(f"{'':{WIDTH}}   median   quartiles")
     for way in ways:
         print_spread(way.name, way.speeds, "images/s")
@@ -207,7 +208,7 @@ def measure_share(folders: Mapping[str, Path], encoders: Sequence[Encoder], coun
 # --- beside clip-retrieval ---------------------------------------------------------------------------------------
 
 CLIP_RETRIEVAL = """
-import contextlib, io, itertools, sys, time
+import contextlib, io, itertools, os, sys, time
 from all_clip import load_clip
 from clip_retrieval.clip_inference import worker
 
@@ -224,10 +225,10 @@ with contextlib.redirect_stdout(io.StringIO()):
     load_clip(clip_model=model, use_jit=False, warmup_batch_size=int(batch_size), clip_cache_path=None)
 print("ready", flush=True)
 for number, line in zip(itertools.count(), sys.stdin):
-    started = time.perf_counter()
+    started, used = time.perf_counter(), sum(os.times()[:4])
     with contextlib.redirect_stdout(io.StringIO()):
         worker.worker([0], folder, f"{output}/{number}", 1, num_prepro_workers=int(line), **settings)
-    print(time.perf_counter() - started, flush=True)
+    print(time.perf_counter() - started, sum(os.times()[:4]) - used, flush=True)
 """
 """Runs in the other environment: loads the model, then extracts the folder for each line with a number of workers.
 
@@ -241,9 +242,9 @@ def serve(name: str, folder: str, output: str) -> None:
     encoder = load_encoder(name)
     print("ready", flush=True)
     for number, _ in zip(itertools.count(), sys.stdin, strict=False):
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         extract(load_images(folder), [encoder], Workspace.open(Path(output, str(number))))
-        print(time.perf_counter() - started, flush=True)
+        print(time.perf_counter() - started, time.process_time() - used, flush=True)
 
 
 @dataclass
@@ -254,12 +255,13 @@ class Server:
     start_up: float = 0.0
     """Seconds until it was ready."""
 
-    def ask(self, question: str) -> float:
-        """The seconds that one extraction took."""
+    def ask(self, question: str) -> tuple[float, float]:
+        """The seconds that one extraction took, and those of processor time, with that of its child processes."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{question}\n")
         self.process.stdin.flush()
-        return float(self.answer())
+        taken, cost = map(float, self.answer().split())
+        return taken, cost
 
     def answer(self) -> str:
         """The next line."""
@@ -299,6 +301,7 @@ def measure_clip_retrieval(python: str, name: str, folder: Path, workers: Sequen
             take_turns([mine, *others], rounds)
         best = fastest(others)
         print_ratio("embprobe / fastest of the other", mine.speeds, best.speeds)
+        print_ratio("  in processor time", best.costs, mine.costs)
         both = zip((mine, best), (ours, theirs), strict=True)
         with_start = [[count / (count / speed + s.start_up) for speed in way.speeds] for way, s in both]
         print_ratio("the same with start-up", *with_start)

@@ -131,7 +131,7 @@ def verify(
         terminal.print_json([store.as_json() for store in checked])
     else:
         terminal.print_checked(checked, space.root)
-    if any(store.problems for store in checked) and not repair:
+    if any(store.problems and not (repair and store.damaged) for store in checked):
         raise typer.Exit(1)
 
 

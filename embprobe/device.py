@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from embprobe.errors import UsageError
@@ -16,11 +17,13 @@ def resolve_device(name: str) -> str:
     """
     import torch
 
+    if name != "auto" and not re.fullmatch(r"[a-z]+|cuda:(0|[1-9][0-9]*)", name):
+        raise UsageError(f"There is no device '{name}'. There are: {', '.join(DEVICES)}.")
     kind, _, number = name.partition(":")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return next(device for device in ("cuda", "mps", "cpu") if available[device])
-    if kind not in available or number and not (kind == "cuda" and number.isdecimal()):
+    if kind not in available:
         raise UsageError(f"There is no device '{name}'. There are: {', '.join(DEVICES)}.")
     if not available[kind]:
         raise UsageError(f"torch finds no {kind} device here. Use --device auto, or --device cpu.")

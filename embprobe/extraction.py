@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -70,7 +70,7 @@ class Job:
     progress: Progress
 
 
-Engine = Callable[[Job], Iterator[Encoded]]
+Engine = Callable[[Job], Generator[Encoded]]
 """Does the shards of a job, in any order. :func:`embprobe.engines.local.run` on this machine is the default."""
 
 
@@ -95,27 +95,42 @@ def extract(
     if not len(images):
         raise EmbprobeError(f"There are no images in '{images.name}' to extract.")
     specs = [replace(encoder.spec, decoding="fast" if fast_decode else "exact") for encoder in encoders]
-    folders = [workspace.store(images, spec) for spec in specs]
+    alike = {
+        spec.fingerprint: i for i, spec in reversed(list(enumerate(specs)))
+    }  # the first of those that are the same
+    chosen = sorted(alike.values())
+    folders = [workspace.store(images, specs[i]) for i in chosen]
+
+    def opened() -> list[Store]:
+        pairs = zip(folders, chosen, strict=True)
+        return [open_store(folder, specs[i], images, device=device) for folder, i in pairs]
+
     with ExitStack() as stack:
-        stores = [open_store(*pair, images, device=device) for pair in zip(folders, specs, strict=True)]
-        if not all(_whole(store) for store in stores):
-            for spec, folder in sorted(zip(specs, folders, strict=True), key=lambda pair: pair[1]):
-                what = f"The store of '{spec.name}' for '{images.name}'"
-                stack.enter_context(held(workspace.lock(folder), what))
-            stores = [open_store(*pair, images, device=device) for pair in zip(folders, specs, strict=True)]
+        stores = opened()
+        lacking = [store for store in stores if not store.complete or store.damaged()]
+        for store in sorted(lacking, key=lambda store: store.folder):
+            what = f"The store of '{store.spec.name}' for '{images.name}'"
+            with _writing(store):
+                stack.enter_context(held(workspace.lock(store.folder), what))
+        if lacking:
+            stores = opened()  # as whoever wrote before has left them
             for store in stores:
-                store.sweep()
-                store.drop_damaged()
+                if store.folder in {each.folder for each in lacking}:
+                    with _writing(store):
+                        store.sweep()
+                        store.drop_damaged()
         tell = progress or (lambda rows: None)
         shards = _missing(stores, tell)
-        job = Job(images, encoders, specs, shards, device, batch_size, tell)
+        job = Job(images, [encoders[i] for i in chosen], [specs[i] for i in chosen], shards, device, batch_size, tell)
         if shards:
-            _write((engine or _local)(job), stores, {} if seconds is None else seconds)
+            with closing((engine or _local)(job)) as done:
+                _write(done, stores, {} if seconds is None else seconds)
         _refuse_unreadable(images, stores)
-    return stores
+    by_fingerprint = {store.spec.fingerprint: store for store in stores}
+    return [replace(by_fingerprint[spec.fingerprint], spec=spec) for spec in specs]
 
 
-def _local(job: Job) -> Iterator[Encoded]:
+def _local(job: Job) -> Generator[Encoded]:
     from embprobe.engines.local import run  # it stands to the right of this module
 
     return run(job)
@@ -124,11 +139,6 @@ def _local(job: Job) -> Iterator[Encoded]:
 def encode(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats:
     """Vectors ``[n, d]`` of RGB pictures, without a store."""
     return encoder.encode_images(torch.stack([preprocess(picture, encoder.spec) for picture in pictures]))
-
-
-def _whole(store: Store) -> bool:
-    """Whether nothing is to be written."""
-    return store.complete and not store.damaged()
 
 
 def _missing(stores: Sequence[Store], progress: Progress) -> list[Shard]:
@@ -153,18 +163,21 @@ def _write(done: Iterator[Encoded], stores: Sequence[Store], seconds: Seconds) -
         began = time.perf_counter()
         for i, vectors in zip(found.shard.lacking, found.vectors, strict=True):
             rows = [stores[i].images.rows[position] for position in found.good]
-            try:
+            with _writing(stores[i]):
                 stores[i].write_shard(found.shard.number, vectors, rows, found.rejected, found.seconds)
-            except OSError as error:
-                raise EmbprobeError(_unwritable(stores[i], error)) from error
         add_seconds(seconds, found.seconds | {"write": time.perf_counter() - began})
 
 
-def _unwritable(store: Store, error: OSError) -> str:
-    return (
-        f"The store '{store.folder}' cannot be written: {error.strerror or error}. What was finished is safe "
-        f"({len(store.shards)} of {store.shard_count} shards): mend that, run the same command again, and it goes on."
-    )
+@contextmanager
+def _writing(store: Store) -> Iterator[None]:
+    """What the system refuses becomes a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise EmbprobeError(
+            f"The store '{store.folder}' cannot be written: {error.strerror or error}. What was finished is safe "
+            f"({len(store.shards)} of {store.shard_count} shards): mend that and run the same command again."
+        ) from error
 
 
 def _refuse_unreadable(images: Images, stores: Sequence[Store]) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @contextmanager
@@ -21,7 +24,8 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the error that brought us here says more
+            temporary.unlink(missing_ok=True)
 
 
 def sweep(folder: Path, stem: str = "*") -> None:
@@ -30,8 +34,17 @@ def sweep(folder: Path, stem: str = "*") -> None:
         leftover.unlink(missing_ok=True)
 
 
+def json_text(content: Any, *, default: Callable[[Any], Any] | None = None) -> str:
+    """Indented, keys in the order given, a newline at the end; NaN is refused because JSON has none.
+
+    Half a surrogate pair, as a file name may hold, becomes an escape and is read as what it was.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=default)
+    return _SURROGATES.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
+
+
 def write_json(path: Path, content: Any, *, default: Callable[[Any], Any] | None = None) -> None:
-    """Indented, keys in the order given, a newline at the end; NaN is refused because JSON has none."""
+    """Write :func:`json_text` whole."""
+    text = json_text(content, default=default)
     with replacing(path) as temporary:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=default)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.encoders.base import Floats
+from embprobe.errors import EmbprobeError
 from embprobe.files import replacing, write_json
 from embprobe.store import Store
 
@@ -42,7 +43,11 @@ def open_index(store: Store) -> Index:
     index = faiss.IndexFlatIP(store.spec.dimension)
     index.add(normalize(store.vectors()))
     with replacing(path) as temporary:
-        faiss.write_index(index, str(temporary))
+        try:
+            faiss.write_index(index, str(temporary))
+        except RuntimeError as error:  # as FAISS says that the disk is full
+            reason = str(error).rpartition("(")[2].rstrip(")") or "unknown error"
+            raise EmbprobeError(f"The index '{path}' cannot be written: {reason}. Its store is complete.") from None
     write_json(note, _note(store))
     return Index(store, index)
 

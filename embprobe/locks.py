@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from embprobe.errors import EmbprobeError
-from embprobe.files import write_json
+from embprobe.files import sweep, write_json
 
 
 @contextmanager
@@ -29,10 +29,12 @@ def held(path: Path, what: str) -> Iterator[None]:
     except Timeout:
         raise EmbprobeError(f"{what} is being written by {_holder(note)}. Run this again when that is done.") from None
     try:
+        sweep(note.parent, note.stem)
         write_json(note, {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat()})
         yield
     finally:
-        note.unlink(missing_ok=True)
+        with suppress(OSError):
+            note.unlink()
         with suppress(OSError):  # Windows keeps an open file
             path.unlink()  # while it is held: who gets it next looks whether it still lies there
         lock.release()
@@ -44,5 +46,5 @@ def _holder(note: Path) -> str:
         found = json.loads(note.read_text(encoding="utf-8"))
         since = datetime.fromisoformat(found["since"]).astimezone()
         return f"process {int(found['pid'])} on {found['host']} since {since:%H:%M:%S on %Y-%m-%d}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
         return "another process"  # it has not written it down yet

@@ -13,9 +13,10 @@ import hashlib
 import io
 import json
 import logging
+import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -110,11 +111,20 @@ class Store:
         ]
 
     def drop_damaged(self) -> None:
-        """Count damaged shards as not written; the rest of the store stays as it is."""
-        for shard in self.damaged():
+        """Take damaged shards out of the manifest; the rest of the store stays as it is.
+
+        Raises ``OSError`` and forgets nothing if their folder is not there and cannot be made (a disk that is away).
+        """
+        damaged = self.damaged()
+        for shard in damaged:
+            for path in (vectors_file(self.folder, shard), metadata_file(self.folder, shard)):
+                path.parent.mkdir(parents=True, exist_ok=True)
+        for shard in damaged:
             del self.shards[shard]
             self.lost.append(shard)
             _log.warning("Shard %d of the store '%s' is damaged or gone. It is made again.", shard, self.folder)
+        if damaged:  # before files of the same name with other hashes are written
+            self._write_manifest()
 
     def write_shard(
         self,
@@ -148,22 +158,24 @@ class Store:
             "bytes": size,
             "metadata_sha256": metadata_digest,
             "metadata_bytes": metadata_size,
-            "rejected": [asdict(replace(row, key=printable(row.key))) for row in rejected],
+            "rejected": [
+                {"key": printable(row.key), "reason": printable(row.reason), "row": row.row} for row in rejected
+            ],
             "device": self.device,
             "seconds": {stage: round(taken, 3) for stage, taken in (seconds or {}).items()},
         }
         try:
-            self._write_manifest()
+            if self.complete:
+                with replacing(self.folder / "rejected.jsonl") as path:
+                    lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in self.rejected)
+                    path.write_text("".join(lines), encoding="utf-8")
+            self._write_manifest()  # last: whatever it names is there
         except OSError:
             del self.shards[shard]
             if before is not None:
                 self.shards[shard] = before
             raise
         self.written += len(rows)
-        if self.complete:
-            with replacing(self.folder / "rejected.jsonl") as path:
-                lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in self.rejected)
-                path.write_text("".join(lines), encoding="utf-8")
 
     def keys(self) -> list[str]:
         """The keys of the rows that have a vector, in the order of :meth:`vectors`."""
@@ -279,19 +291,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises :class:`EmbprobeError` if it is damaged or of another schema version, ``FileNotFoundError`` if there is none.
     """
     path = folder / "manifest.json"
-    text = path.read_bytes()
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise EmbprobeError(f"'{path}' cannot be read: {error.strerror}.") from None
     try:
         manifest: dict[str, Any] = json.loads(text.decode("utf-8"))
         if manifest["schema"] != SCHEMA:
             raise EmbprobeError(
                 f"The store '{folder}' was written with schema {manifest['schema']}; this embprobe reads {SCHEMA}."
             )
-        rows = int(manifest["shard_rows"])
+        rows, count = _whole_number(manifest["shard_rows"]), _whole_number(manifest["count"])
         shards = {int(shard): _checked(facts) for shard, facts in manifest["shards"].items()}
-        if rows < 1 or not set(shards) <= set(range(-(-int(manifest["count"]) // rows))):
+        if rows < 1 or not all(0 <= shard * rows < count for shard in shards):
             raise ValueError
         return manifest | {"shards": shards, "shard_rows": rows, "encoder": dict(manifest["encoder"])}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         raise EmbprobeError(f"'{path}' is damaged. Remove the folder '{folder}' to extract it again.") from None
 
 
@@ -301,11 +318,25 @@ def _label(row: Row, name: str) -> str | None:
 
 def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
     """A shard's entry in the manifest, or one of the errors that a damaged one raises."""
-    rejected = [asdict(Rejected(**row)) for row in facts["rejected"]]
-    numbers = {name: int(facts[name]) for name in ("rows", "bytes", "metadata_bytes")}
-    hashes = {name: str(facts[name]) for name in ("sha256", "metadata_sha256")}
+    rejected = [Rejected(**row) for row in facts["rejected"]]
+    texts = [facts["sha256"], facts["metadata_sha256"], facts["device"]]
+    if not all(isinstance(text, str) for text in [*texts, *(t for row in rejected for t in (row.key, row.reason))]):
+        raise ValueError
     seconds = {str(stage): float(taken) for stage, taken in facts["seconds"].items()}
-    return {**facts, **numbers, **hashes, "rejected": rejected, "seconds": seconds}
+    if not all(map(math.isfinite, seconds.values())):
+        raise ValueError
+    return {
+        **{name: facts[name] for name in ("sha256", "metadata_sha256", "device")},
+        **{name: _whole_number(facts[name]) for name in ("rows", "bytes", "metadata_bytes")},
+        "rejected": [{**asdict(row), "row": _whole_number(row.row)} for row in rejected],
+        "seconds": seconds,
+    }
+
+
+def _whole_number(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError
+    return value
 
 
 def _npy(vectors: Floats) -> bytes:

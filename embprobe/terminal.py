@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from rich.text import Text
 
 from embprobe.encoders.base import EncoderSpec, Listing
 from embprobe.extraction import Progress as Advance
+from embprobe.files import json_text
 from embprobe.images.dataset_cards import DatasetCard
 from embprobe.images.rows import visible
 from embprobe.neighbors import Neighborhood
@@ -41,7 +41,7 @@ def note(text: str) -> None:
 
 def print_json(content: Any) -> None:
     """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json_text(content))
 
 
 class _Speed(ProgressColumn):
@@ -56,18 +56,21 @@ def progress_bar(what: str, total: int) -> Iterator[Advance]:
     """A bar on a terminal, a line every half minute in a log; gives what to call with the number of rows just done."""
     columns = (TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
+        what = visible(what)
         task = bar.add_task(escape(what), total=total)
         started = said = time.perf_counter()
-        done = 0
+        done = there = 0
 
         def advance(rows: int) -> None:
-            nonlocal done, said
+            nonlocal done, said, there
             done += rows
             bar.advance(task, rows)
             now = time.perf_counter()
+            if now - started < 1:  # most of these were there already
+                there = done
             if not notes.is_terminal and now - said >= _SAY_EVERY and done < total:
                 said = now
-                speed = done / (now - started)
+                speed = max(done - there, 1) / (now - started)
                 left = timedelta(seconds=round((total - done) / speed))
                 note(f"{what}: {done:,} of {total:,} images, {speed:,.1f} images/s, {left} left")
 
@@ -96,7 +99,8 @@ def print_stores(stores: Sequence[Store], seconds: Mapping[str, float]) -> None:
     """What was extracted, where it lies, where the time went, and what could not be read."""
     for store in stores:
         fresh = f"{store.written:,} encoded now" if store.written else "already there"
-        note(f"{store.spec.name}: {len(store.embedded()):,} x {store.spec.dimension}, {fresh}, in {store.folder}")
+        name, folder = visible(store.spec.name), visible(str(store.folder))
+        note(f"{name}: {len(store.embedded()):,} x {store.spec.dimension}, {fresh}, in {folder}")
     if (total := sum(seconds.values())) > 0:
         shares = ", ".join(f"{stage} {taken / total:.0%}" for stage, taken in seconds.items())
         note(f"Where the time went: {shares}.")
@@ -115,10 +119,11 @@ def print_checked(checked: Sequence[Checked], root: Path) -> None:
         state = (
             f"{len(store.problems)} damaged" if store.problems else "whole" if store.complete else "whole, unfinished"
         )
-        what = f"{store.encoder} x {store.images}, " if store.encoder else ""
-        note(f"{state}: {what}{_shards(store.shards)}, {store.bytes / 1e6:,.1f} MB, {store.folder.relative_to(root)}")
+        what = f"{visible(store.encoder)} x {visible(store.images)}, " if store.encoder else ""
+        folder = visible(str(store.folder.relative_to(root)))
+        note(f"{state}: {what}{_shards(store.shards)}, {store.bytes / 1e6:,.1f} MB, {folder}")
         for problem in store.problems[:_LISTED]:
-            note(f"  {problem}")
+            note(f"  {visible(problem)}")
         if len(store.problems) > _LISTED:
             note(f"  and {len(store.problems) - _LISTED:,} more")
     if not checked:

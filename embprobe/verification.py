@@ -11,6 +11,7 @@ from typing import Any
 
 from embprobe.errors import EmbprobeError
 from embprobe.files import write_json
+from embprobe.images.rows import printable
 from embprobe.locks import held
 from embprobe.store import metadata_file, read_manifest, vectors_file
 from embprobe.workspace import Workspace
@@ -33,7 +34,12 @@ class Checked:
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for ``--json``."""
-        return {**self.__dict__, "folder": str(self.folder), "damaged": [*self.damaged], "problems": [*self.problems]}
+        return {
+            **self.__dict__,
+            "folder": printable(str(self.folder)),
+            "damaged": [*self.damaged],
+            "problems": [*self.problems],
+        }
 
 
 def verify_stores(workspace: Workspace, *, repair: bool = False) -> Iterator[Checked]:
@@ -54,7 +60,7 @@ def _check(folder: Path) -> Checked:
     try:
         manifest = read_manifest(folder)
     except EmbprobeError as error:
-        return Checked(folder, "", "", 0, False, 0, (), (str(error),))
+        return Checked(folder, "", "", 0, False, 0, (), (printable(str(error)),))
     size, damaged, problems = 0, [], []
     for shard, facts in sorted(manifest["shards"].items()):
         wrong = []
@@ -72,8 +78,8 @@ def _check(folder: Path) -> Checked:
     name = f"{encoder.get('family')}/{encoder.get('model')}" + (f":{w}" if (w := encoder.get("weights")) else "")
     return Checked(
         folder,
-        name,
-        str(manifest.get("images")),
+        printable(name),
+        printable(str(manifest.get("images"))),
         len(manifest["shards"]),
         bool(manifest.get("complete")),
         size,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from embprobe.encoders.base import EncoderSpec
@@ -13,7 +14,7 @@ from embprobe.files import write_json
 from embprobe.images.rows import Images
 
 SCHEMA = 1
-_MARK = "embprobe.json"
+_MARK, _HALF_MADE = "embprobe.json", ".embprobe.*.tmp.json"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Workspace:
         if root.exists() and not root.is_dir():
             raise EmbprobeError(f"The workspace '{root}' is a file. Give a folder with --workspace.")
         if not mark.exists():
-            if root.exists() and any(root.iterdir()):
+            if root.exists() and not all(fnmatch(path.name, _HALF_MADE) for path in root.iterdir()):
                 raise EmbprobeError(
                     f"The folder '{root}' holds other things. Give an empty or new one with --workspace."
                 )

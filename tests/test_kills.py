@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from torch import Tensor
 
 import embprobe.files
 import embprobe.store
+from embprobe.engines import find_engine
 from embprobe.errors import EmbprobeError
 from embprobe.extraction import extract
 from embprobe.images import Images, Row
@@ -75,7 +77,10 @@ class Child(NamedTuple):
 def serve() -> None:
     """Read orders from standard input, as many a line as are to run at the same time; answer how they ended."""
     torch.set_num_threads(1)
-    pa.array(["x"], pa.string())  # pyarrow imports pandas with its first array: once, not in every child
+    pa.array(["x"], pa.string())  # what is imported or looked up late, once and not in every child: pandas,
+    find_engine("local")
+    known = {name: version(name) for name in embprobe.store._VERSIONS}
+    vars(embprobe.store)["version"] = known.__getitem__
     vars(os)["fsync"] = lambda file: None  # slow; a kill, unlike a power cut, takes nothing that the system was given
     for line in sys.stdin:
         assert threading.active_count() == 1  # a child of a process with threads may hang

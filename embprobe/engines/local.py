@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _SEATS_PER_GPU = 2
 """Batches that may be on one GPU: while one is computed, the next is on its way there."""
 
 
-def run(job: Job) -> Iterator[Encoded]:
+def run(job: Job) -> Generator[Encoded]:
     """The job's shards, each as soon as its last batch is done, in order."""
     with _crew(job) as crew:
         waiting: deque[tuple[Shard, bool, Future[_Batch]]] = deque()
@@ -156,10 +156,9 @@ def _encode(start: int, stop: int, lacking: Sequence[int], job: Job, seats: Simp
         vectors = [encoders[i].encode_images(inputs[_input(job.specs[i])]) for i in lacking]
         seconds["encode"] += time.perf_counter() - began
     except torch.OutOfMemoryError:
-        raise EmbprobeError(
-            f"The GPU has not enough memory for batches of {job.batch_size} images: "
-            f"use --batch-size {max(1, job.batch_size // 2)}."
-        ) from None
+        smaller = f"batches of {job.batch_size} images: use --batch-size {job.batch_size // 2}"
+        what = smaller if job.batch_size > 1 else "one image"
+        raise EmbprobeError(f"The GPU has not enough memory for {what}.") from None
     finally:
         seats.put(encoders)
     return _Batch(good, vectors, rejected, seconds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -45,7 +45,7 @@ class Order:
     batch_size: int
 
 
-def run(job: Job) -> Iterator[Encoded]:
+def run(job: Job) -> Generator[Encoded]:
     """The job's shards as they come. Joins the cluster at ``RAY_ADDRESS``, or starts one on this machine."""
     order = _order(job)
     begun = not ray.is_initialized()

@@ -183,7 +183,8 @@ def published(monkeypatch: pytest.MonkeyPatch, clips: dict[str, Path], hub: Put)
 def theirs(name: str, pretrained: str, **options: Any) -> torch.Tensor:
     model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained, **options)
     with torch.inference_mode():
-        found: torch.Tensor = model.eval().encode_image(torch.stack([preprocess(picture) for picture in PICTURES]))
+        batch = torch.stack([preprocess(picture) for picture in PICTURES])
+        found: torch.Tensor = model.eval().encode_image(batch, normalize=False)
     return found
 
 

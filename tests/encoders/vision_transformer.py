@@ -1,4 +1,4 @@
-"""The vision transformer that DINO, MAE and their kin share, in plain tensors, after the papers; nothing of timm in it."""
+"""The vision transformer that DINO, MAE and their kin share, in plain tensors: nothing of timm is in it."""
 
 from __future__ import annotations
 
