@@ -130,7 +130,7 @@ def verify(
     if json:
         terminal.print_json([store.as_json() for store in checked])
     else:
-        terminal.print_checked(checked, space.root)
+        terminal.print_checked(checked, space.root, repaired=repair)
     if any(store.problems and not (repair and store.damaged) for store in checked):
         raise typer.Exit(1)
 
@@ -415,7 +415,7 @@ class _Aloud(logging.Handler):
     """What the library warns of, as a line for people."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(record.getMessage(), err=True)
+        typer.echo(_harmless(record.getMessage()), err=True)
 
 
 def main() -> None:
@@ -431,14 +431,22 @@ def main() -> None:
     except EmbprobeError as error:
         if debug:
             raise
-        typer.echo(f"embprobe: {error}", err=True)
+        typer.echo(f"embprobe: {_harmless(str(error))}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         if debug:
             raise
-        where = f" '{error.filename}'" if error.filename else ""
-        typer.echo(f"embprobe: The system says of{where or ' a file'}: {error.strerror or error}.", err=True)
+        name = error.filename2 or error.filename
+        where = f" '{_harmless(str(name))}'" if name else " a file"
+        typer.echo(f"embprobe: The system says of{where}: {error.strerror or error}.", err=True)
         sys.exit(1)
+
+
+def _harmless(text: str) -> str:
+    """Without what steers a terminal: names of files and images are anybody's."""
+    return "".join(
+        sign if sign == "\n" or sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
 
 
 def _hush_libraries() -> None:

@@ -119,7 +119,7 @@ def extract(
                     with _writing(store):
                         store.sweep()
                         store.drop_damaged()
-        tell = progress or (lambda rows: None)
+        tell = _counting(progress, len({store.shard_rows for store in stores}))
         shards = _missing(stores, tell)
         job = Job(images, [encoders[i] for i in chosen], [specs[i] for i in chosen], shards, device, batch_size, tell)
         if shards:
@@ -139,6 +139,19 @@ def _local(job: Job) -> Generator[Encoded]:
 def encode(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats:
     """Vectors ``[n, d]`` of RGB pictures, without a store."""
     return encoder.encode_images(torch.stack([preprocess(picture, encoder.spec) for picture in pictures]))
+
+
+def _counting(progress: Progress | None, times: int) -> Progress:
+    """Tell of each row once, although rows are gone through so many times (stores with shards of different sizes)."""
+    done = 0
+
+    def tell(rows: int) -> None:
+        nonlocal done
+        before, done = done // times, done + rows
+        if progress is not None:
+            progress(done // times - before)
+
+    return tell
 
 
 def _missing(stores: Sequence[Store], progress: Progress) -> list[Shard]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,10 +29,15 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def sweep(folder: Path, stem: str = "*") -> None:
-    """Remove what killed processes left of files they were replacing; only for who alone writes there."""
+def sweep(folder: Path, stem: str = "*", *, older_than: float = 0.0) -> None:
+    """Remove what killed processes left of files they were replacing, if untouched for so many seconds.
+
+    With 0, only for who alone writes there.
+    """
     for leftover in folder.glob(f".{stem}.*.tmp*"):
-        leftover.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime >= older_than:
+                leftover.unlink()
 
 
 def json_text(content: Any, *, default: Callable[[Any], Any] | None = None) -> str:

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from embprobe.encoders.base import Floats
 from embprobe.errors import EmbprobeError
-from embprobe.files import replacing, write_json
+from embprobe.files import replacing, sweep, write_json
 from embprobe.store import Store
+
+_ABANDONED = 3600.0
+"""Seconds after which nobody writes to a half-made index any more."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ def open_index(store: Store) -> Index:
         pass  # none yet, or damaged: it can always be made again
     index = faiss.IndexFlatIP(store.spec.dimension)
     index.add(normalize(store.vectors()))
+    sweep(store.folder, "index", older_than=_ABANDONED)
     with replacing(path) as temporary:
         try:
             faiss.write_index(index, str(temporary))

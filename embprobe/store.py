@@ -17,7 +17,7 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -255,7 +255,7 @@ class Store:
             "complete": self.complete,
             "shards": {str(shard): facts for shard, facts in sorted(self.shards.items())},
             "device": self.device,
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
+            "versions": _versions(),
         }
         write_json(self.folder / "manifest.json", manifest)
 
@@ -312,6 +312,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise EmbprobeError(f"'{path}' is damaged. Remove the folder '{folder}' to extract it again.") from None
 
 
+@cache
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}}
+
+
 def _label(row: Row, name: str) -> str | None:
     return printable(row.labels[name]) if name in row.labels else None
 
@@ -322,13 +327,16 @@ def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
     texts = [facts["sha256"], facts["metadata_sha256"], facts["device"]]
     if not all(isinstance(text, str) for text in [*texts, *(t for row in rejected for t in (row.key, row.reason))]):
         raise ValueError
-    seconds = {str(stage): float(taken) for stage, taken in facts["seconds"].items()}
+    seconds = {printable(stage): float(taken) for stage, taken in facts["seconds"].items()}
     if not all(map(math.isfinite, seconds.values())):
         raise ValueError
     return {
         **{name: facts[name] for name in ("sha256", "metadata_sha256", "device")},
         **{name: _whole_number(facts[name]) for name in ("rows", "bytes", "metadata_bytes")},
-        "rejected": [{**asdict(row), "row": _whole_number(row.row)} for row in rejected],
+        "rejected": [
+            {"key": printable(row.key), "reason": printable(row.reason), "row": _whole_number(row.row)}
+            for row in rejected
+        ],
         "seconds": seconds,
     }
 

@@ -113,7 +113,7 @@ def print_stores(stores: Sequence[Store], seconds: Mapping[str, float]) -> None:
             note(f"  and {len(rejected) - _LISTED:,} more, all in {stores[0].folder / 'rejected.jsonl'}")
 
 
-def print_checked(checked: Sequence[Checked], root: Path) -> None:
+def print_checked(checked: Sequence[Checked], root: Path, *, repaired: bool = False) -> None:
     """A line for each store, and its problems under it."""
     for store in checked:
         state = (
@@ -129,7 +129,8 @@ def print_checked(checked: Sequence[Checked], root: Path) -> None:
     if not checked:
         note("There are no stores yet.")
     if any(store.damaged for store in checked):
-        note("With --repair the next extract makes the damaged shards again, and only those.")
+        when = "The" if repaired else "With --repair the"
+        note(f"{when} next extract makes the damaged shards again, and only those.")
 
 
 def print_encoders(encoders: Sequence[Listing], *, described: bool) -> None:

@@ -59,7 +59,7 @@ def verify_stores(workspace: Workspace, *, repair: bool = False) -> Iterator[Che
 def _check(folder: Path) -> Checked:
     try:
         manifest = read_manifest(folder)
-    except EmbprobeError as error:
+    except (EmbprobeError, FileNotFoundError) as error:  # the last: it was removed a moment ago
         return Checked(folder, "", "", 0, False, 0, (), (printable(str(error)),))
     size, damaged, problems = 0, [], []
     for shard, facts in sorted(manifest["shards"].items()):

@@ -390,3 +390,10 @@ def test_the_program_shows_the_traceback_too_and_leaves_nothing(tmp_path: Path) 
 def test_the_bundled_images_are_what_is_extracted_unless_told_otherwise(run: Run) -> None:
     assert "[default: bundled/emoji]" in run("extract", "--help").out
     assert load_images().name == "bundled/emoji"
+
+
+def test_no_name_in_an_error_steers_the_terminal(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "red\x1b[31m"
+    folder.mkdir()
+    found = run("extract", folder, *PIXELS)
+    assert found.code == 1 and "\x1b" not in found.err and "red\\x1b[31m" in found.err

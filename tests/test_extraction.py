@@ -473,3 +473,26 @@ def test_the_command_line_says_in_a_sentence_that_the_disk_is_full(
         code, _, err = program(space)
         assert code == 0 and "9 x 432" in err
     assert contents(tmp_path / "full") == contents(tmp_path / "whole")
+
+
+def test_a_failure_that_passes_does_not_leave_an_image_out_for_good(workspace: Workspace, reads: Reads) -> None:
+    """Too many open files say nothing about the one that was to be opened."""
+    images, encoder = reads(3), make_encoder()
+
+    def refused() -> Image.Image:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    rows = (images.rows[0], replace(images.rows[1], source=refused), images.rows[2])
+    with pytest.raises(OSError, match="Too many open files"):
+        extract(replace(images, rows=rows), [encoder], workspace)
+    (store,) = extract(images, [encoder], workspace)
+    assert len(store.vectors()) == 3 and store.rejected == []
+
+
+def test_rows_gone_through_in_shards_of_two_sizes_are_counted_once(workspace: Workspace, reads: Reads) -> None:
+    images, old, new = reads(10), make_encoder("old"), make_encoder("new")
+    begun = Store(workspace.store(images, old.spec), old.spec, images, "cpu", shard_rows=4)
+    begun.write_shard(0, np.zeros((4, 3), np.float32), begun.rows_of(0), [])
+    done: list[int] = []
+    extract(images, [old, new], workspace, batch_size=3, progress=done.append)
+    assert sum(done) == 10 and min(done) >= 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import faiss
@@ -85,3 +87,13 @@ def test_a_damaged_index_is_built_again(tmp_path: Path, name: str, content: byte
         (tmp_path / name).write_bytes(content)
     _, position = open_index(store).search(np.eye(3, dtype=np.float32), 1)
     assert position.tolist() == [[0], [1], [2]]
+
+
+def test_what_a_killed_run_left_of_an_index_goes_after_an_hour(tmp_path: Path) -> None:
+    store = store_of(tmp_path, np.eye(3, dtype=np.float32))
+    left, new = store.folder / ".index.4194305.tmp.faiss", store.folder / ".index.4194306.tmp.faiss"
+    for path, age in ((left, 3700), (new, 60)):  # the second may be another process's, at work now
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age,) * 2)
+    open_index(store)
+    assert not left.exists() and new.exists()

@@ -362,5 +362,7 @@ def test_two_runs_at_the_same_time_never_wait_for_each_other(start: Start, tmp_p
         assert all("is being written by" in error for error in refused), refused
         done += 2 - len(refused)
         assert start(watch.order())[0].error == ""  # whoever was refused leaves no lock
+        given = watch.encoded()
+        assert len(given) == len(set(given)) == 2 * (ROWS - len(UNREADABLE))  # by one of them alone
         watch.look()
     assert done >= 8  # one of two at least

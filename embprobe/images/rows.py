@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,14 @@ from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage, decode, flatten
 
 WHITE = (255, 255, 255)
+_PASSING = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EMFILE", "ENFILE", "ENOMEM", "EAGAIN", "EINTR", "ESTALE", "ETIMEDOUT", "ECONNRESET", "ECONNABORTED"),
+        *("ECONNREFUSED", "ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH"),
+    )
+    if hasattr(errno, name)
+)
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of what follows, and so could make one name look like another."""
 
@@ -42,10 +51,16 @@ class Row:
         return self._decoded(self.fetch(), at_least)
 
     def fetch(self) -> bytes | Image.Image:
-        """What the source gives; raises :class:`UnreadableImage` if it cannot."""
+        """What the source gives; raises :class:`UnreadableImage` if it cannot.
+
+        A failure that says nothing about this image (no more open files, a network that is away) stays an ``OSError``:
+        the row would be left out for good.
+        """
         try:
             return self.source()
         except OSError as error:
+            if error.errno in _PASSING:
+                raise
             raise UnreadableImage(error.strerror or type(error).__name__) from None
 
     def rgb(

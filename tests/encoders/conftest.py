@@ -44,6 +44,18 @@ def untrained(network: nn.Module, seed: int = 0) -> Any:
     return network.eval()
 
 
+@torch.no_grad()
+def settle(network: nn.Module, side: int) -> None:
+    """Let batch norms see some pictures, or all vectors of an untrained network would be nearly the same."""
+    generator = torch.Generator().manual_seed(0)
+    colors, noises = (torch.randn(8, 3, s, s, generator=generator) for s in (1, side))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the mean of all that was seen
+    network.train()(colors + 0.2 * noises)
+    network.eval()
+
+
 SCHEDULED = {"state": {}, "param_groups": [{"lr": np.float64(5e-4), "weight_decay": 0.2, "params": [0]}]}
 """An optimizer's state where the learning rate came from numpy's cosine, as in open_clip's and DINO's training code."""
 
@@ -140,7 +152,8 @@ def open_clip_folder(kind: str, folder: Path) -> Path:
         made = open_clip.create_model(
             f"local-dir:{folder}", load_weights=False, force_preprocess_cfg=PREPROCESSING.get(kind)
         )
-    save_config_for_hf(untrained(made), config, CONFIGS[kind])
+        settle(untrained(made).visual, CONFIGS[kind]["vision_cfg"]["image_size"])
+    save_config_for_hf(made, config, CONFIGS[kind])
     save_file(made.state_dict(), folder / "open_clip_model.safetensors")
     if "hf_tokenizer_name" in CONFIGS[kind]["text_cfg"]:
         (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER))

@@ -173,7 +173,7 @@ def published(monkeypatch: pytest.MonkeyPatch, clips: dict[str, Path], hub: Put)
     """Small models in open_clip's tables, under the tag ``web``, with weights that were fetched before."""
     for kind, config in CONFIGS.items():
         hub(f"owner/{kind}", clips[kind])
-        tag = {"hf_hub": f"owner/{kind}/", **PREPROCESSING.get(kind, {})}
+        tag = {"hf_hub": f"owner/{kind}/", "quick_gelu": "quick_gelu" in config, **PREPROCESSING.get(kind, {})}
         monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, f"tiny-{kind}", config)
         monkeypatch.setitem(open_clip.pretrained._PRETRAINED, f"tiny-{kind}", {"web": tag})
     tag = {"hf_hub": "owner/openai/", "quick_gelu": True}
@@ -209,6 +209,42 @@ def test_a_file_is_fed_as_the_published_weights_of_its_architecture(published: N
     published_way = load_encoder("open_clip/tiny-siglip:web")
     from_file = load_encoder(f"open_clip/tiny-siglip:{clips['siglip'] / WEIGHTS}")
     assert worst(encode(from_file, PICTURES), encode(published_way, PICTURES)) < 1e-5
+
+
+def test_weights_under_their_tag_and_from_a_file_are_one_encoder(published: None, clips: dict[str, Path]) -> None:
+    for kind in ("vit", "siglip", "openai"):
+        under_tag = load_encoder(f"open_clip/tiny-{kind}:web").spec
+        from_file = load_encoder(f"open_clip/tiny-{kind}:{clips[kind] / WEIGHTS}").spec
+        assert under_tag.fingerprint == from_file.fingerprint
+
+
+def test_a_file_is_run_and_fed_like_a_tag_that_is_named(published: None, clips: dict[str, Path]) -> None:
+    """Where the tags of an architecture differ: in the activation or, here, in what is fed."""
+    name = f"open_clip/tiny-vit:{clips['vit'] / WEIGHTS}"
+    like = {tag: load_encoder(f"{name},like={tag}") for tag in ("web", "openai")}
+    for tag, encoder in like.items():
+        assert encoder.spec.name == f"{name},like={tag}"
+        expected = load_encoder(f"open_clip/tiny-vit:{tag}")
+        assert np.array_equal(encode(encoder, PICTURES), encode(expected, PICTURES))
+        assert encoder.spec.fingerprint == expected.spec.fingerprint
+    assert worst(*(encode(encoder, PICTURES) for encoder in like.values())) > 1e-3
+    assert load_encoder(name).spec.fingerprint == like["web"].spec.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tiny-vit:FILE,like=wob", "'like=wob' names a tag .*; there are web, openai"),
+        ("tiny-vit:web,like=openai", "it is for files"),
+        ("local-dir:FILE,like=web", "has its own configuration: leave out 'like'"),
+        ("ViT-S-32-alt:FILE,like=web", "there are none"),
+    ],
+)
+def test_likeness_to_what_is_not_there_is_a_sentence(
+    name: str, said: str, published: None, clips: dict[str, Path]
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        load_encoder("open_clip/" + name.replace("FILE", str(clips["vit"] / WEIGHTS)))
 
 
 def test_a_tag_that_is_none_names_the_nearest(published: None) -> None:

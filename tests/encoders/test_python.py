@@ -144,6 +144,12 @@ def test_a_changed_source_is_another_encoder(way: str, here: Path) -> None:
     assert len(fingerprints) == 2
 
 
+def test_a_function_of_a_script_that_was_run_and_not_imported(here: Path) -> None:
+    write(here / "script.py")
+    write(here / "mine.py", "from runpy import run_path\nfunction = run_path('script.py')['means']\n")
+    assert load_encoder("python:mine:function").spec.dimension == 3
+
+
 def test_what_was_imported_is_what_is_hashed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a notebook, an edited module is still the old one until it is imported anew."""
     monkeypatch.syspath_prepend(here)

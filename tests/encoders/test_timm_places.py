@@ -64,6 +64,22 @@ def test_a_folder_may_hold_a_model_of_another_size(tmp_path: Path) -> None:
     assert worst(encode(encoder, PICTURES), theirs(f"local-dir:{folder}")) < 1e-5
 
 
+def test_the_size_a_model_was_trained_at_need_not_be_a_multiple_of_its_patches(tmp_path: Path) -> None:
+    """384 pixels in patches of 14, as in one of SigLIP's; the last pixels are not seen."""
+    folder = saved("vit_tiny_patch16_224", tmp_path / "folder", img_size=100)
+    for option in ("", ",size=100"):
+        encoder = load_encoder(f"timm/local-dir:{folder}{option}")
+        assert worst(encode(encoder, PICTURES), theirs(f"local-dir:{folder}")) < 1e-5
+    with pytest.raises(UsageError, match="patches of 16 pixels"):
+        load_encoder(f"timm/local-dir:{folder},size=101")
+
+
+def test_a_revision_of_a_repository_can_be_named(folder: Path, hub: Put) -> None:
+    hub("owner/model", folder)
+    there, named = load_encoder("timm/hf-hub:owner/model"), load_encoder("timm/hf-hub:owner/model@main")
+    assert named.spec.fingerprint == there.spec.fingerprint
+
+
 def test_the_hub_and_a_folder_give_the_same(folder: Path, hub: Put) -> None:
     hub("owner/model", folder)
     there, here = load_encoder("timm/hf-hub:owner/model"), load_encoder(f"timm/local-dir:{folder}")
