@@ -7,12 +7,14 @@ from collections.abc import Hashable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from embprobe.encoders.base import EncoderSpec
+
+Pixels = NDArray[np.uint8]
 
 FAST_MARGIN = 2
 """With fast decoding, how much larger than it is resized to an image is at least decoded."""
@@ -38,29 +40,27 @@ def preprocess(image: Image.Image, spec: EncoderSpec) -> Tensor:
     return normalized(cropped(image, spec)[None], spec)[0]
 
 
-def cropped(image: Image.Image, spec: EncoderSpec) -> Tensor:
+def cropped(image: Image.Image, spec: EncoderSpec) -> Pixels:
     """Bytes ``[input_size, input_size, 3]``: the pixels that an encoder sees of an RGB image of any size."""
-    return torch.from_numpy(np.array(_resized_and_cropped(image, spec)))
+    return np.asarray(_resized_and_cropped(image, spec))
 
 
-def normalized(crops: Tensor, spec: EncoderSpec) -> Tensor:
+def normalized(crops: Pixels, spec: EncoderSpec) -> Tensor:
     """Float32 ``[n, 3, s, s]`` from bytes ``[n, s, s, 3]``: scaled to 0..1, less the mean, by the standard deviation.
 
     The same operations in the same order as torchvision's ``to_tensor`` and ``normalize``, on a whole batch.
     """
-    batch = crops.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    batch = torch.from_numpy(np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32))
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (spec.mean, spec.std))
     return batch.div_(255).sub_(mean).div_(std)
 
 
 def _resized_and_cropped(image: Image.Image, spec: EncoderSpec) -> Image.Image:
-    side, crop = spec.resize_to, spec.input_size
-    if spec.resize == "squash":
-        resized = F.resize(image, [side, side], InterpolationMode(spec.interpolation))
-    elif side * side * max(image.size) > MAX_RESIZED_PIXELS * min(image.size) and crop <= side:
+    side, crop, shorter = spec.resize_to, spec.input_size, min(image.size)
+    if spec.resize == "shortest" and side * side * max(image.size) > MAX_RESIZED_PIXELS * shorter and crop <= side:
         return _middle(image, spec)
-    else:
-        resized = F.resize(image, [side], InterpolationMode(spec.interpolation))
+    width, height = (side if spec.resize == "squash" else int(side * length / shorter) for length in image.size)
+    resized = image.resize((width, height), _RESAMPLING[spec.interpolation])  # what torchvision does, of these sizes
     central: Image.Image = resized if resized.size == (crop, crop) else F.center_crop(resized, [crop])
     return central
 

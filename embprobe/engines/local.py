@@ -18,7 +18,7 @@ from torch import Tensor
 from embprobe.device import each_of
 from embprobe.encoders.base import Encoder, EncoderSpec, Floats
 from embprobe.encoders.network import NetworkEncoder
-from embprobe.encoders.preprocessing import cropped, decoded_side, geometry, normalized
+from embprobe.encoders.preprocessing import Pixels, cropped, decoded_side, geometry, normalized
 from embprobe.errors import EmbprobeError
 from embprobe.extraction import Encoded, Job, Seconds, Shard, add_seconds
 from embprobe.images.decoding import UnreadableImage
@@ -133,7 +133,7 @@ def _encode(start: int, stop: int, lacking: Sequence[int], job: Job, seats: Simp
     specs = [job.specs[i] for i in lacking]
     seconds: Seconds = defaultdict(float)
     good: list[int] = []
-    crops: list[dict[Hashable, Tensor]] = []
+    crops: list[dict[Hashable, Pixels]] = []
     rejected: list[Rejected] = []
     for position in range(start, stop):
         row = job.images.rows[position]
@@ -148,7 +148,7 @@ def _encode(start: int, stop: int, lacking: Sequence[int], job: Job, seats: Simp
     inputs: dict[Hashable, Tensor] = {}
     for spec in specs:
         if (key := _input(spec)) not in inputs:
-            inputs[key] = normalized(torch.stack([each[geometry(spec)] for each in crops]), spec)
+            inputs[key] = normalized(np.stack([each[geometry(spec)] for each in crops]), spec)
     seconds["decode"] += time.perf_counter() - began
     encoders = seats.get()
     try:
@@ -169,14 +169,14 @@ def _input(spec: EncoderSpec) -> Hashable:
     return (geometry(spec), spec.mean, spec.std)
 
 
-def _crops(row: Row, specs: Sequence[EncoderSpec], seconds: Seconds) -> dict[Hashable, Tensor]:
+def _crops(row: Row, specs: Sequence[EncoderSpec], seconds: Seconds) -> dict[Hashable, Pixels]:
     """What the encoders will see of the row's picture, by geometry; each way of decoding is done once."""
     began = time.perf_counter()
     found = row.fetch()
     fetched = time.perf_counter()
     seconds["read"] += fetched - began
     pictures = {}
-    crops: dict[Hashable, Tensor] = {}
+    crops: dict[Hashable, Pixels] = {}
     for spec in specs:
         side = decoded_side(spec)
         if side not in pictures:

@@ -199,7 +199,7 @@ def test_a_published_tag_gives_open_clips_own_vectors(kind: str, published: None
 
 
 def test_weights_trained_with_quickgelu_are_run_with_it(published: None) -> None:
-    """OpenAI's CLIP is one of 28 tags where open_clip would use the other activation, and only warn."""
+    """OpenAI's CLIP is one of many tags where open_clip would use the other activation, and only warn."""
     encoder = load_encoder("open_clip/tiny-vit:openai")
     assert worst(encode(encoder, PICTURES), theirs("tiny-openai", "web")) < 1e-5
 
