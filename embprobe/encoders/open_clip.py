@@ -71,13 +71,14 @@ def load(
     if not local:
         use_cache_if_unreachable()
     fed = _published(model, like or weights)
+    forced = bool(fed.get("quick_gelu")) and not (open_clip.get_model_config(model) or {}).get("quick_gelu")
     try:
         with plain_values():
             network = open_clip.create_model(
                 named,
                 pretrained=tag,
                 force_image_size=side,
-                force_quick_gelu=bool(fed.get("quick_gelu")),  # open_clip itself would warn of the other, and go on
+                force_quick_gelu=forced,  # open_clip itself would warn of the other, and go on
                 force_preprocess_cfg=_preprocessing(fed) if local and not placed else None,
                 pretrained_text=False,  # the whole model's weights are at hand: fetch no others first
                 require_pretrained=True,
@@ -110,7 +111,7 @@ def load(
         model=model,
         weights=weights,
         options=spelled(pooling=pooling, size=size, resize=resize, precision=precision, like=like),
-        configuration=configuration or ("quick_gelu" if fed.get("quick_gelu") else ""),
+        configuration=configuration or ("quick_gelu" if forced else ""),
     )
 
 

@@ -70,7 +70,9 @@ def _function(module: str, function: str) -> Callable[..., Encoder]:
 
 def _source(module: str) -> bytes:
     """The source of an imported module, as it was when first asked for after the import; b"" if there is none."""
-    imported = sys.modules[module]
+    imported = sys.modules.get(module)
+    if imported is None:
+        return b""
     if module not in _sources or _sources[module][0] is not imported.__spec__:
         try:
             source = inspect.getsource(imported).encode()

@@ -68,7 +68,7 @@ def load(
         raise UsageError(f"'timm/{model}' pads or is not square, which embprobe does not support yet.")
     side = side or height
     patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
-    if isinstance(patch, tuple) and side % patch[0]:
+    if isinstance(patch, tuple) and side != height and side % patch[0]:
         raise UsageError(f"'{name}' sees patches of {patch[0]} pixels: give a size that is a multiple, not {side}.")
     own = f"{network.pretrained_cfg.get('architecture')}.{network.pretrained_cfg.get('tag')}" if placed else model
     dino = own.startswith("vit") and "dino" in own
@@ -140,7 +140,12 @@ def _cls_and_mean(network: Any, batch: Tensor) -> Tensor:
 
 def _configuration(place: str, where: str) -> str:
     """What the ``config.json`` beside the weights says of the network: its architecture and arguments."""
-    file = hf_hub_download(where, "config.json") if place == "hf-hub" else Path(where, "config.json")
+    repository, _, revision = where.partition("@")
+    file = (
+        hf_hub_download(repository, "config.json", revision=revision or None)
+        if place == "hf-hub"
+        else Path(where, "config.json")
+    )
     found = json.loads(Path(file).read_text(encoding="utf-8"))
     return json.dumps([found["architecture"], found.get("model_args")], sort_keys=True)
 
