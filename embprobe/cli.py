@@ -444,9 +444,9 @@ def main() -> None:
 
 def _harmless(text: str) -> str:
     """Without what steers a terminal: names of files and images are anybody's."""
-    return "".join(
-        sign if sign == "\n" or sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
-    )
+    from embprobe.images.rows import visible
+
+    return "\n".join(visible(line) for line in text.split("\n"))
 
 
 def _hush_libraries() -> None:

@@ -95,10 +95,8 @@ def extract(
     if not len(images):
         raise EmbprobeError(f"There are no images in '{images.name}' to extract.")
     specs = [replace(encoder.spec, decoding="fast" if fast_decode else "exact") for encoder in encoders]
-    alike = {
-        spec.fingerprint: i for i, spec in reversed(list(enumerate(specs)))
-    }  # the first of those that are the same
-    chosen = sorted(alike.values())
+    first = {spec.fingerprint: i for i, spec in reversed(list(enumerate(specs)))}
+    chosen = sorted(first.values())  # an encoder under two names is one
     folders = [workspace.store(images, specs[i]) for i in chosen]
 
     def opened() -> list[Store]:

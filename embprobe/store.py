@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
@@ -141,6 +142,7 @@ class Store:
         """
         if vectors.shape != (len(rows), self.spec.dimension):
             raise ValueError(f"expected vectors {(len(rows), self.spec.dimension)}, got {vectors.shape}")
+        began = time.perf_counter()
         contents = {
             vectors_file(self.folder, shard): _npy(vectors),
             metadata_file(self.folder, shard): self._table(rows),
@@ -151,6 +153,7 @@ class Store:
         (digest, size), (metadata_digest, metadata_size) = (
             (hashlib.sha256(content).hexdigest(), len(content)) for content in contents.values()
         )
+        stages = dict(seconds or {}) | {"write": time.perf_counter() - began}
         before = self.shards.pop(shard, None)
         self.shards[shard] = {
             "rows": len(rows),
@@ -162,7 +165,7 @@ class Store:
                 {"key": printable(row.key), "reason": printable(row.reason), "row": row.row} for row in rejected
             ],
             "device": self.device,
-            "seconds": {stage: round(taken, 3) for stage, taken in (seconds or {}).items()},
+            "seconds": {stage: round(took, 3) for stage, took in stages.items()},
         }
         try:
             if self.complete:
@@ -206,8 +209,8 @@ class Store:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """How long each stage took over all shards, summed over the workers; reading and decoding served every encoder
-        of the run."""
+        """How long each stage took over all shards, summed over the workers; all but writing for every encoder of the
+        run that lacked the shard."""
         stages = dict.fromkeys(stage for facts in self.shards.values() for stage in facts["seconds"])
         return {stage: sum(facts["seconds"].get(stage, 0.0) for facts in self.shards.values()) for stage in stages}
 
