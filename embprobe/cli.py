@@ -66,7 +66,9 @@ def extract(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "",
     fast_decode: FastOption = False,
-    batch_size: Annotated[int, typer.Option(help="Images that go through a network at once.", min=1)] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images that go through a network at once. Default: 16, on a GPU 64.", min=1)
+    ] = None,
     compile: Annotated[
         bool, typer.Option("--compile", help="Let torch compile the networks first: a minute, then faster on GPUs.")
     ] = False,

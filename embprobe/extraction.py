@@ -19,7 +19,8 @@ from embprobe.locks import held
 from embprobe.store import Rejected, Store, open_store
 from embprobe.workspace import Workspace
 
-BATCH_SIZE = 64
+BATCH_SIZE, GPU_BATCH_SIZE = 16, 64
+"""A core works on a batch alone, and a small one's intermediate results stay in memory that is at hand."""
 
 Progress = Callable[[int], None]
 """Called with the number of rows just finished."""
@@ -80,7 +81,7 @@ def extract(
     workspace: Workspace,
     *,
     device: str = "cpu",
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     fast_decode: bool = False,
     progress: Progress | None = None,
     engine: Engine | None = None,
@@ -88,7 +89,8 @@ def extract(
 ) -> list[Store]:
     """One complete store per encoder, in their order. Shards that are already there are not encoded again.
 
-    With ``fast_decode``, large JPEGs are decoded at reduced scale: faster, slightly different vectors, other stores.
+    ``batch_size`` is :data:`BATCH_SIZE` on a CPU and :data:`GPU_BATCH_SIZE` elsewhere, unless given. With
+    ``fast_decode``, large JPEGs are decoded at reduced scale: faster, slightly different vectors, other stores.
     Rows whose image cannot be read are left out and listed in the store. ``seconds`` is added to. Raises
     :class:`EmbprobeError` if no image can be read, if another process writes one of the stores, or if the disk is full.
     """
@@ -119,7 +121,8 @@ def extract(
                         store.drop_damaged()
         tell = _counting(progress, len({store.shard_rows for store in stores}))
         shards = _missing(stores, tell)
-        job = Job(images, [encoders[i] for i in chosen], [specs[i] for i in chosen], shards, device, batch_size, tell)
+        size = batch_size or (BATCH_SIZE if device == "cpu" else GPU_BATCH_SIZE)
+        job = Job(images, [encoders[i] for i in chosen], [specs[i] for i in chosen], shards, device, size, tell)
         if shards:
             with closing((engine or _local)(job)) as done:
                 _write(done, stores, {} if seconds is None else seconds)
