@@ -383,14 +383,16 @@ def measure(asked: argparse.Namespace, into: Path) -> None:
     """All parts that this machine and the options allow, with their folders and weights in a temporary folder."""
     one_each = torch.get_num_threads() * BATCH_SIZE
     print(f"{torch.get_num_threads()} threads, batches of {BATCH_SIZE}")
-    count = max(1, asked.count // one_each) * one_each
-    print(f"\n{count:,} bundled emoji, bundled encoders")
-    bundled = [load_encoder(name) for name in ("bundled/dino", "bundled/clip")]
-    measure_share(write_emoji(into, count), bundled, count, asked.rounds)
-    count = max(1, asked.large_count // one_each) * one_each
-    print(f"\n{count:,} photographs of {PHOTOGRAPH[0]} x {PHOTOGRAPH[1]}, large encoders")
-    large = [load_encoder(randomly_weighted(name, into)) for name in LARGE]
-    measure_share({"JPEG": write_photographs(into, count)}, large, count, asked.large_rounds)
+    if asked.count:
+        count = max(1, asked.count // one_each) * one_each
+        print(f"\n{count:,} bundled emoji, bundled encoders")
+        bundled = [load_encoder(name) for name in ("bundled/dino", "bundled/clip")]
+        measure_share(write_emoji(into, count), bundled, count, asked.rounds)
+    if asked.large_count:
+        count = max(1, asked.large_count // one_each) * one_each
+        print(f"\n{count:,} photographs of {PHOTOGRAPH[0]} x {PHOTOGRAPH[1]}, large encoders")
+        large = [load_encoder(randomly_weighted(name, into)) for name in LARGE]
+        measure_share({"JPEG": write_photographs(into, count)}, large, count, asked.large_rounds)
     if asked.clip_retrieval:
         for name, count in zip(COMPARED, asked.compared_counts, strict=True):
             folder, encoder = write_photographs(into, count), randomly_weighted(name, into)
@@ -406,8 +408,8 @@ def measure(asked: argparse.Namespace, into: Path) -> None:
 def main() -> None:
     """Everything; or, with ``--serve``, what is started in a process of its own."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--count", type=int, default=2048, help="emoji, in whole batches for all threads")
-    parser.add_argument("--large-count", type=int, default=128, help="photographs for the large encoders, likewise")
+    parser.add_argument("--count", type=int, default=2048, help="emoji, in whole batches for all threads; 0: none")
+    parser.add_argument("--large-count", type=int, default=128, help="photographs for the large encoders")
     parser.add_argument("--compared-counts", type=int, nargs=2, default=[512, 256], help="for either model")
     parser.add_argument("--gpu-count", type=int, default=8192)
     parser.add_argument("--rounds", type=int, default=5)
