@@ -13,6 +13,8 @@ from embprobe.errors import EmbprobeError
 
 PLACES = {"hf-hub": "OWNER/NAME", "local-dir": "FOLDER"}
 """What open_clip and timm take instead of a model's name: places that hold weights beside their configuration."""
+SOURCES = {"hf-hub": "that repository", "local-dir": "that folder"}
+"""Where the weights of a place come from, in a list."""
 
 
 def use_cache_if_unreachable() -> None:

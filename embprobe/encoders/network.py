@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -53,12 +53,12 @@ class NetworkEncoder:
 
     def on(self, device: str) -> NetworkEncoder:
         """The same encoder on another device of this machine, with a copy of the weights."""
-        return NetworkEncoder(self.spec, deepcopy(self.network).to(device), device, self.image, self.text)
+        return replace(self, network=deepcopy(self.network).to(device), device=device)
 
     def compiled(self) -> NetworkEncoder:
         """The same encoder through ``torch.compile``: rounded differently, faster where the compiler finds a way."""
         image: Any = torch.compile(self.image)
-        return NetworkEncoder(self.spec, self.network, self.device, image, self.text)
+        return replace(self, image=image)
 
     def _precision(self) -> AbstractContextManager[object]:
         if self.spec.precision == "float32":

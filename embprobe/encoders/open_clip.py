@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from embprobe.encoders.base import Listing
 from embprobe.encoders.checkpoints import plain_values
-from embprobe.encoders.hub import PLACES, load_failure, use_cache_if_unreachable
+from embprobe.encoders.hub import PLACES, SOURCES, load_failure, use_cache_if_unreachable
 from embprobe.encoders.network import NetworkEncoder, TextFeatures, network_encoder
 from embprobe.encoders.options import pixels, spelled
 from embprobe.errors import EmbprobeError, UsageError
@@ -34,7 +34,7 @@ def describe(name: str) -> Listing:
     """What open_clip's own tables say of ``ViT-B-16:openai``."""
     model, _, tag = name.partition(":")
     if model in PLACES:
-        return Listing(name, {"hf-hub": "that repository", "local-dir": "that folder"}[model], has_text=True)
+        return Listing(name, SOURCES[model], has_text=True)
     config = open_clip.get_model_config(model)
     published = open_clip.get_pretrained_cfg(model, tag) or {} if tag else {}
     hub = (published.get("hf_hub") or "").strip("/")

@@ -14,7 +14,7 @@ from timm.data.config import resolve_model_data_config
 from torch import Tensor
 
 from embprobe.encoders.base import Listing, Pooling
-from embprobe.encoders.hub import PLACES, load_failure, use_cache_if_unreachable
+from embprobe.encoders.hub import PLACES, SOURCES, load_failure, use_cache_if_unreachable
 from embprobe.encoders.network import ImageFeatures, NetworkEncoder, call, network_encoder
 from embprobe.encoders.options import pixels, spelled
 from embprobe.errors import UsageError
@@ -31,8 +31,8 @@ def names() -> list[str]:
 
 def describe(name: str) -> Listing:
     """What timm says of a model, which is built without weights for it: a fifth of a second."""
-    if name.partition(":")[0] in PLACES:
-        return Listing(name, {"h": "that repository", "l": "that folder"}[name[0]], has_text=False)
+    if (place := name.partition(":")[0]) in PLACES:
+        return Listing(name, SOURCES[place], has_text=False)
     with torch.device("meta"):
         network: Any = timm.create_model(name, num_classes=0)
     config = network.pretrained_cfg
