@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,13 +16,13 @@ class Strict(BaseModel):
     """A part of a card: no unknown keys, no changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    tags: ClassVar[frozenset[str]] = frozenset()
+    """What tables of this card may say of their kind; pydantic puts it into the path of an error, the file does not."""
 
 
 _EXPECTED = {
     "extra_forbidden": "there is no such key here",
     "missing": "this key is missing",
-    "union_tag_invalid": "kind must be 'displacement' or 'decoding'",
-    "union_tag_not_found": "a measure needs a kind, 'displacement' or 'decoding'",
 }
 """In our words, by pydantic's type of error; the others are clear as they are."""
 AnyCard = TypeVar("AnyCard", bound=Strict)
@@ -52,7 +52,8 @@ def parse_card(kind: type[AnyCard], text: str, name: str) -> AnyCard:
         raise EmbprobeError(f"The card '{name}' is not valid TOML: {error}.") from None
     except ValidationError as error:
         first = error.errors()[0]
-        kinds = {"displacement", "decoding"}  # pydantic puts the kind of a measure into the path; the file does not
-        key = ".".join(str(part) for part in first["loc"] if part not in kinds)
-        expected = _EXPECTED.get(first["type"], first["msg"])
+        key = ".".join(str(part) for part in first["loc"] if part not in kind.tags) or "the top"
+        expected = _EXPECTED.get(first["type"], first["msg"].removeprefix("Value error, "))
+        if first["type"].startswith("union_tag"):
+            expected = f"kind must be one of {', '.join(sorted(kind.tags))}"
         raise EmbprobeError(f"The card '{name}' is not right at '{key}': {expected}.") from None

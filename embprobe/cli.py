@@ -140,7 +140,9 @@ def verify(
 @app.command()
 def probe(
     images: ImagesArgument = _IMAGES,
-    attribute: Annotated[list[str] | None, typer.Option("--attribute", "-a", help="What to probe; repeatable.")] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option("--attribute", "-a", help="What to probe, or 'all'; repeatable.")
+    ] = None,
     card: Annotated[list[Path] | None, typer.Option(help="A probe card of your own; repeatable.")] = None,
     encoder: EncodersOption = None,
     workspace: WorkspaceOption = _WORKSPACE,
@@ -158,24 +160,26 @@ def probe(
     from embprobe.study import Session, run_probe
     from embprobe.workspace import Workspace
 
-    cards = [bundled_card(name) for name in attribute or []] + [read_card(path) for path in card or []]
+    names = attributes() if attribute and "all" in attribute else list(dict.fromkeys(attribute or []))
+    cards = [bundled_card(name) for name in names] + [read_card(path) for path in card or []]
     if not cards:
-        raise UsageError(f"Say what to probe: --attribute {' or --attribute '.join(attributes())}, or --card FILE.")
+        raise UsageError(f"Say what to probe: --attribute {', '.join([*attributes(), 'all'])}; or --card FILE.")
     rows, where = _rows(images), _device(device)
     encoders = _load(encoder, where, precision)
-    names = [each.spec.name for each in encoders]
+    subjects = [each.spec.name for each in encoders]
     session = Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
     found = []
     for asked in cards:
-        references = _load([name for name in asked.references if name not in names], where)
+        references = _load([name for name in asked.references if name not in subjects], where)
         results = run_probe(asked, rows, encoders, references, session)
         folder = session.workspace.results(f"{asked.attribute}-{results.fingerprint}")
         results.save(folder)
-        plot_probe(results.rows, folder / "figure.png", question=asked.question)
+        figure = folder / "figure.png"
+        plot_probe(results.rows, figure, question=asked.question, first=results.conclusions.question)
         found.append(results.as_json())
         if not json:
-            terminal.print_results(results.rows, title=f"{asked.title}: {asked.question}")
-            terminal.note(f"Figure: {folder / 'figure.png'}\nNumbers: {folder / 'results.json'}")
+            terminal.print_results(results, title=f"{asked.title}: {asked.question}")
+            terminal.note(f"Figure: {figure}\nNumbers: {folder / 'results.json'}")
     if json:
         terminal.print_json(found[0] if len(found) == 1 else found)
 

@@ -16,19 +16,36 @@ from embprobe.errors import EmbprobeError
 from embprobe.files import replacing, write_json
 from embprobe.images.rows import printable
 
-VERSION = 1
+VERSION = 2
 """Results are comparable only within one version."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What every encoder was asked: a measure, under an intervention (or another condition) of a strength."""
+
+    measure: str
+    intervention: str | None = None
+    strength: float | None = None
+
+    def __str__(self) -> str:
+        condition = "" if self.intervention is None else f"{self.intervention}"
+        condition += "" if self.strength is None else f" {self.strength:g}"
+        return f"{condition}: {self.measure}" if condition else self.measure
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One estimate. ``encoder`` is a name, or for a difference two names joined by `` - ``."""
+    """One estimate of an ``encoder``, or of the difference from another (``against``)."""
 
     attribute: str
     measure: str
     intervention: str | None
     strength: float | None
     encoder: str
+    against: str | None = None
+    kind: str
+    """``estimate`` or ``difference``."""
     resampled: str
     groups: int
     images: int
@@ -36,26 +53,68 @@ class Result:
     low: float
     high: float
     p: float | None = None
+    """Of no difference; of an estimate, where it was tested against nothing being there."""
     p_adjusted: float | None = None
     unit: str
 
     @property
     def is_difference(self) -> bool:
         """Whether this row compares two encoders."""
-        return self.p is not None
+        return self.against is not None
+
+    @property
+    def who(self) -> str:
+        """The encoder, or ``a - b``."""
+        return self.encoder if self.against is None else f"{self.encoder} - {self.against}"
+
+    @property
+    def question(self) -> Question:
+        """What was asked."""
+        return Question(self.measure, self.intervention, self.strength)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scores:
-    """The per-image scores behind one :class:`Result`, so that anyone can compute it again."""
+    """The per-image scores behind one :class:`Result`, so that anyone can compute it again.
+
+    Where the estimate is no mean over images, keys are those of what it is a mean over (concepts, names).
+    """
 
     measure: str
-    intervention: str | None
-    strength: float | None
+    intervention: str | None = None
+    strength: float | None = None
     encoder: str
+    unit: str
     keys: Sequence[str]
     groups: Sequence[str]
     values: Sequence[float]
+    p: float | None = None
+
+    @property
+    def question(self) -> Question:
+        """What was asked."""
+        return Question(self.measure, self.intervention, self.strength)
+
+
+@dataclass(frozen=True)
+class Check:
+    """Whether a reference that must fail did; if it did not, the measure sees something else."""
+
+    encoder: str
+    measure: str
+    passed: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Conclusions:
+    """What follows from a card's numbers."""
+
+    question: Question | None
+    numbers: Mapping[str, float]
+    """By encoder, the one number the card is about."""
+    sentences: Sequence[str]
+    checks: Sequence[Check]
 
 
 @dataclass(frozen=True)
@@ -65,6 +124,9 @@ class Results:
     manifest: Mapping[str, Any]
     rows: Sequence[Result]
     scores: Sequence[Scores]
+    conclusions: Conclusions
+    left_out: Sequence[str] = ()
+    """What these images could not be asked, and why."""
 
     @property
     def fingerprint(self) -> str:
@@ -73,7 +135,13 @@ class Results:
 
     def as_json(self) -> dict[str, Any]:
         """What is saved as JSON: the manifest and the rows. It holds no times, so the same run gives the same bytes."""
-        return {"version": VERSION, **self.manifest, "results": [asdict(row) for row in self.rows]}
+        return {
+            "version": VERSION,
+            **self.manifest,
+            "conclusions": asdict(self.conclusions),
+            "left_out": list(self.left_out),
+            "results": [asdict(row) for row in self.rows],
+        }
 
     def save(self, folder: Path) -> None:
         """``results.json`` and ``scores.parquet`` in a folder."""

@@ -1,25 +1,34 @@
 """From scores to an estimate, its interval and its p-value. Knows about groups and pairs, not about embeddings.
 
-Images of one concept are not independent, so what is resampled is always the group (the concept), never the image.
+Images of one concept are not independent, so what is resampled is always the group (the concept, the source image),
+never the image. One set of resamples serves every encoder, so that differences and ratios are paired.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embprobe.errors import EmbprobeError
+
 Scores = NDArray[np.float64]
 RESAMPLES = 2_000
-FLIPS = 9_999
-_CHUNK = 500
+FLIPS, MOST_FLIPS = 9_999, 49_999
+"""Between them, as many as 50 million signs allow: so many that p stays below 0.001 when it is corrected for fifty."""
+LEVEL = 0.95
+_CELLS = 2**21  # of resamples x groups at a time, 16 MiB: with fewer, BLAS threads spend their time on waiting
+_SIGNS = 50_000_000
+_COUNTED = 2**17  # of them that are drawn and counted at a time, 1 MiB: what a core's cache holds
+_ROUNDING = 1e-12  # sums of floats that ought to tie differ by less than this, relative to what was summed
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval; ``p`` is of the hypothesis that it is zero, where that was asked."""
+    """An estimate with its 95 % interval; ``p`` where a hypothesis was tested."""
 
     estimate: float
     low: float
@@ -29,41 +38,135 @@ class Estimate:
     p: float | None = None
 
 
-def mean_over_groups(scores: Scores, groups: Sequence[str], *, seed: int, level: float = 0.95) -> Estimate:
-    """The mean of the scores ``[n]`` and its percentile bootstrap interval over groups.
+def resample(
+    scores: Scores, groups: Sequence[str], *, seed: int, resamples: int = RESAMPLES, unit: str = "concept"
+) -> Resampled:
+    """Bootstrap ``m`` sets of scores of the same ``n`` images over their groups. ``scores [n, m]``, ``groups [n]``.
 
     A resample draws as many groups as there are, with replacement, and takes the mean over all their images (Davison
-    and Hinkley 1997, section 3.8). With a single group the interval is the estimate itself; do not believe it.
+    and Hinkley 1997, section 3.8). ``unit`` is what a group is called in messages. Raises :class:`EmbprobeError` if
+    there are no scores, if one of them is not finite, if groups and scores differ in number, and if there are fewer
+    than two groups. The same seed gives the same numbers.
     """
-    sums, counts = _by_group(scores, groups)
-    rng = np.random.default_rng(seed)
-    means = np.empty(RESAMPLES)
-    for start in range(0, RESAMPLES, _CHUNK):
-        size = min(_CHUNK, RESAMPLES - start)
-        weights = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=size)
-        means[start : start + size] = (weights @ sums) / (weights @ counts)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(float(sums.sum() / counts.sum()), float(low), float(high), len(scores), len(sums))
+    scores = np.asarray(scores, np.float64)
+    if scores.ndim != 2:
+        raise ValueError(f"scores must be [images, sets of scores], got an array of shape {scores.shape}")
+    _check(scores, groups, unit)
+    _, coded = np.unique(np.asarray(groups), return_inverse=True)
+    counts = np.bincount(coded).astype(np.float64)
+    sums = np.stack([np.bincount(coded, weights=column).astype(np.float64) for column in scores.T], axis=1)
+    both = np.column_stack([sums, counts])
+    totals = np.concatenate([weights @ both for weights in _draws(len(counts), resamples, seed)])
+    return Resampled(sums, counts, totals[:, :-1] / totals[:, -1:], seed)
 
 
-def paired_difference(a: Scores, b: Scores, groups: Sequence[str], *, seed: int) -> Estimate:
-    """The mean of ``a - b`` on the same images, its interval over groups, and a sign-flip p-value.
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """The sums ``[g, m]`` and numbers of images ``[g]`` of the groups, and the means of each resample ``[b, m]``.
 
-    Under the hypothesis of no difference the sign of a group's summed difference is a coin toss; p is the share of
-    tosses with a mean at least as far from zero, two-sided, the observed one counted in (Phipson and Smyth 2010).
+    Intervals are bias-corrected and accelerated (BCa; Efron 1987), with the quantiles of Student's t in place of the
+    normal's, which makes up for what a bootstrap of few groups is too narrow by (Hesterberg 2015, section 4.3). Where
+    all resamples agree, the interval is the estimate itself.
+
+    In simulated studies with 1 to 8 images a concept (at least 2,000 each, standard error 0.5 %; normal, gamma and
+    lognormal scores of a skewness up to 2, accuracies of 0.1 to 0.9) 94 to 95.5 % of the intervals of means,
+    differences and ratios held the truth with 200 concepts, 92.5 to 95.5 % with 60 or 100, but 91 to 97 % with 20: too
+    few to rely on. A mean of scores of a skewness of 6 (lognormal, sigma 1) was held by 93 % with 200 concepts, 91 %
+    with 60, 89 % with 20. Where 10 to 20 single answers are right, intervals are too wide and hold 97 to 98 %.
+
+    p-values of means and differences come from flipping the signs of the groups' sums: under the hypothesis each is as
+    likely as its opposite, and p is the two-sided share of flips with a mean at least as far from zero. Up to 13
+    groups all flips are tried; above, 9,999 to 49,999 random ones, the observed counted in (Phipson and Smyth 2010).
     """
-    if a.shape != b.shape:
-        raise ValueError(f"paired scores must have one shape, got {a.shape} and {b.shape}")
-    found = mean_over_groups(a - b, groups, seed=seed)
-    sums, _ = _by_group(a - b, groups)
-    rng = np.random.default_rng(seed)
-    observed = abs(sums.sum()) - 1e-12 * np.abs(sums).sum()  # sums of floats that ought to tie differ a little
-    extreme = 0
-    for start in range(0, FLIPS, _CHUNK):
-        signs = rng.integers(0, 2, size=(min(_CHUNK, FLIPS - start), len(sums)), dtype=np.int8) * 2.0 - 1
-        extreme += int((np.abs(signs @ sums) >= observed).sum())
-    p = (extreme + 1) / (FLIPS + 1)
-    return Estimate(found.estimate, found.low, found.high, found.images, found.groups, p)
+
+    sums: Scores
+    counts: Scores
+    replicates: Scores
+    seed: int
+
+    def mean(self, i: int) -> Estimate:
+        """The mean over images of the scores ``i``.
+
+        >>> scores = np.array([[1.0], [2.0], [3.0], [8.0]])  # of a: 1 + 2 + 3 = 6; of b: 8
+        >>> resample(scores, ["a", "a", "a", "b"], seed=0).mean(0)  # means of a 2, of both 14 / 4, of b 8
+        Estimate(estimate=3.5, low=2.0, high=8.0, images=4, groups=2, p=None)
+        """
+        mean = self._mean(i)
+        influence = self.sums[:, i] - mean * self.counts
+        return self._estimate(mean, self.replicates[:, i], influence, scale=self._size(i))
+
+    def against(self, i: int, value: float) -> Estimate:
+        """The mean of the scores ``i``, and p of the hypothesis that it is ``value``, e.g. chance.
+
+        The flips suppose that groups lie as often as far above the value as below. Around a small chance they do not:
+        p is then too small for means below it and too large for means above. Of 1,500 simulated studies with 100
+        concepts exactly at chance, p < 0.05 came about in 3 to 6.5 % for a chance of 0.1 to 0.5; for one of 0.05 in 7
+        to 8 % with several images a concept and in 12 % with one, but with the mean above chance in less than 1 %.
+        With 20 concepts it was 13 % around 0.1, nearly all of it below chance.
+        """
+        if not np.isfinite(value):
+            raise ValueError(f"a mean is tested against a finite number, not {value}")
+        flipped = self._flipped[:, i] - value * self._flipped[:, -1]
+        total = float(self.sums[:, i].sum() - value * self.counts.sum())
+        found = self.mean(i)
+        return self._tested(found, flipped, total, scale=self._size(i) + abs(value))
+
+    def difference(self, i: int, j: int) -> Estimate:
+        """The mean of the scores ``i`` less that of the scores ``j`` on the same images, and p of no difference.
+
+        >>> scores = np.array([[2.0, 1.0], [5.0, 4.0], [3.0, 1.0]])  # differences 1, 1, 2
+        >>> resample(scores, ["a", "b", "c"], seed=0).difference(0, 1).p  # 2 of 8 flips are 4 away from zero
+        0.25
+        """
+        difference = self._mean(i) - self._mean(j)
+        sums = self.sums[:, i] - self.sums[:, j]
+        replicates = self.replicates[:, i] - self.replicates[:, j]
+        scale = self._size(i) + self._size(j)
+        found = self._estimate(difference, replicates, sums - difference * self.counts, scale=scale)
+        return self._tested(found, self._flipped[:, i] - self._flipped[:, j], float(sums.sum()), scale=scale)
+
+    def ratio(self, i: int, j: int) -> Estimate | None:
+        """The mean of the scores ``i`` over that of the scores ``j``, and p of no difference: then the ratio is 1.
+
+        None unless all resamples of both means lie above 0, and their intervals with them: how many times a number is
+        another that may be nothing cannot be said.
+        """
+        if min(self.replicates[:, i].min(), self.replicates[:, j].min()) <= 0:
+            return None
+        ratio = self._mean(i) / self._mean(j)
+        influence = self.sums[:, i] - ratio * self.sums[:, j]
+        found = self._estimate(ratio, self.replicates[:, i] / self.replicates[:, j], influence, scale=ratio)
+        difference = float(self.sums[:, i].sum() - self.sums[:, j].sum())
+        scale = self._size(i) + self._size(j)
+        return self._tested(found, self._flipped[:, i] - self._flipped[:, j], difference, scale=scale)
+
+    def _mean(self, i: int) -> float:
+        return float(self.sums[:, i].sum() / self.counts.sum())
+
+    def _size(self, i: int) -> float:
+        """How large the numbers are that are summed, per image."""
+        return float(np.abs(self.sums[:, i]).sum() / self.counts.sum())
+
+    def _estimate(self, estimate: float, replicates: Scores, influence: Scores, *, scale: float) -> Estimate:
+        tied = np.abs(replicates - estimate) <= _ROUNDING * scale
+        low, high = _bca(estimate, np.where(tied, estimate, replicates), influence)
+        return Estimate(estimate, low, high, int(self.counts.sum()), len(self.counts))
+
+    def _tested(self, found: Estimate, flipped: Scores, total: float, *, scale: float) -> Estimate:
+        least = abs(total) - _ROUNDING * scale * self.counts.sum()
+        extreme = int((np.abs(flipped) >= least).sum())
+        unseen = int(not _all_flips(len(self.counts)))  # among random flips the observed one is counted in
+        p = (extreme + unseen) / (len(flipped) + unseen)
+        return Estimate(found.estimate, found.low, found.high, found.images, found.groups, p)
+
+    @cached_property
+    def _flipped(self) -> Scores:
+        """The totals of scores and of images under every flip of the groups' signs ``[flips, m + 1]``.
+
+        What is tested is a linear combination of them, so one set of flips serves every pair and every value.
+        """
+        both = np.column_stack([self.sums, self.counts])
+        return np.concatenate([2 * (heads @ both) - both.sum(0) for heads in _flips(len(both), self.seed)])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -81,11 +184,76 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-def _by_group(scores: Scores, groups: Sequence[str]) -> tuple[Scores, Scores]:
-    """The sum of the scores and the number of images in each group."""
-    if len(scores) != len(groups) or not len(scores):
-        raise ValueError(f"need one group per score and at least one, got {len(scores)} and {len(groups)}")
-    if not np.isfinite(scores).all():
-        raise ValueError("scores must be finite numbers")
-    _, coded = np.unique(np.asarray(groups), return_inverse=True)
-    return np.bincount(coded, weights=scores).astype(np.float64), np.bincount(coded).astype(np.float64)
+def _check(scores: Scores, groups: Sequence[str], unit: str) -> None:
+    if len(scores) != len(groups):
+        raise EmbprobeError(
+            f"There are {len(scores):,} images with scores but {len(groups):,} with a {unit}: give each image one."
+        )
+    if not scores.size:
+        raise EmbprobeError("There are no scores, so nothing can be estimated.")
+    bad = int((~np.isfinite(scores)).sum())
+    if bad:
+        raise EmbprobeError(f"{bad:,} of {scores.size:,} scores are not finite, so they have no mean.")
+    if len(set(groups)) < 2:
+        raise EmbprobeError(
+            f"Only one {unit} ('{groups[0]}') has scores: an interval needs at least two. "
+            f"Measure images of more, or resample something else."
+        )
+
+
+def _draws(groups: int, resamples: int, seed: int) -> Iterator[Scores]:
+    """How often each resample draws each group ``[chunk, groups]``, some resamples at a time."""
+    rng = np.random.default_rng(seed)
+    for rows in _chunks(resamples, groups, _CELLS):
+        weights = np.empty((rows, groups))
+        done = 0
+        for size in _chunks(rows, groups, _COUNTED):
+            drawn = rng.integers(0, groups, (size, groups))
+            drawn += groups * np.arange(size)[:, None]  # each resample counts in cells of its own
+            counted = np.bincount(drawn.ravel(), minlength=size * groups)
+            weights[done : done + size] = counted.reshape(size, groups)
+            done += size
+        yield weights
+
+
+def _flips(groups: int, seed: int) -> Iterator[Scores]:
+    """Which groups keep their sign, 1 or 0 ``[chunk, groups]``: all combinations of few groups, random ones of many."""
+    if _all_flips(groups):
+        yield (np.arange(2**groups)[:, None] >> np.arange(groups) & 1).astype(np.float64)
+        return
+    rng = np.random.default_rng([seed, FLIPS])  # not the stream that drew the groups
+    words = -(-groups // 64)
+    for size in _chunks(min(max(_SIGNS // groups, FLIPS), MOST_FLIPS), groups, _CELLS):
+        bits = rng.integers(0, 2**64, (size, words), np.uint64).astype("<u8", copy=False).view(np.uint8)
+        yield np.unpackbits(bits, axis=1, count=groups).astype(np.float64)
+
+
+def _all_flips(groups: int) -> bool:
+    return bool(2**groups <= FLIPS)
+
+
+def _chunks(rows: int, columns: int, cells: int) -> Iterator[int]:
+    """How many rows at a time, so that they have no more than so many cells, but at least one row."""
+    size = max(1, cells // columns)
+    for start in range(0, rows, size):
+        yield min(size, rows - start)
+
+
+def _bca(estimate: float, replicates: Scores, influence: Scores) -> tuple[float, float]:
+    """The ends of the interval; ``influence [g]`` of each group on the estimate, in any unit.
+
+    The acceleration is Efron's (1987), equation 7.3; for a mean it equals that of the jackknife.
+    """
+    from scipy.special import ndtr, ndtri, stdtrit
+
+    groups, last = len(influence), len(replicates) - 1
+    ordered = np.sort(replicates)
+    below = sum(np.searchsorted(ordered, estimate, side) for side in ("left", "right")) / 2  # ties count half
+    bias = ndtri(np.clip(below, 0.5, last + 0.5) / len(ordered))
+    squares = (influence * influence).sum()
+    acceleration = (influence * influence * influence).sum() / (6 * squares**1.5) if squares > 0 else 0.0
+    widest = stdtrit(groups - 1, (1 + LEVEL) / 2) * np.sqrt(groups / (groups - 1))
+    shifted = bias + np.array([-widest, widest])
+    room = np.maximum(1 - acceleration * shifted, 1e-9)  # there the level has reached 0 or 1
+    low, high = np.interp(last * ndtr(bias + shifted / room), np.arange(last + 1), ordered)
+    return float(low), float(high)

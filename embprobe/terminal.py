@@ -23,11 +23,13 @@ from embprobe.images.dataset_cards import DatasetCard
 from embprobe.images.rows import visible
 from embprobe.neighbors import Neighborhood
 from embprobe.plots.neighbors import describe
-from embprobe.results import Result
+from embprobe.results import Question, Result, Results
 from embprobe.store import Store
 from embprobe.verification import Checked
 
 _LISTED = 10
+_COMPARED = 3
+"""So many differences have columns in a table; more are in the file."""
 _SAY_EVERY = 30.0
 """Seconds between two lines about progress in a log."""
 
@@ -186,21 +188,33 @@ def _number(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
-def print_results(rows: Sequence[Result], *, title: str) -> None:
-    """One line a question, one column an encoder; the interval under each estimate; then the differences."""
-    encoders = list(dict.fromkeys(row.encoder for row in rows))
+def print_results(results: Results, *, title: str) -> None:
+    """The headline; one line a question, one column an encoder, intervals under estimates; then what was checked."""
+    rows = [row for row in results.rows if not row.is_difference]
+    differences = [row for row in results.rows if row.is_difference]
+    compared = list(dict.fromkeys(row.who for row in differences))
+    columns = list(dict.fromkeys(row.who for row in rows)) + (compared if len(compared) <= _COMPARED else [])
     table = Table(title=escape(title), title_justify="left", caption_justify="left", caption=escape(_caption(rows)))
     table.add_column("measure")
-    for encoder in encoders:
-        table.add_column(escape(_heading(encoder)), justify="right")
-    questions: dict[tuple[str, str | None, float | None], dict[str, Result]] = {}
-    for row in rows:
-        questions.setdefault((row.measure, row.intervention, row.strength), {})[row.encoder] = row
-    for (measure, intervention, strength), answers in questions.items():
-        name = measure if intervention is None else f"{intervention} {strength:g}\n{measure}"
-        table.add_row(escape(name), *(_cell(answers.get(encoder)) for encoder in encoders), end_section=True)
-    width = None if sys.stdout.isatty() else 26 + 19 * len(encoders)
-    Console(highlight=False, emoji=False, width=width).print(table)
+    for who in columns:
+        table.add_column(escape(_heading(who)), justify="right")
+    questions: dict[Question, dict[str, Result]] = {}
+    for row in results.rows:
+        questions.setdefault(row.question, {})[row.who] = row
+    for question, answers in questions.items():
+        table.add_row(escape(str(question)), *(_cell(answers.get(who)) for who in columns), end_section=True)
+    width = None if sys.stdout.isatty() else 32 + 19 * len(columns)
+    console = Console(highlight=False, emoji=False, width=width)
+    console.print(table)
+    said = Console(highlight=False, emoji=False, soft_wrap=True)
+    for sentence in results.conclusions.sentences:
+        said.print(f"[bold]{escape(visible(sentence))}[/bold]")
+    if len(compared) > _COMPARED:
+        said.print(f"The {len(compared):,} differences between encoders are in the results file.")
+    for check in results.conclusions.checks:
+        said.print(escape(visible(f"{'Check passed' if check.passed else 'CHECK FAILED'}: {check.text}")))
+    for reason in results.left_out:
+        said.print(escape(visible(f"Left out: {reason}.")))
 
 
 def print_neighbors(found: Neighborhood) -> None:
@@ -259,26 +273,33 @@ def _print_dataset(console: Console, card: DatasetCard) -> None:
         console.print(f"  {escape(card.name)}:{escape(split)}: {escape(meaning)}")
 
 
-def _heading(encoder: str) -> str:
+def _heading(who: str) -> str:
     """A column's heading in short lines."""
-    return encoder.replace(" - ", "\n- ") if " - " in encoder else encoder.replace("/", "/\n", 1)
+    return who.replace(" - ", "\n- ") if " - " in who else who.replace("/", "/\n", 1)
 
 
 def _cell(row: Result | None) -> str:
     if row is None:
         return ""
     sign = "+" if row.is_difference else ""
-    text = f"{row.estimate:{sign}.3f}\n{row.low:{sign}.3f} to {row.high:{sign}.3f}"
-    return (
-        text
+    p = (
+        ""
         if row.p_adjusted is None
-        else f"{text}\np {'<' if row.p_adjusted < 0.001 else '='} {max(row.p_adjusted, 0.001):.3f}"
+        else f", p {'<' if row.p_adjusted < 0.001 else '='} {max(row.p_adjusted, 0.001):.3f}"
     )
+    return f"{row.estimate:{sign}.3f}{p}\n{row.low:{sign}.3f} to {row.high:{sign}.3f}"
 
 
 def _caption(rows: Sequence[Result]) -> str:
-    what = rows[0].resampled
+    units: dict[str, list[str]] = {}
+    for row in rows:
+        names = units.setdefault(row.unit, [])
+        if row.measure not in names:
+            names.append(row.measure)
     sizes = sorted({row.groups for row in rows})
-    units = "; ".join(dict.fromkeys(f"{row.measure}: {row.unit}" for row in rows if row.intervention))
-    over = f"95 % bootstrap intervals over {' or '.join(map(str, sizes))} {what}s"
-    return f"{over}; p of a paired sign-flip test, Holm-corrected. {units}".strip()
+    over = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    what = "; ".join(f"{unit}: {', '.join(names)}" for unit, names in units.items())
+    return (
+        f"95 % bootstrap intervals over {over} {rows[0].resampled}s; p of a difference by sign flips, of a variance "
+        f"share by permutation, Holm-corrected over the card. In units of {what}."
+    )

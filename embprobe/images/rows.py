@@ -78,6 +78,10 @@ class Row:
         return self.rgb(self.fetch(), background, at_least=at_least)
 
 
+class MissingLabel(EmbprobeError):
+    """Images lack a label that was asked for, all or some of them."""
+
+
 @dataclass(frozen=True)
 class Images:
     """A named, ordered set of rows, and what its reader has to say about it (files that it could make nothing of)."""
@@ -103,13 +107,21 @@ class Images:
         """Whether every row has this label."""
         return all(label in row.labels for row in self.rows)
 
+    def lacks(self, label: str) -> bool:
+        """Whether no row has this label."""
+        return not any(label in row.labels for row in self.rows)
+
     def label(self, name: str) -> list[str]:
-        """One label for every row; raises :class:`EmbprobeError` if a row lacks it."""
-        if not self.has(name):
+        """One label for every row; raises :class:`MissingLabel` if a row lacks it."""
+        lacking = [row for row in self.rows if name not in row.labels]
+        if lacking:
             known = sorted({label for row in self.rows for label in row.labels})
-            raise EmbprobeError(
-                f"This needs the label '{name}', which not all images in '{self.name}' have. "
-                f"Their labels: {', '.join(known) or 'none'}."
+            told = f"Their labels: {', '.join(known) or 'none'}."
+            if len(lacking) == len(self):
+                raise MissingLabel(f"This needs the label '{name}', which no image in '{self.name}' has. {told}")
+            raise MissingLabel(
+                f"This needs the label '{name}', which {len(lacking):,} of the {len(self):,} images in '{self.name}' "
+                f"lack, first '{visible(lacking[0].key)}': label them, or leave them out. {told}"
             )
         return [row.labels[name] for row in self.rows]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -45,6 +45,21 @@ def _word(name: str, planner: Callable[..., Planner]) -> Intervention:
     return Intervention(name, "text", "share of the image's width", (0, 1), (0.3, 0.5, 0.8), planner(), controls)
 
 
+def _any_word(argument: str = "") -> Intervention:
+    return replace(_word("word", words.anywhere(argument)), given=_any_word)
+
+
+def _hued(name: str, unit: str, change: Callable[[Image.Image, float, float], Image.Image]) -> Intervention:
+    def given(argument: str = "") -> Intervention:
+        try:
+            hue = float(argument) if argument else None
+        except ValueError:
+            raise UsageError(f"'{name}=' takes a hue in degrees, not '{argument}'.") from None
+        return replace(_color(name, unit, (0, 1), (0.5, 1), swaps.hued(change, hue)), given=given)
+
+    return given()
+
+
 def _nuisance(name: str, unit: str, most: float, preview: tuple[float, ...], change: Change) -> Intervention:
     return Intervention(name, "nuisance", unit, (0, most), preview, pixels(change))
 
@@ -63,10 +78,12 @@ INTERVENTIONS = {
         _color("greyscale", "share of the chroma removed", (0, 1), (0.5, 1), pixels(_still(color.desaturate))),
         _color("temperature", "mired", (-100, 250), (-100, 100, 250), pixels(_still(color.shift_temperature))),
         _color("palette", "share of the way to another image's colours", (0, 1), (0.5, 1), swaps.palette),
-        _color("recolor", "share of the way to a vivid colour", (0, 1), (0.5, 1), swaps.recolored),
+        _hued("tint", "share of the way to one hue", color.tint),
+        _hued("recolor", "share of the way to a vivid colour", swaps.ink),
         _word("word-agrees", words.agreeing),
         _word("word-conflicts", words.conflicting),
         _word("word-neutral", words.neutral),
+        _any_word(),
         _swap("house", "style", "1: drawn by another house", swaps.house),
         _style("line-drawing", "share of the way to a line drawing", 1, (0.5, 1), _still(style.line_drawing)),
         _style("posterize", "bits of each channel removed", 7, (5, 6, 7), _still(style.posterize)),
@@ -98,16 +115,22 @@ def attributes() -> list[str]:
 
 
 def find_intervention(name: str) -> Intervention:
-    """The intervention of this name, or a control of one (``hue/lightness``).
+    """The intervention of this name, with an argument (``word=thus``), or a control of one (``hue/lightness``).
 
     Raises :class:`UsageError` with the known names if there is none.
     """
     front, _, control = name.partition("/")
+    front, given, argument = front.partition("=")
     known = INTERVENTIONS.get(front)
     if known is None:
         near = difflib.get_close_matches(front, INTERVENTIONS, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UsageError(f"There is no intervention '{front}'.{hint} There are: {', '.join(sorted(INTERVENTIONS))}.")
+    if given:
+        if known.given is None or not argument:
+            takes = ", ".join(f"'{each.name}='" for each in INTERVENTIONS.values() if each.given)
+            raise UsageError(f"'{front}' takes no argument '{argument}'; what takes one: {takes}.")
+        known = replace(known.given(argument), name=f"{front}={argument}")
     if not control:
         return known
     if control not in known.controls:
@@ -121,16 +144,22 @@ def intervene(images: Images, name: str, strength: float, *, seed: int, donors: 
 
     ``donors`` are the rows that words, palettes and other drawings are taken from (default: ``images``). Deterministic:
     what happens to a row depends on its key, the seed and the donors alone. A row to which it cannot be done is
-    unreadable, with the reason. Raises :class:`UsageError` for an unknown name or a strength outside its range.
+    unreadable, with the reason. The word that was drawn into an image is its label ``word``. Raises
+    :class:`UsageError` for an unknown name or a strength outside its range.
     """
     plan = plan_of(find_intervention(name), strength, donors or images, seed=seed)
+    edits = {row.key: plan(row) for row in images.rows}
 
     def change(row: Row) -> tuple[str, Callable[[Image.Image], Image.Image]]:
-        edit = plan(row)
+        edit = edits[row.key]
         mark = f"{name}={float(strength)!r}@{seed}" + (f"|{edit.mark}" if edit.mark else "")
         return mark, lambda image: edit.apply(image, _rng(row, seed))
 
-    return images.map(f"{name}={strength:g}@{seed}", change)
+    def labels(row: Row) -> Mapping[str, str]:
+        word = edits[row.key].word
+        return {**row.labels, "word": word} if word else row.labels
+
+    return images.map(f"{name}={strength:g}@{seed}", change).labelled(labels)
 
 
 def plan_of(intervention: Intervention, strength: float, donors: Images, *, seed: int) -> Callable[[Row], Edit]:

@@ -23,6 +23,8 @@ class Edit:
     apply: Callable[[Image.Image, Rng], Image.Image]
     mark: str = ""
     """What the result depends on beside the row, the strength and the seed: the word drawn, the other row used."""
+    word: str = ""
+    """The word drawn into the image, if it is one: the changed row's label ``word``."""
 
 
 Plan = Callable[[Row, float, Rng], Edit]
@@ -49,6 +51,8 @@ class Intervention:
     controls: Mapping[str, Planner] = field(default_factory=dict)
     whole: bool = False
     """Done (strength 1) or not done (0), and nothing between."""
+    given: Callable[[str], Intervention] | None = None
+    """The intervention with an argument, ``word=thus``: raises :class:`UsageError` if it is not one it can take."""
 
 
 def pixels(change: Change) -> Planner:

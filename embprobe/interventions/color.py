@@ -54,6 +54,24 @@ def rotate_hue(image: Image.Image, degrees: float) -> Image.Image:
     return _with_chroma(image, lambda lab: lab[:, 1:] @ turn.T)
 
 
+def tint(image: Image.Image, hue: float, share: float) -> Image.Image:
+    """Every colour a ``share`` (0 to 1) of the way to one OKLCh ``hue`` in degrees, lightness kept; greys stay.
+
+    At 1 chroma is kept, too, where sRGB has room: unlike turned hues, tinted ones are alike in every image.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be between 0 and 1, not {share}")
+    angle = np.deg2rad(hue)
+    direction = np.array([[np.cos(angle), np.sin(angle)]])
+
+    def chroma(lab: Values) -> Values:
+        wanted = np.linalg.norm(lab[:, 1:], axis=1, keepdims=True) * direction
+        moved: Values = lab[:, 1:] + share * (wanted - lab[:, 1:])
+        return moved
+
+    return _with_chroma(image, chroma)
+
+
 def saturate(image: Image.Image, change: float) -> Image.Image:
     """The chroma multiplied by ``1 + change`` at constant lightness and hue: -1 takes all of it away, 1 doubles it."""
     if change < -1:

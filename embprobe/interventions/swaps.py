@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -17,7 +17,7 @@ from PIL import Image
 
 from embprobe.images.decoding import UnreadableImage, flatten
 from embprobe.images.rows import WHITE, Images, Row
-from embprobe.interventions.base import Edit, Plan, Rng
+from embprobe.interventions.base import Edit, Plan, Planner, Rng
 from embprobe.interventions.color import recolor, srgb_to_oklab, transfer_palette, vivid
 
 _CANDIDATES = 200
@@ -41,14 +41,19 @@ def palette(donors: Images) -> Plan:
     return plan
 
 
-def recolored(donors: Images) -> Plan:
-    """A vivid colour of random hue for a drawing in one ink, the same at every strength."""
+def hued(change: Callable[[Image.Image, float, float], Image.Image], hue: float | None = None) -> Planner:
+    """A change towards a hue in degrees, ``change(image, hue, strength)``: this one, or a random one."""
 
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
-        ink = vivid(float(rng.uniform(0, 360)))
-        return Edit(lambda image, rng: recolor(image, ink, strength))
+        chosen = float(rng.uniform(0, 360)) if hue is None else hue
+        return Edit(lambda image, rng: change(image, chosen, strength))
 
-    return plan
+    return lambda donors: plan
+
+
+def ink(image: Image.Image, hue: float, share: float) -> Image.Image:
+    """A drawing in one ink, recoloured with the vivid colour of a hue."""
+    return recolor(image, vivid(hue), share)
 
 
 def house(donors: Images) -> Plan:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 
+from embprobe.errors import UsageError
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images, Row
 from embprobe.interventions.base import Edit, Plan, Planner, Rng
@@ -84,6 +87,23 @@ def neutral(ink: Ink = "word") -> Planner:
     return bind
 
 
+def anywhere(word: str = "") -> Callable[[Ink], Planner]:
+    """A given word (a neutral one, if it is empty), its place as random as its face, colour and size.
+
+    Its size is between half and the whole of the strength, so that neither place nor size tells which word it is.
+    """
+    if word and not is_drawable(word):
+        raise UsageError(f"The faces at hand have no letters for '{word}'.")
+
+    def planner(ink: Ink = "word") -> Planner:
+        def plan(row: Row, strength: float, rng: Rng) -> Edit:
+            return _edit(word or str(rng.choice(NEUTRAL)), strength, ink, anywhere=True)
+
+        return lambda donors: plan
+
+    return planner
+
+
 def _parts(name: str) -> set[str]:
     """The words of a name, in small letters."""
     return set(re.findall(r"[^\W_]+", name.lower()))
@@ -98,7 +118,12 @@ def _own(row: Row) -> str:
     return word
 
 
-def _edit(word: str, strength: float, ink: Ink) -> Edit:
+def _edit(word: str, strength: float, ink: Ink, *, anywhere: bool = False) -> Edit:
     if strength == 0:
-        return Edit(lambda image, rng: image.copy(), word)
-    return Edit(lambda image, rng: draw_word(image, word, share=strength, rng=rng, ink=ink), word)
+        return Edit(lambda image, rng: image.copy(), word, word)
+
+    def apply(image: Image.Image, rng: Rng) -> Image.Image:
+        share = strength * (1 - rng.random() / 2) if anywhere else strength
+        return draw_word(image, word, share=share, rng=rng, ink=ink, place="random" if anywhere else "clear")
+
+    return Edit(apply, word, word)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-
-Vectors = NDArray[np.floating]
-Scores = NDArray[np.float64]
+from embprobe.measures.vectors import Scores, Vectors, unit
 
 
 def displacement(original: Vectors, changed: Vectors) -> Scores:
@@ -23,7 +20,7 @@ def displacement(original: Vectors, changed: Vectors) -> Scores:
     >>> displacement(x, np.array([[1.0, 0.0], [1.0, 1.0]])).round(3)  # not moved; moved by 45 degrees: 1 - 0.707
     array([0.   , 0.293])
     """
-    a, b = _unit(original), _unit(changed)
+    a, b = unit(original), unit(changed)
     return np.asarray((1 - (a * b).sum(1)) / _mean_distance(a))
 
 
@@ -33,18 +30,14 @@ def displacement_percentile(original: Vectors, changed: Vectors, *, partners: in
     0: nearer than any other image. 0.5: as far as a typical one. It does not depend on the encoder's scale. Unrelated
     images are ``partners`` random other rows of ``original`` (all of them, if there are fewer); ties count half.
     """
-    a, b = _unit(original), _unit(changed)
-    others = a[_partners(len(a), partners, seed)]
-    moved = (a * b).sum(1)[:, None]
-    to_others = np.einsum("nd,nkd->nk", a, others)
-    tied = np.isclose(to_others, moved, rtol=0, atol=1e-7)
-    return np.asarray(np.where(tied, 0.5, to_others > moved).mean(1))
-
-
-def _partners(n: int, count: int, seed: int) -> NDArray[np.int64]:
-    """``[n, count]`` positions of other rows: distinct random shifts of the whole sequence."""
-    shifts = np.random.default_rng(seed).permutation(np.arange(1, n))[:count]
-    return np.asarray((np.arange(n)[:, None] + shifts) % n)
+    a, b = unit(original), unit(changed)
+    moved = (a * b).sum(1)
+    shifts = np.random.default_rng(seed).permutation(np.arange(1, len(a)))[:partners]
+    nearer = np.zeros(len(a))
+    for shift in shifts:  # every row against the one so many places further: no array of all pairs
+        to_other = (a * np.roll(a, -shift, axis=0)).sum(1)
+        nearer += np.where(np.abs(to_other - moved) <= 1e-7, 0.5, to_other > moved)
+    return nearer / len(shifts)
 
 
 def _mean_distance(unit: Scores) -> float:
@@ -57,14 +50,3 @@ def _mean_distance(unit: Scores) -> float:
             "All embeddings coincide, so there is no distance to compare with. Has the encoder collapsed?"
         )
     return mean
-
-
-def _unit(vectors: Vectors) -> Scores:
-    if len(vectors) < 2:
-        raise EmbprobeError(f"Displacement needs at least two images; there are {len(vectors)}.")
-    wide = np.asarray(vectors, np.float64)
-    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    if not np.isfinite(lengths).all() or (lengths == 0).any():
-        bad = int((~np.isfinite(lengths) | (lengths == 0)).sum())
-        raise EmbprobeError(f"{bad} of {len(wide)} embeddings are zero or not finite, so they have no direction.")
-    return np.asarray(wide / lengths)

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embprobe.files import replacing
-from embprobe.interventions import INTERVENTIONS
+from embprobe.interventions import find_intervention
 from embprobe.plots.style import MARKERS, PALETTE, figure
-from embprobe.results import Result
+from embprobe.results import Question, Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_CONDITIONS = {"shots": "images of each value that the classifier was fitted on"}
+"""What a strength is in where it is none of an intervention."""
 
-def plot_probe(rows: Sequence[Result], out: Path, *, question: str) -> None:
+
+def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Question | None = None) -> None:
     """Strength curves where an intervention has several strengths, else dots; 95 % intervals in both.
 
-    References (``reference/…`` and guesses) are drawn in grey: they are what the others are read against.
+    References (``reference/…`` and guesses) are drawn in grey: they are what the others are read against. ``first`` is
+    the question whose panel comes first.
     """
     panels: dict[tuple[str, str | None], list[Result]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: first is None or not _beside(row.question, first)):
         if not row.is_difference:
             panels.setdefault((row.measure, row.intervention), []).append(row)
     encoders = list(dict.fromkeys(row.encoder for panel in panels.values() for row in panel))
-    columns = 2 if len(panels) > 1 else 1
+    columns = 1 if len(panels) == 1 else 2 if len(panels) <= 4 else 3
     lines = -(-len(panels) // columns)
     with figure(width=4.6 * columns, height=0.5 + 2.6 * lines, rows=lines, columns=columns) as (canvas, axes):
         sizes = " or ".join(str(size) for size in sorted({row.groups for row in rows}))
         heading = f"{question}\n95 % intervals over {sizes} {rows[0].resampled}s"
         canvas.suptitle(heading, fontsize=10, x=0.01, ha="left")
         for axis, ((measure, intervention), panel) in zip(axes, panels.items(), strict=False):
-            title = measure if intervention is None else f"{intervention}: {measure}"
-            axis.set_title(title)
+            axis.set_title(textwrap.fill(str(Question(measure, intervention)), 44))
             draw = _curves if len({row.strength for row in panel}) > 1 else _dots
             draw(axis, panel, encoders)
         for unused in axes[len(panels) :]:
@@ -57,8 +61,9 @@ def _curves(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> Non
             axis.fill_between(
                 x, [row.low for row in points], [row.high for row in points], color=color, alpha=0.2, lw=0
             )
-    unit = INTERVENTIONS[panel[0].intervention].unit if panel[0].intervention else "strength"
-    axis.set(xlabel=unit, ylabel=panel[0].unit, ylim=(0, None))
+    unit = _CONDITIONS.get(panel[0].intervention or "") or find_intervention(panel[0].intervention or "").unit
+    axis.set(xlabel=unit, ylabel=panel[0].unit)
+    _from_zero(axis.set_ylim, panel)
     axis.set_xticks(sorted({row.strength for row in panel if row.strength is not None}))
 
 
@@ -71,9 +76,23 @@ def _dots(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> None:
             row.estimate, shown.index(row.encoder), xerr=error, color=color, marker=marker, capsize=2, markersize=5
         )
     axis.set_yticks(range(len(shown)), shown)
-    axis.set(xlabel=panel[0].unit, xlim=(0, None), ylim=(len(shown) - 0.5, -0.5))
+    axis.set(xlabel=panel[0].unit, ylim=(len(shown) - 0.5, -0.5))
+    _from_zero(axis.set_xlim, panel)
     axis.grid(axis="x", color="0.9")
     axis.set_axisbelow(True)
+
+
+def _beside(question: Question, first: Question) -> bool:
+    """Whether both belong into one panel."""
+    return (question.measure, question.intervention) == (first.measure, first.intervention)
+
+
+def _from_zero(limit: Callable[[float | None, float | None], object], panel: Sequence[Result]) -> None:
+    """Lengths can be compared where they start at zero."""
+    if min(row.low for row in panel) >= 0:
+        limit(0, None)
+    elif max(row.high for row in panel) <= 0:
+        limit(None, 0)
 
 
 def _look(encoder: str, encoders: Sequence[str]) -> tuple[str, str]:

@@ -1,0 +1,92 @@
+"""Treatments: rows that are changed in different ways within one set of images, and labelled with what was done."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from embprobe.errors import UsageError
+from embprobe.images.rows import Images, Row
+from embprobe.interventions import find_intervention, intervene
+
+IMAGE = "image"
+"""The label of a treated row that holds the key of the image it was made from."""
+_FORM = re.compile(r"(\S+) (-?\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """An intervention and its strength, or nothing done (``None``)."""
+
+    intervention: str | None
+    strength: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """``hue 120``, ``word=thus 0.6`` or ``none``; raises :class:`UsageError` for anything else."""
+        if text == "none":
+            return cls(None)
+        found = _FORM.fullmatch(text)
+        if found is None:
+            raise UsageError(f"'{text}' is no treatment: say 'none', or an intervention and a strength, 'hue 120'.")
+        name, strength = found.group(1), float(found.group(2))
+        low, high = find_intervention(name).range
+        if not low <= strength <= high:
+            raise UsageError(f"The strength of '{name}' goes from {low:g} to {high:g}, not {strength:g}.")
+        return cls(name, strength)
+
+    def __str__(self) -> str:
+        return "none" if self.intervention is None else f"{self.intervention} {self.strength:g}"
+
+
+Levels = Mapping[str, Sequence[Treatment]]
+"""By the value of the label, what is done to a row that gets it; one of several where there are several."""
+
+
+def assign(images: Images, label: str, levels: Levels, *, seed: int, donors: Images) -> Images:
+    """Every row under one of the treatments, as many rows (but for one) under each value, and under each of its own.
+
+    Which row gets which is random, given the seed. The value becomes the row's label ``label``.
+    """
+    choices = _dealt(levels)
+    dealt = np.random.default_rng(seed).permutation(len(images)) % len(choices)
+    rows: list[Row] = list(images.rows)
+    for number, (value, treatment) in enumerate(choices):
+        mine = np.flatnonzero(dealt == number).tolist()
+        changed = _treated(images.take(mine), treatment, seed, donors)
+        for i, row in zip(mine, changed.rows, strict=True):
+            rows[i] = _labelled(row, row.key, label, value)
+    return replace(images, name=f"{images.name}+{label}@{seed}", rows=tuple(rows), opened_as="")
+
+
+def cross(images: Images, label: str, levels: Levels, *, seed: int, donors: Images) -> Images:
+    """Every row under the first treatment of every value: as many times as many rows, with keys ``KEY|VALUE``.
+
+    What is random in a treatment is the same for a row at every level: the same face and place for every word.
+    """
+    rows: list[Row] = []
+    for value, (treatment, *_) in levels.items():
+        changed = _treated(images, treatment, seed, donors)
+        rows += [_labelled(row, f"{row.key}|{value}", label, value) for row in changed.rows]
+    return replace(images, name=f"{images.name}+{label}s@{seed}", rows=tuple(rows), opened_as="")
+
+
+def _dealt(levels: Levels) -> list[tuple[str, Treatment]]:
+    """Values with their treatments, each value as often as any other."""
+    most = math.lcm(*(len(treatments) for treatments in levels.values()))
+    return [(value, treatments[i % len(treatments)]) for i in range(most) for value, treatments in levels.items()]
+
+
+def _treated(images: Images, treatment: Treatment, seed: int, donors: Images) -> Images:
+    if treatment.intervention is None:
+        return images
+    return intervene(images, treatment.intervention, treatment.strength, seed=seed, donors=donors)
+
+
+def _labelled(row: Row, key: str, label: str, value: str) -> Row:
+    return replace(row, key=key, labels={IMAGE: row.key, **row.labels, label: value})

@@ -1,0 +1,134 @@
+"""Compression: what is left of an embedding when it is cut, projected or quantised.
+
+Each is fitted on training vectors and applied to any: ``truncate:32`` keeps the first 32 dimensions, ``pca:32`` the 32
+leading components, ``int8`` a byte and ``binary`` a bit per dimension, ``whiten`` all components at one variance.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from embprobe.errors import EmbprobeError, UsageError
+from embprobe.measures.geometry import centred, principal_axes
+from embprobe.measures.vectors import Scores, Vectors, check_finite
+
+Transform = Callable[[Vectors], Vectors]
+"""``[m, d] -> [m, e]``, in the precision of what it is given, at least float32."""
+
+LEVELS = 255
+"""Steps of int8 between the smallest and the largest training value of a dimension."""
+RIDGE = 1e-4
+"""Of the mean variance, added to each variance by whiten, so that noise in the least component is not blown up."""
+
+_NAME = re.compile(r"(truncate|pca):([1-9][0-9]{0,5})|(int8|binary|whiten)")
+
+
+def known(name: str) -> None:
+    """Raise :class:`UsageError` unless ``name`` is that of a compression, before anything slow is done.
+
+    >>> known("pca:32")
+    >>> known("pca")
+    Traceback (most recent call last):
+    embprobe.errors.UsageError: There is no compression 'pca'. There are truncate:N and pca:N, with N the number of \
+dimensions to keep, and int8, binary and whiten.
+    """
+    _parse(name)
+
+
+def fit_transform(name: str, train: Vectors) -> Transform:
+    """The compression ``name`` fitted on ``train`` ``[n, d]``, to be applied to vectors ``[m, d]``.
+
+    - ``truncate:N``: the first N dimensions, as of Matryoshka embeddings (Kusupati et al. 2022). Nothing is fitted.
+    - ``pca:N``: the coordinates along the N leading principal components of the training vectors, about their mean.
+    - ``int8``: each dimension rounded to the nearest of 256 levels, evenly from its smallest to its largest training
+      value (affine quantisation: Jacob et al. 2018, section 2.1), and back. Beyond that range it is cut.
+    - ``binary``: 1 at or above the training mean of a dimension, −1 below; the cosine of two is 1 − 2 h / d, with h the
+      number of bits in which they differ.
+    - ``whiten``: the coordinates along all components that vary, divided by √(λ + ridge), with λ their variance over
+      n − 1 and ridge 1e-4 of the mean λ.
+
+    Raises :class:`UsageError` for an unknown name; :class:`EmbprobeError` if there are fewer dimensions or components
+    than N, fewer than two training vectors, if these all coincide, and for numbers that are not finite.
+
+    >>> train = np.array([[0.0, 0.0], [255.0, 10.0]])
+    >>> fit_transform("int8", train)(np.array([[3.4, 300.0]]))  # steps of 1 and 10 / 255; the second is cut
+    array([[ 3., 10.]])
+    >>> fit_transform("binary", train)(np.array([[3.4, 5.0]]))  # training means 127.5 and 5
+    array([[-1.,  1.]])
+    """
+    kind, keep = _parse(name)
+    mean, _ = centred(train)
+    if kind == "truncate":
+        transform = _truncate(keep, len(mean))
+    elif kind == "pca":
+        transform = _pca(train, keep)
+    elif kind == "int8":
+        transform = _int8(train)
+    elif kind == "binary":
+        transform = _binary(mean)
+    else:
+        transform = _whiten(train)
+    return _sized(transform, len(mean))
+
+
+def _parse(name: str) -> tuple[str, int]:
+    """The kind, and how many dimensions it keeps; 0 where that is not asked."""
+    found = _NAME.fullmatch(name)
+    if not found:
+        raise UsageError(
+            f"There is no compression '{name}'. There are truncate:N and pca:N, with N the number of dimensions to "
+            "keep, and int8, binary and whiten."
+        )
+    return found[1] or found[3], int(found[2] or 0)
+
+
+def _truncate(keep: int, dimension: int) -> Transform:
+    if keep > dimension:
+        raise EmbprobeError(f"'truncate:{keep}' keeps more dimensions than there are: {dimension}.")
+    return lambda x: x[:, :keep]
+
+
+def _pca(train: Vectors, keep: int) -> Transform:
+    mean, axes, _ = principal_axes(train)
+    if keep > axes.shape[1]:
+        raise EmbprobeError(
+            f"'pca:{keep}' keeps more components than the training vectors have: {axes.shape[1]}. Fit it on more "
+            "images, or keep fewer."
+        )
+    leading = axes[:, :keep]
+    return lambda x: (x - mean) @ leading
+
+
+def _int8(train: Vectors) -> Transform:
+    low, high = np.asarray(train.min(0), np.float64), np.asarray(train.max(0), np.float64)
+    step = (high - low) / LEVELS
+    divisor = np.where(step > 0, step, 1)  # a constant dimension stays what it is
+    return lambda x: low + np.clip(np.rint((x - low) / divisor), 0, LEVELS) * step
+
+
+def _binary(mean: Scores) -> Transform:
+    return lambda x: np.where(x >= mean, 1.0, -1.0)
+
+
+def _whiten(train: Vectors) -> Transform:
+    mean, axes, deviations = principal_axes(train)
+    variance = deviations**2 * (len(train) / (len(train) - 1))
+    whitening = axes / np.sqrt(variance + RIDGE * variance.mean())
+    return lambda x: (x - mean) @ whitening
+
+
+def _sized(transform: Transform, dimension: int) -> Transform:
+    """``transform`` in float64, on vectors it was fitted for, back in their own precision."""
+
+    def checked(vectors: Vectors) -> Vectors:
+        if vectors.shape[1] != dimension:
+            raise EmbprobeError(
+                f"A compression fitted on {dimension} dimensions cannot be applied to {vectors.shape[1]}."
+            )
+        check_finite(vectors)
+        return transform(np.asarray(vectors, np.float64)).astype(np.result_type(vectors, np.float32))
+
+    return checked

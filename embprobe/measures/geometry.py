@@ -1,0 +1,214 @@
+"""Geometry: how embeddings lie on their sphere, with one score per image whose mean is the statistic itself.
+
+Some of these statistics are no means over images: uniformity, the mean cosine, the effective rank and the modality gap
+belong to the whole set. There the score of image i is θ + IF_i, with IF_i the empirical influence function: the
+derivative of θ as the weight of image i grows from 1/n and all others shrink alike (the infinitesimal jackknife:
+Jaeckel 1972; Efron 1982, "The Jackknife, the Bootstrap and Other Resampling Plans", chapter 6). The IF_i sum to zero,
+so the mean of the scores is θ, and to first order in 1/n resampling the scores moves their mean as resampling the
+images moves θ. So these scores have intervals like all others. What they have not is a meaning of their own: a score
+may lie outside the range of θ. And an interval says how θ scatters, not how a finite n biases it.
+
+Where vectors are taken as directions, each row may have any positive length.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from embprobe.errors import EmbprobeError
+from embprobe.measures.vectors import Labels, Scores, Vectors, check_finite, unit
+
+_COINCIDE = 1e-12
+"""Share of the squared lengths that float32's rounding alone can leave around a mean: (6e-8)² is 4e-15."""
+_ROWS = 512
+"""Rows compared at a time."""
+
+
+def alignment(vectors: Vectors, labels: Labels) -> Scores:
+    """For every image, the mean of ‖x − y‖² to the other images of its label, as directions. ``[n, d], [n] -> [n]``.
+
+    0: all images of a label coincide. 2: they are no nearer than orthogonal ones. At most 4. NaN for an image that is
+    alone in its label. Wang and Isola 2020, "Understanding Contrastive Representation Learning through Alignment and
+    Uniformity on the Hypersphere", section 4.1, with α = 2 and all pairs of a label as positive ones.
+
+    Resample whole labels: images of one label share their pairs, so an interval over anything finer is too narrow.
+    Raises :class:`EmbprobeError` if every image is alone, and for zero or non-finite vectors.
+
+    >>> x = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> alignment(x, np.array(["a", "a", "b", "c"]))  # at a right angle: 1 + 1; alone; alone
+    array([ 2.,  2., nan, nan])
+    """
+    x = unit(vectors)
+    if len(labels) != len(x):
+        raise ValueError(f"need one label per vector, got {len(labels)} and {len(x)}")
+    values, coded, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if counts.max() < 2:
+        raise EmbprobeError("Every image is alone in its label, so there is nothing it could be aligned with.")
+    sums = np.zeros((len(values), x.shape[1]))
+    np.add.at(sums, coded, x)
+    others = counts[coded] - 1
+    to_others = np.einsum("nd,nd->n", x, sums[coded] - x)
+    cosine = np.divide(to_others, others, out=np.full(len(x), np.nan), where=others > 0)
+    return np.asarray(np.maximum(2 - 2 * cosine, 0))
+
+
+def uniformity(vectors: Vectors, *, partners: int = 2_500, seed: int = 0) -> Scores:
+    """log of the mean of exp(−2 ‖x − y‖²) over pairs of distinct images, as directions; influence scores.
+
+    ``[n, d] -> [n]``. 0: all coincide. The lower, the more uniform: about −4 for random directions in many dimensions,
+    never below −8. Wang and Isola 2020, section 4.1, with t = 2. With u_i the mean of the kernel between image i and
+    its partners and U the mean of u_i, IF_i = 2 (u_i − U) / U.
+
+    Each image is compared with all others, up to twice ``partners`` images; if there are more, they are divided at
+    random into blocks, and each is compared with those of its own block: at least ``partners``. Time O(n ``partners``
+    d). Raises :class:`EmbprobeError` for fewer than two rows, zero and non-finite vectors.
+
+    >>> uniformity(np.array([[1.0, 0.0], [0.0, 1.0]]))  # one pair, ‖x − y‖² = 2
+    array([-4., -4.])
+    """
+    if partners < 1:
+        raise ValueError(f"partners must be at least 1, got {partners}")
+    x = unit(vectors)
+    n = len(x)
+    blocks = max(1, n // (partners + 1))
+    order = np.random.default_rng(seed).permutation(n) if blocks > 1 else np.arange(n)
+    kernel = np.empty(n)
+    # Blocks, not partners drawn for each image: every pair counts for both, as the influence supposes.
+    for block in np.array_split(order, blocks):
+        kernel[block] = _mean_kernel(x[block])
+    mean = kernel.mean()
+    return np.asarray(np.log(mean) + 2 * (kernel - mean) / mean)
+
+
+def mean_cosine(vectors: Vectors) -> Scores:
+    """The mean cosine over pairs of distinct images; influence scores. ``[n, d] -> [n]``.
+
+    0: directions are spread evenly about the origin. 1: all coincide; it is the anisotropy of Ethayarajh 2019 ("How
+    Contextual are Contextualized Word Representations?"). At least −1 / (n − 1). With u_i the mean cosine
+    of image i to the others, IF_i = 2 (u_i − θ). Time O(n d). Raises :class:`EmbprobeError` for fewer than two rows,
+    zero and non-finite vectors.
+
+    >>> mean_cosine(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).round(3)  # θ = 1/3; u = 1/2, 1/2, 0
+    array([ 0.667,  0.667, -0.333])
+    """
+    x = unit(vectors)
+    to_others = (x @ x.sum(0) - 1) / (len(x) - 1)
+    return np.asarray(2 * to_others - to_others.mean())
+
+
+def effective_rank(vectors: Vectors) -> Scores:
+    """exp of the entropy of the centred matrix's singular values, normalised to sum 1; influence scores.
+
+    ``[n, d] -> [n]``. From 1 (one direction varies) to min(n − 1, d) (all vary alike). Roy and Vetterli 2007, "The
+    effective rank: a measure of effective dimensionality". RankMe (Garrido et al. 2023) is the same of the matrix that
+    is not centred, so that a large mean vector, which is one direction, lowers it; and with 1e-7 added to each share.
+    Vectors are taken with their lengths; pass unit vectors to leave these out.
+
+    With λ_k = σ_k² / n the variance along direction v_k, dλ_k = (v_k · (x_i − m))² − λ_k and dσ_k = dλ_k / (2 σ_k), in
+    the same unit. Directions without variance stay without, however images are weighted. The rank grows with n until
+    n is many times d, so compare encoders on the same rows. Time O(n d min(n, d)). Raises :class:`EmbprobeError` for
+    fewer than two rows, if all coincide, and for numbers that are not finite.
+
+    >>> effective_rank(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])).round(6)
+    array([2., 2., 2., 2.])
+    """
+    mean, axes, deviations = principal_axes(vectors)
+    share = deviations / deviations.sum()
+    entropy = -float(share @ np.log(share))
+    # dH = −Σ_k dσ_k (log p_k + H) / Σσ, where the λ_k in dσ_k cancel: the entropy does not depend on scale.
+    slope = -(np.log(share) + entropy) / deviations.sum() / (2 * deviations)
+    squares = ((np.asarray(vectors, np.float64) - mean) @ axes) ** 2
+    return np.asarray(np.exp(entropy) * (1 + squares @ slope))
+
+
+def conformity(vectors: Vectors) -> Scores:
+    """For every image, the cosine between it and the mean of all, as directions: how common it is. ``[n, d] -> [n]``.
+
+    From −1 to 1; typical images are high. Levi and Gilboa 2025, "The Double-Ellipsoid Geometry of CLIP"
+    (arXiv:2411.14517), define conformity as the mean cosine u_i to all others and show that the cosine to the mean
+    vector estimates it. Here the mean is that of unit vectors, so one is a linear function of the other:
+    u_i = (n ‖m‖ c_i − 1) / (n − 1). The mean of the scores is ‖m‖, and they are its influence scores.
+    Raises :class:`EmbprobeError` if the mean is zero, for fewer than two rows, zero and non-finite vectors.
+
+    >>> conformity(np.array([[1.0, 0.0], [0.0, 1.0]])).round(3)  # the mean lies between, 45 degrees from both
+    array([0.707, 0.707])
+    """
+    x = unit(vectors)
+    mean = x.mean(0)
+    length = float(np.linalg.norm(mean))
+    if length**2 < _COINCIDE:
+        raise EmbprobeError("The mean of the embeddings is zero, so no image can conform to it.")
+    return np.asarray(x @ (mean / length))
+
+
+def modality_gap(images: Vectors, texts: Vectors) -> Scores:
+    """The distance between the mean image and the mean text, as directions; influence scores of pairs.
+
+    ``[n, d], [n, d] -> [n]``; row i of both is one pair. 0 (no gap) to 2. Liang et al. 2022, "Mind the
+    Gap". The score of pair i is its difference, image minus text, along the direction of the gap. The length of a mean
+    of noise is above zero: for means that are equal, the gap is about the root of the summed variances over n, and an
+    interval so near to zero leaves zero out.
+
+    Raises :class:`EmbprobeError` if numbers of rows or dimensions differ, if the means coincide (a distance of zero has
+    no direction to be moved in), for fewer than two rows, zero and non-finite vectors.
+
+    >>> modality_gap(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([[0.0, 1.0], [0.0, 1.0]])).round(3)
+    array([1.414, 1.414])
+    """
+    if np.shape(images) != np.shape(texts):
+        raise EmbprobeError(
+            f"Images and texts must be pairs of one dimension; they have shapes {np.shape(images)} "
+            f"and {np.shape(texts)}."
+        )
+    difference = unit(images) - unit(texts)
+    gap = difference.mean(0)
+    length = float(np.linalg.norm(gap))
+    if length**2 < _COINCIDE:
+        raise EmbprobeError("The mean image and the mean text coincide. Are these really images and texts?")
+    return np.asarray(difference @ (gap / length))
+
+
+def principal_axes(vectors: Vectors) -> tuple[Scores, Scores, Scores]:
+    """The mean ``[d]``, the directions of variance ``[d, r]`` and the deviations along them ``[r]``, largest first.
+
+    Deviations are roots of variances over n. Directions without variance are left out, so r is the rank. Raises as
+    :func:`centred` does.
+
+    >>> mean, axes, deviations = principal_axes(np.array([[1.0, 1.0], [1.0, 3.0]]))
+    >>> mean, deviations, abs(axes[:, 0])  # varies in the second dimension alone, by 1 about 2
+    (array([1., 2.]), array([1.]), array([0., 1.]))
+    """
+    mean, x = centred(vectors)
+    # The triangle of QR has the singular values and right vectors of the matrix, without the precision that a
+    # covariance loses, and without left vectors [n, d].
+    _, deviations, axes = np.linalg.svd(np.linalg.qr(x, mode="r"), full_matrices=False)
+    varies = deviations > deviations[0] * max(x.shape) * np.finfo(np.float64).eps
+    return mean, np.asarray(axes[varies].T), np.asarray(deviations[varies] / np.sqrt(len(x)))
+
+
+def centred(vectors: Vectors) -> tuple[Scores, Scores]:
+    """The mean ``[d]`` and the vectors less it ``[n, d]``, in float64.
+
+    Raises :class:`EmbprobeError` for fewer than two rows, if all coincide, and for numbers that are not finite.
+    """
+    if len(vectors) < 2:
+        raise EmbprobeError(f"Variance needs at least two images; there are {len(vectors)}.")
+    check_finite(vectors)
+    wide = np.asarray(vectors, np.float64)
+    mean = wide.mean(0)
+    x = wide - mean
+    if np.square(x).sum() <= _COINCIDE * np.square(wide).sum():
+        raise EmbprobeError("All embeddings coincide, so there is no variance to measure. Has the encoder collapsed?")
+    return mean, x
+
+
+def _mean_kernel(x: Scores) -> Scores:
+    """For every row, the mean of exp(−2 ‖x − y‖²) to the other rows; ``[m, d] -> [m]`` for unit rows."""
+    means = np.empty(len(x))
+    for start in range(0, len(x), _ROWS):
+        kernel = x[start : start + _ROWS] @ x.T
+        np.exp(4 * kernel - 4, out=kernel)  # −2 ‖x − y‖² = 4 cos − 4
+        position = np.arange(len(kernel))
+        kernel[position, start + position] = 0  # itself
+        means[start : start + _ROWS] = kernel.sum(1) / (len(x) - 1)
+    return means

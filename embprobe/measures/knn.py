@@ -1,0 +1,98 @@
+"""k nearest neighbours by cosine, and the classifier that asks them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embprobe.errors import EmbprobeError
+from embprobe.measures.vectors import Labels, Vectors, check_labels, unit
+
+Similarities = NDArray[np.float32]
+Positions = NDArray[np.int64]
+
+_CELLS = 2**28
+"""Similarities that a GPU holds at once: 1 GiB."""
+_VOTES = 2**24
+"""Sums of votes held at once: 128 MiB."""
+
+
+def nearest(queries: Vectors, keys: Vectors, k: int, *, device: str = "cpu") -> tuple[Similarities, Positions]:
+    """The ``k`` nearest keys of every query, exactly. ``[m, d], [n, d] -> cosines [m, k], positions [m, k]``.
+
+    Highest cosine first, in float32, so cosines less than about 1e-6 apart may change places; equal ones come in
+    the order of their positions. FAISS searches on the CPU, torch on any other ``device``; no m x n array is held.
+    Raises :class:`EmbprobeError` unless 1 <= k <= n and both have the same d, and for zero or non-finite vectors.
+
+    >>> keys = np.array([[0.0, 2.0], [3.0, 4.0], [5.0, 0.0]])  # cosines with (1, 0): 0, 0.6 and 1
+    >>> nearest(np.array([[1.0, 0.0]]), keys, 2)
+    (array([[1. , 0.6]], dtype=float32), array([[2, 1]]))
+    """
+    if not 1 <= k <= len(keys):
+        raise EmbprobeError(f"{k} nearest neighbours were asked for, among {len(keys)} embeddings.")
+    if queries.shape[1] != keys.shape[1]:
+        raise EmbprobeError(
+            f"Embeddings of {queries.shape[1]} and {keys.shape[1]} dimensions cannot be compared: "
+            "they must come from the same encoder."
+        )
+    a, b = unit(queries, least=1).astype(np.float32), unit(keys, least=1).astype(np.float32)
+    similarity, position = _by_faiss(a, b, k) if device == "cpu" else _by_torch(a, b, k, device)
+    order = np.lexsort((position, -similarity), axis=1)
+    return np.take_along_axis(similarity, order, 1), np.take_along_axis(position, order, 1)
+
+
+def predict_knn(
+    train: Vectors, labels: Labels, test: Vectors, *, k: int = 20, temperature: float = 0.07, device: str = "cpu"
+) -> Labels:
+    """The weighted k-NN classifier of DINO. ``[n, d], [n], [m, d] -> [m]``.
+
+    score(c) = sum of exp(s / temperature) over those of the k nearest training vectors that have label c, with s the
+    cosine (Wu et al. 2018; Caron et al. 2021, section 4.1). ``k`` is cut to the number of training vectors; ties go to
+    the first in the alphabet. Raises :class:`EmbprobeError` as :func:`nearest` does, and for fewer than two labels.
+
+    >>> x = np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> predict_knn(x, np.array(["east", "north"]), np.array([[2.0, 1.0]]), k=1).tolist()
+    ['east']
+    """
+    if len(labels) != len(train):
+        raise EmbprobeError(f"There are {len(train)} embeddings to fit on, but {len(labels)} labels for them.")
+    if not temperature > 0:
+        raise EmbprobeError(f"The temperature of k-NN must be above 0, not {temperature}.")
+    check_labels(labels)
+    classes, coded = np.unique(labels, return_inverse=True)
+    similarity, position = nearest(test, train, min(k, len(train)), device=device)
+    # over that of the nearest: the same ranking, and at no temperature too large or all of them zero
+    weight = np.exp((similarity - similarity[:, :1]).astype(np.float64) / temperature)
+    step = max(1, _VOTES // len(classes))
+    winners = [
+        _votes(weight[i : i + step], coded[position[i : i + step]], len(classes)).argmax(1)
+        for i in range(0, len(test), step)
+    ]
+    predicted: Labels = classes[np.concatenate(winners)]
+    return predicted
+
+
+def _votes(weight: NDArray[np.float64], label: Positions, count: int) -> NDArray[np.float64]:
+    """The sum of weights by label: ``[m, k], [m, k] -> [m, count]``."""
+    cell = np.arange(len(label))[:, None] * count + label
+    sums = np.asarray(np.bincount(cell.ravel(), weight.ravel(), len(label) * count), np.float64)
+    return sums.reshape(len(label), count)
+
+
+def _by_faiss(queries: Similarities, keys: Similarities, k: int) -> tuple[Similarities, Positions]:
+    import faiss
+
+    similarity, position = faiss.knn(queries, keys, k, metric=faiss.METRIC_INNER_PRODUCT)
+    return similarity, position
+
+
+def _by_torch(queries: Similarities, keys: Similarities, k: int, device: str) -> tuple[Similarities, Positions]:
+    import torch
+
+    columns, step = torch.from_numpy(keys).to(device).T, max(1, _CELLS // len(keys))
+    similarity, position = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+    for start in range(0, len(queries), step):
+        rows = slice(start, start + step)
+        top = (torch.from_numpy(queries[rows]).to(device) @ columns).topk(k, dim=1)
+        similarity[rows], position[rows] = top.values.cpu().numpy(), top.indices.cpu().numpy()
+    return similarity, position

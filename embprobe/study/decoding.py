@@ -1,0 +1,238 @@
+"""What can be read from embeddings of images that a classifier has not seen: what a card's ``decoding`` asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embprobe.cards import Decoding
+from embprobe.encoders.base import Floats
+from embprobe.errors import EmbprobeError
+from embprobe.images.rows import Images
+from embprobe.interventions.treatments import Treatment, assign
+from embprobe.measures.compression import fit_transform, known
+from embprobe.measures.control_task import control_labels
+from embprobe.measures.decoding import correct, predict_majority
+from embprobe.measures.few_shot import draw_shots
+from embprobe.measures.gda import predict_gda
+from embprobe.measures.knn import predict_knn
+from embprobe.measures.logistic import predict_logistic
+from embprobe.measures.vectors import Labels, Vectors
+from embprobe.measures.vectors import Scores as Values
+from embprobe.results import Scores
+from embprobe.study.asking import GUESS, Asked, NotApplicable, levels, scored
+from embprobe.study.session import Embedded
+
+FOLDS = 5
+"""Where images have no labels that say what is fitted and what is tested on."""
+UNSEEN = "unseen images"
+DRAWS = 10
+"""Of few images; each image's score is its mean over them."""
+Predict = Callable[[Vectors, Labels, Labels, Sequence[Vectors]], list[Labels]]
+"""``(train [n, d], labels [n], groups [n], tests) -> predictions``, one array a test."""
+_HOW = {"logistic": "decoding", "knn": "k-NN", "gda": "GDA"}
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Test:
+    """Rows to be predicted, by name, and for each of its parts what the classifier is fitted on."""
+
+    name: str
+    rows: Embedded
+    parts: Sequence[tuple[Positions, Positions]]
+    """Positions in the rows that are fitted on, and in ``rows``."""
+
+
+def ask(measure: Decoding, asked: Asked) -> Iterator[Scores]:
+    """Accuracy on every test beside guessing; with shuffled labels, from few images, with vectors made smaller."""
+    known_rows, tests = _split(measure, asked)
+    labels, groups = known_rows.label(measure.label), np.array(asked.groups(known_rows.rows))
+    _check(measure, labels, asked)
+    name = f"{measure.called or measure.label} {_HOW[measure.classifier]}"
+    predict = _classifier(measure, asked)
+
+    def answer(
+        what: str, right: Callable[[str, Test], Values], *, guess: bool = False, **condition: object
+    ) -> Iterator[Scores]:
+        for test in tests:
+            values = {encoder: right(encoder, test) for encoder in known_rows.vectors}
+            if guess:
+                values[GUESS] = _guess(labels, test, measure.label)
+            yield from scored(
+                f"{what}, {test.name}",
+                values,
+                test.rows.keys(),
+                asked.groups(test.rows.rows),
+                unit="accuracy",
+                **condition,  # type: ignore[arg-type]
+            )
+
+    def plainly(
+        fitted_to: Labels, truth: Mapping[str, Labels], transform: str | None = None
+    ) -> Callable[[str, Test], Values]:
+        predicted = {
+            encoder: _predictions(predict, vectors, fitted_to, groups, tests, encoder, transform)
+            for encoder, vectors in known_rows.vectors.items()
+        }
+        return lambda encoder, test: correct(predicted[encoder][test.name], truth[test.name])
+
+    truths = {test.name: test.rows.label(measure.label) for test in tests}
+    yield from answer(name, plainly(labels, truths), guess=True)
+    if measure.control_task:
+        dealt = control_labels(labels, groups, seed=asked.session.seed)
+        of_group = dict(zip(groups.tolist(), dealt.tolist(), strict=True))
+        control = {
+            test.name: np.array(
+                [
+                    of_group.get(group, own)
+                    for group, own in zip(asked.groups(test.rows.rows), truths[test.name], strict=True)
+                ]
+            )
+            for test in tests
+        }
+        yield from answer(f"{name} of shuffled labels", plainly(dealt, control))
+    for transform in measure.transforms:
+        yield from answer(name, plainly(labels, truths, transform), intervention=transform)
+    for shots in measure.shots:
+        few = _few(measure, shots, labels, groups, known_rows, tests, truths, predict, asked.session.seed)
+        yield from answer(f"{name} from few", few, intervention="shots", strength=float(shots))
+
+
+def check(measure: Decoding) -> None:
+    """Raise :class:`UsageError` for a treatment or a transform that does not exist."""
+    Treatment.parse(measure.under)
+    levels(measure.treatments)
+    levels(measure.held_out)
+    for transform in measure.transforms:
+        known(transform)
+
+
+def _split(measure: Decoding, asked: Asked) -> tuple[Embedded, list[Test]]:
+    """What is fitted on, and the tests; in folds where images have no labels that tell them apart."""
+    if not measure.treatments:
+        asked.require(measure.label)
+    pool = asked.select(measure.images)
+    selections = [measure.fit, *measure.tests.values()]
+    if not all(selection.known_to(pool) == selection and _any(selection.where, pool) for selection in selections):
+        return _folds(measure, pool, asked)
+    seed = asked.session.seed
+    fit = {row.key for row in measure.fit.of(pool, seed=seed).rows}
+    tested = {name: [row.key for row in each.of(pool, seed=seed).rows] for name, each in measure.tests.items()}
+    wanted = fit.union(*tested.values())
+    chosen = pool.take(i for i, row in enumerate(pool.rows) if row.key in wanted)
+    embedded = _embed(measure, chosen, asked)
+    known_rows = embedded.at(row.key for row in embedded.rows.rows if row.key in fit)
+    everything = np.arange(len(known_rows.rows))
+    rows = {name: embedded.at(keys) for name, keys in tested.items()}
+    if measure.held_out:
+        keys = {key for test_keys in tested.values() for key in test_keys}
+        others = asked.treated(chosen, measure.under).take(i for i, row in enumerate(chosen.rows) if row.key in keys)
+        treated = assign(others, measure.label, levels(measure.held_out), seed=seed + 1, donors=asked.images)
+        new = asked.embed(treated, f"{measure.label}, held out")
+        rows |= {f"{name}, unseen kinds": new.at(keys) for name, keys in tested.items()}
+    return known_rows, [
+        Test(name, each, [(everything, np.arange(len(each.rows)))]) for name, each in rows.items() if len(each.rows)
+    ]
+
+
+def _any(where: Mapping[str, Sequence[str]], pool: Images) -> bool:
+    return len(pool.where(**where)) > 0
+
+
+def _folds(measure: Decoding, pool: Images, asked: Asked) -> tuple[Embedded, list[Test]]:
+    embedded = _embed(measure, pool, asked)
+    names, coded = np.unique(asked.groups(embedded.rows), return_inverse=True)
+    if len(names) < FOLDS:
+        raise NotApplicable(f"it needs at least {FOLDS} {asked.resampled}s to fit on some and test on others")
+    fold = (np.random.default_rng(asked.session.seed).permutation(len(names)) % FOLDS)[coded]
+    parts = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(FOLDS)]
+    return embedded, [Test(UNSEEN, embedded, parts)]
+
+
+def _embed(measure: Decoding, images: Images, asked: Asked) -> Embedded:
+    images = asked.treated(images, measure.under)
+    if measure.treatments:
+        dealt = levels(measure.treatments)
+        images = assign(images, measure.label, dealt, seed=asked.session.seed, donors=asked.images)
+    elif measure.under == "none":
+        return asked.untouched(images)
+    return asked.embed(images, measure.label)
+
+
+def _check(measure: Decoding, labels: Labels, asked: Asked) -> None:
+    if len(np.unique(labels)) < 2:
+        raise EmbprobeError(
+            f"All images of '{asked.images.name}' that a classifier would be fitted on have {measure.label} "
+            f"'{labels[0]}': at least two different values are needed."
+        )
+
+
+def _classifier(measure: Decoding, asked: Asked) -> Predict:
+    device, seed = asked.session.device, asked.session.seed
+    if measure.classifier == "knn":
+        return lambda train, labels, groups, tests: [
+            predict_knn(train, labels, test, k=measure.k, device=device) for test in tests
+        ]
+    if measure.classifier == "gda":
+        return lambda train, labels, groups, tests: predict_gda(train, labels, tests)
+    return lambda train, labels, groups, tests: predict_logistic(train, labels, groups, tests, seed=seed, device=device)
+
+
+def _predictions(
+    predict: Predict,
+    vectors: Floats,
+    labels: Labels,
+    groups: Labels,
+    tests: Sequence[Test],
+    encoder: str,
+    transform: str | None = None,
+) -> dict[str, Labels]:
+    """By test, the predicted labels; one fit serves all tests that are fitted on the same rows."""
+    found = {test.name: np.empty(len(test.rows.rows), labels.dtype) for test in tests}
+    for part in range(len(tests[0].parts)):
+        fit = tests[0].parts[part][0]
+        change = fit_transform(transform, vectors[fit]) if transform else np.asarray
+        there = [test.parts[part][1] for test in tests]
+        new = [change(test.rows.vectors[encoder][rows]) for test, rows in zip(tests, there, strict=True)]
+        predicted = predict(change(vectors[fit]), labels[fit], groups[fit], new)
+        for test, rows, each in zip(tests, there, predicted, strict=True):
+            found[test.name][rows] = each
+    return found
+
+
+def _few(
+    measure: Decoding,
+    shots: int,
+    labels: Labels,
+    groups: Labels,
+    known_rows: Embedded,
+    tests: Sequence[Test],
+    truths: Mapping[str, Labels],
+    predict: Predict,
+    seed: int,
+) -> Callable[[str, Test], Values]:
+    """Each image's share of right predictions over draws of few images; all encoders are fitted on the same draws."""
+    right = {(name, test.name): np.zeros(len(test.rows.rows)) for name in known_rows.vectors for test in tests}
+    for draw in range(DRAWS):
+        drawn = [_drawn(test, labels, shots, seed + draw) for test in tests]
+        for name, vectors in known_rows.vectors.items():
+            predicted = _predictions(predict, vectors, labels, groups, drawn, name)
+            for test in tests:
+                right[name, test.name] += correct(predicted[test.name], truths[test.name]) / DRAWS
+    return lambda encoder, test: right[encoder, test.name]
+
+
+def _drawn(test: Test, labels: Labels, shots: int, seed: int) -> Test:
+    parts = [(fit[draw_shots(labels[fit], shots, seed=seed)], rows) for fit, rows in test.parts]
+    return Test(test.name, test.rows, parts)
+
+
+def _guess(labels: Labels, test: Test, label: str) -> Values:
+    truth, values = test.rows.label(label), np.empty(len(test.rows.rows))
+    for fit, rows in test.parts:
+        values[rows] = correct(predict_majority(labels[fit], n=len(rows)), truth[rows])
+    return values

@@ -1,0 +1,56 @@
+"""How embeddings lie in their space: what a card's ``geometry`` asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from embprobe.cards import Geometry
+from embprobe.measures import geometry
+from embprobe.measures.vectors import Scores as Values
+from embprobe.results import Scores
+from embprobe.study.asking import Asked, scored
+from embprobe.study.session import Embedded
+
+_UNITS = {
+    "uniformity": "log of a mean potential",
+    "effective rank": "dimensions",
+    "mean cosine": "cosine",
+    "conformity": "cosine with the mean",
+    "alignment": "squared distance",
+    "modality gap": "distance",
+}
+
+
+def ask(measure: Geometry, asked: Asked) -> Iterator[Scores]:
+    """Every statistic of every encoder, as scores of images whose mean it is."""
+    if measure.label is not None and not asked.images.lacks(measure.label):
+        asked.require(measure.label)
+    embedded = asked.untouched(asked.select(measure.images))
+    for name in measure.statistics:
+        values = _values(name, measure.label, embedded, asked)
+        if values:
+            yield from scored(name, values, embedded.keys(), asked.groups(embedded.rows), unit=_UNITS[name])
+
+
+def check(measure: Geometry) -> None:
+    """Nothing can be wrong that the card's model does not find."""
+
+
+def _values(name: str, label: str | None, embedded: Embedded, asked: Asked) -> dict[str, Values]:
+    vectors = embedded.vectors
+    if name in ("alignment", "modality gap"):
+        if label is None or asked.images.lacks(label):
+            return {}
+        labels = embedded.label(label)
+        if name == "alignment":
+            return {encoder: geometry.alignment(each, labels) for encoder, each in vectors.items()}
+        texts = asked.texts(labels.tolist())
+        return {encoder: geometry.modality_gap(vectors[encoder], each) for encoder, each in texts.items()}
+    if name == "uniformity":
+        return {encoder: geometry.uniformity(each, seed=asked.session.seed) for encoder, each in vectors.items()}
+    functions = {
+        "effective rank": geometry.effective_rank,
+        "mean cosine": geometry.mean_cosine,
+        "conformity": geometry.conformity,
+    }
+    return {encoder: functions[name](each) for encoder, each in vectors.items()}

@@ -1,0 +1,60 @@
+"""What similarity goes with among images nobody changed: what a card's ``natural-pairs`` asks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from embprobe.cards import NaturalPairs
+from embprobe.encoders import load_encoder
+from embprobe.measures.natural_pairs import Attribute, natural_pairs
+from embprobe.results import Scores
+from embprobe.study.asking import Asked, scored
+from embprobe.study.session import Embedded
+
+_WORDS_OF = "words of "
+
+
+def ask(measure: NaturalPairs, asked: Asked) -> Iterator[Scores]:
+    """For every image the partial rank correlation over its pairs, the other attributes held constant.
+
+    Other attributes that are labels no image has are done without.
+    """
+    asked.require(*_label(measure.attributes[measure.of]))
+    embedded = asked.untouched(asked.select(measure.images))
+    attributes: dict[str, Attribute] = {}
+    for name, source in measure.attributes.items():
+        if name == measure.of or not any(asked.images.lacks(label) for label in _label(source)):
+            attributes[name] = _measured(source, embedded, asked)
+    values = {
+        encoder: natural_pairs(vectors, attributes, measure.of, seed=asked.session.seed)
+        for encoder, vectors in embedded.vectors.items()
+    }
+    held = [name for name in attributes if name != measure.of]
+    called = f"similarity by {measure.of}" + (f", {' and '.join(held)} held constant" if held else "")
+    yield from scored(called, values, embedded.keys(), asked.groups(embedded.rows), unit="partial rank correlation")
+
+
+def check(measure: NaturalPairs) -> None:
+    """Raise :class:`UsageError` if an encoder that measures an attribute does not exist."""
+    for source in measure.attributes.values():
+        if not _label(source):
+            load_encoder(source)
+
+
+def _label(source: str) -> list[str]:
+    """The label a source reads, if it is none of the encoders."""
+    if source.startswith(_WORDS_OF):
+        return [source.removeprefix(_WORDS_OF)]
+    return [] if "/" in source else [source]
+
+
+def _measured(source: str, embedded: Embedded, asked: Asked) -> Attribute:
+    if source.startswith(_WORDS_OF):
+        texts = embedded.rows.label(source.removeprefix(_WORDS_OF))
+        return [set(re.findall(r"[^\W_]+", text.lower())) for text in texts]
+    if "/" not in source:
+        return embedded.label(source)
+    encoder = load_encoder(source, device=asked.session.device)
+    found = asked.session.embed(asked.images, [encoder], source)
+    return found.at(embedded.keys()).vectors[encoder.spec.name]

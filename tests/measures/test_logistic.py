@@ -1,0 +1,362 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from embprobe.errors import EmbprobeError
+from embprobe.measures.decoding import correct
+from embprobe.measures.logistic import C_GRID, Logistic, logistic_path, predict_logistic
+
+Vectors = NDArray[np.floating]
+Labels = NDArray[np.str_]
+
+COARSE = C_GRID[4::8]
+THREE = (0.001, 0.01, 0.1)
+
+
+def names(numbers: NDArray[np.integer]) -> Labels:
+    return np.array([f"class {i}" for i in numbers])
+
+
+def own_groups(n: int) -> Labels:
+    return np.array([str(i) for i in range(n)])
+
+
+def standardised(vectors: Vectors) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = StandardScaler().fit_transform(np.asarray(vectors, np.float64))
+    return found
+
+
+def clouds(n: int, d: int, c: int, apart: float, *, wrong: float = 0.0, seed: int = 0) -> tuple[Vectors, Labels]:
+    """Classes as Gaussian clouds with a decaying spectrum, away from 0; a share of the labels is drawn at random."""
+    rng = np.random.default_rng(seed)
+    spectrum = np.arange(1, d + 1) ** -0.5
+    truth = np.concatenate([np.arange(c), rng.integers(0, c, n - c)])
+    vectors = (apart * rng.normal(size=(c, d))[truth] + rng.normal(size=(n, d))) * spectrum + 0.3
+    given = np.where(rng.random(n) < wrong, rng.integers(0, c, n), truth)
+    return vectors, names(given)
+
+
+# --- by hand -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("c", [1e-3, 0.5, 1.0, 40.0])
+def test_two_points_by_hand(c: float) -> None:
+    # Rows -1 and 1, labels left and right. With w the difference of the two columns, C n F is
+    # 2 C log(1 + exp(-w)) + w^2 / 2, and its derivative is 0 where w = 2 C / (1 + exp(w)): 0.675 for C = 1.
+    (fit,) = logistic_path(np.array([[-1.0], [1.0]]), np.array(["left", "right"]), grid=[c], tolerance=1e-10)
+    w = brentq(lambda w: w - 2 * c / (1 + np.exp(w)), 0, 2 * c)
+    assert fit.weights[0, 1] - fit.weights[0, 0] == pytest.approx(w, rel=1e-4)
+    assert fit.bias == pytest.approx(0, abs=1e-9)
+    assert fit.objective == pytest.approx(np.log(1 + np.exp(-w)) + w**2 / 4 / c, rel=1e-6)
+
+
+def test_standardisation_is_folded_in_by_hand() -> None:
+    # Rows 3 and 7 have mean 5 and standard deviation 2: w is half of that for rows -1 and 1, the bias -5 w.
+    labels = np.array(["left", "right"])
+    (plain,) = logistic_path(np.array([[-1.0], [1.0]]), labels, grid=[1.0])
+    (moved,) = logistic_path(np.array([[3.0], [7.0]]), labels, grid=[1.0])
+    assert moved.weights == pytest.approx(plain.weights / 2)
+    assert moved.bias == pytest.approx(-5 * moved.weights[0])
+    assert moved.predict(np.array([[4.9], [5.1], [90.0]])).tolist() == ["left", "right", "right"]
+
+
+def test_under_strong_regularisation_weights_are_c_times_the_gradient() -> None:
+    # At W = 0 every row's probabilities are the labels' frequencies f; the first step from there is all there is.
+    vectors, labels = clouds(60, 5, 3, 1.0)
+    (fit,) = logistic_path(vectors, labels, grid=[1e-6])
+    one_hot = (labels[:, None] == fit.classes).astype(float)
+    x, scale = standardised(vectors), vectors.std(0)
+    assert fit.weights * scale[:, None] == pytest.approx(1e-6 * x.T @ (one_hot - one_hot.mean(0)), rel=1e-2, abs=1e-9)
+
+
+def test_the_grid_is_dinov2s() -> None:
+    assert len(C_GRID) == 45
+    assert (C_GRID[0], C_GRID[-1]) == pytest.approx((1e-6, 1e5))
+    assert np.diff(np.log10(C_GRID)) == pytest.approx(11 / 44)
+
+
+# --- beside scikit-learn -----------------------------------------------------------------------------------------
+
+
+def logits_and_weights(model: LogisticRegression, x: Vectors) -> tuple[Vectors, Vectors]:
+    """Two columns also where scikit-learn gives one: then the penalty is on their difference."""
+    logits, weights = model.decision_function(x), model.coef_
+    return (np.stack([0 * logits, logits], 1) if logits.ndim == 1 else logits), weights
+
+
+def objective(logits: Vectors, weights: Vectors, labels: Labels, c: float) -> float:
+    """The definition. ``[n, c], [c or 1, d]``."""
+    coded = np.unique(labels, return_inverse=True)[1]
+    loss = -log_softmax(logits, axis=1)[np.arange(len(coded)), coded].mean()
+    return float(loss + (weights**2).sum() / (2 * c * len(coded)))
+
+
+def ours(fit: Logistic, vectors: Vectors, labels: Labels) -> float:
+    weights = fit.weights * np.asarray(vectors, np.float64).std(0)[:, None]
+    penalised = weights[:, 1:] - weights[:, :1] if len(fit.classes) == 2 else weights
+    return objective(vectors @ fit.weights + fit.bias, penalised.T, labels, fit.c)
+
+
+CASES = {
+    "noisy": (300, 12, 4, 0.7, 0.2),
+    "nearly separable": (200, 15, 5, 2.0, 0.0),
+    "two classes": (200, 10, 2, 0.7, 0.1),
+    "more dimensions than rows": (40, 60, 3, 1.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("case", CASES)
+def test_every_fit_is_as_good_as_sklearns(case: str, kind: Any) -> None:
+    n, d, c, apart, wrong = CASES[case]
+    vectors, labels = clouds(n, d, c, apart, wrong=wrong)
+    test = np.random.default_rng(1).normal(0.3, 1, (500, d)) * np.arange(1, d + 1) ** -0.5
+    vectors = vectors.astype(kind)
+    x = standardised(vectors)
+    scaler = StandardScaler().fit(np.asarray(vectors, np.float64))
+    worse, differ = [], []
+    for fit in logistic_path(vectors, labels, grid=COARSE):
+        model = LogisticRegression(C=fit.c, tol=1e-8, max_iter=5000).fit(x, labels)
+        reference = objective(*logits_and_weights(model, x), labels, fit.c)
+        found = ours(fit, np.asarray(vectors, np.float64), labels)
+        assert fit.objective == pytest.approx(found, rel=1e-3)
+        worse.append(found / reference - 1)
+        differ.append((fit.predict(test) != model.predict(scaler.transform(test))).mean())
+    assert max(worse) < 1e-3
+    assert np.mean(differ) < 0.01 and max(differ) < 0.03
+
+
+def test_the_path_is_the_fits_one_by_one() -> None:
+    # Warm starts and carried curvature may not show: strictly convex in the weights, so there is one solution.
+    vectors, labels = clouds(150, 8, 3, 1.0, wrong=0.1)
+    path = logistic_path(vectors, labels, grid=COARSE, tolerance=1e-10)
+    assert [fit.c for fit in path] == list(COARSE)
+    for fit in path[::3]:
+        (alone,) = logistic_path(vectors, labels, grid=[fit.c], tolerance=1e-10)
+        assert fit.weights == pytest.approx(alone.weights, rel=1e-2, abs=1e-3 * np.abs(alone.weights).max())
+        assert fit.objective == pytest.approx(alone.objective, rel=1e-6)
+
+
+def test_the_grid_may_be_in_any_order_and_repeat_itself() -> None:
+    vectors, labels = clouds(60, 4, 3, 1.0)
+    found = logistic_path(vectors, labels, grid=[1.0, 0.01, 1.0])
+    assert [fit.c for fit in found] == [0.01, 1.0, 1.0]
+    assert found[1].objective == pytest.approx(found[2].objective, rel=1e-4)
+
+
+# --- what may not matter -----------------------------------------------------------------------------------------
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 2**32 - 1))
+def test_scale_and_order_of_dimensions_do_not_matter(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, labels = clouds(80, 6, 3, 1.0, wrong=0.1, seed=seed)
+    order, scale = rng.permutation(6), 10 ** rng.uniform(-3, 3, 6)
+    for fit, moved in zip(
+        logistic_path(vectors, labels, grid=THREE, tolerance=1e-12),
+        logistic_path((vectors * scale)[:, order], labels, grid=THREE, tolerance=1e-12),
+        strict=True,
+    ):
+        largest = np.abs(fit.weights).max()
+        back = moved.weights[np.argsort(order)] * scale[:, None]
+        assert back == pytest.approx(fit.weights, abs=1e-5 * largest)
+        assert moved.objective == pytest.approx(fit.objective, rel=1e-9)
+
+
+def test_a_constant_dimension_has_no_weight() -> None:
+    vectors, labels = clouds(80, 6, 3, 1.0)
+    vectors[:, 2] = 0.1  # its mean over 80 rows is not exactly 0.1
+    for fit in logistic_path(vectors, labels, grid=COARSE):
+        assert (fit.weights[2] == 0).all() and np.isfinite(fit.weights).all()
+        assert fit.predict(vectors + [0, 0, 1e6, 0, 0, 0]).tolist() == fit.predict(vectors).tolist()
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_vectors_that_say_nothing_give_the_majority(kind: Any) -> None:
+    labels = np.array(["a"] * 3 + ["b"] * 5 + ["c"] * 2)
+    for fit in logistic_path(np.full((10, 4), 0.1, kind), labels, grid=COARSE):
+        assert (fit.weights == 0).all()
+        assert set(fit.predict(np.random.default_rng(0).normal(size=(20, 4)))) == {"b"}
+        # frequencies 3, 5 and 2 in 10: -(0.3 log 0.3 + 0.5 log 0.5 + 0.2 log 0.2) = 1.0297
+        assert fit.objective == pytest.approx(1.0297, abs=1e-4)
+
+
+def test_rows_in_pieces_are_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, labels = clouds(100, 6, 3, 1.0)
+    (whole,) = logistic_path(vectors, labels, grid=[0.1])
+    monkeypatch.setattr("embprobe.measures.logistic.ROWS", 7)
+    (pieces,) = logistic_path(vectors, labels, grid=[0.1])
+    assert pieces.weights == pytest.approx(whole.weights, rel=1e-9)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_what_the_cpu_gives() -> None:
+    vectors, labels = clouds(2_000, 64, 20, 0.7, wrong=0.1)
+    on_cpu = logistic_path(vectors.astype(np.float32), labels)
+    on_gpu = logistic_path(vectors.astype(np.float32), labels, device="cuda")
+    for cpu, gpu in zip(on_cpu, on_gpu, strict=True):
+        assert gpu.objective == pytest.approx(cpu.objective, rel=1e-3)
+        assert (gpu.predict(vectors) == cpu.predict(vectors)).mean() > 0.99
+
+
+# --- the choice of C ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_separable_is_decoded() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 300)
+    vectors = 4 * np.eye(3)[truth] + 0.3 * rng.normal(size=(300, 3))  # classes 4 apart, 13 standard deviations
+    (found,) = predict_logistic(vectors[:200], names(truth[:200]), own_groups(200), [vectors[200:]])
+    assert found.tolist() == names(truth[200:]).tolist()
+
+
+def test_shuffled_labels_are_decoded_at_chance() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 1400)
+    vectors = 4 * np.eye(2)[truth] + 0.3 * rng.normal(size=(1400, 2))
+    shuffled = rng.permutation(truth)
+    (found,) = predict_logistic(vectors[:1000], names(shuffled[:1000]), own_groups(1000), [vectors[1000:]])
+    # binomial with n = 400 and p = 1/2: standard deviation sqrt(0.25 / 400) = 0.025, four of them 0.1
+    assert correct(found, names(shuffled[1000:])).mean() == pytest.approx(0.5, abs=0.1)
+
+
+def concepts_and_classes(seed: int) -> tuple[Vectors, Labels, Labels, Vectors]:
+    """A weak trace of the class, a strong one of the concept: images, labels, groups, and images of new concepts."""
+    rng = np.random.default_rng(seed)
+    concept = np.repeat(np.arange(60), 4)
+    label = rng.integers(0, 2, 60)[concept]
+    signature = rng.normal(size=(60, 40))[concept]
+    vectors = signature + 0.2 * rng.normal(size=(240, 40))
+    vectors[:, 0] += 0.8 * label
+    return vectors[:160], names(label[:160]), names(concept[:160]), vectors[160:]
+
+
+def regression(c: float) -> Any:
+    return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000, tol=1e-7))
+
+
+def chosen_c(split: Any, vectors: Vectors, labels: Labels, groups: Labels | None) -> float:
+    fit, held_out = next(split.split(vectors, labels, groups))
+    accuracy = [regression(c).fit(vectors[fit], labels[fit]).score(vectors[held_out], labels[held_out]) for c in THREE]
+    return THREE[int(np.argmax(accuracy))]
+
+
+@pytest.fixture
+def three(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embprobe.measures.logistic.C_GRID", THREE)
+
+
+@pytest.mark.usefixtures("three")
+def test_predictions_are_sklearns_at_the_c_chosen_on_held_out_groups() -> None:
+    chosen = set()
+    for seed in range(4):
+        vectors, labels, groups, test = concepts_and_classes(seed)
+        c = chosen_c(GroupShuffleSplit(1, test_size=0.2, random_state=seed), vectors, labels, groups)
+        (found,) = predict_logistic(vectors, labels, groups, [test], seed=seed)
+        at_c = {c: regression(c).fit(vectors, labels).predict(test) for c in THREE}
+        differ = {other: int((found != predicted).sum()) for other, predicted in at_c.items()}
+        assert differ[c] == 0 < min(count for other, count in differ.items() if other != c)
+        chosen.add(c)
+    assert len(chosen) > 1  # the choice was one
+
+
+@pytest.mark.usefixtures("three")
+def test_c_is_chosen_on_concepts_that_were_not_fitted() -> None:
+    # chosen on images of known concepts, C would be larger: remembering the concept pays there
+    vectors, labels, groups, test = concepts_and_classes(0)
+    by_group = chosen_c(GroupShuffleSplit(1, test_size=0.2, random_state=0), vectors, labels, groups)
+    by_image = chosen_c(ShuffleSplit(1, test_size=0.2, random_state=0), vectors, labels, None)
+    assert by_group < by_image
+    (found,) = predict_logistic(vectors, labels, groups, [test], seed=0)
+    assert found.tolist() == regression(by_group).fit(vectors, labels).predict(test).tolist()
+
+
+def test_ties_go_to_the_stronger_regularisation() -> None:
+    # Embeddings that say nothing are as accurate at every C; then only the first C is fitted on all rows.
+    asked: list[tuple[float, ...]] = []
+
+    def spy(*args: Any, grid: tuple[float, ...], **options: Any) -> list[Logistic]:
+        asked.append(grid)
+        return logistic_path(*args, grid=grid, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("embprobe.measures.logistic.logistic_path", spy)
+        predict_logistic(np.ones((20, 3)), np.array(["a", "b"] * 10), own_groups(20), [np.ones((2, 3))])
+    assert asked == [C_GRID, C_GRID[:1]]
+
+
+def test_what_is_predicted_for_one_test_set_does_not_depend_on_the_others() -> None:
+    vectors, labels, groups, test = concepts_and_classes(0)
+    strange = 100 + 50 * np.random.default_rng(1).normal(size=(500, 40))
+    (alone,) = predict_logistic(vectors, labels, groups, [test])
+    beside = predict_logistic(vectors, labels, groups, [strange, test, *(test[[i]] for i in range(len(test)))])
+    assert [len(part) for part in beside] == [500, len(test)] + [1] * len(test)
+    assert alone.tolist() == beside[1].tolist() == np.concatenate(beside[2:]).tolist()
+
+
+def test_offset_and_scale_of_a_dimension_do_not_change_predictions() -> None:
+    vectors, labels, groups, test = concepts_and_classes(0)
+    scale, offset = 10 ** np.linspace(-3, 3, 40), np.linspace(-5, 5, 40)
+    (found,) = predict_logistic(vectors, labels, groups, [test])
+    (moved,) = predict_logistic(vectors * scale + offset, labels, groups, [test * scale + offset])
+    assert found.tolist() == moved.tolist()
+
+
+def test_the_same_seed_gives_the_same_predictions() -> None:
+    vectors, labels, groups, test = concepts_and_classes(1)
+    first, again = (predict_logistic(vectors, labels, groups, [test], seed=3)[0].tolist() for _ in range(2))
+    assert first == again
+
+
+# --- bad input ---------------------------------------------------------------------------------------------------
+
+
+def test_one_label_cannot_be_decoded() -> None:
+    vectors, labels = np.eye(4), np.array(["a"] * 4)
+    with pytest.raises(EmbprobeError, match="at least two different"):
+        predict_logistic(vectors, labels, own_groups(4), [vectors])
+    with pytest.raises(EmbprobeError, match="at least two different"):
+        logistic_path(vectors, labels)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("where", ["train", "test"])
+def test_embeddings_that_are_not_finite_are_an_error(bad: float, where: str) -> None:
+    vectors = {"train": np.random.default_rng(0).normal(size=(20, 3)), "test": np.ones((2, 3))}
+    vectors[where][1, 2] = bad
+    with pytest.raises(EmbprobeError, match="not finite"):
+        predict_logistic(vectors["train"], np.array(["a", "b"] * 10), own_groups(20), [vectors["test"]])
+
+
+def test_too_few_groups_to_hold_any_out_is_an_error_in_words() -> None:
+    vectors, labels = np.random.default_rng(0).normal(size=(8, 3)), np.array(["a", "b"] * 4)
+    for groups in (np.array(["one"] * 8), labels):  # nothing left to fit on; one label left to fit on
+        with pytest.raises(EmbprobeError, match="too few remain"):
+            predict_logistic(vectors, labels, groups, [vectors])
+
+
+@pytest.mark.parametrize("grid", [[], [0.0], [1.0, -1.0], [np.nan], [np.inf]])
+def test_a_grid_of_anything_but_positive_numbers_is_an_error(grid: list[float]) -> None:
+    with pytest.raises(EmbprobeError, match="positive numbers"):
+        logistic_path(np.eye(4), np.array(["a", "b"] * 2), grid=grid)
+
+
+def test_a_fit_that_does_not_converge_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embprobe.measures.logistic.MAX_STEPS", 1)
+    with pytest.raises(EmbprobeError, match="did not converge at C = 100000"):
+        logistic_path(*clouds(100, 6, 3, 1.0), grid=[1e5])
