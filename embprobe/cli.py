@@ -9,15 +9,26 @@ import sys
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from embprobe.arguments import (
+    PAIR,
+    DeviceOption,
+    EncodersOption,
+    FastOption,
+    ImagesArgument,
+    ImagesOption,
+    JsonOption,
+    PrecisionOption,
+    SeedOption,
+    WorkspaceOption,
+    choose_device,
+    load_encoders,
+    open_rows,
+)
 from embprobe.errors import EmbprobeError
-
-if TYPE_CHECKING:
-    from embprobe.encoders import Encoder
-    from embprobe.images import Images
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,31 +37,6 @@ app = typer.Typer(
     help="What do image embeddings notice? Extract, probe and compare CLIP, DINO and other encoders.",
     epilog="--debug, anywhere, shows the traceback of an error.",
 )
-
-PAIR = ["bundled/clip", "bundled/dino"]
-_IMAGES_HELP = (
-    "A folder of images, tars or parquet files (path, pattern or URL), hf:OWNER/NAME, a data set that "
-    "'embprobe datasets' lists, or bundled images."
-)
-
-ImagesArgument = Annotated[str, typer.Argument(help=_IMAGES_HELP, metavar="[IMAGES]", show_default=True)]
-ImagesOption = Annotated[str, typer.Option("--images", "-i", help=_IMAGES_HELP)]
-EncodersOption = Annotated[
-    list[str] | None,
-    typer.Option("--encoder", "-e", help="As 'embprobe encoders' lists them. Default: the bundled pair."),
-]
-WorkspaceOption = Annotated[
-    Path, typer.Option(envvar="EMBPROBE_WORKSPACE", help="Folder for stores, results, figures.")
-]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda (every GPU), cuda:0 (one) or mps.")]
-PrecisionOption = Annotated[
-    str, typer.Option(help="In what the networks compute: float32, bfloat16 or float16. Other vectors, other stores.")
-]
-SeedOption = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
-FastOption = Annotated[
-    bool, typer.Option("--fast-decode", help="Decode large JPEGs at reduced scale: faster, slightly different vectors.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 _IMAGES, _TRAIN = "bundled/emoji", "bundled/emoji:train"
 _WORKSPACE = Path("embprobe-workspace")
@@ -87,8 +73,8 @@ def extract(
     from embprobe.workspace import Workspace
 
     run = find_engine(engine)
-    rows, where = _rows(images), _device(device)
-    encoders = _load(encoder, where, precision)
+    rows, where = open_rows(images), choose_device(device)
+    encoders = load_encoders(encoder, where, precision)
     if compile and engine != "local":
         raise UsageError("--compile is for the local engine.")
     if compile:
@@ -157,21 +143,27 @@ def probe(
     from embprobe.cards import attributes, bundled_card, read_card
     from embprobe.errors import UsageError
     from embprobe.plots.probe import plot_probe
-    from embprobe.study import Session, run_probe
+    from embprobe.study import NotApplicable, Session, run_probe
     from embprobe.workspace import Workspace
 
     names = attributes() if attribute and "all" in attribute else list(dict.fromkeys(attribute or []))
     cards = [bundled_card(name) for name in names] + [read_card(path) for path in card or []]
     if not cards:
         raise UsageError(f"Say what to probe: --attribute {', '.join([*attributes(), 'all'])}; or --card FILE.")
-    rows, where = _rows(images), _device(device)
-    encoders = _load(encoder, where, precision)
+    rows, where = open_rows(images), choose_device(device)
+    encoders = load_encoders(encoder, where, precision)
     subjects = [each.spec.name for each in encoders]
     session = Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
     found = []
     for asked in cards:
-        references = _load([name for name in asked.references if name not in subjects], where)
-        results = run_probe(asked, rows, encoders, references, session)
+        references = load_encoders([name for name in asked.references if name not in subjects], where)
+        try:
+            results = run_probe(asked, rows, encoders, references, session)
+        except NotApplicable as reason:
+            if len(cards) == 1:
+                raise
+            terminal.note(str(reason))
+            continue
         folder = session.workspace.results(f"{asked.attribute}-{results.fingerprint}")
         results.save(folder)
         figure = folder / "figure.png"
@@ -180,8 +172,30 @@ def probe(
         if not json:
             terminal.print_results(results, title=f"{asked.title}: {asked.question}")
             terminal.note(f"Figure: {figure}\nNumbers: {folder / 'results.json'}")
+    if not found:
+        raise EmbprobeError(f"None of the probes can be asked of '{rows.name}'.")
     if json:
-        terminal.print_json(found[0] if len(found) == 1 else found)
+        terminal.print_json(found[0] if len(cards) == 1 else found)
+
+
+@app.command()
+def selftest(
+    studies: Annotated[int, typer.Option(help="Simulated studies; a thousand take a minute.", min=100)] = 400,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Test the instrument: does it find what was planted, and nothing where there is nothing? Do intervals hold?"""
+    from embprobe import terminal
+    from embprobe.selftest import selftest
+
+    with terminal.spinner("selftest") as tell:
+        verdicts = list(selftest(studies=studies, seed=seed, tell=tell))
+    if json:
+        terminal.print_json([asdict(verdict) for verdict in verdicts])
+    else:
+        terminal.print_verdicts(verdicts)
+    if not all(verdict.passed for verdict in verdicts):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -211,7 +225,7 @@ def preview(
     from embprobe.preview import preview
     from embprobe.workspace import Workspace
 
-    donors = _rows(images)
+    donors = open_rows(images)
     row = find_row(image, donors)
     if word:
         row = replace(row, labels={**row.labels, "name": word})
@@ -249,8 +263,8 @@ def neighbors(
     from embprobe.plots.neighbors import plot_neighbors
     from embprobe.workspace import Workspace
 
-    query, rows, where = load_image(image), _rows(images), _device(device)
-    encoders = _load(encoder, where, precision)
+    query, rows, where = load_image(image), open_rows(images), choose_device(device)
+    encoders = load_encoders(encoder, where, precision)
     space = Workspace.open(workspace)
     with terminal.progress_bar("extracting", len(rows)) as progress:
         stores = extract(rows, encoders, space, device=where, fast_decode=fast_decode, progress=progress)
@@ -282,8 +296,8 @@ def draw_map(
     from embprobe.study import Session
     from embprobe.workspace import Workspace
 
-    rows, where = _rows(images), _device(device)
-    encoders = _load(encoder, where, precision)
+    rows, where = open_rows(images), choose_device(device)
+    encoders = load_encoders(encoder, where, precision)
     session = Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
     embedded = session.embed(rows, encoders, "extracting")
     labels = embedded.rows.label(by)
@@ -346,7 +360,7 @@ def pretrain(
     from embprobe.images import load_images
     from embprobe.pretraining.trainer import Recipe, pretrain
 
-    rows = _rows(images)
+    rows = open_rows(images)
     held_out = load_images("bundled/emoji:unseen-drawing") if images == _TRAIN else None
     recipe = Recipe(
         objective=objective,
@@ -378,7 +392,7 @@ def encoders(
     from embprobe.encoders import Listing, describe_encoder, families, list_encoders
 
     if exactly:
-        (loaded,) = _load([pattern], "cpu")
+        (loaded,) = load_encoders([pattern], "cpu")
         if json:
             terminal.print_json(asdict(loaded.spec))
         else:
@@ -473,36 +487,6 @@ def _hush_libraries() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
-
-
-def _rows(images: str) -> Images:
-    """The rows of what was typed; what their reader has to say about them is said at once."""
-    from embprobe import terminal
-    from embprobe.images import load_images
-
-    rows = load_images(images)
-    for note in rows.notes:
-        terminal.note(f"{note}.")
-    return rows
-
-
-def _device(asked: str) -> str:
-    """The device to compute on; a GPU that will not be used is said aloud."""
-    from embprobe import terminal
-    from embprobe.device import resolve_device, unused_gpu
-
-    device = resolve_device(asked)
-    if unused := unused_gpu(device):
-        terminal.note(f"{unused}.")
-    return device
-
-
-def _load(names: list[str] | None, device: str, precision: str = "") -> list[Encoder]:
-    """The encoders asked for, each once, or the bundled pair."""
-    from embprobe.encoders import load_encoder
-
-    wanted = dict.fromkeys(PAIR if names is None else names)
-    return [load_encoder(name, device=device, **({"precision": precision} if precision else {})) for name in wanted]
 
 
 if __name__ == "__main__":

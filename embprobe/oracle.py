@@ -21,7 +21,7 @@ from embprobe.images.rows import Images, Row
 from embprobe.interventions import find_intervention
 from embprobe.study import Embedded, Session
 
-FACTORS = ("category", "text", "color", "style")
+FACTORS = ("category", "concept", "text", "color", "style")
 DIMENSION = 512
 _DONE = re.compile(r"\|([a-z-]+(?:=[^=|/]+)?(?:/[a-z]+)?)=(-?[0-9.]+)@")
 
@@ -85,7 +85,8 @@ def _value(row: Row, factor: str) -> str:
     """What a row shows of a factor: a label, and what was done to it."""
     labels = row.labels
     own = {
-        "category": labels.get("concept", row.key),
+        "category": labels.get("category", ""),
+        "concept": labels.get("concept", row.key),
         "text": "",
         "color": row.content.partition("|")[0],
         "style": labels.get("family", labels.get("style", "")),

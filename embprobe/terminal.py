@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,6 +26,9 @@ from embprobe.plots.neighbors import describe
 from embprobe.results import Question, Result, Results
 from embprobe.store import Store
 from embprobe.verification import Checked
+
+if TYPE_CHECKING:
+    from embprobe.selftest import Verdict
 
 _LISTED = 10
 _COMPARED = 3
@@ -95,6 +98,32 @@ def training_bar(steps: int) -> Iterator[Callable[[int, int, dict[str, float]], 
                 note(f"step {step}/{total}: {text}")
 
         yield show
+
+
+@contextmanager
+def spinner(what: str) -> Iterator[Callable[[str], None]]:
+    """What is being done now: a moving sign on a terminal, lines in a log; gives what to call with it."""
+    with notes.status(escape(what)) as status:
+
+        def tell(now: str) -> None:
+            status.update(escape(f"{what}: {now}"))
+            if not notes.is_terminal:
+                note(f"{what}: {now}")
+
+        yield tell
+
+
+def print_verdicts(verdicts: Sequence[Verdict]) -> None:
+    """A line for each thing that was known beforehand, and a count."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "what", "expected", "found"):
+        table.add_column(heading, overflow="fold")
+    for each in verdicts:
+        table.add_row("passed" if each.passed else "FAILED", *map(escape, (each.about, each.expected, each.found)))
+    width = None if sys.stdout.isatty() else 160
+    Console(highlight=False, emoji=False, width=width).print(table)
+    failed = sum(not each.passed for each in verdicts)
+    note(f"{len(verdicts) - failed} of {len(verdicts)} passed." + (" Do not believe a probe yet." if failed else ""))
 
 
 def print_stores(stores: Sequence[Store], seconds: Mapping[str, float]) -> None:

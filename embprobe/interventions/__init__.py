@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,10 @@ from embprobe.images.rows import Images, Row
 from embprobe.interventions import color, nuisance, style, swaps, words
 from embprobe.interventions.base import Change, Edit, Intervention, Planner, Rng, matched, pixels
 
-__all__ = ["INTERVENTIONS", "Edit", "Intervention", "attributes", "find_intervention", "intervene", "plan_of"]
+__all__ = [
+    *("INTERVENTIONS", "Edit", "Intervention", "attributes", "check_strength", "find_intervention", "intervene"),
+    "plan_of",
+]
 
 
 def _still(change: Callable[[Image.Image, float], Image.Image]) -> Change:
@@ -54,7 +58,9 @@ def _hued(name: str, unit: str, change: Callable[[Image.Image, float, float], Im
         try:
             hue = float(argument) if argument else None
         except ValueError:
-            raise UsageError(f"'{name}=' takes a hue in degrees, not '{argument}'.") from None
+            hue = math.nan
+        if hue is not None and not math.isfinite(hue):
+            raise UsageError(f"'{name}=' takes a hue in degrees, not '{argument}'.")
         return replace(_color(name, unit, (0, 1), (0.5, 1), swaps.hued(change, hue)), given=given)
 
     return given()
@@ -127,9 +133,11 @@ def find_intervention(name: str) -> Intervention:
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UsageError(f"There is no intervention '{front}'.{hint} There are: {', '.join(sorted(INTERVENTIONS))}.")
     if given:
-        if known.given is None or not argument:
+        if known.given is None:
             takes = ", ".join(f"'{each.name}='" for each in INTERVENTIONS.values() if each.given)
             raise UsageError(f"'{front}' takes no argument '{argument}'; what takes one: {takes}.")
+        if not argument:
+            raise UsageError(f"'{front}=' lacks its argument; without the '=' it is drawn at random.")
         known = replace(known.given(argument), name=f"{front}={argument}")
     if not control:
         return known
@@ -167,10 +175,7 @@ def plan_of(intervention: Intervention, strength: float, donors: Images, *, seed
 
     Raises :class:`UsageError` for a strength outside the intervention's range.
     """
-    low, high = intervention.range
-    if not low <= strength <= high or (intervention.whole and strength not in (0, 1)):
-        allowed = "is 0 or 1" if intervention.whole else f"goes from {low:g} to {high:g}"
-        raise UsageError(f"The strength of '{intervention.name}' {allowed} ({intervention.unit}), not {strength:g}.")
+    check_strength(intervention, strength)
     plan = intervention.planner(donors)
 
     def planned(row: Row) -> Edit:
@@ -185,6 +190,14 @@ def plan_of(intervention: Intervention, strength: float, donors: Images, *, seed
         return Edit(refuse, reason)
 
     return planned
+
+
+def check_strength(intervention: Intervention, strength: float) -> None:
+    """Raise :class:`UsageError` for a strength that the intervention does not have."""
+    low, high = intervention.range
+    if not low <= strength <= high or (intervention.whole and strength not in (0, 1)):
+        allowed = "is 0 or 1" if intervention.whole else f"goes from {low:g} to {high:g}"
+        raise UsageError(f"The strength of '{intervention.name}' {allowed} ({intervention.unit}), not {strength:g}.")
 
 
 def _rng(row: Row, seed: int, what: str = "") -> Rng:

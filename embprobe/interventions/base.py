@@ -24,7 +24,7 @@ class Edit:
     mark: str = ""
     """What the result depends on beside the row, the strength and the seed: the word drawn, the other row used."""
     word: str = ""
-    """The word drawn into the image, if it is one: the changed row's label ``word``."""
+    """The word drawn into the image, or the one whose ink a control draws: the changed row's label ``word``."""
 
 
 Plan = Callable[[Row, float, Rng], Edit]

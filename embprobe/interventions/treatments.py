@@ -12,7 +12,7 @@ import numpy as np
 
 from embprobe.errors import UsageError
 from embprobe.images.rows import Images, Row
-from embprobe.interventions import find_intervention, intervene
+from embprobe.interventions import check_strength, find_intervention, intervene
 
 IMAGE = "image"
 """The label of a treated row that holds the key of the image it was made from."""
@@ -35,13 +35,13 @@ class Treatment:
         if found is None:
             raise UsageError(f"'{text}' is no treatment: say 'none', or an intervention and a strength, 'hue 120'.")
         name, strength = found.group(1), float(found.group(2))
-        low, high = find_intervention(name).range
-        if not low <= strength <= high:
-            raise UsageError(f"The strength of '{name}' goes from {low:g} to {high:g}, not {strength:g}.")
+        check_strength(find_intervention(name), strength)
         return cls(name, strength)
 
     def __str__(self) -> str:
-        return "none" if self.intervention is None else f"{self.intervention} {self.strength:g}"
+        if self.intervention is None:
+            return "none"
+        return f"{self.intervention} {np.format_float_positional(self.strength, trim='-')}"
 
 
 Levels = Mapping[str, Sequence[Treatment]]
@@ -54,7 +54,9 @@ def assign(images: Images, label: str, levels: Levels, *, seed: int, donors: Ima
     Which row gets which is random, given the seed. The value becomes the row's label ``label``.
     """
     choices = _dealt(levels)
-    dealt = np.random.default_rng(seed).permutation(len(images)) % len(choices)
+    # with the seed alone, two labels would be dealt alike, and folds that a caller makes with the same seed, too
+    rng = np.random.default_rng([seed, *label.encode("utf-8", "surrogatepass")])
+    dealt = rng.permutation(len(images)) % len(choices)
     rows: list[Row] = list(images.rows)
     for number, (value, treatment) in enumerate(choices):
         mine = np.flatnonzero(dealt == number).tolist()
@@ -78,6 +80,8 @@ def cross(images: Images, label: str, levels: Levels, *, seed: int, donors: Imag
 
 def _dealt(levels: Levels) -> list[tuple[str, Treatment]]:
     """Values with their treatments, each value as often as any other."""
+    if not levels or not all(levels.values()):
+        raise ValueError("there must be levels, and a treatment for each")
     most = math.lcm(*(len(treatments) for treatments in levels.values()))
     return [(value, treatments[i % len(treatments)]) for i in range(most) for value, treatments in levels.items()]
 

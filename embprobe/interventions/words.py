@@ -11,7 +11,7 @@ from PIL import Image
 
 from embprobe.errors import UsageError
 from embprobe.images.decoding import UnreadableImage
-from embprobe.images.rows import Images, Row
+from embprobe.images.rows import Images, Row, visible
 from embprobe.interventions.base import Edit, Plan, Planner, Rng
 from embprobe.interventions.text import Ink, draw_word, is_drawable
 
@@ -92,8 +92,10 @@ def anywhere(word: str = "") -> Callable[[Ink], Planner]:
 
     Its size is between half and the whole of the strength, so that neither place nor size tells which word it is.
     """
-    if word and not is_drawable(word):
-        raise UsageError(f"The faces at hand have no letters for '{word}'.")
+    if word and not (is_drawable(word) and _parts(word)):
+        raise UsageError(f"The faces at hand have no letters for '{visible(word)}'.")
+    if len(word) > 2 * _LONGEST:
+        raise UsageError(f"'{visible(word)}' is too long to be read in an image: {2 * _LONGEST} letters at most.")
 
     def planner(ink: Ink = "word") -> Planner:
         def plan(row: Row, strength: float, rng: Rng) -> Edit:

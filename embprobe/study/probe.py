@@ -40,8 +40,8 @@ def run_probe(
 
     ``references`` are measured like ``encoders`` but not compared with each other or with them. p-values are
     corrected together (Holm) over all of the card. Measures that need a label no image has are left out, and the
-    results say so. Raises :class:`EmbprobeError` if none can be asked, if some images lack a label that others have, or
-    if there are not at least two values to resample.
+    results say so. Raises :class:`NotApplicable` if none can be asked, :class:`EmbprobeError` if some images lack a
+    label that others have, or if there are not at least two values to resample.
     """
     for measure in card.measures:  # before anything slow
         _KINDS[measure.kind][0](measure)
@@ -102,7 +102,7 @@ def _ask(asked: Asked) -> tuple[dict[Question, list[Scores]], list[str]]:
             )
         answers |= new
     if not answers:
-        raise EmbprobeError(
+        raise NotApplicable(
             f"Nothing of the probe '{asked.card.title}' can be asked of '{asked.images.name}': {'; '.join(left_out)}."
         )
     return answers, left_out

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embprobe.errors import EmbprobeError
-from embprobe.images.rows import Images, Row, printable, visible
+from embprobe.images.rows import Images, MissingLabel, Row, printable, visible
 from tests.conftest import row_of, solid
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -78,10 +77,23 @@ def test_label_gives_one_value_per_row() -> None:
 
 
 def test_a_label_that_some_rows_lack_is_named_with_the_labels_there_are() -> None:
-    with pytest.raises(EmbprobeError, match=r"'split', which .* images in 'animals' lack.*kind, split"):
+    with pytest.raises(MissingLabel, match=r"'split', which 1 of the 4 images in 'animals' lack.*kind, split"):
         animals().label("split")
-    with pytest.raises(EmbprobeError, match=r"Their labels: none"):
+    with pytest.raises(MissingLabel, match=r"'split', which no image in 'bare' has. Their labels: none"):
         Images("bare", (row_of("a", solid(RED)),)).label("split")
+
+
+def test_the_first_row_that_lacks_a_label_is_named_on_one_line() -> None:
+    rows = animals().rows
+    torn = Images("torn", (*rows[:3], replace(rows[3], key="two\nlines"), replace(rows[3], key="e")))
+    with pytest.raises(MissingLabel, match=r"2 of the 5 images in 'torn' lack, first 'two\\nlines'"):
+        torn.label("split")
+
+
+def test_a_label_is_lacking_only_if_no_row_has_it() -> None:
+    assert animals().lacks("color") and not animals().has("color")
+    assert not animals().lacks("split") and not animals().has("split")  # some rows have it
+    assert not animals().lacks("kind")
 
 
 def test_map_changes_images_when_they_are_read_and_nothing_before() -> None:

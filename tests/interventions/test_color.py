@@ -23,6 +23,7 @@ from embprobe.interventions.color import (
     saturate,
     shift_temperature,
     srgb_to_oklab,
+    tint,
     transfer_palette,
     vivid,
 )
@@ -244,6 +245,8 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "temperature 250": lambda image: shift_temperature(image, 250),
     "palette 0.5": lambda image: transfer_palette(image, DONOR, 0.5),
     "palette 1": lambda image: transfer_palette(image, DONOR, 1),
+    "tint 0.5": lambda image: tint(image, 260, 0.5),
+    "tint 1": lambda image: tint(image, 260, 1),
 }
 EVERY_CHANGE = pytest.mark.parametrize("name", CHANGES)
 
@@ -457,6 +460,65 @@ def test_no_shift_no_more_chroma_and_no_share_of_a_palette_change_no_channel_by_
 def test_light_that_no_black_body_gives_is_refused(mired: float) -> None:
     with pytest.raises(ValueError, match="mired must be between -100 and 250"):
         shift_temperature(solid((1, 2, 3)), mired)
+
+
+def test_a_tint_by_hand() -> None:
+    # chroma (0.06 ** 2 + 0.08 ** 2) ** 0.5 = 0.1, so at 90 degrees a = 0, b = 0.1; half way (0.06 + 0) / 2 = 0.03 and
+    # (-0.08 + 0.1) / 2 = 0.01
+    image = solid(shade(0.6, 0.06, -0.08))
+    np.testing.assert_allclose(lab_of(tint(image, 90, 1))[0, 0], (0.6, 0, 0.1), atol=0.003)
+    np.testing.assert_allclose(lab_of(tint(image, 90, 0.5))[0, 0], (0.6, 0.03, 0.01), atol=0.003)
+
+
+def test_a_tint_that_srgb_has_no_room_for_by_hand() -> None:
+    # Black to pure green is a straight line in Oklab (0.86644, -0.23389, 0.17950). Red's lightness, 0.62796, is
+    # 0.62796 / 0.86644 = 0.72476 of it, linear 0.72476 ** 3 = 0.38069, sRGB 1.055 * 0.38069 ** (1 / 2.4) - 0.055 =
+    # 0.6505, times 255 = 165.9; the chroma there, 0.72476 * 0.29483 = 0.2137, is less than red's 0.2577.
+    green = np.degrees(np.arctan2(0.17950, -0.23389))
+    assert np.asarray(tint(solid((255, 0, 0)), green, 1))[0, 0].tolist() == pytest.approx([0, 166, 0], abs=1)
+
+
+@settings(max_examples=30)
+@given(SEEDS, st.floats(-720, 720))
+def test_a_tint_sets_every_hue_and_keeps_lightness_and_what_chroma_fits(seed: int, hue: float) -> None:
+    image = picture(random_colors(seed))
+    before, after = lab_of(image)[0], lab_of(tint(image, hue, 1))[0]
+    wide = before[:, 0] > 0.3
+    assert np.abs(after[wide, 0] - before[wide, 0]).max() < 0.005
+    chroma, found = np.hypot(*before[:, 1:].T), after[:, 1] + 1j * after[:, 2]
+    assert (np.abs(found) - chroma)[wide].max() < 0.005
+    colored = wide & (np.abs(found) > 0.05)
+    assert colored.sum() > 50
+    off = np.angle(found[colored] * np.exp(-1j * np.deg2rad(hue)), deg=True)
+    assert np.abs(off).max() < 6  # 0.005 / 0.05 = 6 degrees
+
+
+@settings(max_examples=30)
+@given(SEEDS, st.floats(-720, 720))
+def test_a_tint_keeps_the_chroma_of_colors_that_stay_in_srgb(seed: int, hue: float) -> None:
+    image = picture(muted_colors(seed))
+    before, after = lab_of(image)[0], lab_of(tint(image, hue, 1))[0]
+    np.testing.assert_allclose(np.hypot(*after[:, 1:].T), np.hypot(*before[:, 1:].T), atol=0.005)
+
+
+@given(st.floats(-720, 720), st.floats(0, 1))
+def test_a_tint_leaves_greys_and_no_tint_leaves_everything(hue: float, share: float) -> None:
+    greys = picture(np.repeat(np.arange(256)[:, None] / 255, 3, axis=1))
+    assert tint(greys, hue, share).tobytes() == greys.tobytes()
+    colors = picture(random_colors(0))
+    assert tint(colors, hue, 0).tobytes() == colors.tobytes()
+
+
+def test_a_tint_of_a_tint_is_the_second_one() -> None:
+    image = picture(muted_colors(1))
+    twice, once = (np.asarray(each).astype(int) for each in (tint(tint(image, 30, 1), 140, 1), tint(image, 140, 1)))
+    assert np.abs(twice - once).max() <= 3  # roundings of half a level, carried on
+
+
+@pytest.mark.parametrize("share", [-0.01, 1.01, float("nan")])
+def test_a_share_of_a_tint_outside_0_to_1_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        tint(solid((1, 2, 3)), 140, share)
 
 
 def test_a_palette_of_two_colors_by_hand() -> None:

@@ -72,9 +72,9 @@ def ciede2000(a: Image.Image, b: Image.Image) -> float:
 def test_color_text_style_and_background_have_controls() -> None:
     attributes = {each.attribute for each in CONTROLLED.values()}
     assert attributes == {"color", "text", "style", "category"}
-    assert {c for n in COLORS for c in INTERVENTIONS[n].controls} == {"lightness"} and len(COLORS) == 6
+    assert {c for n in COLORS for c in INTERVENTIONS[n].controls} == {"lightness"} and len(COLORS) == 7
     assert {c for n in STYLES for c in INTERVENTIONS[n].controls} == {"blur"} and len(STYLES) == 6
-    assert len(CONTROLS) == 6 + 6 + 3 * 3 + 1
+    assert len(CONTROLS) == 7 + 6 + 4 * 3 + 1
 
 
 @pytest.mark.parametrize("name", CONTROLS)
@@ -90,6 +90,7 @@ def test_a_control_is_found_by_both_names_and_is_measured_as_its_intervention_is
     [
         ("hue/blur", "'hue' has no control 'blur'. Its controls: lightness."),
         ("word-agrees/hue", "'word-agrees' has no control 'hue'. Its controls: shuffled, glyphs, box."),
+        ("word=thus/hue", "'word' has no control 'hue'. Its controls: shuffled, glyphs, box."),
         ("noise/lightness", "'noise' has no control 'lightness'. It has none."),
         ("hue/lightness/lightness", "'hue' has no control 'lightness/lightness'. Its controls: lightness."),
         ("huee/lightness", "There is no intervention 'huee'. Did you mean hue?"),

@@ -10,6 +10,8 @@ from embprobe.errors import UsageError
 from embprobe.images import Images, Row
 from embprobe.interventions import INTERVENTIONS, find_intervention, intervene
 from embprobe.interventions.base import pixels
+from embprobe.interventions.color import srgb_to_oklab, vivid
+from tests.conftest import row_of
 
 
 def sprinkle(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
@@ -110,6 +112,63 @@ def test_the_fingerprint_says_what_was_changed_how_far_and_with_which_seed() -> 
     assert intervene(images, "hue", 60.0, seed=0).fingerprint == made[0].fingerprint
 
 
+def test_what_an_intervention_is_given_is_part_of_its_name_and_of_the_fingerprint() -> None:
+    images = blank("a", "b")
+    asked = ("tint", "tint=30", "tint=140", "tint=140/lightness", "word", "word=thus", "word=maybe", "word=thus/box")
+    made = [intervene(images, name, 0.5, seed=0) for name in asked]
+    assert len({each.fingerprint for each in made}) == len({each.name for each in made}) == len(asked)
+    assert [find_intervention(name).name for name in asked] == list(asked)
+    assert find_intervention("tint=140").controls.keys() == {"lightness"}
+    assert find_intervention("word=thus").controls.keys() == {"shuffled", "glyphs", "box"}
+
+
+def test_a_tint_is_of_the_hue_given_for_all_and_else_of_one_of_its_own_for_each() -> None:
+    red = Images("red", tuple(row_of(str(i), Image.new("RGB", (1, 1), (200, 40, 40))) for i in range(12)))
+
+    def hues(name: str) -> set[int]:
+        lab = [srgb_to_oklab(np.asarray(row.read())[0, 0] / 255) for row in intervene(red, name, 1, seed=0).rows]
+        return {round(float(np.degrees(np.arctan2(b, a)))) for _, a, b in lab}
+
+    assert {abs(hue - 140) <= 2 for hue in hues("tint=140")} == {True}  # rounded to 8 bits
+    assert len(hues("tint")) > 8
+
+
+def test_ink_is_of_exactly_the_vivid_color_of_the_hue_given(emoji: Images) -> None:
+    few = emoji.where(style="fluent-high-contrast").take(range(0, 1500, 300))
+    for before, after in zip(few.rows, intervene(few, "recolor=30", 1, seed=0).rows, strict=True):
+        drawn, shape = np.asarray(after.read()), np.asarray(before.read())[..., 3]
+        assert np.array_equal(drawn[..., 3], shape)
+        assert (drawn[shape > 0][:, :3] == vivid(30)).all()
+    colors = {tuple(np.asarray(row.read())[..., :3].max((0, 1))) for row in intervene(few, "recolor", 1, seed=0).rows}
+    assert len(colors) == len(few)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("word=", "'word=' lacks its argument; without the '=' it is drawn at random."),
+        ("recolor=", "'recolor=' lacks its argument; without the '=' it is drawn at random."),
+        ("tint=/lightness", "'tint=' lacks its argument; without the '=' it is drawn at random."),
+        ("hue=30", "'hue' takes no argument '30'; what takes one: 'tint=', 'recolor=', 'word='."),
+        ("hue=", "'hue' takes no argument ''; what takes one: 'tint=', 'recolor=', 'word='."),
+        ("tint=red", "'tint=' takes a hue in degrees, not 'red'."),
+        ("tint=30=40", "'tint=' takes a hue in degrees, not '30=40'."),
+        ("tint=nan", "'tint=' takes a hue in degrees, not 'nan'."),
+        ("recolor=-inf", "'recolor=' takes a hue in degrees, not '-inf'."),
+        ("word=猫", "The faces at hand have no letters for '猫'."),
+        ("word= ", "The faces at hand have no letters for ' '."),
+        ("word=\u2003", "The faces at hand have no letters for '\u2003'."),
+        ("word=a\nb", r"The faces at hand have no letters for 'a\nb'."),
+        ("word=" + 25 * "x", f"'{25 * 'x'}' is too long to be read in an image: 24 letters at most."),
+        ("words=thus", "There is no intervention 'words'. Did you mean word?"),
+    ],
+)
+def test_what_an_intervention_cannot_be_given_is_the_users_to_correct(name: str, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        intervene(blank("a"), name, 0.5, seed=0)
+    assert str(error.value).startswith(message)
+
+
 def test_strengths_that_differ_in_the_last_digit_have_fingerprints_that_differ() -> None:
     images = blank("a")
     close = [intervene(images, "hue", strength, seed=0) for strength in (90.0, 90.00001, np.nextafter(90.0, 91))]
@@ -131,7 +190,9 @@ def test_an_unknown_name_is_answered_with_those_there_are() -> None:
         intervene(blank("a"), "sepia", 1, seed=0)
 
 
-@pytest.mark.parametrize(("name", "strength"), [("greyscale", 1.5), ("greyscale", -0.1), ("hue", float("nan"))])
+@pytest.mark.parametrize(
+    ("name", "strength"), [("greyscale", 1.5), ("greyscale", -0.1), ("hue", float("nan")), ("house", 0.5), ("word=thus", 1.1)]
+)
 def test_a_strength_that_makes_no_sense_is_the_users_to_correct(name: str, strength: float) -> None:
     with pytest.raises(UsageError):
         intervene(blank("a"), name, strength, seed=0).rows[0].read()

@@ -12,6 +12,7 @@ from PIL import Image
 from embprobe.images import Images, Row
 from embprobe.images.decoding import UnreadableImage
 from embprobe.interventions import find_intervention, intervene, plan_of
+from embprobe.interventions.text import FONTS, _extent
 from embprobe.interventions.words import NEUTRAL, word_of
 from tests.conftest import row_of
 
@@ -202,7 +203,7 @@ def test_the_same_seed_gives_the_same_and_another_seed_something_else(name: str)
     assert all(other[key] != first[key] for key in first)
 
 
-@pytest.mark.parametrize("name", WORDS)
+@pytest.mark.parametrize("name", [*WORDS, "word", "word=thus"])
 def test_a_word_and_its_controls_share_word_color_and_place(name: str, emoji: Images) -> None:
     few = emoji.where(style="noto").take(range(0, 1500, 300))
     for row in few.rows:
@@ -221,6 +222,70 @@ def test_a_word_and_its_controls_share_word_color_and_place(name: str, emoji: Im
         middles = [np.argwhere(each[..., 3] > 0) for each in (first, third)]
         middle, other = ((each.min(axis=0) + each.max(axis=0)) / 2 for each in middles)
         assert np.abs(middle - other).max() <= 1
+
+
+def box_of(image: Image.Image) -> tuple[int, int, int, int]:
+    """Where there is ink: left, top, and width and height."""
+    left, top, right, bottom = image.getchannel("A").getbbox() or (0, 0, 0, 0)
+    return left, top, right - left, bottom - top
+
+
+def face_of(word: str, width: int, height: int) -> str:
+    """The face in which this word is as wide for its height."""
+    ratios = {face: np.divide(*_extent(face, word, 128)) for face in FONTS}
+    return min(ratios, key=lambda face: abs(np.log(ratios[face] * height / width)))
+
+
+def many(n: int, side: int = 200) -> Images:
+    return Images("many", tuple(row_of(f"{i:03d}", Image.new("RGBA", (side, side))) for i in range(n)))
+
+
+@pytest.mark.parametrize("strength", [0.6, 0.9])
+def test_a_given_word_is_of_any_size_from_half_the_strength_up_in_any_face_anywhere(strength: float) -> None:
+    changed = intervene(many(150), "word=thus", strength, seed=0)
+    boxes = np.array([box_of(row.read()) for row in changed.rows])
+    assert {row.labels["word"] for row in changed.rows} == {"thus"}
+    shares = boxes[:, 2] / (200 * strength)
+    assert 0.48 < shares.min() < 0.53 and 0.95 < shares.max() <= 1  # sizes of letters go by whole pixels
+    assert np.histogram(shares, bins=4, range=(0.48, 1))[0].min() > 20  # of 150, 37 each if evenly spread
+    faces = [face_of("thus", width, height) for _, _, width, height in boxes.tolist()]
+    assert min(faces.count(face) for face in FONTS) > 30  # 50 each, and a standard deviation of 6
+    room = 200 - boxes[:, 2:]
+    for place in (boxes[:, :2] / room).T:
+        assert place.min() >= 0 and place.max() <= 1
+        assert np.histogram(place, bins=4, range=(0, 1))[0].min() > 20
+
+
+def test_nothing_but_letters_tells_two_given_words_apart() -> None:
+    made = {
+        word: np.array([box_of(row.read()) for row in intervene(many(120), f"word={word}", 0.9, seed=0).rows])
+        for word in ("hence", "maybe")
+    }
+    for column, distance in ((2, 2), (0, 3)):  # of width, as good as the same; of place, as near as room allows
+        assert np.abs(made["hence"][:, column] - made["maybe"][:, column]).max() <= distance
+
+
+def test_a_word_that_is_not_given_is_a_neutral_one_and_needs_no_label() -> None:
+    changed = intervene(many(80, side=8), "word", 0.5, seed=0)
+    words = [row.labels["word"] for row in changed.rows]
+    assert set(words) <= set(NEUTRAL) and len(set(words)) > 12
+    assert [row.content.split("|")[-1] for row in changed.rows] == words
+
+
+@pytest.mark.parametrize("name", [*WORDS, "word", "word=thus"])
+@pytest.mark.parametrize("ink", ["", "/shuffled"])
+def test_the_word_drawn_is_a_label_of_the_row_that_its_control_shares(name: str, ink: str) -> None:
+    before = zoo()
+    changed = intervene(before, name + ink, 0.5, seed=2)
+    for row, old in zip(changed.rows, before.rows, strict=True):
+        assert row.labels == {**old.labels, "word": word_for(old, name, before, seed=2)}
+    assert "word" not in before.rows[0].labels
+
+
+def test_a_row_into_which_no_word_can_be_drawn_has_no_label_of_one() -> None:
+    nameless = Images("nameless", (row_of("a", BLANK, style="flat"),))
+    assert intervene(nameless, "word-agrees", 0.5, seed=0).rows[0].labels == {"style": "flat"}
+    assert intervene(nameless, "noise", 0.1, seed=0).rows[0].labels == {"style": "flat"}
 
 
 @pytest.mark.parametrize(("name", "least"), [("word-neutral", 6), ("word-conflicts", 4)])

@@ -61,9 +61,10 @@ def test_excluding_is_leaving_out_one_key_even_among_copies() -> None:
     assert found.tolist() == [0] * 6
     alike = np.array(["a", "b", "b", "a", "a", "b"])
     assert recall_at_k(x, x, alike, alike, k=2, exclude=np.arange(6)).tolist() == [0, 1, 1, 1, 1, 0]
-    same = np.tile([[1.0, 2.0]], (30, 1))  # far more copies than are looked at
-    label = names(np.arange(30) % 2)
-    assert recall_at_k(same, same, label, label, k=3, exclude=np.arange(30)).tolist() == [1] * 30
+    same = np.tile([[1.0, 0.0]], (30, 1))  # far more copies than are looked at: 0 to 3, and of them k = 3
+    label = names(np.arange(30) % 10)
+    found = recall_at_k(same, same, label, label, k=3, exclude=np.arange(30))
+    assert found.tolist() == [0] * 10 + ([1] * 3 + [0] * 7) * 2  # 10, 11, 12 find 0, 1, 2; 13 comes after 3
 
 
 @settings(max_examples=20)
