@@ -131,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--kind", choices=list(KINDS), action="append")
     chosen = parser.parse_args(arguments)
+    logistic_path(np.eye(4, dtype=np.float32), np.array(["a", "b"] * 2))  # loads torch
     for kind in chosen.kind or KINDS:
         compare(kind, chosen.rows, chosen.dimensions, chosen.classes, chosen.every, chosen.repeats)
 

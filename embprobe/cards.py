@@ -48,7 +48,14 @@ class Selection(Strict):
         return Selection(where=where, one_per=one_per, limit=self.limit)
 
 
-class Displacement(Strict):
+class _Measure(Strict):
+    """What every kind of measure has."""
+
+    quick: bool = False
+    """Whether it is asked even if there is little time: what the headline and the checks need."""
+
+
+class Displacement(_Measure):
     """How far embeddings move under an intervention, for each of its strengths, and under its control."""
 
     kind: Literal["displacement"]
@@ -59,7 +66,7 @@ class Displacement(Strict):
     images: Selection = Selection()
 
 
-class Decoding(Strict):
+class Decoding(_Measure):
     """How well a label is decoded from embeddings of images that the classifier has not seen.
 
     The label is one the images have, or one that they get by what is done to them (``treatments``).
@@ -99,7 +106,7 @@ class Decoding(Strict):
         return self
 
 
-class ZeroShot(Strict):
+class ZeroShot(_Measure):
     """Which name an encoder with text gives an image, and which image it finds for a name."""
 
     kind: Literal["zero-shot"]
@@ -112,7 +119,7 @@ class ZeroShot(Strict):
     """What is done to the images."""
 
 
-class Preference(Strict):
+class Preference(_Measure):
     """Which of two cues in conflict is nearer: the same concept, or the same word, colour or style."""
 
     kind: Literal["preference"]
@@ -137,7 +144,7 @@ class Preference(Strict):
         return self
 
 
-class Variance(Strict):
+class Variance(_Measure):
     """How much of the variance each factor of a balanced design explains."""
 
     kind: Literal["variance"]
@@ -160,7 +167,7 @@ class Variance(Strict):
         return self
 
 
-class NaturalPairs(Strict):
+class NaturalPairs(_Measure):
     """How similarity of embeddings goes with similarity of a measured attribute, among unchanged images."""
 
     kind: Literal["natural-pairs"]
@@ -176,7 +183,7 @@ class NaturalPairs(Strict):
         return self
 
 
-class Geometry(Strict):
+class Geometry(_Measure):
     """How embeddings lie in their space, whatever they show."""
 
     kind: Literal["geometry"]
@@ -216,7 +223,7 @@ class MustFail(Strict):
     at_most: Annotated[FiniteFloat, Field(gt=0)] | None = None
     """So many times the rate of guessing (the most frequent label, without looking)."""
     below: FiniteFloat | None = None
-    """An estimate below this."""
+    """An estimate not above this."""
     no_better_than: str | None = None
     """Another reference: its difference from it must not be above zero beyond its interval."""
     because: str
@@ -246,6 +253,11 @@ class Card(Strict):
     headline: Headline | None = None
     must_fail: list[MustFail] = []
     measures: Annotated[list[Measure], Field(min_length=1)]
+
+    def quickly(self) -> Card:
+        """Only the measures that are quick; all of them, if none is."""
+        quick = [measure for measure in self.measures if measure.quick]
+        return self.model_copy(update={"measures": quick or self.measures})
 
     @model_validator(mode="after")
     def _references(self) -> Self:

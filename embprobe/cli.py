@@ -130,6 +130,7 @@ def probe(
         list[str] | None, typer.Option("--attribute", "-a", help="What to probe, or 'all'; repeatable.")
     ] = None,
     card: Annotated[list[Path] | None, typer.Option(help="A probe card of your own; repeatable.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Only what the headlines and the checks need.")] = False,
     encoder: EncodersOption = None,
     workspace: WorkspaceOption = _WORKSPACE,
     device: DeviceOption = "auto",
@@ -150,6 +151,8 @@ def probe(
     cards = [bundled_card(name) for name in names] + [read_card(path) for path in card or []]
     if not cards:
         raise UsageError(f"Say what to probe: --attribute {', '.join([*attributes(), 'all'])}; or --card FILE.")
+    if quick:
+        cards = [asked.quickly() for asked in cards]
     rows, where = open_rows(images), choose_device(device)
     encoders = load_encoders(encoder, where, precision)
     subjects = [each.spec.name for each in encoders]
@@ -322,7 +325,7 @@ def report(workspace: WorkspaceOption = _WORKSPACE) -> None:
 
 @app.command()
 def demo(workspace: WorkspaceOption = _WORKSPACE, device: DeviceOption = "auto", seed: SeedOption = 0) -> None:
-    """Extract, probe and find neighbours on the bundled images with the bundled pair: about a minute on two cores."""
+    """Extract, probe and find neighbours on the bundled images with the bundled pair: a minute or two on two cores."""
     from embprobe import terminal
     from embprobe.cards import bundled_card
     from embprobe.images import load_images
@@ -333,7 +336,7 @@ def demo(workspace: WorkspaceOption = _WORKSPACE, device: DeviceOption = "auto",
     picture.parent.mkdir(parents=True, exist_ok=True)
     query.load().save(picture)
     extract(_IMAGES, [*PAIR, *bundled_card("category").references], workspace, device)  # read once for all
-    probe(_IMAGES, ["color", "category"], None, None, workspace, device, seed=seed)
+    probe(_IMAGES, ["category", "text", "color", "style"], quick=True, workspace=workspace, device=device, seed=seed)
     neighbors(str(picture), _IMAGES, None, workspace=workspace, device=device)
     report(workspace)
     terminal.note(f"Look at the figures and numbers named above, or at all of them in {workspace / 'report.html'}")

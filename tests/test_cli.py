@@ -75,7 +75,7 @@ def test_json_is_all_there_is_on_standard_output(run: Run, photos: Path) -> None
     stores = json.loads(found.out)
     assert [(s["encoder"], s["images"], s["encoded_now"], s["dimension"]) for s in stores] == [
         ("reference/pixels", 9, 9, 432),
-        ("reference/color-histogram", 9, 9, 512),
+        ("reference/color-histogram", 9, 9, 968),
     ]
     assert stores[0]["rejected"] == [{"key": "cat/torn\n.png", "reason": "empty", "row": 5}]
 
@@ -174,7 +174,7 @@ def test_encoders_and_datasets_are_listed(run: Run) -> None:
     ]
     listed = json.loads(run("encoders", "reference/", "--json").out)
     assert [(each["name"], each["dimension"]) for each in listed] == [
-        ("reference/color-histogram", 512),
+        ("reference/color-histogram", 968),
         ("reference/pixels", 432),
         ("reference/random-vit", 128),
     ]

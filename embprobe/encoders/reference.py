@@ -15,7 +15,8 @@ from embprobe.encoders.towers import IMAGE_SIZE, WIDTH, TwoTowers
 from embprobe.errors import UsageError
 
 PIXELS_SIDE = 12
-HISTOGRAM_SIDE, HISTOGRAM_BINS = 64, 8
+HISTOGRAM_SIDE, LIGHTNESS_BINS, CHROMA_BINS = 64, 8, 11
+HISTOGRAM_DIMENSION = LIGHTNESS_BINS * CHROMA_BINS**2
 
 
 class FunctionEncoder:
@@ -52,16 +53,22 @@ def pixels(batch: Tensor) -> Tensor:
 
 
 def color_histogram(batch: Tensor) -> Tensor:
-    """The share of the pixels in each of 8 x 8 x 8 RGB bins, square-rooted: ``[n, 3, s, s] -> [n, 512]``.
+    """The share of the pixels in each of 8 x 11 x 11 bins of CIELAB, square-rooted: ``[n, 3, s, s] -> [n, 968]``.
 
-    With the square root, the dot product of two histograms is the Bhattacharyya coefficient: 1 for the same colours,
-    0 for none in common. Where a pixel is does not matter.
+    Bins are 12.5 wide in lightness and 20 in a and b, from -110 to 110, so that greys are in the middle of one. With the
+    square root, the dot product of two histograms is the Bhattacharyya coefficient: 1 for the same colours, 0 for none
+    in common. Where a pixel is does not matter.
     """
-    bins = (batch * HISTOGRAM_BINS).long().clamp(0, HISTOGRAM_BINS - 1)
-    index = (bins[:, 0] * HISTOGRAM_BINS + bins[:, 1]) * HISTOGRAM_BINS + bins[:, 2]
-    ones = torch.ones(index.flatten(1).shape)
-    counts = torch.zeros(len(batch), HISTOGRAM_BINS**3).scatter_add_(1, index.flatten(1), ones)
-    return (counts / ones.shape[1]).sqrt()
+    from skimage.color import rgb2lab
+
+    lab = torch.from_numpy(rgb2lab(batch.permute(0, 2, 3, 1).numpy())).flatten(1, 2)  # [n, s s, 3]
+    low = torch.tensor([0.0, -110.0, -110.0])
+    width = torch.tensor([100 / LIGHTNESS_BINS, 220 / CHROMA_BINS, 220 / CHROMA_BINS])
+    most = torch.tensor([LIGHTNESS_BINS - 1, CHROMA_BINS - 1, CHROMA_BINS - 1])
+    bins = ((lab - low) / width).floor().long().clamp(torch.zeros_like(most), most)
+    index = (bins[..., 0] * CHROMA_BINS + bins[..., 1]) * CHROMA_BINS + bins[..., 2]
+    counts = torch.zeros(len(batch), HISTOGRAM_DIMENSION).scatter_add_(1, index, torch.ones(index.shape))
+    return (counts / index.shape[1]).sqrt()
 
 
 def names() -> list[str]:
@@ -73,7 +80,7 @@ def describe(name: str) -> Listing:
     """Of one of them."""
     made = {
         "pixels": (3 * PIXELS_SIDE**2, PIXELS_SIDE),
-        "color-histogram": (HISTOGRAM_BINS**3, HISTOGRAM_SIDE),
+        "color-histogram": (HISTOGRAM_DIMENSION, HISTOGRAM_SIDE),
         "random-vit": (WIDTH, IMAGE_SIZE),
     }
     return Listing(name, "drawn from a seed" if name == "random-vit" else "none", *made[name], has_text=False)
@@ -90,4 +97,4 @@ def load(model: str, weights: str, *, device: str) -> FunctionEncoder | NetworkE
         raise UsageError(f"'reference/{model}' has no weights to choose; leave out ':{weights}'.")
     if model == "pixels":
         return FunctionEncoder(model, pixels, side=PIXELS_SIDE, dimension=3 * PIXELS_SIDE**2)
-    return FunctionEncoder(model, color_histogram, side=HISTOGRAM_SIDE, dimension=HISTOGRAM_BINS**3)
+    return FunctionEncoder(model, color_histogram, side=HISTOGRAM_SIDE, dimension=HISTOGRAM_DIMENSION)

@@ -22,7 +22,13 @@ from embprobe.interventions import color, nuisance, style, swaps, words
 from embprobe.interventions.base import Change, Edit, Intervention, Planner, Rng, matched, pixels
 
 __all__ = [
-    *("INTERVENTIONS", "Edit", "Intervention", "attributes", "check_strength", "find_intervention", "intervene"),
+    "INTERVENTIONS",
+    "Edit",
+    "Intervention",
+    "attributes",
+    "check_strength",
+    "find_intervention",
+    "intervene",
     "plan_of",
 ]
 

@@ -71,6 +71,7 @@ def cross(images: Images, label: str, levels: Levels, *, seed: int, donors: Imag
 
     What is random in a treatment is the same for a row at every level: the same face and place for every word.
     """
+    _check(levels)
     rows: list[Row] = []
     for value, (treatment, *_) in levels.items():
         changed = _treated(images, treatment, seed, donors)
@@ -80,10 +81,14 @@ def cross(images: Images, label: str, levels: Levels, *, seed: int, donors: Imag
 
 def _dealt(levels: Levels) -> list[tuple[str, Treatment]]:
     """Values with their treatments, each value as often as any other."""
-    if not levels or not all(levels.values()):
-        raise ValueError("there must be levels, and a treatment for each")
+    _check(levels)
     most = math.lcm(*(len(treatments) for treatments in levels.values()))
     return [(value, treatments[i % len(treatments)]) for i in range(most) for value, treatments in levels.items()]
+
+
+def _check(levels: Levels) -> None:
+    if not levels or not all(levels.values()):
+        raise ValueError("there must be levels, and a treatment for each")
 
 
 def _treated(images: Images, treatment: Treatment, seed: int, donors: Images) -> Images:

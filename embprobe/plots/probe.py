@@ -105,4 +105,5 @@ def _look(encoder: str, encoders: Sequence[str]) -> tuple[str, str]:
 
 
 def _is_subject(encoder: str) -> bool:
-    return "/" in encoder and not encoder.startswith("reference/")
+    """Whether it is an encoder, ``family/model`` or ``python:module:function``, and none of the references."""
+    return ("/" in encoder or ":" in encoder) and not encoder.startswith("reference/")

@@ -10,6 +10,7 @@ import numpy as np
 from embprobe.cards import Card, Selection
 from embprobe.encoders.base import Encoder, Floats
 from embprobe.errors import EmbprobeError
+from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images
 from embprobe.interventions import intervene
 from embprobe.interventions.treatments import IMAGE, Levels, Treatment
@@ -26,7 +27,7 @@ _TEXTS = 256
 
 
 class NotApplicable(EmbprobeError):
-    """These images do not have what the measure asks for; the card's other measures may still be asked."""
+    """These images do not have what the measure asks for; what it answered before, and other measures, still count."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,16 @@ class Asked:
         return selection.known_to(self.images).of(self.images, seed=self.session.seed)
 
     def embed(self, images: Images, what: str) -> Embedded:
-        """Every encoder's vectors for these rows."""
-        return self.session.embed(images, self.encoders, what)
+        """Every encoder's vectors for these rows; :class:`NotApplicable` if what is done to them works on none."""
+        try:
+            return self.session.embed(images, self.encoders, what)
+        except EmbprobeError:
+            reason = _undone(images)
+            if reason is None:
+                raise
+            raise NotApplicable(
+                f"what it does to images can be done to none of '{self.images.name}': {reason}"
+            ) from None
 
     def untouched(self, images: Images) -> Embedded:
         """Some of the images as they are, from the stores of all of them."""
@@ -123,6 +132,21 @@ def scored(
             values=each[kept].tolist(),
             p=(p or {}).get(encoder),
         )
+
+
+def _undone(images: Images) -> str | None:
+    """Why it cannot be done to the first of the images, if it can be done to none."""
+    reason = None
+    for row in images.rows:
+        if row.change is None:
+            return None
+        try:
+            row.load()
+        except UnreadableImage as error:
+            reason = reason or f"'{row.key}': {error}"
+        else:
+            return None
+    return reason
 
 
 def levels(treatments: Mapping[str, Sequence[str]]) -> Levels:

@@ -95,11 +95,25 @@ def ask(measure: Decoding, asked: Asked) -> Iterator[Scores]:
             for test in tests
         }
         yield from answer(f"{name} of shuffled labels", plainly(dealt, control))
+    unasked = []
     for transform in measure.transforms:
-        yield from answer(name, plainly(labels, truths, transform), intervention=transform)
-    for shots in measure.shots:
+        try:
+            transformed = plainly(labels, truths, transform)
+        except (
+            EmbprobeError
+        ) as reason:  # there are too few vectors, or too short ones
+            unasked.append(str(reason).removesuffix("."))
+            continue
+        yield from answer(name, transformed, intervention=transform)
+    fewest = min(_fewest(labels[fit]) for fit, _ in tests[0].parts)
+    for shots in (shots for shots in measure.shots if shots <= fewest):
         few = _few(measure, shots, labels, groups, known_rows, tests, truths, predict, asked.session.seed)
         yield from answer(f"{name} from few", few, intervention="shots", strength=float(shots))
+    if more := [str(shots) for shots in measure.shots if shots > fewest]:
+        images = f"{fewest} image{'' if fewest == 1 else 's'}"
+        unasked.append(f"from {' or '.join(more)} of each {measure.label} cannot be learned where one has {images}")
+    if unasked:
+        raise NotApplicable("; ".join(unasked))
 
 
 def check(measure: Decoding) -> None:
@@ -169,6 +183,11 @@ def _check(measure: Decoding, labels: Labels, asked: Asked) -> None:
             f"All images of '{asked.images.name}' that a classifier would be fitted on have {measure.label} "
             f"'{labels[0]}': at least two different values are needed."
         )
+
+
+def _fewest(labels: Labels) -> int:
+    """Images of the label that has the fewest."""
+    return int(np.unique(labels, return_counts=True)[1].min())
 
 
 def _classifier(measure: Decoding, asked: Asked) -> Predict:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from embprobe.cards import Displacement
 from embprobe.images.rows import Images
-from embprobe.interventions import find_intervention, intervene
+from embprobe.interventions import check_strength, find_intervention, intervene
 from embprobe.measures.displacement import displacement, displacement_percentile
 from embprobe.measures.vectors import Scores as Values
 from embprobe.results import Scores
@@ -49,8 +49,10 @@ def ask(measure: Displacement, asked: Asked) -> Iterator[Scores]:
 
 
 def check(measure: Displacement) -> None:
-    """Raise :class:`UsageError` if there is no such intervention or control."""
-    find_intervention(measure.intervention + (f"/{measure.control}" if measure.control else ""))
+    """Raise :class:`UsageError` if there is no such intervention or control, or not of this strength."""
+    found = find_intervention(measure.intervention + (f"/{measure.control}" if measure.control else ""))
+    for strength in measure.strengths:
+        check_strength(found, strength)
 
 
 def _changed(images: Images, name: str, strength: float, asked: Asked) -> Images:

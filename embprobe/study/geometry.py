@@ -8,7 +8,7 @@ from embprobe.cards import Geometry
 from embprobe.measures import geometry
 from embprobe.measures.vectors import Scores as Values
 from embprobe.results import Scores
-from embprobe.study.asking import Asked, scored
+from embprobe.study.asking import Asked, NotApplicable, scored
 from embprobe.study.session import Embedded
 
 _UNITS = {
@@ -20,27 +20,45 @@ _UNITS = {
     "modality gap": "distance",
 }
 
+_OF_LABELS = ("alignment", "modality gap")
+
 
 def ask(measure: Geometry, asked: Asked) -> Iterator[Scores]:
-    """Every statistic of every encoder, as scores of images whose mean it is."""
+    """Every statistic of every encoder, as scores of images whose mean it is; then what could not be asked."""
     if measure.label is not None and not asked.images.lacks(measure.label):
         asked.require(measure.label)
     embedded = asked.untouched(asked.select(measure.images))
+    unasked = []
     for name in measure.statistics:
+        if reason := _impossible(name, measure.label, asked):
+            unasked.append(f"{name} needs {reason}")
+            continue
         values = _values(name, measure.label, embedded, asked)
-        if values:
-            yield from scored(name, values, embedded.keys(), asked.groups(embedded.rows), unit=_UNITS[name])
+        yield from scored(name, values, embedded.keys(), asked.groups(embedded.rows), unit=_UNITS[name])
+    if unasked:
+        raise NotApplicable(", and ".join(unasked))
 
 
 def check(measure: Geometry) -> None:
     """Nothing can be wrong that the card's model does not find."""
 
 
+def _impossible(name: str, label: str | None, asked: Asked) -> str | None:
+    """What a statistic lacks that it needs."""
+    if name not in _OF_LABELS:
+        return None
+    if label is None:
+        return "a label, which the card does not name"
+    if asked.images.lacks(label):
+        return f"the label '{label}', which none of the images in '{asked.images.name}' has"
+    if name == "modality gap" and not any(encoder.spec.has_text for encoder in asked.encoders):
+        return "an encoder with a text side"
+    return None
+
+
 def _values(name: str, label: str | None, embedded: Embedded, asked: Asked) -> dict[str, Values]:
     vectors = embedded.vectors
-    if name in ("alignment", "modality gap"):
-        if label is None or asked.images.lacks(label):
-            return {}
+    if name in _OF_LABELS and label is not None:
         labels = embedded.label(label)
         if name == "alignment":
             return {encoder: geometry.alignment(each, labels) for encoder, each in vectors.items()}

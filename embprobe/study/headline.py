@@ -65,7 +65,7 @@ def _sentence(headline: Headline, row: Result, found: Resampled, a: int, b: int)
         first, second, a, b = second, first, b, a
     ratio = found.ratio(a, b)
     if ratio is None:
-        low, high = sorted((abs(row.low), abs(row.high)))
+        low, high = (-row.high, -row.low) if row.estimate < 0 else (row.low, row.high)
         return (
             f"{first} {headline.says} more than {second}: by {abs(row.estimate):.3f} ({low:.3f} to {high:.3f}, "
             f"{row.unit}; {evidence})."

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from embprobe.cards import NaturalPairs
 from embprobe.encoders import load_encoder
-from embprobe.measures.natural_pairs import Attribute, natural_pairs
+from embprobe.measures.natural_pairs import LEAST, Attribute, natural_pairs
 from embprobe.results import Scores
-from embprobe.study.asking import Asked, scored
+from embprobe.study.asking import Asked, NotApplicable, scored
 from embprobe.study.session import Embedded
 
 _WORDS_OF = "words of "
@@ -26,6 +26,12 @@ def ask(measure: NaturalPairs, asked: Asked) -> Iterator[Scores]:
     for name, source in measure.attributes.items():
         if name == measure.of or not any(asked.images.lacks(label) for label in _label(source)):
             attributes[name] = _measured(source, embedded, asked)
+    needed = LEAST + len(attributes)
+    if len(embedded.rows) < needed:
+        raise NotApplicable(
+            f"similarity by {measure.of} needs at least {needed} images, and of '{asked.images.name}' "
+            f"{len(embedded.rows)} can be compared"
+        )
     values = {
         encoder: natural_pairs(vectors, attributes, measure.of, seed=asked.session.seed)
         for encoder, vectors in embedded.vectors.items()

@@ -53,7 +53,10 @@ def _between_labels(measure: Preference, chosen: Images, asked: Asked) -> Iterat
 
 
 def _between_words(measure: Preference, conflict: str, chosen: Images, asked: Asked) -> Iterator[Scores]:
-    """Anchors carry another concept's word; candidates are unchanged drawings of the one and of the other."""
+    """Anchors carry another concept's word; candidates are unchanged drawings of what the word names, and of a rival.
+
+    Who cannot read prefers neither the word's concept nor a third one: 0.5.
+    """
     named = chosen.take(i for i, row in enumerate(chosen.rows) if word_of(row))
     if len(named) < 2:
         raise NotApplicable(f"fewer than two images in '{asked.images.name}' have a name to draw")
@@ -62,9 +65,23 @@ def _between_words(measure: Preference, conflict: str, chosen: Images, asked: As
     own = np.array([word_of(row) or "" for row in embedded.rows.rows])
     anchors = embedded.label("treatment") == _CONFLICT
     drawn = np.array([row.labels.get("word", "") for row in embedded.rows.rows])
-    found = _scores(measure, embedded, own, np.where(anchors, drawn, own), anchors, asked)
-    by_word = {name: 1 - values for name, values in found.items()}
-    yield from _told(f"{measure.cue} preferred to {measure.concept}", by_word, embedded, asked)
+    words = np.where(anchors, drawn, own)
+    third = np.where(anchors, _third(own, words, anchors, asked.session.seed), own)
+    for concepts, rival in ((third, "a third concept"), (own, f"the {measure.concept}")):
+        found = _scores(measure, embedded, concepts, words, anchors, asked)
+        by_word = {name: 1 - values for name, values in found.items()}
+        yield from _told(f"{measure.cue} preferred to {rival}", by_word, embedded, asked)
+
+
+def _third(own: Labels, words: Labels, anchors: NDArray[np.bool_], seed: int) -> Labels:
+    """For every anchor a word that was drawn into another: neither what it shows nor what is written in it."""
+    rng = np.random.default_rng(seed)
+    drawn, third = words[anchors], words.copy()
+    for i in np.flatnonzero(anchors):
+        others = drawn[(drawn != words[i]) & (drawn != own[i])]
+        if len(others):  # else it stays its own word, which leaves it without a triplet
+            third[i] = rng.choice(others)
+    return third
 
 
 def _scores(

@@ -72,8 +72,10 @@ def run_probe(
 
 
 def _check_resampled(asked: Asked) -> None:
-    if not len(asked.images):
-        raise EmbprobeError(f"There are no images in '{asked.images.name}'.")
+    if len(asked.images) < 2:
+        raise EmbprobeError(
+            f"A probe needs at least two images; there are {len(asked.images)} in '{asked.images.name}'. Give more."
+        )
     unit = asked.resampled
     values = set(asked.groups(asked.images)) if unit != IMAGE else {row.key for row in asked.images.rows}
     if len(values) < 2:
@@ -88,18 +90,18 @@ def _ask(asked: Asked) -> tuple[dict[Question, list[Scores]], list[str]]:
     answers: dict[Question, list[Scores]] = {}
     left_out: list[str] = []
     for measure in asked.card.measures:
+        new: dict[Question, list[Scores]] = {}
         try:
-            found = list(_KINDS[measure.kind][1](measure, asked))
+            for score in _KINDS[measure.kind][1](measure, asked):
+                before = new.setdefault(score.question, [])
+                if score.question in answers or score.encoder in [each.encoder for each in before]:
+                    raise UsageError(
+                        f"The card '{asked.card.title}' asks for '{score.question}' twice: leave one out, or, of two "
+                        "decodings, say 'called' in one of them."
+                    )
+                before.append(score)
         except NotApplicable as reason:
             left_out.append(f"{measure.kind}: {reason}")
-            continue
-        new: dict[Question, list[Scores]] = {}
-        for score in found:
-            new.setdefault(score.question, []).append(score)
-        if twice := answers.keys() & new.keys():
-            raise UsageError(
-                f"The card '{asked.card.title}' asks for '{next(iter(twice))}' twice: say 'called' in one of them."
-            )
         answers |= new
     if not answers:
         raise NotApplicable(

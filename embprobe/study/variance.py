@@ -62,6 +62,9 @@ def _design(measure: Variance, asked: Asked) -> Images:
     present = _present(measure, asked)
     given = {name: each for name, each in measure.factors.items() if isinstance(each, str) and name in present}
     chosen = asked.select(measure.images)
+    for label in given.values():
+        if not asked.images.lacks(label):
+            chosen.label(label)  # an image that lacks it would be a value of its own
     by_unit: dict[str, dict[tuple[str, ...], Row]] = defaultdict(dict)
     for row in chosen.rows:
         values = {name: row.labels.get(label, row.key) for name, label in given.items()}

@@ -74,7 +74,7 @@ def _retrieved(
     truth, groups = embedded.label(measure.label), asked.groups(embedded.rows)
     of_name = dict(zip(truth.tolist(), groups, strict=True))
     kept = np.flatnonzero(np.isin(names, truth))
-    for k in measure.k:
+    for k in (k for k in measure.k if k < min(len(names), len(truth))):  # of so few, every k-th finds everything
         ask_images = {e: recall_at_k(embedded.vectors[e], v, truth, names, k=k) for e, v in classes.items()}
         yield from scored(f"recall@{k} of names by images", ask_images, embedded.keys(), groups, unit="share of images")
         ask_names = {e: recall_at_k(v[kept], embedded.vectors[e], names[kept], truth, k=k) for e, v in classes.items()}

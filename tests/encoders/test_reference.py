@@ -43,9 +43,13 @@ def test_the_dot_product_of_histograms_is_the_bhattacharyya_coefficient() -> Non
     assert both @ blue == pytest.approx(math.sqrt(0.25 * 1))
 
 
-def test_white_falls_into_the_last_bin_and_black_into_the_first() -> None:
-    batch = torch.stack([torch.zeros(3, 2, 2), torch.ones(3, 2, 2)])
-    assert color_histogram(batch).argmax(1).tolist() == [0, 511]
+def test_greys_are_in_the_middle_of_a_bin_and_pure_colours_where_cielab_has_them() -> None:
+    # black is L 0, white L 100: lightness bins 0 and 7; a = b = 0 is bin 5 of 11 in both: 5 * 11 + 5 = 60
+    # red is L 53.2, a 80.1, b 67.2: bins 53.2 / 12.5 = 4, (80.1 + 110) / 20 = 9, (67.2 + 110) / 20 = 8
+    colors = torch.tensor([[0.0, 0, 0], [1, 1, 1], [1, 0, 0]])
+    found = color_histogram(colors[:, :, None, None].expand(3, 3, 2, 2))
+    assert found.argmax(1).tolist() == [60, 7 * 121 + 60, 4 * 121 + 9 * 11 + 8]
+    assert found.amax(1).tolist() == [1, 1, 1]
 
 
 def test_where_a_pixel_is_does_not_matter_to_the_histogram() -> None:

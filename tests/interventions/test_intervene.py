@@ -191,7 +191,8 @@ def test_an_unknown_name_is_answered_with_those_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "strength"), [("greyscale", 1.5), ("greyscale", -0.1), ("hue", float("nan")), ("house", 0.5), ("word=thus", 1.1)]
+    ("name", "strength"),
+    [("greyscale", 1.5), ("greyscale", -0.1), ("hue", float("nan")), ("house", 0.5), ("word=thus", 1.1)],
 )
 def test_a_strength_that_makes_no_sense_is_the_users_to_correct(name: str, strength: float) -> None:
     with pytest.raises(UsageError):

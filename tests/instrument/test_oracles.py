@@ -1,0 +1,109 @@
+"""Encoders with planted sensitivities: the bundled cards must find what was planted, whatever basis it is written in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embprobe.cards import attributes, bundled_card
+from embprobe.encoders.base import Encoder, Floats
+from embprobe.images import Images
+from embprobe.oracle import DIMENSION, Oracle, OracleSession
+from embprobe.results import Question, Results
+from embprobe.selftest import ORDERED, planted
+from embprobe.study import Embedded, run_probe
+from embprobe.workspace import Workspace
+
+NOWHERE = Workspace(Path())
+MIXED = Oracle("mixed", {"category": 0.2, "concept": 0.2, "text": 0.1, "color": 0.2, "style": 0.2})
+BLIND = Oracle("blind", {"category": 0.2, "concept": 0.3, "text": 0.1, "color": 0.0, "style": 0.2})
+
+
+def estimates(results: Results) -> dict[tuple[Question, str], float]:
+    return {(row.question, row.who): row.estimate for row in results.rows}
+
+
+@pytest.mark.parametrize("attribute", ORDERED)
+def test_every_measure_recovers_the_planted_order_and_the_shares(attribute: str, some_emoji: Images) -> None:
+    verdicts = list(planted(attribute, some_emoji, seed=0))
+    assert len(verdicts) >= len(ORDERED[attribute])
+    assert [verdict for verdict in verdicts if not verdict.passed] == []
+
+
+def test_an_oracle_without_colour_is_not_moved_by_it(some_emoji: Images) -> None:
+    found = estimates(run_probe(bundled_card("color"), some_emoji, [BLIND, MIXED], [], OracleSession(NOWHERE)))
+    for strength in (60, 120, 180):
+        # vectors are the sum of directions of length sqrt(share): of d = 1 - cos only colour's 0.2 moves, over the mean
+        # distance of unrelated images, about 1: those of one category or style are nearer
+        assert found[Question("displacement", "hue", strength), "oracle/blind"] == pytest.approx(0, abs=1e-6)
+        assert found[Question("displacement", "hue", strength), "oracle/mixed"] == pytest.approx(0.2, abs=0.05)
+        assert found[Question("displacement by the control", "hue", strength), "oracle/mixed"] == pytest.approx(0)
+    assert found[Question("variance share of color"), "oracle/blind"] == pytest.approx(0, abs=0.005)
+    assert found[Question("variance share of color"), "oracle/mixed"] == pytest.approx(0.2, abs=0.02)
+
+
+# --- the basis does not matter -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Turned(OracleSession):
+    """Every oracle's vectors multiplied by a matrix ``[512, 512]``."""
+
+    matrix: Floats | None = None
+
+    def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> Embedded:
+        found = super().embed(images, encoders, what)
+        assert self.matrix is not None
+        return replace(
+            found, vectors={name: np.asarray(each @ self.matrix, np.float32) for name, each in found.vectors.items()}
+        )
+
+
+def rotation() -> Floats:
+    q, r = np.linalg.qr(np.random.default_rng(0).standard_normal((DIMENSION, DIMENSION)))
+    return np.asarray(q * np.sign(np.diag(r)), np.float32)
+
+
+def permutation() -> Floats:
+    return np.asarray(np.eye(DIMENSION)[np.random.default_rng(0).permutation(DIMENSION)], np.float32)
+
+
+def scaling() -> Floats:
+    return np.asarray(7.25 * np.eye(DIMENSION), np.float32)
+
+
+def _in_the_basis(question: Question) -> bool:
+    """What is about single dimensions by its definition."""
+    return (question.intervention or "").startswith(("truncate", "int8", "binary"))
+
+
+@pytest.fixture(scope="module")
+def plain(some_emoji: Images) -> dict[str, dict[tuple[Question, str], float]]:
+    session = OracleSession(NOWHERE)
+    return {
+        name: estimates(run_probe(bundled_card(name), some_emoji, [MIXED, BLIND], [], session))
+        for name in attributes()
+        if name != "typographic"
+    }
+
+
+@pytest.mark.parametrize("change", [rotation, permutation, scaling], ids=lambda change: change.__name__)
+@pytest.mark.parametrize("attribute", [name for name in attributes() if name != "typographic"])
+def test_another_basis_changes_no_result(
+    attribute: str, change: object, some_emoji: Images, plain: dict[str, dict[tuple[Question, str], float]]
+) -> None:
+    assert callable(change)
+    session = Turned(NOWHERE, matrix=change())
+    found = estimates(run_probe(bundled_card(attribute), some_emoji, [MIXED, BLIND], [], session))
+    assert found.keys() == plain[attribute].keys()
+    moved = {
+        key: (plain[attribute][key], value)
+        for key, value in found.items()
+        if not _in_the_basis(key[0])
+        and abs(value - plain[attribute][key]) > 1e-6 * max(1, abs(plain[attribute][key]))
+    }
+    assert moved == {}
