@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from torch import Tensor
@@ -22,7 +23,7 @@ from embprobe.interventions import find_intervention
 from embprobe.study import Embedded, Session
 
 FACTORS = ("category", "concept", "text", "color", "style")
-DIMENSION = 512
+DIMENSION = 256
 _DONE = re.compile(r"\|([a-z-]+(?:=[^=|/]+)?(?:/[a-z]+)?)=(-?[0-9.]+)@")
 
 
@@ -61,7 +62,7 @@ class Oracle:
         raise UsageError("An oracle has no text side.")
 
     def vectors(self, rows: Images) -> Floats:
-        """One vector per row, ``[n, 512]``, each near to length 1."""
+        """One vector per row, ``[n, 256]``, each near to length 1."""
         noise = 1 - sum(self.shares.values())
         parts = [np.sqrt(max(noise, 0.0)) * _directions([f"{self.name}|{row.key}" for row in rows.rows])]
         for factor, share in self.shares.items():
@@ -92,8 +93,7 @@ def _value(row: Row, factor: str) -> str:
         "style": labels.get("family", labels.get("style", "")),
     }[factor]
     for name, strength in _DONE.findall(row.content):
-        done = find_intervention(name)
-        if "/" not in name and done.attribute == factor and float(strength) != 0:
+        if "/" not in name and _attribute(name) == factor and float(strength) != 0:
             if factor == "text":
                 own = labels.get("word", name)
             elif "=" in name:  # it sets the attribute, whatever it was
@@ -103,8 +103,13 @@ def _value(row: Row, factor: str) -> str:
     return own
 
 
+@cache
+def _attribute(intervention: str) -> str:
+    return find_intervention(intervention).attribute
+
+
 def _directions(values: Sequence[str]) -> Floats:
-    """A random direction for each value, the same for the same value. ``[n, 512]``."""
+    """A random direction for each value, the same for the same value. ``[n, 256]``."""
     different, which = np.unique(np.array(values), return_inverse=True)
     drawn = np.empty((len(different), DIMENSION))
     for i, value in enumerate(different.tolist()):

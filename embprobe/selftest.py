@@ -23,8 +23,8 @@ PLANTED = (0.03, 0.12, 0.3)
 """Shares of the probed attribute in three oracles; they have a tenth of every other."""
 TOLERANCE = 0.02
 """Of a variance share."""
-_EVERY = 4
-"""The bundled concepts that are used: every fourth."""
+_EVERY = 6
+"""The bundled concepts that are used: every sixth."""
 _CERTAIN = 0.99
 """Accuracies above this may tie: there is nothing left to order."""
 _CONCEPTS, _DIMENSION = 60, 16
@@ -158,7 +158,7 @@ def _displacements(rng: np.random.Generator, *, concepts: int) -> Scores:
 
 
 def _images() -> Images:
-    """Every fourth of the bundled concepts."""
+    """Every sixth of the bundled concepts, in all their drawings."""
     images = load_images()
     kept = set(sorted(set(images.label("concept")))[::_EVERY])
     return images.take(i for i, row in enumerate(images.rows) if row.labels["concept"] in kept)

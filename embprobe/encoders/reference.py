@@ -55,9 +55,9 @@ def pixels(batch: Tensor) -> Tensor:
 def color_histogram(batch: Tensor) -> Tensor:
     """The share of the pixels in each of 8 x 11 x 11 bins of CIELAB, square-rooted: ``[n, 3, s, s] -> [n, 968]``.
 
-    Bins are 12.5 wide in lightness and 20 in a and b, from -110 to 110, so that greys are in the middle of one. With the
-    square root, the dot product of two histograms is the Bhattacharyya coefficient: 1 for the same colours, 0 for none
-    in common. Where a pixel is does not matter.
+    Bins are 12.5 wide in lightness and 20 in a and b, from -110 to 110, so that greys are in the middle of one. With
+    the square root, the dot product of two histograms is the Bhattacharyya coefficient: 1 for the same colours, 0 for
+    none in common. Where a pixel is does not matter.
     """
     from skimage.color import rgb2lab
 

@@ -2,8 +2,9 @@
 
     F(W, b) = mean over rows of -log softmax(x W + b)[label] + ||W||^2 / (2 C n)
 
-on centred features over their common scale, the bias free: scikit-learn's objective divided by C n. For two classes that is, as there,
-the penalty on w_1 - w_0, twice as strong as the formula. What makes the path fast:
+on centred features over one common scale (so that a rotation of the features changes nothing), the bias free:
+scikit-learn's objective divided by C n. For two classes that is, as there, the penalty on w_1 - w_0, twice as strong
+as the formula. What makes the path fast:
 
 - Features are rotated once into the eigenbasis of X'X. The Hessian is close to M (x) X'X / n, where the [c, c] matrix
   M is the mean of diag(p) - pp' over rows: Kronecker factors as in Martens and Grosse 2015, where Böhning 1992 has the
@@ -45,7 +46,7 @@ ROWS = 16_384
 class Logistic:
     """A fitted classifier, in the space of the features as they came.
 
-    ``classes`` ``[c]``, sorted; ``weights`` ``[d, c]`` and ``bias`` ``[c]``, into which the standardisation is folded;
+    ``classes`` ``[c]``, sorted; ``weights`` ``[d, c]`` and ``bias`` ``[c]``, into which centre and scale are folded;
     ``c``, the inverse strength of regularisation; ``objective``, F at the solution.
     """
 
@@ -103,7 +104,7 @@ def predict_logistic(
     seed: int = 0,
     device: str = "cpu",
 ) -> list[Labels]:
-    """Multinomial logistic regression on standardised features, fitted once for all ``tests``. ``[n, d] -> [m]`` each.
+    """Multinomial logistic regression, fitted once for all ``tests``. ``[n, d] -> [m]`` each.
 
     C is chosen from ``C_GRID`` by accuracy on a fifth of the training *groups* (concepts), never on test data, ties
     going to the stronger regularisation; then the classifier is fitted again on all rows. (DINOv2 holds out a tenth
@@ -131,7 +132,7 @@ def predict_logistic(
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """Standardised features in the eigenbasis of their covariance, with a column of ones at the end."""
+    """Scaled features in the eigenbasis of their covariance, with a column of ones at the end."""
 
     x: Tensor
     """``[n, r + 1]``"""
@@ -184,25 +185,25 @@ def _problem(train: Vectors, labels: NDArray[np.int64], classes: int, device: st
     if scale <= rounding * float(np.abs(mean).max()):
         scale = np.inf  # all rows are alike but for rounding: weights are 0
 
-    def standardised() -> Iterator[tuple[slice, Tensor]]:
+    def scaled() -> Iterator[tuple[slice, Tensor]]:
         for start in range(0, n, ROWS):
             rows = slice(start, start + ROWS)
             yield rows, torch.from_numpy((train[rows] - mean) / scale).to(device)
 
     if n < d:  # a basis of the rows' span first: everything orthogonal to it stays 0
-        whole = torch.cat([part for _, part in standardised()])
+        whole = torch.cat([part for _, part in scaled()])
         basis = torch.linalg.qr(whole.T)[0]
     else:
         basis = torch.eye(d, dtype=torch.float64, device=device)
     gram = torch.zeros(basis.shape[1], basis.shape[1], dtype=torch.float64, device=device)
-    for _, part in standardised():
+    for _, part in scaled():
         spanned = part @ basis if n < d else part
         gram += spanned.T @ spanned / n
     eigenvalues, rotation = torch.linalg.eigh(gram)
     basis = basis @ rotation
     kind = torch.float64 if train.dtype == np.float64 else torch.float32
     x = torch.ones(n, basis.shape[1] + 1, dtype=kind, device=device)
-    for rows, part in standardised():
+    for rows, part in scaled():
         x[rows, :-1] = part.to(kind) @ basis.to(kind)
     one = torch.ones(1, dtype=torch.float64, device=device)
     return _Problem(

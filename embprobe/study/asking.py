@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -39,6 +39,8 @@ class Asked:
     encoders: Sequence[Encoder]
     """The subjects, then the references."""
     session: Session
+    left_out: list[str] = field(default_factory=list)
+    """What could not be asked of these images, and why; added to on the way."""
 
     @property
     def resampled(self) -> str:
@@ -49,8 +51,22 @@ class Asked:
         return IMAGE if self.images.lacks(self.card.resample) else self.card.resample
 
     def select(self, selection: Selection) -> Images:
-        """The rows of a selection, without what it asks of labels that none of the images has."""
-        return selection.known_to(self.images).of(self.images, seed=self.session.seed)
+        """The rows of a selection, without what it asks of labels that none of the images has.
+
+        Values of a label that no image has are not asked for either, and that is noted: somebody else's ``split`` has
+        other names. Raises :class:`NotApplicable` if no image is left.
+        """
+        known = selection.known_to(self.images)
+        for label, values in known.where.items():
+            if not len(self.images.where(**{label: values})):
+                known = known.model_copy(update={"where": {k: v for k, v in known.where.items() if k != label}})
+                note = f"the condition {label} = {' or '.join(values)}, which no image in '{self.images.name}' meets"
+                if note not in self.left_out:
+                    self.left_out.append(note)
+        if not len(self.images.where(**known.where)):
+            asked = " and ".join(f"{label} = {' or '.join(values)}" for label, values in known.where.items())
+            raise NotApplicable(f"no image in '{self.images.name}' is what it asks for: {asked}")
+        return known.of(self.images, seed=self.session.seed)
 
     def embed(self, images: Images, what: str) -> Embedded:
         """Every encoder's vectors for these rows; :class:`NotApplicable` if what is done to them works on none."""

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from embprobe.cards import Decoding
 from embprobe.encoders.base import Floats
-from embprobe.errors import EmbprobeError
-from embprobe.images.rows import Images
+from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images.rows import Images, visible
 from embprobe.interventions.treatments import Treatment, assign
 from embprobe.measures.compression import fit_transform, known
 from embprobe.measures.control_task import control_labels
@@ -61,7 +61,7 @@ def ask(measure: Decoding, asked: Asked) -> Iterator[Scores]:
         for test in tests:
             values = {encoder: right(encoder, test) for encoder in known_rows.vectors}
             if guess:
-                values[GUESS] = _guess(labels, test, measure.label)
+                values[GUESS] = _guess(measure, labels, test)
             yield from scored(
                 f"{what}, {test.name}",
                 values,
@@ -99,9 +99,7 @@ def ask(measure: Decoding, asked: Asked) -> Iterator[Scores]:
     for transform in measure.transforms:
         try:
             transformed = plainly(labels, truths, transform)
-        except (
-            EmbprobeError
-        ) as reason:  # there are too few vectors, or too short ones
+        except EmbprobeError as reason:  # there are too few vectors, or too short ones
             unasked.append(str(reason).removesuffix("."))
             continue
         yield from answer(name, transformed, intervention=transform)
@@ -131,11 +129,17 @@ def _split(measure: Decoding, asked: Asked) -> tuple[Embedded, list[Test]]:
         asked.require(measure.label)
     pool = asked.select(measure.images)
     selections = [measure.fit, *measure.tests.values()]
-    if not all(selection.known_to(pool) == selection and _any(selection.where, pool) for selection in selections):
+    if not all(each.known_to(pool) == each and len(pool.where(**each.where)) for each in selections):
         return _folds(measure, pool, asked)
     seed = asked.session.seed
     fit = {row.key for row in measure.fit.of(pool, seed=seed).rows}
     tested = {name: [row.key for row in each.of(pool, seed=seed).rows] for name, each in measure.tests.items()}
+    for name, test_keys in tested.items():
+        if both := fit.intersection(test_keys):
+            raise UsageError(
+                f"The card '{asked.card.title}' tests '{name}' on {len(both):,} images it is fitted on, such as "
+                f"'{visible(min(both))}': give fit and tests different images."
+            )
     wanted = fit.union(*tested.values())
     chosen = pool.take(i for i, row in enumerate(pool.rows) if row.key in wanted)
     embedded = _embed(measure, chosen, asked)
@@ -151,10 +155,6 @@ def _split(measure: Decoding, asked: Asked) -> tuple[Embedded, list[Test]]:
     return known_rows, [
         Test(name, each, [(everything, np.arange(len(each.rows)))]) for name, each in rows.items() if len(each.rows)
     ]
-
-
-def _any(where: Mapping[str, Sequence[str]], pool: Images) -> bool:
-    return len(pool.where(**where)) > 0
 
 
 def _folds(measure: Decoding, pool: Images, asked: Asked) -> tuple[Embedded, list[Test]]:
@@ -241,8 +241,8 @@ def _few(
         for name, vectors in known_rows.vectors.items():
             predicted = _predictions(predict, vectors, labels, groups, drawn, name)
             for test in tests:
-                right[name, test.name] += correct(predicted[test.name], truths[test.name]) / DRAWS
-    return lambda encoder, test: right[encoder, test.name]
+                right[name, test.name] += correct(predicted[test.name], truths[test.name])
+    return lambda encoder, test: right[encoder, test.name] / DRAWS  # ten tenths are not 1
 
 
 def _drawn(test: Test, labels: Labels, shots: int, seed: int) -> Test:
@@ -250,8 +250,11 @@ def _drawn(test: Test, labels: Labels, shots: int, seed: int) -> Test:
     return Test(test.name, test.rows, parts)
 
 
-def _guess(labels: Labels, test: Test, label: str) -> Values:
-    truth, values = test.rows.label(label), np.empty(len(test.rows.rows))
+def _guess(measure: Decoding, labels: Labels, test: Test) -> Values:
+    """Of treatments, as many images get each; else what guessing the most frequent label gives."""
+    if measure.treatments:
+        return np.full(len(test.rows.rows), 1 / len(measure.treatments))
+    truth, values = test.rows.label(measure.label), np.empty(len(test.rows.rows))
     for fit, rows in test.parts:
         values[rows] = correct(predict_majority(labels[fit], n=len(rows)), truth[rows])
     return values

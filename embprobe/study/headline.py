@@ -9,6 +9,7 @@ from embprobe.cards import Card, Headline, MustFail
 from embprobe.results import Check, Conclusions, Question, Result, Scores
 from embprobe.statistics import Resampled
 from embprobe.study.asking import GUESS
+from embprobe.study.decoding import UNSEEN
 
 _CERTAIN = 0.05
 
@@ -39,13 +40,23 @@ def conclude(
 
 
 def _headline_question(card: Card, answers: Answers) -> Question | None:
-    return None if card.headline is None else next((q for q in answers if _is_meant(card.headline, q)), None)
+    return None if card.headline is None else _meant(card.headline, list(answers))
 
 
-def _is_meant(by: Headline | MustFail, question: Question) -> bool:
-    """The first that has the measure, and the intervention and the strength if they are given."""
+def _meant(by: Headline | MustFail, questions: Sequence[Question]) -> Question | None:
+    """The first question that a headline or a check is about.
+
+    A decoding whose tests these images could not be split into was asked in folds: then that is meant.
+    """
+    same = next((question for question in questions if _is_meant(by, question, by.measure)), None)
+    in_folds = f"{by.measure.rpartition(', ')[0]}, {UNSEEN}"
+    return same or next((question for question in questions if _is_meant(by, question, in_folds)), None)
+
+
+def _is_meant(by: Headline | MustFail, question: Question, measure: str) -> bool:
+    """Whether it has the measure, and the intervention and the strength if they are given."""
     return (
-        by.measure == question.measure
+        measure == question.measure
         and by.intervention in (None, question.intervention)
         and by.strength in (None, question.strength)
     )
@@ -78,8 +89,8 @@ def _sentence(headline: Headline, row: Result, found: Resampled, a: int, b: int)
 
 def _check(check: MustFail, rows: Sequence[Result], statistics: Statistics, answers: Answers) -> Check | None:
     """Whether the reference failed as it should; None if it was not asked."""
-    mine = (r for r in rows if r.encoder == check.encoder and not r.is_difference and _is_meant(check, r.question))
-    row = next(mine, None)
+    question = _meant(check, list(answers))
+    row = next((r for r in rows if r.question == question and r.who == check.encoder), None)
     if row is None:
         return None
     if check.no_better_than is not None:

@@ -47,7 +47,7 @@ def run_probe(
         _KINDS[measure.kind][0](measure)
     asked = Asked(card, images, [*encoders, *references], session)
     _check_resampled(asked)
-    answers, left_out = _ask(asked)
+    answers = _ask(asked)
     subjects = [encoder.spec.name for encoder in encoders]
     statistics = {question: _resample(scores, asked) for question, scores in answers.items()}
     rows = [
@@ -68,7 +68,9 @@ def run_probe(
         "fast_decode": session.fast_decode,
         "versions": {name: version(name) for name in ("embprobe", "torch", "numpy", "scikit-learn")},
     }
-    return Results(manifest, rows, [score for scores in answers.values() for score in scores], conclusions, left_out)
+    return Results(
+        manifest, rows, [score for scores in answers.values() for score in scores], conclusions, asked.left_out
+    )
 
 
 def _check_resampled(asked: Asked) -> None:
@@ -85,10 +87,9 @@ def _check_resampled(asked: Asked) -> None:
         )
 
 
-def _ask(asked: Asked) -> tuple[dict[Question, list[Scores]], list[str]]:
-    """Every encoder's scores by question, and what could not be asked."""
+def _ask(asked: Asked) -> dict[Question, list[Scores]]:
+    """Every encoder's scores by question; what could not be asked is noted."""
     answers: dict[Question, list[Scores]] = {}
-    left_out: list[str] = []
     for measure in asked.card.measures:
         new: dict[Question, list[Scores]] = {}
         try:
@@ -101,13 +102,14 @@ def _ask(asked: Asked) -> tuple[dict[Question, list[Scores]], list[str]]:
                     )
                 before.append(score)
         except NotApplicable as reason:
-            left_out.append(f"{measure.kind}: {reason}")
+            asked.left_out.append(f"{measure.kind}: {reason}")
         answers |= new
     if not answers:
         raise NotApplicable(
-            f"Nothing of the probe '{asked.card.title}' can be asked of '{asked.images.name}': {'; '.join(left_out)}."
+            f"Nothing of the probe '{asked.card.title}' can be asked of '{asked.images.name}': "
+            f"{'; '.join(asked.left_out)}."
         )
-    return answers, left_out
+    return answers
 
 
 def _resample(scores: Sequence[Scores], asked: Asked) -> Resampled:

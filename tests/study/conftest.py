@@ -28,13 +28,13 @@ def card_of(*measures: Mapping[str, Any], **more: Any) -> Card:
     return Card.model_validate({**head, "measures": list(measures), **more})
 
 
-def painted(colors: Sequence[Color], name: str = "painted", **labels: Sequence[str]) -> Images:
+def painted(colors: Sequence[Color], **labels: Sequence[str]) -> Images:
     """Pictures of one colour each; ``labels`` by name, a value a picture."""
     rows = [
         row_of(f"{i:03d}", solid(color), **{label: values[i] for label, values in labels.items()})
         for i, color in enumerate(colors)
     ]
-    return Images(name, tuple(rows))
+    return Images("painted", tuple(rows))
 
 
 def crossed(concepts: int = 2, cues: int = 2, **more: Sequence[str]) -> Images:
