@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
 import numpy as np
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, TypeAdapter, model_validator
 
 from embprobe.card_files import Strict, names_of, parse_card, read_card_file
 from embprobe.errors import EmbprobeError, UsageError
@@ -17,6 +17,12 @@ from embprobe.images.rows import Images
 Treatments = dict[str, Annotated[list[str], Field(min_length=1)]]
 """By the value of a label, what is done to an image that gets it: ``hue 120``, ``word=thus 0.9``, ``none``."""
 Labels = Annotated[list[str], Field(min_length=1)]
+_LEVELS = TypeAdapter[Treatments](Annotated[Treatments, Field(min_length=2)])
+Factor = Annotated[
+    str | Treatments,
+    BeforeValidator(lambda value: value if isinstance(value, str) else _LEVELS.validate_python(value)),
+]
+"""A label, or treatments by level."""
 Strengths = Annotated[list[FiniteFloat], Field(min_length=1)]
 
 
@@ -141,6 +147,8 @@ class Preference(_Measure):
     def _one_way(self) -> Self:
         if self.conflict and self.treatments:
             raise ValueError("a preference has either treatments or a conflict")
+        if len(self.treatments) == 1:
+            raise ValueError("treatments must have at least two values")
         return self
 
 
@@ -150,8 +158,7 @@ class Variance(_Measure):
     kind: Literal["variance"]
     unit: str
     """The factor whose values are resampled."""
-    factors: Annotated[dict[str, str | Treatments], Field(min_length=2)]
-    """A label, or treatments by level."""
+    factors: Annotated[dict[str, Factor], Field(min_length=2)]
     of: Labels
     """The factors whose shares are shown, ``rest`` among them."""
     images: Selection = Selection()

@@ -163,6 +163,16 @@ class Results:
         write_json(folder / "results.json", self.as_json())
 
 
+def spanned(sizes: Sequence[int]) -> str:
+    """The smallest and the largest.
+
+    >>> spanned([1255, 60, 200]), spanned([60, 60])
+    ('60 to 1,255', '60')
+    """
+    low, high = min(sizes), max(sizes)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def load_results(path: Path) -> tuple[dict[str, Any], list[Result]]:
     """The manifest and the rows of a ``results.json``.
 

@@ -23,7 +23,7 @@ from embprobe.images.dataset_cards import DatasetCard
 from embprobe.images.rows import visible
 from embprobe.neighbors import Neighborhood
 from embprobe.plots.neighbors import describe
-from embprobe.results import Question, Result, Results
+from embprobe.results import Question, Result, Results, spanned
 from embprobe.store import Store
 from embprobe.verification import Checked
 
@@ -223,15 +223,20 @@ def print_results(results: Results, *, title: str) -> None:
     differences = [row for row in results.rows if row.is_difference]
     compared = list(dict.fromkeys(row.who for row in differences))
     columns = list(dict.fromkeys(row.who for row in rows)) + (compared if len(compared) <= _COMPARED else [])
-    table = Table(title=escape(title), title_justify="left", caption_justify="left", caption=escape(_caption(rows)))
+    table = Table(
+        title=escape(visible(title)),
+        title_justify="left",
+        caption_justify="left",
+        caption=escape(_caption(rows)),
+    )
     table.add_column("measure")
     for who in columns:
-        table.add_column(escape(_heading(who)), justify="right")
+        table.add_column(escape(_heading(visible(who))), justify="right")
     questions: dict[Question, dict[str, Result]] = {}
     for row in results.rows:
         questions.setdefault(row.question, {})[row.who] = row
     for question, answers in questions.items():
-        table.add_row(escape(str(question)), *(_cell(answers.get(who)) for who in columns), end_section=True)
+        table.add_row(escape(visible(str(question))), *(_cell(answers.get(who)) for who in columns), end_section=True)
     width = None if sys.stdout.isatty() else 32 + 19 * len(columns)
     console = Console(highlight=False, emoji=False, width=width)
     console.print(table)
@@ -325,10 +330,10 @@ def _caption(rows: Sequence[Result]) -> str:
         names = units.setdefault(row.unit, [])
         if row.measure not in names:
             names.append(row.measure)
-    sizes = sorted({row.groups for row in rows})
-    over = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-    what = "; ".join(f"{unit}: {', '.join(names)}" for unit, names in units.items())
+    units.pop("accuracy", None)
+    what = "".join(f"\n{visible(', '.join(names))}: {unit}." for unit, names in units.items())
+    over = f"{spanned([row.groups for row in rows])} {visible(rows[0].resampled)}s"
     return (
-        f"95 % bootstrap intervals over {over} {rows[0].resampled}s; p of a difference by sign flips, of a variance "
-        f"share by permutation, Holm-corrected over the card. In units of {what}."
+        f"95 % bootstrap intervals over {over}; p of a difference by sign flips, of a variance share by permutation, "
+        f"Holm-corrected over the card.{what}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +47,37 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], spa
         return Ran(ended.value.code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A card: quickly asked, and then what no photograph has."""
+    card = tmp_path / "mine.toml"
+    card.write_text(
+        """
+schema = 1
+attribute = "mine"
+title = "Mine"
+question = "Does it move?"
+resample = "category"
+headline = { measure = "displacement", says = "notices grey" }
+
+[[measures]]
+kind = "displacement"
+quick = true
+intervention = "greyscale"
+strengths = [1]
+
+[[measures]]
+kind = "decoding"
+label = "breed"
+classifier = "knn"
+fit = { where = { split = ["train"] } }
+tests = { "unseen images" = { where = { split = ["test"] } } }
+""",
+        encoding="utf-8",
+    )
+    return card
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -93,22 +124,120 @@ def test_an_encoder_named_twice_is_used_once(run: Run, photos: Path) -> None:
     assert len(json.loads(run("extract", photos, *PIXELS, *PIXELS, "--json").out)) == 1
 
 
-def test_probe_prints_what_it_saves(run: Run, photos: Path, space: Path) -> None:
-    arguments = ("probe", photos, "-a", "color", *PIXELS, "-e", "reference/color-histogram")
+def test_probe_prints_what_it_saves(run: Run, photos: Path, space: Path, mine: Path) -> None:
+    arguments = ("probe", photos, "--card", mine, *PIXELS, "-e", "reference/color-histogram")
     printed = json.loads(run(*arguments, "--json").out)
     (folder,) = (space / "results").iterdir()
+    assert folder.name.startswith("mine-")
     assert printed == json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert {path.name for path in folder.iterdir()} == {"figure.png", "results.json", "scores.parquet"}
     with Image.open(folder / "figure.png") as figure:
         assert figure.width > 400
+    assert printed["card"]["title"] == "Mine"
+    assert printed["conclusions"]["numbers"].keys() == {"reference/pixels", "reference/color-histogram"}
+    assert printed["left_out"] == [
+        "decoding: it needs the label 'breed', which none of the images in 'photos' has",
+    ]
 
     before = files(space)
     table = run(*arguments)
     assert table.code == 0 and str(folder / "figure.png") in table.err
-    assert "How far does an embedding move" in table.out and "9 images" in table.out.replace("\n", " ")
+    assert "Mine: Does it move?" in table.out and "over 3 categorys" in table.out.replace("\n", " ")
+    (sentence,) = printed["conclusions"]["sentences"]
+    assert sentence in table.out and f"Left out: {printed['left_out'][0]}." in table.out
     assert files(space) == before  # the same question gives the same bytes, in the same place
     assert run(*arguments, "--seed", "1").code == 0
     assert len(list((space / "results").iterdir())) == 2
+
+
+def test_a_check_that_failed_is_seen_in_the_table_and_on_the_page(
+    run: Run, photos: Path, space: Path, mine: Path
+) -> None:
+    must_fail = """
+references = ["reference/pixels"]
+[[must_fail]]
+encoder = "reference/pixels"
+measure = "displacement"
+below = -1
+because = "it was set up to"
+
+[[measures]]"""
+    mine.write_text(mine.read_text(encoding="utf-8").replace("[[measures]]", must_fail, 1), encoding="utf-8")
+    found = run("probe", photos, "--card", mine, "-e", "reference/color-histogram")
+    expected = "CHECK FAILED: reference/pixels must fail at 'greyscale 1: displacement', because it was set up to: "
+    assert found.code == 0 and expected in found.out
+    assert run("report").code == 0
+    page = (space / "report.html").read_text(encoding="utf-8")
+    assert "CHECK FAILED: do not believe this probe here: reference/pixels must fail at" in page
+
+
+def test_only_what_is_quick(run: Run, photos: Path, mine: Path) -> None:
+    quick = json.loads(run("probe", photos, "--card", mine, *PIXELS, "--quick", "--json").out)
+    assert {row["measure"] for row in quick["results"]} == {"displacement", "displacement percentile"}
+    assert quick["left_out"] == [] and len(quick["card"]["measures"]) == 1
+
+
+def test_all_goes_on_past_what_cannot_be_asked_and_says_so(
+    run: Run, photos: Path, space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of the bundled cards; the others take longer."""
+    monkeypatch.setattr("embprobe.cards.attributes", lambda: ["typographic", "geometry"])
+    for path in sorted(photos.glob("*/*")):
+        path.rename(photos / path.name)  # no subfolders, so no categories, and no words for what is shown
+    found = run("probe", photos, "-a", "all", *PIXELS, "--json")
+    assert found.code == 0
+    told = next(line for line in found.err.splitlines() if line.startswith("Nothing of the probe"))
+    assert told.startswith(
+        "Nothing of the probe 'Typographic attack' can be asked of 'photos': preference: it needs the"
+    )
+    (only,) = json.loads(found.out)  # a list, for several were asked for
+    assert only["card"]["attribute"] == "geometry"
+    assert [path.name.split("-")[0] for path in (space / "results").iterdir()] == ["geometry"]
+    alone = run("probe", photos, "-a", "typographic", *PIXELS)
+    assert alone.code == 1 and alone.out == ""
+    assert "embprobe: Nothing of the probe 'Typographic attack'" in alone.err.splitlines()[-1]
+    monkeypatch.setattr("embprobe.cards.attributes", lambda: ["typographic", "typographic"])
+    none = run("probe", photos, "-a", "all", *PIXELS, "--json")
+    assert none.code == 1 and none.out == ""
+    assert none.err.splitlines()[-1] == "embprobe: None of the probes can be asked of 'photos'."
+
+
+def test_an_attribute_and_cards_of_ones_own_are_asked_together(run: Run, photos: Path, mine: Path) -> None:
+    found = run("probe", photos, "-a", "geometry", "-a", "geometry", "--card", mine, *PIXELS, "--json")
+    assert found.code == 0
+    assert [each["card"]["attribute"] for each in json.loads(found.out)] == ["geometry", "mine"]
+
+
+def test_a_reference_that_is_asked_about_is_a_subject(run: Run, photos: Path, mine: Path) -> None:
+    mine.write_text('references = ["reference/pixels"]\n' + mine.read_text(encoding="utf-8"), encoding="utf-8")
+    found = json.loads(run("probe", photos, "--card", mine, *PIXELS, "--json").out)
+    assert [each["model"] for each in found["encoders"]] == ["pixels"]
+    assert list(found["conclusions"]["numbers"]) == ["reference/pixels"]
+
+
+@pytest.mark.parametrize(("passed", "code"), [([True, True], 0), ([True, False], 1)])
+def test_selftest_ends_with_what_it_found(
+    run: Run, monkeypatch: pytest.MonkeyPatch, passed: list[bool], code: int
+) -> None:
+    from embprobe.selftest import Verdict
+
+    asked: list[tuple[int, int]] = []
+
+    def planted(*, studies: int, seed: int, tell: Callable[[str], None]) -> Iterator[Verdict]:
+        asked.append((studies, seed))
+        tell("oracles, color")
+        for each in passed:
+            yield Verdict("color: variance share", "0.12", "0.121", each)
+
+    monkeypatch.setattr("embprobe.selftest.selftest", planted)
+    found = run("selftest", "--studies", "100", "--seed", "7", "--json")
+    assert found.code == code and asked == [(100, 7)]
+    assert [verdict["passed"] for verdict in json.loads(found.out)] == passed
+    assert "selftest: oracles, color" in found.err
+    table = run("selftest", "--studies", "100")
+    assert table.code == code and ("FAILED" in table.out) is not all(passed)
+    assert f"{sum(passed)} of 2 passed." in table.err
+    assert run("selftest", "--studies", "99").code == 2
 
 
 def test_neighbors_of_a_photograph_make_a_sheet(run: Run, photos: Path, space: Path) -> None:
@@ -223,7 +352,9 @@ def test_the_help_names_every_command_and_loads_nothing_heavy(run: Run) -> None:
     for command in (
         "demo",
         "extract",
+        "verify",
         "probe",
+        "selftest",
         "preview",
         "neighbors",
         "map",
@@ -267,8 +398,11 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no weights": (("extract", "{photos}", "-e", "bundled/clip:gone.safetensors"), 2, "no weights file 'gone.saf"),
     "unknown device": (("extract", "{photos}", *PIXELS, "--device", "tpu"), 2, "no device 'tpu'"),
     "unknown attribute": (("probe", "{photos}", "-a", "colour", *PIXELS), 2, "Did you mean color?"),
-    "no attribute": (("probe", "{photos}", *PIXELS), 2, "--attribute category"),
-    "missing label": (("probe", "{photos}", "-a", "category", *PIXELS), 1, "needs the label 'split'"),
+    "nearly all": (("probe", "{photos}", "-a", "al", *PIXELS), 2, "There is no probe of 'al'"),
+    "no attribute": (("probe", "{photos}", *PIXELS), 2, "text, typographic, all; or --card FILE"),
+    "missing label": (("probe", "{photos}", "--card", "{tmp}/breed.toml", *PIXELS), 1, "it needs the label 'breed'"),
+    "wrong key": (("probe", "{photos}", "--card", "{tmp}/key.toml", *PIXELS), 1, "right at 'measures.0.hue': there is"),
+    "wrong treatment": (("probe", "{photos}", "--card", "{tmp}/do.toml", *PIXELS), 2, "no intervention 'hew'"),
     "missing card": (("probe", "{photos}", "--card", "{tmp}/gone.toml", *PIXELS), 2, "gone.toml' cannot be read"),
     "wrong card": (("probe", "{photos}", "--card", "{tmp}/note.txt", *PIXELS), 1, "note.txt' is not valid TOML"),
     "missing query": (("neighbors", "{tmp}/gone.png", "-i", "{photos}", *PIXELS), 2, "no image file '{tmp}/gone.png'"),
@@ -282,8 +416,13 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failure_is_a_sentence_and_an_exit_code_and_leaves_nothing(
-    name: str, run: Run, photos: Path, tmp_path: Path, space: Path
+    name: str, run: Run, photos: Path, tmp_path: Path, space: Path, mine: Path
 ) -> None:
+    card = mine.read_text(encoding="utf-8")
+    before, quick, last = card.partition("[[measures]]")[0], *card.split("[[measures]]")[1:]
+    (tmp_path / "breed.toml").write_text(f"{before}[[measures]]{last}", encoding="utf-8")
+    (tmp_path / "key.toml").write_text(f"{before}[[measures]]{quick}hue = 3", encoding="utf-8")
+    (tmp_path / "do.toml").write_text(card.replace("greyscale", "hew"), encoding="utf-8")
     (tmp_path / "empty").mkdir()
     (tmp_path / "torn").mkdir()
     for note in ("note.txt", "note.tar", "note.parquet"):
@@ -322,14 +461,17 @@ def test_a_workspace_may_not_be_a_file_or_hold_other_things(run: Run, photos: Pa
     assert snapshot(photos) == before
 
 
-def test_failures_leave_a_workspace_in_use_as_it_is(run: Run, photos: Path, space: Path, tmp_path: Path) -> None:
+def test_failures_leave_a_workspace_in_use_as_it_is(
+    run: Run, photos: Path, space: Path, tmp_path: Path, mine: Path
+) -> None:
+    mine.write_text(mine.read_text(encoding="utf-8").replace("greyscale", "hew"), encoding="utf-8")
     assert run("extract", photos, *PIXELS).code == 0
     before = files(space)
     (tmp_path / "note.txt").write_text("no image")
     for arguments in (
         ("extract", tmp_path / "note.txt", *PIXELS),
         ("neighbors", tmp_path / "note.txt", "-i", photos, *PIXELS),
-        ("probe", photos, "-a", "category", *PIXELS),
+        ("probe", photos, "--card", mine, *PIXELS),
         ("extract", photos, "-e", "reference/pixel"),
     ):
         assert run(*arguments).code != 0

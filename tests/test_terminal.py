@@ -6,11 +6,14 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from embprobe import terminal
+from embprobe.results import Check, Conclusions, Result, Results
+from embprobe.selftest import Verdict
 from embprobe.store import Rejected, Store
 from embprobe.verification import Checked
 from tests.conftest import Reads, make_encoder
@@ -161,6 +164,131 @@ def test_what_was_checked_is_a_line_a_store_and_its_problems(tmp_path: Path, cap
     assert lines(capsys)[-3:-1] == ["  9 is gone", "  and 2 more"]
 
 
+# --- what a probe found ------------------------------------------------------------------------------------------
+
+
+def result(**changes: Any) -> Result:
+    facts: dict[str, Any] = {
+        "attribute": "color",
+        "measure": "displacement",
+        "intervention": "hue",
+        "strength": 60.0,
+        "encoder": "bundled/clip",
+        "kind": "estimate",
+        "resampled": "concept",
+        "groups": 50,
+        "images": 50,
+        "estimate": 0.5,
+        "low": 0.25,
+        "high": 0.75,
+        "unit": "distance to an unrelated image",
+    }
+    return Result(**facts | changes)
+
+
+def results(*rows: Result, **changes: Any) -> Results:
+    return replace(Results({}, rows, [], Conclusions(None, {}, [], [])), **changes)
+
+
+def printed(capsys: Capture, found: Results, title: str = "Colour: does it move?") -> str:
+    terminal.print_results(found, title=title)
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out
+
+
+def row_of_table(out: str, measure: str) -> list[str]:
+    """The first line of a question, and the line with its intervals, cell by cell."""
+    lines = [line[1:-1].split("│") for line in out.splitlines() if line[:1] in "┃│"]
+    at = next(i for i, cells in enumerate(lines) if cells[0].strip() == measure)
+    return [cell.strip() for cells in lines[at : at + 2] for cell in cells[-2:]]
+
+
+def test_a_line_is_a_question_and_a_column_an_encoder(capsys: Capture) -> None:
+    other = result(encoder="bundled/dino", estimate=0.125, low=0.0625, high=0.25)
+    difference = result(
+        against="bundled/dino", kind="difference", estimate=0.375, low=0.1, high=0.5, p=0.0001, p_adjusted=0.0002
+    )
+    out = printed(
+        capsys,
+        results(
+            result(),
+            other,
+            difference,
+            result(measure="category decoding", intervention=None, strength=None, unit="accuracy"),
+        ),
+    )
+    assert out.startswith("Colour: does it move?")
+    assert row_of_table(out, "hue 60: displacement") == [
+        "0.125",
+        "+0.375, p < 0.001",
+        "0.062 to 0.250",
+        "+0.100 to +0.500",
+    ]
+    assert row_of_table(out, "category decoding") == ["", "", "", ""]  # who was not asked has an empty cell
+    caption = " ".join(out.split())
+    assert "95 % bootstrap intervals over 50 concepts" in caption
+    assert "distance to an unrelated image: displacement; accuracy: category decoding." in caption
+
+
+def test_p_is_never_shown_as_zero(capsys: Capture) -> None:
+    for adjusted, shown in ((0.00099, "p < 0.001"), (0.001, "p = 0.001"), (0.0449, "p = 0.045"), (1.0, "p = 1.000")):
+        assert f"0.500, {shown}" in printed(capsys, results(result(p=adjusted, p_adjusted=adjusted)))
+
+
+def test_the_numbers_of_groups_are_named_from_the_fewest(capsys: Capture) -> None:
+    out = printed(capsys, results(result(groups=1234), result(measure="m", groups=7)))
+    assert "over 7 to 1,234 concepts" in " ".join(out.split())
+
+
+def test_what_is_concluded_stands_under_the_table(capsys: Capture) -> None:
+    said = Conclusions(
+        None,
+        {},
+        ["bundled/clip notices hue 2.00 times as much as bundled/dino."],
+        [Check("reference/pixels", "m", True, "it failed."), Check("reference/pixels", "m", False, "0.9 is too much.")],
+    )
+    out = printed(capsys, results(result(), conclusions=said, left_out=["zero-shot: none has a text side"]))
+    assert out.splitlines()[-4:] == [
+        "bundled/clip notices hue 2.00 times as much as bundled/dino.",
+        "Check passed: it failed.",
+        "CHECK FAILED: 0.9 is too much.",
+        "Left out: zero-shot: none has a text side.",
+    ]
+
+
+@pytest.mark.parametrize(("encoders", "columns"), [(3, True), (4, False)])
+def test_many_differences_are_counted_not_shown(capsys: Capture, encoders: int, columns: bool) -> None:
+    names = [f"test/{name}" for name in "abcd"[:encoders]]
+    rows = [result(encoder=name) for name in names]
+    rows += [result(encoder=a, against=b, kind="difference", p_adjusted=1.0) for a in names for b in names if a < b]
+    out = printed(capsys, results(*rows))
+    assert ("+0.500, p = 1.000" in out) is columns
+    assert ("The 6 differences between encoders are in the results file." in out) is not columns
+
+
+# --- the instrument, tested --------------------------------------------------------------------------------------
+
+
+def test_verdicts_are_lines_and_a_count(capsys: Capture) -> None:
+    good, bad = Verdict("color: share", "0.12", "0.121", True), Verdict("[red] alarms", "5 %", "50 %", False)
+    terminal.print_verdicts([good, bad, good])
+    out, err = capsys.readouterr()
+    cells = [line.split("  ")[0].strip() for line in out.splitlines()]
+    assert cells == ["", "passed", "FAILED", "passed"]
+    assert "[red] alarms" in out and "50 %" in out
+    assert err == "2 of 3 passed. Do not believe a probe yet.\n"
+    terminal.print_verdicts([good])
+    assert capsys.readouterr().err == "1 of 1 passed.\n"
+
+
+def test_in_a_log_what_is_being_done_is_a_line(capsys: Capture) -> None:
+    with terminal.spinner("selftest") as tell:
+        tell("oracles, color")
+        tell("400 [bold] studies")
+    assert lines(capsys) == ["selftest: oracles, color", "selftest: 400 [bold] studies"]
+
+
 # --- names that would rather speak to the terminal ---------------------------------------------------------------
 
 
@@ -183,6 +311,12 @@ def verified(text: str, folder: Path, reads: Reads) -> None:
     terminal.print_checked([checked(folder, encoder=text, images=text, damaged=(0,), problems=(text,))], folder.parent)
 
 
+def probed(text: str, folder: Path, reads: Reads) -> None:
+    rows = [result(encoder=text, measure=text, resampled=text, unit=text)]
+    said = Conclusions(None, {}, [text], [Check(text, text, False, text)])
+    terminal.print_results(results(*rows, conclusions=said, left_out=[text]), title=text)
+
+
 SHOWN: dict[str, tuple[Callable[[str, Path, Reads], None], int]] = {
     "progress": (bar, 1),
     "stores": (stores, 1),
@@ -203,3 +337,12 @@ def test_no_name_steers_the_terminal_or_breaks_its_line(
     assert "\u202e" not in err
     assert len(err.splitlines()) == expected
     assert "[bold]a" in err  # as it is written, not as a style
+
+
+def test_no_name_in_a_result_steers_the_terminal(tmp_path: Path, reads: Reads, capsys: Capture) -> None:
+    probed(HOSTILE, tmp_path, reads)
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert not {c for c in out if unicodedata.category(c) in ("Cc", "Zl", "Zp")} - {"\n"}
+    assert "\u202e" not in out
+    assert "[bold]" in out  # as it is written, not as a style

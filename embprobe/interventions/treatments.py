@@ -79,6 +79,16 @@ def cross(images: Images, label: str, levels: Levels, *, seed: int, donors: Imag
     return replace(images, name=f"{images.name}+{label}s@{seed}", rows=tuple(rows), opened_as="")
 
 
+def repeat(images: Images, times: int) -> Images:
+    """Every row so many times, with keys ``KEY#1``, ``KEY#2`` …: few images get several treatments each."""
+    rows = (
+        replace(row, key=f"{row.key}#{i}", labels={IMAGE: row.key, **row.labels})
+        for i in range(1, times + 1)
+        for row in images.rows
+    )
+    return replace(images, rows=tuple(rows), opened_as="")
+
+
 def _dealt(levels: Levels) -> list[tuple[str, Treatment]]:
     """Values with their treatments, each value as often as any other."""
     _check(levels)

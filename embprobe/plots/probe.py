@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from embprobe.files import replacing
 from embprobe.interventions import find_intervention
 from embprobe.plots.style import MARKERS, PALETTE, figure
-from embprobe.results import Question, Result
+from embprobe.results import Question, Result, spanned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Quest
     columns = 1 if len(panels) == 1 else 2 if len(panels) <= 4 else 3
     lines = -(-len(panels) // columns)
     with figure(width=4.6 * columns, height=0.5 + 2.6 * lines, rows=lines, columns=columns) as (canvas, axes):
-        sizes = " or ".join(str(size) for size in sorted({row.groups for row in rows}))
+        sizes = spanned([row.groups for row in rows])
         heading = f"{question}\n95 % intervals over {sizes} {rows[0].resampled}s"
         canvas.suptitle(heading, fontsize=10, x=0.01, ha="left")
         for axis, ((measure, intervention), panel) in zip(axes, panels.items(), strict=False):
@@ -64,6 +64,8 @@ def _curves(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> Non
     unit = _CONDITIONS.get(panel[0].intervention or "") or find_intervention(panel[0].intervention or "").unit
     axis.set(xlabel=unit, ylabel=panel[0].unit)
     _from_zero(axis.set_ylim, panel)
+    if min(row.low for row in panel) < 0:
+        axis.axhline(0, color="0.6", lw=0.8)
     axis.set_xticks(sorted({row.strength for row in panel if row.strength is not None}))
 
 
@@ -79,6 +81,8 @@ def _dots(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> None:
     axis.set(xlabel=panel[0].unit, ylim=(len(shown) - 0.5, -0.5))
     _from_zero(axis.set_xlim, panel)
     axis.grid(axis="x", color="0.9")
+    if min(row.low for row in panel) < 0:
+        axis.axvline(0, color="0.6", lw=0.8)
     axis.set_axisbelow(True)
 
 

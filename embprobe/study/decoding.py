@@ -12,7 +12,7 @@ from embprobe.cards import Decoding
 from embprobe.encoders.base import Floats
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images, visible
-from embprobe.interventions.treatments import Treatment, assign
+from embprobe.interventions.treatments import Treatment, assign, repeat
 from embprobe.measures.compression import fit_transform, known
 from embprobe.measures.control_task import control_labels
 from embprobe.measures.decoding import correct, predict_majority
@@ -28,6 +28,8 @@ from embprobe.study.session import Embedded
 
 FOLDS = 5
 """Where images have no labels that say what is fitted and what is tested on."""
+FEW = 2_000
+"""Treated images that are enough to fit on; more are made of fewer."""
 UNSEEN = "unseen images"
 DRAWS = 10
 """Of few images; each image's score is its mean over them."""
@@ -158,7 +160,12 @@ def _split(measure: Decoding, asked: Asked) -> tuple[Embedded, list[Test]]:
 
 
 def _folds(measure: Decoding, pool: Images, asked: Asked) -> tuple[Embedded, list[Test]]:
-    embedded = _embed(measure, pool, asked)
+    """Every image is tested by a classifier fitted on the four folds it is not in; a group is never in two.
+
+    Where the label is what is done to images, few images have it done several times.
+    """
+    times = min(2 * len(measure.treatments), FEW // len(pool))
+    embedded = _embed(measure, repeat(pool, times) if times > 1 else pool, asked)
     names, coded = np.unique(asked.groups(embedded.rows), return_inverse=True)
     if len(names) < FOLDS:
         raise NotApplicable(f"it needs at least {FOLDS} {asked.resampled}s to fit on some and test on others")

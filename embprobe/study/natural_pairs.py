@@ -32,11 +32,15 @@ def ask(measure: NaturalPairs, asked: Asked) -> Iterator[Scores]:
             f"similarity by {measure.of} needs at least {needed} images, and of '{asked.images.name}' "
             f"{len(embedded.rows)} can be compared"
         )
+    held = [name for name in attributes if name != measure.of]
+    constant = [measure.attributes[name] for name in held]  # of an encoder that is one of them nothing would be left
     values = {
         encoder: natural_pairs(vectors, attributes, measure.of, seed=asked.session.seed)
         for encoder, vectors in embedded.vectors.items()
+        if encoder not in constant
     }
-    held = [name for name in attributes if name != measure.of]
+    if not values:
+        raise NotApplicable("every encoder is one of the attributes that are held constant")
     called = f"similarity by {measure.of}" + (f", {' and '.join(held)} held constant" if held else "")
     yield from scored(called, values, embedded.keys(), asked.groups(embedded.rows), unit="partial rank correlation")
 

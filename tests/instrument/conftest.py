@@ -10,5 +10,15 @@ from embprobe.images import Images
 @pytest.fixture(scope="session")
 def some_emoji(emoji: Images) -> Images:
     """Every sixth concept in every style, so that all splits are there."""
-    kept = set(sorted(set(emoji.label("concept")))[::6])
-    return emoji.take(i for i, row in enumerate(emoji.rows) if row.labels["concept"] in kept)
+    return every(emoji, 6)
+
+
+@pytest.fixture(scope="session")
+def few_emoji(emoji: Images) -> Images:
+    """Every twentieth."""
+    return every(emoji, 20)
+
+
+def every(images: Images, n: int) -> Images:
+    kept = set(sorted(set(images.label("concept")))[::n])
+    return images.take(i for i, row in enumerate(images.rows) if row.labels["concept"] in kept)

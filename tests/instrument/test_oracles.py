@@ -51,7 +51,7 @@ def test_an_oracle_without_colour_is_not_moved_by_it(some_emoji: Images) -> None
 
 @dataclass(frozen=True)
 class Turned(OracleSession):
-    """Every oracle's vectors multiplied by a matrix ``[512, 512]``."""
+    """Every oracle's vectors multiplied by a matrix ``[256, 256]``."""
 
     matrix: Floats | None = None
 
@@ -82,10 +82,10 @@ def _in_the_basis(question: Question) -> bool:
 
 
 @pytest.fixture(scope="module")
-def plain(some_emoji: Images) -> dict[str, dict[tuple[Question, str], float]]:
+def plain(few_emoji: Images) -> dict[str, dict[tuple[Question, str], float]]:
     session = OracleSession(NOWHERE)
     return {
-        name: estimates(run_probe(bundled_card(name), some_emoji, [MIXED, BLIND], [], session))
+        name: estimates(run_probe(bundled_card(name), few_emoji, [MIXED, BLIND], [], session))
         for name in attributes()
         if name != "typographic"
     }
@@ -94,11 +94,11 @@ def plain(some_emoji: Images) -> dict[str, dict[tuple[Question, str], float]]:
 @pytest.mark.parametrize("change", [rotation, permutation, scaling], ids=lambda change: change.__name__)
 @pytest.mark.parametrize("attribute", [name for name in attributes() if name != "typographic"])
 def test_another_basis_changes_no_result(
-    attribute: str, change: object, some_emoji: Images, plain: dict[str, dict[tuple[Question, str], float]]
+    attribute: str, change: object, few_emoji: Images, plain: dict[str, dict[tuple[Question, str], float]]
 ) -> None:
     assert callable(change)
     session = Turned(NOWHERE, matrix=change())
-    found = estimates(run_probe(bundled_card(attribute), some_emoji, [MIXED, BLIND], [], session))
+    found = estimates(run_probe(bundled_card(attribute), few_emoji, [MIXED, BLIND], [], session))
     assert found.keys() == plain[attribute].keys()
     moved = {
         key: (plain[attribute][key], value)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from PIL import Image
 
+from embprobe.plots import probe
 from embprobe.plots.probe import plot_probe
-from embprobe.results import Result
+from embprobe.plots.style import figure
+from embprobe.results import Question, Result
 
 CURVE = [
     Result(
@@ -19,6 +26,7 @@ CURVE = [
         intervention="hue",
         strength=strength,
         encoder=encoder,
+        kind="estimate",
         resampled="concept",
         groups=50,
         images=50,
@@ -31,7 +39,7 @@ CURVE = [
     for strength in (60.0, 120.0)
 ]
 DOTS = [replace(row, measure="category decoding", intervention=None, strength=None) for row in CURVE[::2]]
-DIFFERENCE = replace(CURVE[0], encoder="bundled/clip - bundled/dino", p=0.5, p_adjusted=1.0)
+DIFFERENCE = replace(CURVE[0], against="bundled/dino", kind="difference", p=0.5, p_adjusted=1.0)
 
 
 def drawn(path: Path) -> Image.Image:
@@ -76,3 +84,95 @@ def test_an_interval_that_misses_its_estimate_by_rounding_is_drawn(tmp_path: Pat
 def test_a_single_row_is_drawn(tmp_path: Path) -> None:
     plot_probe(DOTS[:1], tmp_path / "figure.png", question="?")
     drawn(tmp_path / "figure.png")
+
+
+# --- what is drawn where -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def axes(monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
+    """The axes of the figure, as they are when it is done."""
+    kept: list[Axes] = []
+
+    @contextmanager
+    def watched(**size: Any) -> Iterator[Any]:
+        with figure(**size) as (canvas, found):
+            yield canvas, found
+            kept.extend(canvas.axes)
+
+    monkeypatch.setattr(probe, "figure", watched)
+    return kept
+
+
+def titles(axes: list[Axes]) -> list[str]:
+    return [axis.get_title(loc="left").replace("\n", " ") for axis in axes]
+
+
+def test_a_panel_is_a_measure_under_a_condition(axes: list[Axes], tmp_path: Path) -> None:
+    truncated = [replace(row, intervention="pca:32") for row in DOTS]
+    plot_probe([*CURVE, DIFFERENCE, *DOTS, *truncated], tmp_path / "figure.png", question="?")
+    assert titles(axes) == ["hue: displacement", "category decoding", "pca:32: category decoding"]
+
+
+def test_the_headline_comes_first(axes: list[Axes], tmp_path: Path) -> None:
+    first = Question("category decoding")
+    plot_probe([*CURVE, *DOTS], tmp_path / "figure.png", question="?", first=first)
+    assert titles(axes) == ["category decoding", "hue: displacement"]
+    axes.clear()
+    beyond = [replace(row, measure="displacement beyond the control") for row in CURVE]
+    headline = Question("displacement beyond the control", "hue", 120)  # its panel has the other strengths, too
+    plot_probe([*DOTS, *CURVE, *beyond], tmp_path / "figure.png", question="?", first=headline)
+    assert titles(axes) == ["hue: displacement beyond the control", "category decoding", "hue: displacement"]
+
+
+def test_axes_say_what_their_numbers_are(axes: list[Axes], tmp_path: Path) -> None:
+    few = [replace(row, measure="category GDA from few", intervention="shots", unit="accuracy") for row in CURVE]
+    word = [replace(row, measure="zero-shot name", intervention="word=thus", unit="accuracy") for row in CURVE]
+    control = [replace(row, measure="zero-shot name", intervention="word-conflicts/shuffled") for row in CURVE]
+    plot_probe([*CURVE, *few, *word, *control, *DOTS], tmp_path / "figure.png", question="?")
+    assert [axis.get_xlabel() for axis in axes] == [
+        "degrees in OKLCh",
+        "images of each value that the classifier was fitted on",
+        "share of the image's width",
+        "share of the image's width",
+        "distance to an unrelated image",
+    ]
+    assert [axis.get_ylabel() for axis in axes[:2]] == ["distance to an unrelated image", "accuracy"]
+
+
+def test_references_are_grey_and_encoders_are_not(axes: list[Axes], tmp_path: Path) -> None:
+    names = ["open_clip/a", "python:mine:make", "reference/pixels", "reference/random-vit", "guessing"]
+    rows = [replace(DOTS[0], encoder=name) for name in names]
+    plot_probe(rows, tmp_path / "figure.png", question="?")
+    (axis,) = axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == names
+    colors = [
+        to_rgb(line.get_color())
+        for line in axis.lines
+        if line.get_markersize() == 5 and str(line.get_marker()) not in "|_"
+    ]
+    assert [len(set(color)) == 1 for color in colors] == [False, False, True, True, True]
+    assert len(set(colors)) == 5  # and each has its own
+
+
+def test_lengths_start_at_zero_where_they_can(axes: list[Axes], tmp_path: Path) -> None:
+    below = [replace(row, measure="uniformity", estimate=-2, low=-3, high=-1) for row in DOTS]
+    across = [replace(row, measure="variance share of style", low=-0.1) for row in DOTS]
+    plot_probe([*CURVE, *DOTS, *below, *across], tmp_path / "figure.png", question="?")
+    assert axes[0].get_ylim()[0] == 0 and axes[1].get_xlim()[0] == 0
+    assert axes[2].get_xlim()[1] == 0 and axes[2].get_xlim()[0] < -2.9
+    assert axes[3].get_xlim()[0] < -0.09
+
+
+def test_the_heading_says_over_what_intervals_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    @contextmanager
+    def watched(**size: Any) -> Iterator[Any]:
+        with figure(**size) as (canvas, found):
+            yield canvas, found
+            said.append(canvas.get_suptitle())
+
+    monkeypatch.setattr(probe, "figure", watched)
+    plot_probe([*DOTS, replace(DOTS[0], measure="x", groups=7)], tmp_path / "figure.png", question="Does it move?")
+    assert said == ["Does it move?\n95 % intervals over 7 to 50 concepts"]

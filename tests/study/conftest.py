@@ -38,8 +38,8 @@ def painted(colors: Sequence[Color], **labels: Sequence[str]) -> Images:
 
 
 def crossed(concepts: int = 2, cues: int = 2, **more: Sequence[str]) -> Images:
-    """Every concept with every cue: red and green say which concept, blue says which cue."""
-    mixed = [(250, 0), (0, 250), (250, 250), (250, 120), (120, 250), (60, 250)][:concepts]
+    """Every concept (up to twelve) with every cue: red and green say which concept, blue says which cue."""
+    mixed = [(250, 20 * i) for i in range(0, 12, 2)] + [(20 * i, 250) for i in range(0, 12, 2)]
     pairs = [(i, j) for i in range(concepts) for j in range(cues)]
     return painted(
         [(*mixed[i], 255 * j // (cues - 1)) for i, j in pairs],

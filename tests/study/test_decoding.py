@@ -292,6 +292,21 @@ def test_treatments_shots_control_and_transforms_work_in_folds(workspace: Worksp
     assert results.left_out == []
 
 
+def test_few_images_are_treated_several_times_and_no_copy_is_tested_on_another(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hue turned by nothing leaves the red that says which image it is."""
+    recorder = Recorder()
+    monkeypatch.setattr(decoding, "predict_knn", recorder)
+    images = unlabelled(shades(10, 1), "split", "concept")
+    same = TREATED | {"treatments": {"a": ["none"], "b": ["hue 0"]}}
+    results = probe(workspace, images, [make_encoder()], same)
+    (row,) = found_by(results, "test/means", "state k-NN, unseen images")
+    assert row.images > row.groups == 10
+    for train, test in recorder.calls:
+        assert len(red_of(train)) == 8 and len(red_of(test)) == 2 and not red_of(train) & red_of(test)
+
+
 def test_fewer_than_five_concepts_are_left_out_with_the_reason(workspace: Workspace) -> None:
     with pytest.raises(NotApplicable, match="decoding: it needs at least 5 concepts to fit on some and test on others"):
         probe(workspace, shades(4), [make_encoder()], CATEGORY)
@@ -315,7 +330,7 @@ def test_a_label_some_images_lack_is_an_error(workspace: Workspace) -> None:
 
 def test_no_image_is_fitted_and_tested(workspace: Workspace) -> None:
     twice = CATEGORY | {"tests": {"unseen drawings": DRAWING, "all": {"where": {"split": ["train", "unseen-concept"]}}}}
-    with pytest.raises(UsageError, match=r"'Mine' tests 'all' on images it is fitted on, 28 of them, such as '0/0'"):
+    with pytest.raises(UsageError, match=r"'Mine' tests 'all' on 28 images it is fitted on, such as '0/0'"):
         probe(workspace, squares(), [make_encoder()], twice)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from embprobe.cards import Card
+from embprobe.measures.vectors import Scores as Values
 from embprobe.results import Conclusions, Question, Result, Scores
 from embprobe.statistics import Estimate, holm, resample
 from embprobe.study import GUESS
@@ -31,7 +32,7 @@ def card(headline: Mapping[str, Any] | None = HEADLINE, *checks: Mapping[str, An
 
 
 def concluded(
-    card: Card, asked: Mapping[Question, Mapping[str, Sequence[float]]], subjects: Sequence[str] = ("a", "b")
+    card: Card, asked: Mapping[Question, Mapping[str, Values]], subjects: Sequence[str] = ("a", "b")
 ) -> Conclusions:
     """What is concluded from scores, one a concept, by question and encoder."""
     groups = [f"c{i}" for i in range(GROUPS)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from embprobe.encoders import load_encoder
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images
 from embprobe.study import NotApplicable
@@ -73,6 +74,15 @@ def test_words_and_encoders_may_be_attributes(workspace: Workspace) -> None:
     results = probe(workspace, twelve(caption=captions), [sees_concept()], of_words, of_colour)
     assert estimate(results, "test/concept", "similarity by text") == pytest.approx(1)  # as the category
     assert estimate(results, "test/concept", "similarity by colour") > 0.5
+
+
+def test_an_encoder_is_not_asked_with_itself_held_constant(workspace: Workspace) -> None:
+    attributes = {"category": "category", "colour": "reference/pixels"}
+    pixels = load_encoder("reference/pixels")
+    results = probe(workspace, twelve(), [pixels, make_encoder()], PAIRS | {"attributes": attributes})
+    assert {row.encoder for row in results.rows} == {"test/means"}
+    with pytest.raises(NotApplicable, match="every encoder is one of the attributes that are held constant"):
+        probe(workspace, twelve(), [pixels], PAIRS | {"attributes": attributes})
 
 
 # --- what is missing ---------------------------------------------------------------------------------------------
