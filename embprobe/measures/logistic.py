@@ -34,6 +34,8 @@ C_GRID: tuple[float, ...] = tuple(np.logspace(-6, 5, 45).tolist())
 """Inverse strengths of regularisation: 45 from 1e-6 to 1e5, as DINOv2 searches (its ``eval/log_regression.py``)."""
 TOLERANCE = 3e-5
 """Of what is still to be gained, relative to the objective, at which a fit stops: see :func:`logistic_path`."""
+PATIENCE = 12
+"""Steps of the grid, four a decade, without a better C after which :func:`predict_logistic` looks no further."""
 MEMORY = 20
 """Curvature pairs kept."""
 MAX_STEPS = 500
@@ -90,9 +92,7 @@ def logistic_path(
     check_finite(train)
     if not len(grid) or not all(np.isfinite(c) and c > 0 for c in grid):
         raise EmbprobeError("The grid needs inverse strengths of regularisation (C), all of them positive numbers.")
-    classes, coded = np.unique(labels, return_inverse=True)
-    path = _Path(_problem(train, coded, len(classes), device))
-    return [path.fit(float(c), classes, tolerance) for c in sorted(grid)]
+    return list(_walk(train, labels, sorted(grid), tolerance, device))
 
 
 def predict_logistic(
@@ -108,7 +108,8 @@ def predict_logistic(
 
     C is chosen from ``C_GRID`` by accuracy on a fifth of the training *groups* (concepts), never on test data, ties
     going to the stronger regularisation; then the classifier is fitted again on all rows. (DINOv2 holds out a tenth
-    of the images.) Raises :class:`EmbprobeError` if what is left to fit on has fewer than two groups or labels.
+    of the images.) The search ends three decades of C after its best, once anything was learned at all. Raises
+    :class:`EmbprobeError` if what is left to fit on has fewer than two groups or labels.
     """
     from sklearn.model_selection import GroupShuffleSplit
 
@@ -120,11 +121,23 @@ def predict_logistic(
     fit, held_out = next(GroupShuffleSplit(1, test_size=0.2, random_state=seed).split(train, labels, groups))
     if len(np.unique(labels[fit])) < 2:
         raise EmbprobeError(few)
-    path = logistic_path(train[fit], labels[fit], grid=C_GRID, device=device)
-    right = [(each.predict(train[held_out]) == labels[held_out]).sum() for each in path]
+    right: list[int] = []
+    for each in _walk(train[fit], labels[fit], C_GRID, TOLERANCE, device):
+        right.append(int((each.predict(train[held_out]) == labels[held_out]).sum()))
+        since = len(right) - 1 - int(np.argmax(right))
+        if since >= PATIENCE and (max(right) > right[0] or (each.predict(train[fit]) == labels[fit]).all()):
+            break
     chosen = int(np.argmax(right))  # the first of the largest
-    final = logistic_path(train, labels, grid=C_GRID[: chosen + 1], device=device)[-1]
+    *_, final = _walk(train, labels, C_GRID[: chosen + 1], TOLERANCE, device)
     return [final.predict(test) for test in tests]
+
+
+def _walk(train: Vectors, labels: Labels, grid: Sequence[float], tolerance: float, device: str) -> Iterator[Logistic]:
+    """The path, one fit at a time, so that one may stop."""
+    classes, coded = np.unique(labels, return_inverse=True)
+    path = _Path(_problem(train, coded, len(classes), device))
+    for c in grid:
+        yield path.fit(float(c), classes, tolerance)
 
 
 # --- the problem, in the eigenbasis ----------------------------------------------------------------------------------

@@ -159,7 +159,7 @@ def test_with_all_partners_the_seed_does_not_matter() -> None:
 
 def test_one_image_has_nothing_to_be_compared_with() -> None:
     for measure in (displacement, displacement_percentile):
-        with pytest.raises(EmbprobeError, match="at least two images; there are 1"):
+        with pytest.raises(EmbprobeError, match="at least 2 images; there are 1"):
             measure(at(0), at(90))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 
 from embprobe.errors import EmbprobeError
+from embprobe.measures import logistic
 from embprobe.measures.decoding import correct
 from embprobe.measures.logistic import C_GRID, Logistic, logistic_path, predict_logistic
 
@@ -292,14 +294,15 @@ def test_c_is_chosen_on_concepts_that_were_not_fitted() -> None:
 
 def test_ties_go_to_the_stronger_regularisation() -> None:
     # Embeddings that say nothing are as accurate at every C; then only the first C is fitted on all rows.
+    walk = logistic._walk
     asked: list[tuple[float, ...]] = []
 
-    def spy(*args: Any, grid: tuple[float, ...], **options: Any) -> list[Logistic]:
+    def spy(train: Vectors, labels: Labels, grid: tuple[float, ...], *rest: Any) -> Iterator[Logistic]:
         asked.append(grid)
-        return logistic_path(*args, grid=grid, **options)
+        return walk(train, labels, grid, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("embprobe.measures.logistic.logistic_path", spy)
+        patch.setattr("embprobe.measures.logistic._walk", spy)
         predict_logistic(np.ones((20, 3)), np.array(["a", "b"] * 10), own_groups(20), [np.ones((2, 3))])
     assert asked == [C_GRID, C_GRID[:1]]
 
@@ -364,3 +367,21 @@ def test_a_fit_that_does_not_converge_is_an_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("embprobe.measures.logistic.MAX_STEPS", 1)
     with pytest.raises(EmbprobeError, match="did not converge at C = 100000"):
         logistic_path(*clouds(100, 6, 3, 1.0), grid=[1e5])
+
+
+def test_the_search_ends_three_decades_after_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is separable at some C stays so: 12 more steps of the grid find nothing better, and the others are not tried.
+    fitted: list[float] = []
+    walk = logistic._walk
+
+    def spy(train: Vectors, labels: Labels, grid: tuple[float, ...], *rest: Any) -> Iterator[Logistic]:
+        for fit in walk(train, labels, grid, *rest):
+            fitted.append(fit.c)
+            yield fit
+
+    monkeypatch.setattr("embprobe.measures.logistic._walk", spy)
+    truth = np.random.default_rng(0).integers(0, 3, 200)
+    predict_logistic(4.0 * np.eye(3)[truth], names(truth), own_groups(200), [np.eye(3)])
+    chosen = fitted[-1]
+    searched = fitted[: fitted.index(max(fitted)) + 1]
+    assert len(searched) == C_GRID.index(chosen) + 1 + 12 < len(C_GRID)
