@@ -331,7 +331,8 @@ def _caption(rows: Sequence[Result]) -> str:
         if row.measure not in names:
             names.append(row.measure)
     units.pop("accuracy", None)
-    what = "".join(f"\n{visible(', '.join(names))}: {unit}." for unit, names in units.items())
+    told = [f"{', '.join(names)}: {unit}." for unit, names in units.items()]
+    what = "".join(f"\n{visible(line)}" for line in told)
     over = f"{spanned([row.groups for row in rows])} {visible(rows[0].resampled)}s"
     return (
         f"95 % bootstrap intervals over {over}; p of a difference by sign flips, of a variance share by permutation, "

@@ -14,7 +14,7 @@ def control_labels(labels: Labels, groups: Labels, *, seed: int = 0) -> Labels:
     which concept can (Hewitt and Liang 2019, "Designing and Interpreting Probes with Control Tasks"). Where all rows of
     a group have one label, groups exchange theirs and a group keeps one label; else rows exchange them.
 
-    >>> control_labels(np.array(["a", "a", "b", "b"]), np.array(["x", "x", "y", "y"]), seed=1).tolist()
+    >>> control_labels(np.array(["a", "a", "b", "b"]), np.array(["x", "x", "y", "y"]), seed=3).tolist()
     ['b', 'b', 'a', 'a']
     """
     rng = np.random.default_rng(seed)
