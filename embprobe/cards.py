@@ -262,9 +262,16 @@ class Card(Strict):
     measures: Annotated[list[Measure], Field(min_length=1)]
 
     def quickly(self) -> Card:
-        """Only the measures that are quick; all of them, if none is."""
-        quick = [measure for measure in self.measures if measure.quick]
-        return self.model_copy(update={"measures": quick or self.measures})
+        """Only the measures that are quick (all, if none is), without what is more than the headline needs."""
+        quick = [measure for measure in self.measures if measure.quick] or self.measures
+        return self.model_copy(update={"measures": [self._briefly(measure) for measure in quick]})
+
+    def _briefly(self, measure: AnyMeasure) -> AnyMeasure:
+        if isinstance(measure, Decoding):
+            return measure.model_copy(update={"control_task": False, "shots": [], "transforms": []})
+        if isinstance(measure, Displacement) and self.headline and self.headline.strength in measure.strengths:
+            return measure.model_copy(update={"strengths": [self.headline.strength]})
+        return measure
 
     @model_validator(mode="after")
     def _references(self) -> Self:
