@@ -183,6 +183,9 @@ def load_results(path: Path) -> tuple[dict[str, Any], list[Result]]:
         found = content.pop("version")
         if found != VERSION:
             raise EmbprobeError(f"'{path}' is of result version {found}; this embprobe reads version {VERSION}.")
-        return content, [Result(**row) for row in content.pop("results")]
+        rows = [Result(**row) for row in content.pop("results")]
+        if not rows:
+            raise KeyError("results")
+        return content, rows
     except (ValueError, KeyError, TypeError, AttributeError):
         raise EmbprobeError(f"'{path}' is damaged. Remove it, and run the probe again.") from None

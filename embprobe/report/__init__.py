@@ -15,6 +15,8 @@ from embprobe.files import replacing
 from embprobe.results import Result, load_results
 from embprobe.workspace import Workspace
 
+_NEEDED = {"card", "images", "encoders", "seed", "versions", "conclusions", "left_out"}
+
 
 @dataclass(frozen=True)
 class _Section:
@@ -40,6 +42,10 @@ def write_report(workspace: Workspace, out: Path) -> Path:
 
 def _section(path: Path) -> _Section:
     manifest, rows = load_results(path)
+    if lacking := _NEEDED - manifest.keys():
+        raise EmbprobeError(
+            f"'{path}' is damaged: it lacks {', '.join(sorted(lacking))}. Remove it, and run the probe again."
+        )
     return _Section(manifest, rows, _base64(path.with_name("figure.png")))
 
 

@@ -130,3 +130,20 @@ def test_results_of_another_time_are_named(space: Workspace, changes: dict[str, 
     save(space, "old", **changes)
     with pytest.raises(EmbprobeError, match=r"old/results\.json"):
         page_of(space)
+
+
+@pytest.mark.parametrize("lost", ["card", "conclusions", "images"])
+def test_results_that_lost_a_part_are_named_with_it(space: Workspace, lost: str) -> None:
+    save(space, "color", row())
+    path = space.root / "results" / "color" / "results.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content[lost]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(EmbprobeError, match=f"color.*results.json' is damaged: it lacks {lost}"):
+        write_report(space, space.root / "report.html")
+
+
+def test_results_without_a_row_are_damaged(space: Workspace) -> None:
+    save(space, "color")
+    with pytest.raises(EmbprobeError, match="is damaged"):
+        write_report(space, space.root / "report.html")
