@@ -144,6 +144,9 @@ def test_results_that_lost_a_part_are_named_with_it(space: Workspace, lost: str)
 
 
 def test_results_without_a_row_are_damaged(space: Workspace) -> None:
-    save(space, "color")
+    save(space, "color", row())
+    path = space.root / "results" / "color" / "results.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "results": []}), encoding="utf-8")
     with pytest.raises(EmbprobeError, match="is damaged"):
         write_report(space, space.root / "report.html")
