@@ -111,12 +111,16 @@ def test_what_was_left_out_is_said_with_the_details(space: Workspace) -> None:
 def test_a_row_names_its_question_and_a_difference_both_encoders(space: Workspace) -> None:
     moved = row(measure="displacement", intervention="hue", strength=120.0, encoder="a/b")
     save(
-        space, "one", moved, row(encoder="a/b", against="c/d", kind="difference", estimate=0.5, p=0.01, p_adjusted=0.02)
+        space,
+        "one",
+        moved,
+        row(encoder="a/b", against="c/d", kind="difference", estimate=0.5, p=0.01, p_adjusted=0.02),
+        row(encoder="a/b", against="e/f", kind="difference", estimate=0.25, p=2e-5, p_adjusted=4e-4),
     )
     page = page_of(space)
     assert "<td>hue 120: displacement</td>" in page
     assert '<tr class="difference">' in page and "<td>a/b - c/d</td>" in page
-    assert "+0.500" in page and "0.0200" in page
+    assert "+0.500" in page and ">0.020<" in page and ">&lt; 0.001<" in page
 
 
 def test_without_results_there_is_no_page(space: Workspace) -> None:
