@@ -147,7 +147,8 @@ def probe(
     from embprobe.study import NotApplicable, Session, run_probe
     from embprobe.workspace import Workspace
 
-    names = attributes() if attribute and "all" in attribute else list(dict.fromkeys(attribute or []))
+    every = attributes() if "all" in (attribute or []) else []
+    names = dict.fromkeys([name for name in attribute or [] if name != "all"] + every)
     cards = [bundled_card(name) for name in names] + [read_card(path) for path in card or []]
     if not cards:
         raise UsageError(f"Say what to probe: --attribute {', '.join([*attributes(), 'all'])}; or --card FILE.")

@@ -398,6 +398,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no weights": (("extract", "{photos}", "-e", "bundled/clip:gone.safetensors"), 2, "no weights file 'gone.saf"),
     "unknown device": (("extract", "{photos}", *PIXELS, "--device", "tpu"), 2, "no device 'tpu'"),
     "unknown attribute": (("probe", "{photos}", "-a", "colour", *PIXELS), 2, "Did you mean color?"),
+    "all and a wrong one": (("probe", "{photos}", "-a", "all", "-a", "colour", *PIXELS), 2, "Did you mean color?"),
     "nearly all": (("probe", "{photos}", "-a", "al", *PIXELS), 2, "There is no probe of 'al'"),
     "no attribute": (("probe", "{photos}", *PIXELS), 2, "text, typographic, all; or --card FILE"),
     "missing label": (("probe", "{photos}", "--card", "{tmp}/breed.toml", *PIXELS), 1, "it needs the label 'breed'"),
