@@ -196,7 +196,7 @@ def test_all_goes_on_past_what_cannot_be_asked_and_says_so(
     alone = run("probe", photos, "-a", "typographic", *PIXELS)
     assert alone.code == 1 and alone.out == ""
     assert "embprobe: Nothing of the probe 'Typographic attack'" in alone.err.splitlines()[-1]
-    monkeypatch.setattr("embprobe.cards.attributes", lambda: ["typographic", "typographic"])
+    monkeypatch.setattr("embprobe.cards.attributes", lambda: ["typographic", "background"])
     none = run("probe", photos, "-a", "all", *PIXELS, "--json")
     assert none.code == 1 and none.out == ""
     assert none.err.splitlines()[-1] == "embprobe: None of the probes can be asked of 'photos'."
