@@ -196,8 +196,12 @@ def test_all_goes_on_past_what_cannot_be_asked_and_says_so(
     alone = run("probe", photos, "-a", "typographic", *PIXELS)
     assert alone.code == 1 and alone.out == ""
     assert "embprobe: Nothing of the probe 'Typographic attack'" in alone.err.splitlines()[-1]
-    monkeypatch.setattr("embprobe.cards.attributes", lambda: ["typographic", "background"])
-    none = run("probe", photos, "-a", "all", *PIXELS, "--json")
+    lost = photos.parent / "lost.toml"
+    lost.write_text(
+        'schema = 1\nattribute = "lost"\ntitle = "Lost"\nquestion = "Which?"\nresample = "image"\n'
+        '[[measures]]\nkind = "decoding"\nlabel = "genus"\nclassifier = "knn"\nfit = {}\ntests = { x = {} }\n'
+    )
+    none = run("probe", photos, "-a", "typographic", "--card", lost, *PIXELS, "--json")
     assert none.code == 1 and none.out == ""
     assert none.err.splitlines()[-1] == "embprobe: None of the probes can be asked of 'photos'."
 
