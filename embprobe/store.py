@@ -91,7 +91,7 @@ class Store:
     def version(self) -> str:
         """A hash over all shards: what is made from this store is stale when it changes."""
         hashes = [shard["sha256"] for _, shard in sorted(self.shards.items())]
-        return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
+        return hashlib.sha256("".join(hashes).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def rows_of(self, shard: int) -> Sequence[Row]:
         """The rows that shard covers."""
@@ -301,7 +301,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise EmbprobeError(f"'{path}' cannot be read: {error.strerror}.") from None
     try:
-        manifest: dict[str, Any] = json.loads(text.decode("utf-8"))
+        manifest: dict[str, Any] = json.loads(text.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
         if manifest["schema"] != SCHEMA:
             raise EmbprobeError(
                 f"The store '{folder}' was written with schema {manifest['schema']}; this embprobe reads {SCHEMA}."
@@ -342,6 +342,14 @@ def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "seconds": seconds,
     }
+
+
+def _finite(number: str) -> float:
+    """JSON has no NaN and no infinity, so nobody wrote them: whoever did, damaged the file."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number} is no number of JSON")
+    return value
 
 
 def _whole_number(value: Any) -> int:
