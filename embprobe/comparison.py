@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.measures.geometry import centred
-from embprobe.measures.vectors import Scores, Vectors, unit
+from embprobe.measures.knn import nearest
+from embprobe.measures.vectors import Scores, Vectors
 
 
 def overlap_at_k(a: Sequence[str], b: Sequence[str]) -> float:
@@ -82,13 +83,10 @@ def _check_rows(a: Vectors, b: Vectors, *, least: int) -> None:
 
 def _nearest_others(vectors: Vectors, k: int) -> NDArray[np.int64]:
     """``[n, k]`` positions of the nearest other rows by cosine."""
-    import faiss
-
-    x = np.ascontiguousarray(unit(vectors), np.float32)
-    _, position = faiss.knn(x, x, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
-    itself = position == np.arange(len(x))[:, None]
+    _, position = nearest(vectors, vectors, k + 1)
+    itself = position == np.arange(len(vectors))[:, None]
     itself[~itself.any(1), -1] = True  # pushed out by k + 1 duplicates: leave out the last of them
-    return np.asarray(position[~itself].reshape(len(x), k))
+    return np.asarray(position[~itself].reshape(len(vectors), k))
 
 
 def _scaled(vectors: Vectors) -> Scores:

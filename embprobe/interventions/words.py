@@ -29,7 +29,7 @@ _SIMILAR = 2
 def word_of(row: Row) -> str | None:
     """The word for what a row shows: its name, or the longest word of a name that is too long to be legible."""
     names = (row.labels.get(label, "").replace("_", " ").strip() for label in NAMES)
-    name = next((name for name in names if _parts(name)), None)
+    name = next((name for name in names if parts_of(name)), None)
     if name is None or len(name) <= _LONGEST:
         return name
     return max(name.replace("-", " ").split(), key=len)[: 2 * _LONGEST]
@@ -57,11 +57,11 @@ def conflicting(ink: Ink = "word") -> Planner:
             own, category = _own(row), row.labels.get("category", "")
             if len(own) not in similar:
                 similar[len(own)] = [each for each in vocabulary if abs(len(each[0]) - len(own)) <= _SIMILAR]
-            mine = {part for label in NAMES for part in _parts(row.labels.get(label, ""))}
+            mine = {part for label in NAMES for part in parts_of(row.labels.get(label, ""))}
             for words in (similar[len(own)], vocabulary):
                 start = int(rng.integers(max(len(words), 1)))
                 for word, of in itertools.chain(words[start:], words[:start]):
-                    if not mine & _parts(word) and (of != category or not category):
+                    if not mine & parts_of(word) and (of != category or not category):
                         return _edit(word, strength, ink)
             raise UnreadableImage("no other image has another category to take a word from")
 
@@ -74,7 +74,7 @@ def neutral(ink: Ink = "word") -> Planner:
     """A word that names nothing that any of the images shows."""
 
     def bind(donors: Images) -> Plan:
-        used = {part for row in donors.rows for label in NAMES for part in _parts(row.labels.get(label, ""))}
+        used = {part for row in donors.rows for label in NAMES for part in parts_of(row.labels.get(label, ""))}
         free = [word for word in NEUTRAL if word not in used]
 
         def plan(row: Row, strength: float, rng: Rng) -> Edit:
@@ -92,7 +92,7 @@ def anywhere(word: str = "") -> Callable[[Ink], Planner]:
 
     Its size is between half and the whole of the strength, so that neither place nor size tells which word it is.
     """
-    if word and not (is_drawable(word) and _parts(word)):
+    if word and not (is_drawable(word) and parts_of(word)):
         raise UsageError(f"The faces at hand have no letters for '{visible(word)}'.")
     if len(word) > 2 * _LONGEST:
         raise UsageError(f"'{visible(word)}' is too long to be read in an image: {2 * _LONGEST} letters at most.")
@@ -106,7 +106,7 @@ def anywhere(word: str = "") -> Callable[[Ink], Planner]:
     return planner
 
 
-def _parts(name: str) -> set[str]:
+def parts_of(name: str) -> set[str]:
     """The words of a name, in small letters."""
     return set(re.findall(r"[^\W_]+", name.lower()))
 

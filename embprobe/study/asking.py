@@ -44,10 +44,7 @@ class Asked:
 
     @property
     def resampled(self) -> str:
-        """The label whose values are resampled: the card's, or where no image has it, each image by itself.
-
-        Raises :class:`EmbprobeError` if some images have it and others do not, or if all have the same value.
-        """
+        """The label whose values are resampled: the card's, or where no image has it, each image by itself."""
         return IMAGE if self.images.lacks(self.card.resample) else self.card.resample
 
     def select(self, selection: Selection) -> Images:

@@ -107,7 +107,7 @@ def ask(measure: Decoding, asked: Asked) -> Iterator[Scores]:
         yield from answer(name, transformed, intervention=transform)
     fewest = min(_fewest(labels[fit]) for fit, _ in tests[0].parts)
     for shots in (shots for shots in measure.shots if shots <= fewest):
-        few = _few(measure, shots, labels, groups, known_rows, tests, truths, predict, asked.session.seed)
+        few = _few(shots, labels, groups, known_rows, tests, truths, predict, asked.session.seed)
         yield from answer(f"{name} from few", few, intervention="shots", strength=float(shots))
     if more := [str(shots) for shots in measure.shots if shots > fewest]:
         images = f"{fewest} image{'' if fewest == 1 else 's'}"
@@ -231,7 +231,6 @@ def _predictions(
 
 
 def _few(
-    measure: Decoding,
     shots: int,
     labels: Labels,
     groups: Labels,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from embprobe.cards import NaturalPairs
 from embprobe.encoders import load_encoder
+from embprobe.interventions.words import parts_of
 from embprobe.measures.natural_pairs import LEAST, Attribute, natural_pairs
 from embprobe.results import Scores
 from embprobe.study.asking import Asked, NotApplicable, scored
@@ -62,9 +62,11 @@ def _label(source: str) -> list[str]:
 def _measured(source: str, embedded: Embedded, asked: Asked) -> Attribute:
     if source.startswith(_WORDS_OF):
         texts = embedded.rows.label(source.removeprefix(_WORDS_OF))
-        return [set(re.findall(r"[^\W_]+", text.lower())) for text in texts]
+        return [parts_of(text) for text in texts]
     if "/" not in source:
         return embedded.label(source)
+    if source in embedded.vectors:  # it is one of those that are asked
+        return embedded.vectors[source]
     encoder = load_encoder(source, device=asked.session.device)
     found = asked.session.embed(asked.images, [encoder], source)
     return found.at(embedded.keys()).vectors[encoder.spec.name]

@@ -24,9 +24,9 @@ def ask(measure: Variance, asked: Asked) -> Iterator[Scores]:
     """For every value of the unit a jackknife pseudo-value of each share, and a permutation test of each factor."""
     design = _design(measure, asked)
     embedded = asked.embed(design, "balanced design")
-    names = [name for name in measure.factors if name in _present(measure, asked)]
-    factors = _factors(_balanced(embedded, names, measure.unit), names)
+    names = _present(measure, asked)
     embedded = _balanced(embedded, names, measure.unit)
+    factors = _factors(embedded, names)
     units = np.unique(factors[measure.unit]).tolist()
     shares = {name: variance_shares(vectors, factors, unit=measure.unit) for name, vectors in embedded.vectors.items()}
     for factor in measure.of:
