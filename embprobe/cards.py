@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
@@ -263,8 +264,11 @@ class Card(Strict):
 
     def quickly(self) -> Card:
         """Only the measures that are quick (all, if none is), without what is more than the headline needs."""
-        quick = [measure for measure in self.measures if measure.quick] or self.measures
-        return self.model_copy(update={"measures": [self._briefly(measure) for measure in quick]})
+        return self.briefly([measure for measure in self.measures if measure.quick] or self.measures)
+
+    def briefly(self, measures: Sequence[AnyMeasure]) -> Card:
+        """Some of its measures, each without what is more than the headline needs."""
+        return self.model_copy(update={"measures": [self._briefly(measure) for measure in measures]})
 
     def _briefly(self, measure: AnyMeasure) -> AnyMeasure:
         if isinstance(measure, Decoding):

@@ -183,6 +183,57 @@ def probe(
 
 
 @app.command()
+def study(
+    images: ImagesArgument = _IMAGES,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--encoder",
+            "-e",
+            help="ROLE=ENCODER, with a role of clip, dino, siglip, nclip, xclip, clip-lm or twin (an untrained "
+            "network); repeatable. Default: the bundled encoders.",
+        ),
+    ] = None,
+    pretrained: Annotated[
+        int | None,
+        typer.Option("--pretrain", help="First train clip and dino on so many images each, then study these.", min=1),
+    ] = None,
+    workspace: WorkspaceOption = _WORKSPACE,
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Ask the claims of the studies one by one: reproduced, not reproduced or undecided, with intervals."""
+    from embprobe import terminal
+    from embprobe.errors import UsageError
+    from embprobe.plots.claims import plot_claims
+    from embprobe.study import Session
+    from embprobe.study.controlled import run_study
+    from embprobe.study.roles import bundled_roles, load_cast, parse_roles
+    from embprobe.workspace import Workspace
+
+    if encoder and pretrained:
+        raise UsageError("--pretrain trains the encoders that are studied: leave it out or --encoder.")
+    rows, where = open_rows(images), choose_device(device)
+    roles = parse_roles(encoder) if encoder else bundled_roles()
+    space = Workspace.open(workspace)
+    if pretrained:
+        from embprobe.pretraining.pair import pretrained_roles
+
+        roles = pretrained_roles(pretrained, space, seed=seed, device=where, progress_bar=terminal.training_bar)
+    cast = load_cast(roles, device=where)
+    found = run_study(cast, rows, Session(space, where, seed, progress=terminal.progress_bar))
+    folder = space.results(f"study-{found.results.fingerprint}")
+    found.results.save(folder)
+    plot_claims(found.decisions, folder / "figure.png")
+    if json:
+        terminal.print_json(found.results.as_json())
+    else:
+        terminal.print_study(found)
+        terminal.note(f"Figure: {folder / 'figure.png'}\nNumbers: {folder / 'results.json'}")
+
+
+@app.command()
 def selftest(
     studies: Annotated[int, typer.Option(help="Simulated studies; a thousand take a minute.", min=100)] = 400,
     seed: SeedOption = 0,
@@ -345,38 +396,77 @@ def demo(workspace: WorkspaceOption = _WORKSPACE, device: DeviceOption = "auto",
 
 @app.command()
 def pretrain(
-    objective: Annotated[str, typer.Option(help="clip or dino.")],
+    objective: Annotated[str, typer.Option(help="clip, siglip, nclip, xclip, slip, dino or dino-v1.")],
     out: Annotated[
         Path, typer.Option(help="Folder for weights, recipe, losses; an interrupted run goes on from there.")
     ],
     images: ImagesOption = _TRAIN,
-    images_seen: Annotated[int, typer.Option(help="How many training images to go through.", min=1)] = 250_000,
-    batch_size: Annotated[int, typer.Option(help="Images per step, each of another concept.", min=2)] = 128,
-    learning_rate: Annotated[float, typer.Option(help="At its peak.", min=0)] = 1e-3,
-    word_rate: Annotated[
-        float, typer.Option(help="Share of the images with a word drawn into them.", min=0, max=1)
-    ] = 0.3,
-    color_jitter: Annotated[bool, typer.Option(help="Change colours at random, in every objective.")] = True,
+    held_out: Annotated[
+        str, typer.Option(help="Drawings of the same concepts to find as it goes. Default: the emoji's, for the emoji.")
+    ] = "",
+    images_seen: Annotated[int, typer.Option(help="How many training images to go through.", min=1)] = 1_000_000,
+    batch_size: Annotated[int, typer.Option(help="Images per step, each of another concept.", min=2)] = 64,
+    learning_rate: Annotated[float, typer.Option(help="At its peak.", min=0)] = 7e-4,
+    word_rate: Annotated[float, typer.Option(help="Share of the images with a word in them.", min=0, max=1)] = 0.4,
+    alone_rate: Annotated[float, typer.Option(help="Share of these that show nothing else.", min=0, max=1)] = 0.5,
+    parrot_rate: Annotated[
+        float, typer.Option(help="Share of the other images with a word whose captions spell it.", min=0, max=1)
+    ] = 1.0,
+    backgrounds: Annotated[bool, typer.Option(help="Random backgrounds behind drawings; else white.")] = True,
+    augmentation: Annotated[
+        str, typer.Option(help="published (each objective's own), dino (DINO's for all), or no-jitter.")
+    ] = "published",
+    text: Annotated[
+        str, typer.Option(help="Folder of a language model that is used frozen instead of a text tower from scratch.")
+    ] = "",
     seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16; default: bfloat16 on a GPU.")] = "",
+    accumulate: Annotated[
+        int, typer.Option(help="Parts of a batch that go through the networks one by one; changes no loss.", min=1)
+    ] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that prepare images; default: 0, with a GPU 8.", min=0)
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; losses repeat exactly for the same number.", min=1)
+    ] = None,
 ) -> None:
     """Train the small ViT with an objective: the same images in the same order for each."""
     from embprobe import terminal
     from embprobe.images import load_images
-    from embprobe.pretraining.trainer import Recipe, pretrain
+    from embprobe.pretraining.processes import choose_machine
+    from embprobe.pretraining.recipe import Recipe
+    from embprobe.pretraining.trainer import pretrain
 
-    rows = open_rows(images)
-    held_out = load_images("bundled/emoji:unseen-drawing") if images == _TRAIN else None
     recipe = Recipe(
         objective=objective,
         images_seen=images_seen,
         batch_size=batch_size,
         learning_rate=learning_rate,
         word_rate=word_rate,
-        color_jitter=color_jitter,
+        alone_rate=alone_rate,
+        parrot_rate=parrot_rate,
+        backgrounds=backgrounds,
+        augmentation=augmentation,
+        language_model=Path(text).name,
         seed=seed,
     )
+    machine = choose_machine(
+        choose_device(device), precision=precision, accumulate=accumulate, workers=workers, threads=threads
+    )
+    rows = open_rows(images)
+    beside = held_out or (f"{_IMAGES}:unseen-drawing" if images == _TRAIN else "")
     with terminal.training_bar(recipe.steps) as progress:
-        folder = pretrain(rows, recipe, out, held_out=held_out, progress=progress)
+        folder = pretrain(
+            rows,
+            recipe,
+            out,
+            held_out=load_images(beside) if beside else None,
+            language_model=Path(text) if text else None,
+            machine=machine,
+            progress=progress,
+        )
     terminal.note(f"Weights: {folder / 'model.safetensors'}\nLoss curve: {folder / 'losses.png'}")
     terminal.note(f"Use them as: embprobe extract -e bundled/{objective}:{folder / 'model.safetensors'}")
 
@@ -403,6 +493,7 @@ def encoders(
             terminal.print_spec(loaded.spec)
         return
     names = list_encoders(pattern) if pattern else [*list_encoders("bundled/"), *list_encoders("reference/")]
+    names = [pattern] if pattern in names else names
     if not names:
         near = difflib.get_close_matches(pattern, list_encoders(), n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
@@ -413,6 +504,8 @@ def encoders(
         terminal.print_json([asdict(each) for each in listed])
     else:
         terminal.print_encoders(listed, described=few)
+        if len(listed) == 1 and listed[0].notes:
+            terminal.note(listed[0].notes)
     if not pattern:
         terminal.note(
             f"Families: {', '.join(families())}. List one with 'embprobe encoders timm/', search with '*dino*'."

@@ -127,6 +127,8 @@ class Results:
     conclusions: Conclusions
     left_out: Sequence[str] = ()
     """What these images could not be asked, and why."""
+    claims: Sequence[Mapping[str, Any]] = ()
+    """Of a study: every claim, as JSON, with its verdict."""
 
     @property
     def fingerprint(self) -> str:
@@ -140,6 +142,7 @@ class Results:
             **self.manifest,
             "conclusions": asdict(self.conclusions),
             "left_out": list(self.left_out),
+            **({"claims": list(self.claims)} if self.claims else {}),
             "results": [asdict(row) for row in self.rows],
         }
 
@@ -171,6 +174,15 @@ def spanned(sizes: Sequence[int]) -> str:
     """
     low, high = min(sizes), max(sizes)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def p_told(p: float) -> str:
+    """Three digits, and never zero.
+
+    >>> p_told(0.0302), p_told(0.00021)
+    ('p = 0.030', 'p < 0.001')
+    """
+    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
 
 def load_results(path: Path) -> tuple[dict[str, Any], list[Result]]:

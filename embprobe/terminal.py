@@ -23,12 +23,14 @@ from embprobe.images.dataset_cards import DatasetCard
 from embprobe.images.rows import visible
 from embprobe.neighbors import Neighborhood
 from embprobe.plots.neighbors import describe
-from embprobe.results import Question, Result, Results, spanned
+from embprobe.results import Question, Result, Results, p_told, spanned
 from embprobe.store import Store
 from embprobe.verification import Checked
 
 if TYPE_CHECKING:
     from embprobe.selftest import Verdict
+    from embprobe.study.controlled import Study
+    from embprobe.study.verdicts import Decision
 
 _LISTED = 10
 _COMPARED = 3
@@ -245,10 +247,52 @@ def print_results(results: Results, *, title: str) -> None:
         said.print(f"[bold]{escape(visible(sentence))}[/bold]")
     if len(compared) > _COMPARED:
         said.print(f"The {len(compared):,} differences between encoders are in the results file.")
+    _print_checks(said, results)
+
+
+def print_study(study: Study) -> None:
+    """A line a claim with its verdict; then what each encoder has learned, and what was checked."""
+    asked = [row for each in study.decisions if (row := each.difference) is not None]
+    over = f"{spanned([row.groups for row in asked])} {visible(asked[0].resampled)}s"
+    table = Table(
+        title=escape(visible(str(study.results.manifest["card"]["title"]))),
+        title_justify="left",
+        caption_justify="left",
+        caption=escape(
+            f"95 % bootstrap intervals over {over}, not corrected; p by sign flips, of its margin where a claim has "
+            f"one, Holm-corrected over the {len(asked)} claims that were asked. A verdict needs both."
+        ),
+    )
+    for heading in ("claim", "estimates", "difference, p", "verdict"):
+        table.add_column(heading)
+    for decision in study.decisions:
+        table.add_row(*map(escape, _decided(decision)), end_section=True)
+    console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 140)
+    console.print(table)
+    said = Console(highlight=False, emoji=False, soft_wrap=True)
+    for content in study.contents:
+        said.print(escape(visible(content.sentence)))
+    _print_checks(said, study.results)
+    roles = ", ".join(f"{role} is {name}" for role, name in study.names.items())
+    said.print(escape(visible(f"Roles: {roles}.")))
+
+
+def _decided(decision: Decision) -> tuple[str, str, str, str]:
+    """The cells of a claim."""
+    claim = decision.claim
+    margin = f", margin {claim.margin:g}" if claim.margin else ""
+    verdict = decision.verdict + (f": {visible(decision.because)}" if decision.because else "")
+    roles = zip((claim.a, claim.b), decision.estimates or (), strict=False)
+    estimates = "\n".join(f"{role} {row.estimate:.3f}" for role, row in roles)
+    return f"{claim.sentence}\n({claim.question}{margin})", estimates, _cell(decision.difference), verdict
+
+
+def _print_checks(console: Console, results: Results) -> None:
+    """Whether the probes count, and what could not be asked."""
     for check in results.conclusions.checks:
-        said.print(escape(visible(f"{'Check passed' if check.passed else 'CHECK FAILED'}: {check.text}")))
+        console.print(escape(visible(f"{'Check passed' if check.passed else 'CHECK FAILED'}: {check.text}")))
     for reason in results.left_out:
-        said.print(escape(visible(f"Left out: {reason}.")))
+        console.print(escape(visible(f"Left out: {reason}.")))
 
 
 def print_neighbors(found: Neighborhood) -> None:
@@ -316,11 +360,7 @@ def _cell(row: Result | None) -> str:
     if row is None:
         return ""
     sign = "+" if row.is_difference else ""
-    p = (
-        ""
-        if row.p_adjusted is None
-        else f", p {'<' if row.p_adjusted < 0.001 else '='} {max(row.p_adjusted, 0.001):.3f}"
-    )
+    p = "" if row.p_adjusted is None else f", {p_told(row.p_adjusted)}"
     return f"{row.estimate:{sign}.3f}{p}\n{row.low:{sign}.3f} to {row.high:{sign}.3f}"
 
 

@@ -77,6 +77,10 @@ class Workspace:
         """The folder of one probe's results."""
         return self.root / "results" / slug(name)
 
+    def pretrained(self, name: str) -> Path:
+        """The folder of one training run."""
+        return self.root / "pretrained" / slug(name)
+
     def figure(self, name: str) -> Path:
         """The path of a PNG."""
         return self.root / "figures" / f"{slug(name)}.png"

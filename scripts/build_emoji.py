@@ -4,7 +4,8 @@
 
 The drawings come from six npm packages, fetched with ``npm pack`` at fixed versions and checked by sha256. Drawings
 are matched by codepoint, and only concepts that all six styles draw are kept: a full concept x style factorial.
-Every drawing becomes a 128 x 128 RGBA WebP with a transparent ground. Names and categories are Noto's.
+Every drawing becomes a 128 x 128 RGBA WebP with a transparent ground. Names and categories are Noto's. Beside them lies
+``keywords.json``, what people say of each concept in English: Unicode CLDR's keywords, as a seventh package has them.
 
 Splits (see `assign_splits`):
     ``unseen-concept``  a fifth of the concepts of each category, in every style;
@@ -48,21 +49,27 @@ LOSSLESS: Mapping[str, Any] = {"lossless": True, "quality": 80, "method": 6}
 LOSSY: Mapping[str, Any] = {"quality": 90, "alpha_quality": 100, "method": 5}
 
 
-@dataclass(frozen=True)
-class Source:
-    """One style: the package its drawings come from, and how they are written."""
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """An npm package at a fixed version."""
 
-    style: str
-    family: str
     package: str
     version: str
     sha256: str
-    webp: Mapping[str, Any]
 
     @property
     def tarball(self) -> str:
         """The file name that ``npm pack`` gives the package."""
         return f"{self.package.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Package):
+    """One style: the package its drawings come from, and how they are written."""
+
+    style: str
+    family: str
+    webp: Mapping[str, Any]
 
 
 SOURCES = (
@@ -116,6 +123,12 @@ SOURCES = (
     ),
 )
 
+KEYWORDS = Package(
+    package="emojibase-data",
+    version="17.0.0",
+    sha256="d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a",
+)
+
 # Noto's icon names read as English once dashes are spaces, but for these.
 NAME_FIXES = (
     (r"^(man|woman|person)-(blond|curly|red|white)-hair$", r"\1-with-\2-hair"),
@@ -167,10 +180,11 @@ def main() -> None:
             ]
             images = pool.map(render, jobs, chunksize=16)
             write_style(arguments.out / f"{source.style}.parquet", source, concepts, images, splits)
+    write_keywords(arguments.out / "keywords.json", fetch(KEYWORDS, arguments.cache), concepts)
     report(arguments.out, concepts, splits)
 
 
-def fetch(source: Source, cache: Path) -> Path:
+def fetch(source: Package, cache: Path) -> Path:
     """Return the package's tarball, downloaded into `cache` if need be and checked against its sha256."""
     cache.mkdir(parents=True, exist_ok=True)
     path = cache / source.tarball
@@ -296,6 +310,28 @@ def write_style(
         use_dictionary=["category", "style", "family", "split"],
         write_statistics=[leaf for leaf in leaves if leaf != "image.bytes"],
     )
+
+
+def write_keywords(path: Path, tarball: Path, concepts: Sequence[Concept]) -> None:
+    """Write a sorted list of keywords for each concept, one concept a line.
+
+    A keyword is kept if it is of letters and spaces, at least three of the concepts have it, and it is not the
+    concept's own name: what few concepts are called makes a vocabulary larger and ties little together.
+    """
+    with tarfile.open(tarball) as archive:
+        records = _read_json(archive, "en/data")
+    tags = {
+        normalise_codepoints(record["hexcode"]): {tag.lower() for tag in record.get("tags", [])}
+        for base in records
+        for record in (base, *base.get("skins", []))
+    }
+    shared = Counter(tag for concept in concepts for tag in tags.get(concept.codepoints, ()))
+    lines = []
+    for concept in concepts:
+        found = sorted(tags.get(concept.codepoints, set()) - {concept.name})
+        kept = [tag for tag in found if shared[tag] >= 3 and re.fullmatch("[a-z]+( [a-z]+)*", tag)]
+        lines.append(f"  {json.dumps(concept.codepoints)}: {json.dumps(kept)}")
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def report(out: Path, concepts: Sequence[Concept], held_out: Mapping[str, str]) -> None:

@@ -358,6 +358,7 @@ def test_the_help_names_every_command_and_loads_nothing_heavy(run: Run) -> None:
         "extract",
         "verify",
         "probe",
+        "study",
         "selftest",
         "preview",
         "neighbors",

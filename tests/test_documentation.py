@@ -9,6 +9,7 @@ import pytest
 
 from embprobe.encoders import load_encoder
 from embprobe.interventions import INTERVENTIONS
+from embprobe.study.claims import CLAIMS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -30,6 +31,18 @@ def test_every_intervention_is_documented_with_its_unit_and_its_range() -> None:
 def test_every_control_is_documented() -> None:
     text = (ROOT / "docs" / "interventions.md").read_text(encoding="utf-8")
     assert all(f"`{control}`" in text for each in INTERVENTIONS.values() for control in each.controls)
+
+
+def test_every_claim_is_documented_as_it_is_decided() -> None:
+    lines = (ROOT / "docs" / "study.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if re.match(r"\| \d", line)]
+    assert [row[0] for row in rows] == [str(i + 1) for i in range(len(CLAIMS))]
+    for (_, sentence, paper, asked, pair, kind), claim in zip(rows, CLAIMS, strict=True):
+        assert (sentence, pair) == (claim.sentence, f"{claim.a} - {claim.b}")
+        assert asked == f"{claim.attribute}: {str(claim.question).replace(': ', ', ')}"
+        assert claim.source.endswith({"A": "2510.11835", "B": "2210.09304"}[paper])
+        assert kind.partition(",")[0] == claim.kind and bool(claim.learned) == ("learned" in kind)
+        assert not claim.margin or kind == f"{claim.kind}, margin {claim.margin:g}"
 
 
 def test_the_encoder_of_ones_own_works_as_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

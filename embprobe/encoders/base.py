@@ -99,6 +99,8 @@ class Listing:
     dimension: int | None = None
     input_size: int | None = None
     has_text: bool | None = None
+    notes: str = ""
+    """What else is known, and what is not, in a few sentences."""
 
 
 class Family(Protocol):

@@ -1,46 +1,65 @@
-"""The controlled pair that comes with embprobe, trained by ``embprobe pretrain`` on the bundled images."""
+"""The controlled encoders that come with embprobe, trained by ``embprobe pretrain`` on the bundled images."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from embprobe.encoders.base import Listing
+from embprobe.encoders.base import Listing, Pooling
 from embprobe.encoders.network import NetworkEncoder, network_encoder
 from embprobe.encoders.options import spelled
-from embprobe.encoders.towers import IMAGE_SIZE, MEAN, STD, WIDTH, TwoTowers
-from embprobe.errors import EmbprobeError, UsageError
+from embprobe.encoders.towers import MEAN, STD, TwoTowers
+from embprobe.encoders.vit import IMAGE_SIZE
+from embprobe.encoders.weights import load_towers
+from embprobe.errors import UsageError
 
 
 def encoder_of(
-    towers: TwoTowers, *, family: str, model: str, weights: str, device: str, precision: str = ""
+    towers: TwoTowers,
+    *,
+    family: str,
+    model: str,
+    weights: str,
+    device: str,
+    pooling: str = "",
+    precision: str = "",
 ) -> NetworkEncoder:
-    """These towers as an encoder."""
+    """These towers as an encoder of what their head gives, or with ``pooling="cls"`` of the CLS token before it.
+
+    Raises :class:`UsageError` if there is no such pooling.
+    """
+    own: Pooling = "cls" if towers.head == "none" else "projected"
+    if pooling not in ("", "cls", own):
+        raise UsageError(f"'{family}/{model}' has no pooling '{pooling}'; it has {' and '.join(sorted({'cls', own}))}.")
+    headless = pooling == "cls"
     return network_encoder(
         towers,
         device=device,
         input_size=IMAGE_SIZE,
         mean=MEAN,
         std=STD,
-        pooling="projected" if towers.has_text else "cls",
+        pooling="cls" if headless else own,
         precision=precision,
-        image=_images,
-        text=_texts if towers.has_text else None,
+        image=_tokens if headless else _images,
+        text=_texts if towers.has_text and not headless else None,
         family=family,
         model=model,
         weights=weights,
-        options=spelled(precision=precision),
+        options=spelled(pooling=pooling, precision=precision),
     )
 
 
 def _images(towers: TwoTowers, batch: Tensor) -> Tensor:
     return towers.encode_images(batch)
+
+
+def _tokens(towers: TwoTowers, batch: Tensor) -> Tensor:
+    features: Tensor = towers.vit(batch)
+    return features
 
 
 def _texts(towers: TwoTowers, texts: Sequence[str], device: str) -> Tensor:
@@ -56,36 +75,23 @@ def names() -> list[str]:
 
 
 def describe(name: str) -> Listing:
-    """Of one of them; whether it has text is in its file."""
+    """Of one of them; what it looks like is in its file."""
     with as_file(_bundled(name)) as path:
-        towers = _towers(path)
-    return Listing(name, "with embprobe", WIDTH, IMAGE_SIZE, towers.has_text)
+        towers = load_towers(path)
+    return Listing(name, "with embprobe", towers.dimension, IMAGE_SIZE, towers.has_text)
 
 
-def load(model: str, weights: str, *, device: str, precision: str = "") -> NetworkEncoder:
-    """``bundled/clip``, ``bundled/dino``; or the ``model.safetensors`` that ``pretrain`` wrote, by its path."""
+def load(model: str, weights: str, *, device: str, pooling: str = "", precision: str = "") -> NetworkEncoder:
+    """``bundled/clip``, ``bundled/dino``, ...; or the ``model.safetensors`` that ``pretrain`` wrote, by its path."""
     if weights:
-        towers = _towers(Path(weights))
+        towers = load_towers(Path(weights))
     else:
         with as_file(_bundled(model)) as path:
-            towers = _towers(path)
-    return encoder_of(towers, family="bundled", model=model, weights=weights, device=device, precision=precision)
+            towers = load_towers(path)
+    return encoder_of(
+        towers, family="bundled", model=model, weights=weights, device=device, pooling=pooling, precision=precision
+    )
 
 
 def _bundled(model: str) -> Traversable:
     return files("embprobe.encoders") / "bundled_weights" / model / "model.safetensors"
-
-
-def _towers(path: Path) -> TwoTowers:
-    if not path.is_file():
-        raise UsageError(f"There is no weights file '{path}'.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            vocabulary = json.loads((file.metadata() or {}).get("vocabulary", "[]"))
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
-        towers = TwoTowers(seed=0, vocabulary=vocabulary)
-        towers.load_state_dict(state)
-    except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise EmbprobeError(f"'{path}' is not a weights file of embprobe's own ViT: {reason}") from None
-    return towers

@@ -11,7 +11,8 @@ from torch import Tensor
 from embprobe.encoders.base import EncoderSpec, Floats, Listing
 from embprobe.encoders.bundled import encoder_of
 from embprobe.encoders.network import NetworkEncoder
-from embprobe.encoders.towers import IMAGE_SIZE, WIDTH, TwoTowers
+from embprobe.encoders.towers import TwoTowers
+from embprobe.encoders.vit import IMAGE_SIZE, WIDTH
 from embprobe.errors import UsageError
 
 PIXELS_SIDE = 12

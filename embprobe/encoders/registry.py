@@ -21,6 +21,8 @@ _OWN = {
     "open_clip": "embprobe.encoders.open_clip",
     "timm": "embprobe.encoders.timm",
     "dino": "embprobe.encoders.dino",
+    "transformers": "embprobe.encoders.transformers",
+    "study": "embprobe.encoders.study",
     "python": "embprobe.encoders.python",
 }
 _OPTIONS = re.compile(r"((?:,[a-z_]+=[^,=/\\]*)*)$")
@@ -82,7 +84,8 @@ def load_encoder(name: str, *, device: str = "cpu", **defaults: str) -> Encoder:
     if parts.family not in families():
         raise UsageError(_unknown(name, list_encoders("bundled/*") + list_encoders("reference/*")))
     family = _family(parts.family)
-    if parts.family != "python":
+    of_ones_own = parts.family == "bundled" and parts.model and parts.weights  # by any name: the file says what it is
+    if parts.family != "python" and not of_ones_own:
         known = family.names()
         if parts.model not in {known_name.partition(":")[0] for known_name in known}:
             raise UsageError(_unknown(name, [_spelled(parts.family, known_name) for known_name in known]))

@@ -1,52 +1,29 @@
-"""The small networks this project trains itself: one ViT for all, and a text tower where there is language."""
+"""What this project trains: the one ViT for all, and a text side where there is language."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import torch
-from timm.layers.attention import Attention
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-IMAGE_SIZE = 48
-"""Side of the input, in pixels."""
-WIDTH = 128
-"""Width of both towers, and dimension of the embedding."""
-PATCH_SIZE = 8
+from embprobe.encoders.language import LanguageModel
+from embprobe.encoders.vit import WIDTH, build_vit
+
+CLUSTERS, HIDDEN = 256, 256
+"""Dimension of an embedding of clusters, and the width of the layer before it."""
 MEAN = STD = (0.5, 0.5, 0.5)
 
-
-def build_vit(seed: int) -> VisionTransformer:
-    """The bundled ViT with fresh weights: patch 8 at 48 px, width 128, depth 6, 2 heads, CLS pooling, 1.2 M parameters.
-
-    ``dynamic_img_size`` lets multi-crop objectives feed smaller crops. The same seed always gives the same weights, and
-    the global random state is left as it was.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        vit = VisionTransformer(
-            img_size=IMAGE_SIZE,
-            patch_size=PATCH_SIZE,
-            embed_dim=WIDTH,
-            depth=6,
-            num_heads=2,
-            num_classes=0,
-            global_pool="token",
-            dynamic_img_size=True,
-        )
-    for module in vit.modules():
-        if isinstance(module, Attention):
-            # with so few tokens the plain product is a tenth faster on a CPU
-            module.fused_attn = False  # type: ignore[misc]
-    return vit
+Head = Literal["none", "linear", "clusters"]
+"""What stands between a tower and the embedding: nothing, a linear map, or two layers onto ``CLUSTERS``."""
 
 
 class Tokenizer:
-    """Known words are one token each; a word in double quotes, or an unknown one, is spelled letter by letter.
+    """Known words are one token each, also where they are quoted; an unknown one is spelled letter by letter.
 
-    So a rendered word is always spelled, and a word never met in training still becomes letters the tower knows.
+    So a word has one meaning whether it is said or seen written, as with the byte pairs of a large model.
     """
 
     START, QUOTE, OTHER = "<start>", '"', "<other>"
@@ -63,76 +40,118 @@ class Tokenizer:
         return len(self._ids)
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Token ids ``[n, CONTEXT]``, padded with 0; longer texts are cut."""
-        ids = torch.zeros(len(texts), self.CONTEXT, dtype=torch.long)
-        for row, text in zip(ids, texts, strict=True):
-            found = [self._ids.get(token, self._ids[self.OTHER]) for token in self._tokens(text)][: self.CONTEXT]
-            row[: len(found)] = torch.tensor(found)
+        """Token ids ``[n, t]``, padded with 0 to the longest text; what is longer than ``CONTEXT`` is cut."""
+        found = [[self._ids.get(token, self._ids[self.OTHER]) for token in self._tokens(text)] for text in texts]
+        longest = min(max(map(len, found), default=1), self.CONTEXT)
+        ids = torch.zeros(len(texts), longest, dtype=torch.long)
+        for row, tokens in zip(ids, found, strict=True):
+            row[: len(tokens)] = torch.tensor(tokens[:longest])
         return ids
 
     def _tokens(self, text: str) -> list[str]:
         tokens = [self.START]
-        for quoted, word in re.findall(r'"([^"]*)"|([^\W_]+)', text.lower()):
-            if quoted:
-                tokens += [self.QUOTE, *quoted, self.QUOTE]
-            elif word in self._ids:
-                tokens.append(word)
-            else:
-                tokens += list(word)
+        for found in re.findall(r'"|[^\W_]+', text.lower()):
+            tokens += [found] if found in self._ids else list(found)
         return tokens
 
 
 def words_of(texts: Iterable[str]) -> set[str]:
-    """The words a tokenizer should know to read these texts without spelling (quoted words stay spelled)."""
-    return {word for text in texts for word in re.findall(r"[^\W_]+", re.sub(r'"[^"]*"', " ", text.lower()))}
+    """The words a tokenizer should know to read these texts without spelling."""
+    return {word for text in texts for word in re.findall(r"[^\W_]+", text.lower())}
 
 
 class TextTower(nn.Module):
-    """A two-layer transformer over tokens; the embedding is read at the start token. ``[n, CONTEXT] -> [n, WIDTH]``."""
+    """A one-layer transformer over the tokens of known words, read at the start token. ``n texts -> [n, WIDTH]``."""
 
-    def __init__(self, vocabulary_size: int) -> None:
+    width = WIDTH
+
+    def __init__(self, *, seed: int, vocabulary: Iterable[str]) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(vocabulary_size, WIDTH, padding_idx=0)
-        self.positions = nn.Parameter(0.02 * torch.randn(Tokenizer.CONTEXT, WIDTH))
-        layer = nn.TransformerEncoderLayer(
-            WIDTH, nhead=2, dim_feedforward=4 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.blocks = nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False)
-        self.norm = nn.LayerNorm(WIDTH)
-        nn.init.normal_(self.tokens.weight, std=0.02)
+        self.tokenizer = Tokenizer(vocabulary)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.tokens = nn.Embedding(len(self.tokenizer), WIDTH, padding_idx=0)
+            self.positions = nn.Parameter(0.02 * torch.randn(Tokenizer.CONTEXT, WIDTH))
+            layer = nn.TransformerEncoderLayer(
+                WIDTH,
+                nhead=2,
+                dim_feedforward=4 * WIDTH,
+                dropout=0.0,
+                activation="gelu",
+                batch_first=True,
+                norm_first=True,
+            )
+            self.blocks = nn.TransformerEncoder(layer, num_layers=1, enable_nested_tensor=False)
+            self.norm = nn.LayerNorm(WIDTH)
+            nn.init.normal_(self.tokens.weight, std=0.02)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        hidden = self.blocks(self.tokens(ids) + self.positions, src_key_padding_mask=ids == 0)
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        ids = self.tokenizer(texts).to(self.positions.device)
+        embedded = self.tokens(ids) + self.positions[: ids.shape[1]]
+        hidden = self.blocks(embedded, src_key_padding_mask=ids == 0)
         pooled: Tensor = self.norm(hidden[:, 0])
         return pooled
 
 
 class TwoTowers(nn.Module):
-    """What a bundled weights file holds: the ViT, and with a vocabulary also a text tower and both projections."""
+    """What a bundled weights file holds: the ViT, and where there is language a text side, with a head on each.
 
-    def __init__(self, *, seed: int, vocabulary: Sequence[str] = ()) -> None:
+    A :class:`LanguageModel` as the text side is used as it is: it is neither trained nor saved. ``text`` may be None
+    beside a head where images alone are to be encoded.
+    """
+
+    def __init__(self, *, seed: int, text: TextTower | LanguageModel | None = None, head: Head = "none") -> None:
         super().__init__()
+        self.head = head
         self.vit = build_vit(seed)
-        self.vocabulary = tuple(vocabulary)
-        if self.vocabulary:
-            self.tokenizer = Tokenizer(self.vocabulary)
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                self.text = TextTower(len(self.tokenizer))
-                self.image_projection = nn.Linear(WIDTH, WIDTH, bias=False)
-                self.text_projection = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.text = text if isinstance(text, TextTower) else None
+        self.language = text if isinstance(text, LanguageModel) else None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.image_projection = build_head(head, WIDTH)
+            self.text_projection = nn.Identity() if text is None else build_head(head, text.width)
 
     @property
     def has_text(self) -> bool:
-        return bool(self.vocabulary)
+        return self.text is not None or self.language is not None
+
+    @property
+    def dimension(self) -> int:
+        """Of the embedding."""
+        return CLUSTERS if self.head == "clusters" else WIDTH
+
+    @property
+    def text_width(self) -> int:
+        """Of the text side's features. Raises ValueError if there is none."""
+        return self._text_side.width
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """``[n, 3, size, size] -> [n, WIDTH]``: projected if there is language, else the CLS token; not normalised."""
-        features: Tensor = self.vit(images)
-        return self.image_projection(features) if self.has_text else features
+        """``[n, 3, size, size] -> [n, d]``, the CLS token after the head, not normalised."""
+        embedding: Tensor = self.image_projection(self.vit(images))
+        return embedding
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """``[n, width]``, what the text side makes of texts, before the head. Raises ValueError if there is none."""
+        features: Tensor = self._text_side(texts)
+        return features
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """``[n, WIDTH]``, not normalised."""
-        ids = self.tokenizer(texts).to(self.text_projection.weight.device)
-        projected: Tensor = self.text_projection(self.text(ids))
-        return projected
+        """``[n, d]``, after the head, not normalised."""
+        embedding: Tensor = self.text_projection(self.text_features(texts))
+        return embedding
+
+    @property
+    def _text_side(self) -> TextTower | LanguageModel:
+        side = self.language if self.text is None else self.text
+        if side is None:
+            raise ValueError("these towers have no text side")
+        return side
+
+
+def build_head(head: Head, width: int) -> nn.Module:
+    """A head with fresh weights on features of this width, ``[n, width] -> [n, d]``."""
+    if head == "linear":
+        return nn.Linear(width, WIDTH, bias=False)
+    if head == "clusters":
+        return nn.Sequential(nn.Linear(width, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, CLUSTERS))
+    return nn.Identity()

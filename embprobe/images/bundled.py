@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import lru_cache
 from importlib.resources import as_file, files
 
@@ -27,19 +28,21 @@ def load_bundled(name: str) -> Images:
 @lru_cache(maxsize=1)
 def _emoji() -> Images:
     folder = files("embprobe.datasets") / "emoji"
+    keywords = json.loads((folder / "keywords.json").read_text(encoding="utf-8"))
     rows: list[Row] = []
     for resource in folder.iterdir():
         if resource.name.endswith(".parquet"):
             with as_file(resource) as path:
-                rows += [_row(record) for record in pq.read_table(path).to_pylist()]
+                rows += [_row(record, keywords) for record in pq.read_table(path).to_pylist()]
     return Images("bundled/emoji", tuple(sorted(rows, key=lambda row: row.key)))
 
 
-def _row(record: dict[str, object]) -> Row:
+def _row(record: dict[str, object], keywords: dict[str, list[str]]) -> Row:
     image = record["image"]
     assert isinstance(image, dict)
     encoded: bytes = image["bytes"]
     labels = {name: str(record[name]) for name in _LABELS}
+    labels["keywords"] = ", ".join(keywords[labels["concept"]])
     content = hashlib.sha256(encoded).hexdigest()[:16]
     return Row(key=str(record["key"]), labels=labels, content=content, source=lambda: encoded)
 

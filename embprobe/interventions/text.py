@@ -213,7 +213,7 @@ def _detail(image: Image.Image) -> NDArray[np.float64]:
     return edges / max(float(edges.mean()), 1e-9) + _WEIGHT * middle
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2**16)
 def _size(face: str, text: str, width: int, tallest: int) -> float:
     """The largest size of a face, in tenths of a pixel, at which the ink of the text fits."""
     across, down = _extent(face, text, _TRIED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +27,13 @@ _SETTINGS: Any = {
 
 
 @contextmanager
-def figure(*, width: float, height: float, rows: int = 1, columns: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure of a size in inches and its axes, row by row, drawn in the house style."""
+def figure(
+    *, width: float, height: float, rows: int = 1, columns: int = 1, heights: Sequence[float] | None = None
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure of a size in inches and its axes, row by row, drawn in the house style; ``heights`` of the rows."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_SETTINGS):
         canvas = Figure(figsize=(width, height), layout="constrained")
-        yield canvas, list(canvas.subplots(rows, columns, squeeze=False).flat)
+        yield canvas, list(canvas.subplots(rows, columns, squeeze=False, height_ratios=heights).flat)

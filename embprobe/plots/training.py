@@ -15,8 +15,7 @@ def plot_losses(losses: Path, out: Path) -> None:
     """Loss per step, its running mean, and beside it what the monitor saw of held-out drawings."""
     with losses.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    steps = np.array([float(row["step"]) for row in rows])
-    loss = np.array([float(row["loss"]) for row in rows])
+    steps, loss = np.array([(float(row["step"]), float(row["loss"])) for row in rows if row["loss"]]).T
     looks = [(float(row["step"]), float(row["nearest_concept"])) for row in rows if row.get("nearest_concept")]
     with figure(width=8, height=3, columns=2 if looks else 1) as (canvas, axes):
         axes[0].plot(steps, loss, color="0.8", linewidth=0.8)

@@ -7,18 +7,33 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.random import Generator
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from embprobe.errors import EmbprobeError
-from embprobe.images.rows import Images
+from embprobe.images.decoding import UnreadableImage
+from embprobe.images.rows import Images, Row, visible
 from embprobe.interventions.text import draw_word
-from embprobe.pretraining.captions import COLOR_WORDS, caption
+from embprobe.pretraining.captions import COLOR_WORDS, caption, details, shown, some
 
 SIDE = 64
 """Side at which drawings are kept in memory, a third above the encoder's input so that crops lose little."""
-WORD_SHARE = (0.55, 1.0)
-"""Range of a rendered word's width, as a share of the image's."""
+WORD_SHARES = (0.55, 0.65, 0.75, 0.85, 0.95)
+"""A rendered word's width, as a share of the image's. Few values, for finding a size of type takes longest."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words in the images and in their captions; the three rates are 0 to 1.
+
+    ``rate`` is the share of the images with a word, ``alone`` the share of these that show nothing else, as a sign
+    does, and ``parrot`` the share of the others whose captions spell it (Lin et al. 2023, "Parrot Captions Teach CLIP
+    to Spot Text"). The caption of a word alone always spells it: there is nothing else to say.
+    """
+
+    rate: float
+    alone: float
+    parrot: float
 
 
 @dataclass(frozen=True)
@@ -30,24 +45,32 @@ class Batch:
 
 
 class TrainingImages:
-    """Drawings in memory, from which any step's batch can be made from the seed and the step's number alone.
+    """Images in memory (16 kB each), from which any step's batch can be made from the seed and the step's number alone.
 
-    That makes a run resumable at any step and gives every objective the same images in the same order.
+    That makes a run resumable at any step and gives every objective the same images in the same order. An image needs
+    a ``caption`` or a ``name``; those with the same ``concept`` are never in one batch, for their captions would fit
+    each other's images. Raises :class:`EmbprobeError` if an image lacks a caption or cannot be read, or if there are
+    too few words to draw.
     """
 
-    def __init__(self, images: Images, *, word_rate: float) -> None:
-        for needed in ("concept", "name", "category"):
-            images.label(needed)
-        self.word_rate = word_rate
-        self._pixels = torch.stack([_rgba(row.read()) for row in images.rows])
-        self._labels = [row.labels for row in images.rows]
+    def __init__(self, images: Images, words: Words) -> None:
+        if silent := [row.key for row in images.rows if not shown(row.labels)]:
+            raise EmbprobeError(
+                f"A training image needs a label 'caption' or 'name', which {len(silent):,} of the {len(images):,} "
+                f"images in '{images.name}' lack, first '{visible(silent[0])}'."
+            )
+        self._rates = words
+        self._pixels = torch.stack([_rgba(row, images.name) for row in images.rows])
+        self._shown = [shown(row.labels) for row in images.rows]
+        self._details = [details(row.labels) for row in images.rows]
         concepts: dict[str, list[int]] = {}
-        for position, concept in enumerate(images.label("concept")):
-            concepts.setdefault(concept, []).append(position)
+        for position, row in enumerate(images.rows):
+            concepts.setdefault(row.labels.get("concept", row.key), []).append(position)
         self._drawings = list(concepts.values())
-        self.words = sorted({w for row in images.rows for w in row.labels["name"].upper().split() if _renderable(w)})
-        if word_rate > 0 and not self.words:
-            raise EmbprobeError("No name has a word of three to five letters to draw; set the word rate to 0.")
+        said = {word for text in self.captions() for word in text.upper().replace(",", " ").split()}
+        self.words = sorted(word for word in said if _renderable(word))
+        if words.rate > 0 and not self.words:
+            raise EmbprobeError("No caption has a word of three to five letters to draw; set the word rate to 0.")
 
     @property
     def concepts(self) -> int:
@@ -55,33 +78,47 @@ class TrainingImages:
         return len(self._drawings)
 
     def captions(self) -> list[str]:
-        """Every caption without a rendered word: what the tokenizer's vocabulary is made from."""
-        return [caption(labels["name"], labels["category"]) for labels in self._labels]
+        """Every image's longest caption without a rendered word: what a vocabulary is made from."""
+        return [caption(name, more) for name, more in zip(self._shown, self._details, strict=True)]
 
     def batch(self, size: int, *, seed: int, step: int) -> Batch:
-        """``size`` distinct concepts, one random drawing each, half of them mirrored, some with a word drawn over."""
+        """``size`` distinct concepts, one random image each, half of them mirrored, some with a word or only a word.
+
+        No word is in two images of a batch, as long as there are enough of them.
+        """
         rng = np.random.default_rng([seed, step])
-        chosen = [rng.choice(self._drawings[c]) for c in rng.choice(self.concepts, size, replace=False)]
+        chosen = [int(rng.choice(self._drawings[c])) for c in rng.choice(self.concepts, size, replace=False)]
         pixels = self._pixels[chosen]
         mirrored = torch.from_numpy(rng.random(size) < 0.5)
         pixels[mirrored] = pixels[mirrored].flip(-1)
+        rates = self._rates
+        written, alone, spelled = (rng.random(size) < rate for rate in (rates.rate, rates.alone, rates.parrot))
+        words = rng.choice(self.words, size, replace=size > len(self.words)) if rates.rate > 0 else np.full(size, "")
         captions: list[str] = []
         for i, position in enumerate(chosen):
-            word = str(rng.choice(self.words)) if rng.random() < self.word_rate else None
+            name, more = self._shown[position], some(self._details[position], rng)
+            word = str(words[i]) if written[i] else None
             if word is not None:
+                if alone[i]:
+                    pixels[i], name, more = 0, "", []
                 pixels[i] = _with_word(pixels[i], word, rng)
-            captions.append(caption(self._labels[position]["name"], self._labels[position]["category"], word))
+            captions.append(caption(name, more, word if spelled[i] or not name else None))
         return Batch(pixels, captions)
 
 
-def _rgba(image: Image.Image) -> Tensor:
-    small = image.convert("RGBA").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()
+def _rgba(row: Row, name: str) -> Tensor:
+    try:
+        image = row.read()
+    except UnreadableImage as error:
+        raise EmbprobeError(f"'{visible(row.key)}' in '{name}' cannot be read: {error}. Leave it out.") from None
+    square = ImageOps.fit(image.convert("RGBA"), (SIDE, SIDE), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
 def _with_word(pixels: Tensor, word: str, rng: Generator) -> Tensor:
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    return _rgba(draw_word(image, word, share=rng.uniform(*WORD_SHARE), rng=rng, place="random"))
+    drawn = draw_word(image, word, share=float(rng.choice(WORD_SHARES)), rng=rng, place="random")
+    return torch.from_numpy(np.array(drawn)).permute(2, 0, 1)
 
 
 def _renderable(word: str) -> bool:

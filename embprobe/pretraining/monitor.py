@@ -16,46 +16,65 @@ from embprobe.images.rows import Images
 
 CONCEPTS = 300
 """How many concepts are looked at: enough for a look every few minutes, not for a result."""
+_AT_ONCE = 256
 
 
 class Monitor:
-    """Held-out drawings of some concepts, to be found among the training drawings of the same concepts."""
+    """Held-out drawings of some concepts, to be found among the training drawings of the same concepts.
 
-    def __init__(self, train: Images, held_out: Images) -> None:
-        shared = sorted(set(held_out.label("concept")) & set(train.label("concept")))
-        if not shared:
+    Without ``held_out`` images, some training images are looked at for collapse alone.
+    """
+
+    def __init__(self, train: Images, held_out: Images | None, *, device: str = "cpu") -> None:
+        self._device = device
+        if held_out is None:
+            self._gallery, self._queries = self._pictures(train.take(range(0, len(train), _every(len(train))))), None
+            return
+        concepts = sorted(set(held_out.label("concept")) & set(train.label("concept")))
+        if not concepts:
             raise EmbprobeError(f"'{held_out.name}' and '{train.name}' share no concept, so none can be looked for.")
-        chosen = shared[:: -(-len(shared) // CONCEPTS)]
-        self._gallery, self._queries = (_Pictures(images.where(concept=chosen)) for images in (train, held_out))
+        chosen = concepts[:: _every(len(concepts))]
+        self._gallery, self._queries = (self._pictures(images.where(concept=chosen)) for images in (train, held_out))
+        self._shown, self._wanted = (images.where(concept=chosen).label("concept") for images in (train, held_out))
 
     @torch.no_grad()
     def look(self, encoder: TwoTowers) -> dict[str, float]:
-        """``nearest_concept``: share of held-out drawings whose nearest training drawing shows the same concept;
-        ``effective_rank``: of the training drawings' embeddings."""
+        """``effective_rank`` of the training images' embeddings; ``nearest_concept``, if there are held-out drawings:
+        the share of them whose nearest training drawing shows the same concept."""
         encoder.eval()
-        gallery = encoder.encode_images(self._gallery.pixels)
-        queries = encoder.encode_images(self._queries.pixels)
+        gallery = self._encoded(encoder, self._gallery)
+        seen = {"effective_rank": effective_rank(gallery)}
+        if self._queries is not None:
+            queries = self._encoded(encoder, self._queries)
+            nearest = (F.normalize(queries, dim=-1) @ F.normalize(gallery, dim=-1).T).argmax(1).tolist()
+            hits = [self._shown[i] == wanted for i, wanted in zip(nearest, self._wanted, strict=True)]
+            seen["nearest_concept"] = sum(hits) / len(hits)
         encoder.train()
-        nearest = (F.normalize(queries, dim=-1) @ F.normalize(gallery, dim=-1).T).argmax(1).tolist()
-        found = [self._gallery.concepts[i] for i in nearest]
-        hits = [a == b for a, b in zip(found, self._queries.concepts, strict=True)]
-        return {"nearest_concept": sum(hits) / len(hits), "effective_rank": effective_rank(gallery)}
+        return seen
 
-
-class _Pictures:
-    def __init__(self, images: Images) -> None:
+    def _pictures(self, images: Images) -> Tensor:
         spec = encoder_of(TwoTowers(seed=0), family="bundled", model="monitored", weights="", device="cpu").spec
-        self.pixels = torch.stack([preprocess(row.load(), spec) for row in images.rows])
-        self.concepts = images.label("concept")
+        return torch.stack([preprocess(row.load(), spec) for row in images.rows])
+
+    def _encoded(self, encoder: TwoTowers, pictures: Tensor) -> Tensor:
+        parts = [encoder.encode_images(part.to(self._device)) for part in pictures.split(_AT_ONCE)]  # type: ignore[no-untyped-call]
+        return torch.cat(parts).float()
 
 
 def effective_rank(features: Tensor) -> float:
     """exp of the entropy of the normalised singular values of the centred features ``[n, d]``, from 1 to d.
 
-    Roy and Vetterli, "The effective rank", 2007.
+    Roy and Vetterli, "The effective rank", 2007. Features that differ by less than a thousandth of their size are one
+    point, of rank 1: what is left is rounding. NaN if the features are not all finite.
     """
+    if not features.isfinite().all():
+        return math.nan
     values = torch.linalg.svdvals(features - features.mean(0))
-    if not values.any():
+    if values.max() <= 1e-3 * features.norm():
         return 1.0
     p = values / values.sum()
     return math.exp(-(p * p.clamp_min(1e-12).log()).sum().item())
+
+
+def _every(count: int) -> int:
+    return -(-count // CONCEPTS)

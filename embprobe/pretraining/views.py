@@ -1,15 +1,27 @@
-"""Views of a batch: random crop, random background, optional colour jitter. The same for every objective."""
+"""Views of a batch: random crop, random background, colour jitter where an objective asks for it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
+from embprobe.encoders.vit import IMAGE_SIZE
+from embprobe.errors import UsageError
+
 WHITE_RATE = 0.3
 """Share of the views on plain white, as the drawings are shown when they are measured."""
+
+Augmentation = Literal["published", "dino", "no-jitter"]
+AUGMENTATIONS = {
+    "published": "each objective's own",
+    "dino": "every full-size view cropped and jittered as DINO's",
+    "no-jitter": "each objective's own, without colour jitter",
+}
 
 
 @dataclass(frozen=True)
@@ -18,69 +30,94 @@ class View:
 
     size: int
     scale: tuple[float, float]
+    jitter: bool = False
+    """Whether colours are changed at random."""
 
 
-def make_view(images: Tensor, view: View, *, color_jitter: bool, generator: Generator) -> Tensor:
-    """Float ``[n, 3, size, size]`` in -1..1 from uint8 RGBA ``[n, 4, s, s]``.
+DINO_GLOBAL = View(size=IMAGE_SIZE, scale=(0.5, 1.0), jitter=True)
 
-    Every view has a background of its own: two views of a drawing that share one would let an objective match the
-    background instead of the drawing.
+
+def augmented(views: Sequence[View], augmentation: str) -> list[View]:
+    """An objective's views under one of ``AUGMENTATIONS``. Raises :class:`UsageError` if there is none of this name."""
+    if augmentation not in AUGMENTATIONS:
+        raise UsageError(f"There is no augmentation '{augmentation}'. There are: {', '.join(AUGMENTATIONS)}.")
+    if augmentation == "dino":
+        return [DINO_GLOBAL if view.size == IMAGE_SIZE else view for view in views]
+    return [replace(view, jitter=view.jitter and augmentation == "published") for view in views]
+
+
+def make_view(images: Tensor, view: View, *, backgrounds: bool, generator: Generator) -> Tensor:
+    """Float ``[n, 3, size, size]`` in -1..1 from uint8 RGBA ``[n, 4, s, s]``, on the device of the images.
+
+    Every view has a background of its own (plain white where ``backgrounds`` is false): two views of a drawing that
+    share one would let an objective match the background instead of the drawing. ``generator`` is one of the CPU, so
+    that any device makes the same views.
     """
+    dice = _Dice(len(images), images.device, generator)
     pixels = images.float() / 255
     alpha = pixels[:, 3:]
-    cropped = _crop(torch.cat([pixels[:, :3] * alpha, alpha], dim=1), view, generator)
+    cropped = _crop(torch.cat([pixels[:, :3] * alpha, alpha], dim=1), view, dice)
     color, alpha = cropped[:, :3], cropped[:, 3:]
-    shown = color + (1 - alpha) * _backgrounds(len(images), view.size, generator)
-    if color_jitter:
-        shown = _jitter(shown, generator)
+    shown = color + (1 - alpha) * (_backgrounds(view.size, dice) if backgrounds else 1)
+    if view.jitter:
+        shown = _jitter(shown, dice)
     return shown.clamp(0, 1) * 2 - 1
 
 
-def _crop(images: Tensor, view: View, generator: Generator) -> Tensor:
+class _Dice:
+    """A random number for each of ``n`` images at a time."""
+
+    def __init__(self, n: int, device: torch.device, generator: Generator) -> None:
+        self.n, self.device, self._generator = n, device, generator
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        return (low + (high - low) * torch.rand(self.n, generator=self._generator)).to(self.device)
+
+    def happens(self, probability: float) -> Tensor:
+        return self.uniform(0, 1) < probability
+
+
+def _crop(images: Tensor, view: View, dice: _Dice) -> Tensor:
     """Crops with an area uniform in ``view.scale``, an aspect of 4/5 to 5/4, and a uniform place inside the image."""
-    n = len(images)
-    side = _uniform(n, *view.scale, generator).sqrt()
-    aspect = torch.exp(_uniform(n, math.log(0.8), math.log(1.25), generator) / 2)
+    side = dice.uniform(*view.scale).sqrt()
+    aspect = torch.exp(dice.uniform(math.log(0.8), math.log(1.25)) / 2)
     width, height = (side * aspect).clamp(max=1), (side / aspect).clamp(max=1)
-    x, y = ((1 - extent) * _uniform(n, -1, 1, generator) for extent in (width, height))
-    zero = torch.zeros(n)
+    x, y = ((1 - extent) * dice.uniform(-1, 1) for extent in (width, height))
+    zero = torch.zeros_like(x)
     transform = torch.stack([torch.stack([width, zero, x], 1), torch.stack([zero, height, y], 1)], 1)
-    grid = torch.nn.functional.affine_grid(transform, [n, 4, view.size, view.size], align_corners=False)
+    grid = torch.nn.functional.affine_grid(transform, [len(images), 4, view.size, view.size], align_corners=False)
     cropped: Tensor = torch.nn.functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
     return cropped
 
 
-def _backgrounds(n: int, size: int, generator: Generator) -> Tensor:
+def _backgrounds(size: int, dice: _Dice) -> Tensor:
     """Plain white, one colour, or a gradient between two colours in a random direction: ``[n, 3, size, size]``."""
-    first, second = torch.rand(2, n, 3, 1, 1, generator=generator)
-    second = torch.where(torch.rand(n, 1, 1, 1, generator=generator) < 0.5, first, second)
-    angle = _uniform(n, 0, 2 * math.pi, generator).view(n, 1, 1)
-    ramp = torch.linspace(-0.5, 0.5, size)
+    first, second = (torch.stack([dice.uniform(0, 1) for _ in "rgb"], 1).view(-1, 3, 1, 1) for _ in range(2))
+    second = torch.where(dice.happens(0.5).view(-1, 1, 1, 1), first, second)
+    angle = dice.uniform(0, 2 * math.pi).view(-1, 1, 1)
+    ramp = torch.linspace(-0.5, 0.5, size, device=dice.device)
     position = (ramp * angle.cos() + ramp.view(-1, 1) * angle.sin()).unsqueeze(1) / math.sqrt(2) + 0.5
-    white = torch.rand(n, 1, 1, 1, generator=generator) < WHITE_RATE
-    return torch.where(white, torch.ones(()), first + (second - first) * position)
+    white = dice.happens(WHITE_RATE).view(-1, 1, 1, 1)
+    return torch.where(white, torch.ones_like(position), first + (second - first) * position)
 
 
-def _jitter(images: Tensor, generator: Generator) -> Tensor:
+def _jitter(images: Tensor, dice: _Dice) -> Tensor:
     """Brightness and contrast within 40 %, saturation 20 %, hue 36 degrees on 80 % of the images; 20 % in grey.
 
     The strengths of DINO (Caron et al. 2021, appendix). Saturation and hue act as one linear map in YIQ.
     """
     n = len(images)
-    on = (torch.rand(n, generator=generator) < 0.8).float()
-    brightness, contrast = (1 + on * _uniform(n, -0.4, 0.4, generator) for _ in range(2))
-    saturation = 1 + on * _uniform(n, -0.2, 0.2, generator)
-    saturation = torch.where(torch.rand(n, generator=generator) < 0.2, torch.zeros(()), saturation)
-    hue = on * _uniform(n, -0.2 * math.pi, 0.2 * math.pi, generator)
-    cos, sin, zero, one = saturation * hue.cos(), saturation * hue.sin(), torch.zeros(n), torch.ones(n)
+    on = dice.happens(0.8).float()
+    brightness, contrast = (1 + on * dice.uniform(-0.4, 0.4) for _ in range(2))
+    saturation = 1 + on * dice.uniform(-0.2, 0.2)
+    saturation = torch.where(dice.happens(0.2), torch.zeros_like(saturation), saturation)
+    hue = on * dice.uniform(-0.2 * math.pi, 0.2 * math.pi)
+    cos, sin = saturation * hue.cos(), saturation * hue.sin()
+    zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(n, 3, 3)
-    to_yiq = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    to_yiq = images.new_tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
     linear = torch.linalg.inv(to_yiq) @ turn @ to_yiq
     flat = (linear @ images.flatten(2)) * brightness.view(n, 1, 1)
     mean = flat.mean((1, 2), keepdim=True)
     jittered: Tensor = (mean + (flat - mean) * contrast.view(n, 1, 1)).view_as(images)
     return jittered
-
-
-def _uniform(n: int, low: float, high: float, generator: Generator) -> Tensor:
-    return low + (high - low) * torch.rand(n, generator=generator)

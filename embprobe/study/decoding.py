@@ -54,7 +54,7 @@ def ask(measure: Decoding, asked: Asked) -> Iterator[Scores]:
     known_rows, tests = _split(measure, asked)
     labels, groups = known_rows.label(measure.label), np.array(asked.groups(known_rows.rows))
     _check(measure, labels, asked)
-    name = f"{measure.called or measure.label} {_HOW[measure.classifier]}"
+    name = called(measure)
     predict = _classifier(measure, asked)
 
     def answer(
@@ -114,6 +114,11 @@ def ask(measure: Decoding, asked: Asked) -> Iterator[Scores]:
         unasked.append(f"from {' or '.join(more)} of each {measure.label} cannot be learned where one has {images}")
     if unasked:
         raise NotApplicable("; ".join(unasked))
+
+
+def called(measure: Decoding) -> str:
+    """What its results are called, before the name of the test."""
+    return f"{measure.called or measure.label} {_HOW[measure.classifier]}"
 
 
 def check(measure: Decoding) -> None:

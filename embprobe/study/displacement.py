@@ -20,6 +20,9 @@ _MOVED, _CONTROL, _BEYOND, _RANK = (
     "displacement beyond the control",
     "displacement percentile",
 )
+NAMES_WITHOUT_CONTROL = (_MOVED, _RANK)
+NAMES = (*NAMES_WITHOUT_CONTROL, _CONTROL, _BEYOND)
+"""What its results are called."""
 
 
 def ask(measure: Displacement, asked: Asked) -> Iterator[Scores]:

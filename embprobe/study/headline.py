@@ -6,12 +6,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from embprobe.cards import Card, Headline, MustFail
-from embprobe.results import Check, Conclusions, Question, Result, Scores
+from embprobe.results import Check, Conclusions, Question, Result, Scores, p_told
 from embprobe.statistics import Resampled
 from embprobe.study.asking import GUESS
-from embprobe.study.decoding import UNSEEN
+from embprobe.study.questions import find_question
 
-_CERTAIN = 0.05
+CERTAIN = 0.05
+"""A corrected p below this decides."""
 
 Answers = Mapping[Question, Sequence[Scores]]
 Statistics = Mapping[Question, Resampled]
@@ -40,34 +41,15 @@ def conclude(
 
 
 def _headline_question(card: Card, answers: Answers) -> Question | None:
-    return None if card.headline is None else _meant(card.headline, list(answers))
-
-
-def _meant(by: Headline | MustFail, questions: Sequence[Question]) -> Question | None:
-    """The first question that a headline or a check is about.
-
-    A decoding whose tests these images could not be split into was asked in folds: then that is meant.
-    """
-    same = next((question for question in questions if _is_meant(by, question, by.measure)), None)
-    in_folds = f"{by.measure.rpartition(', ')[0]}, {UNSEEN}"
-    return same or next((question for question in questions if _is_meant(by, question, in_folds)), None)
-
-
-def _is_meant(by: Headline | MustFail, question: Question, measure: str) -> bool:
-    """Whether it has the measure, and the intervention and the strength if they are given."""
-    return (
-        measure == question.measure
-        and by.intervention in (None, question.intervention)
-        and by.strength in (None, question.strength)
-    )
+    return None if card.headline is None else find_question(card.headline, list(answers))
 
 
 def _sentence(headline: Headline, row: Result, found: Resampled, a: int, b: int) -> str:
     """A ratio where both numbers are above zero beyond their intervals, else a difference."""
     p = row.p_adjusted if row.p_adjusted is not None else 1.0
-    evidence = f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, {row.groups:,} {row.resampled}s"
+    evidence = f"{p_told(p)}, {row.groups:,} {row.resampled}s"
     first, second = (row.encoder, str(row.against))
-    if p >= _CERTAIN:
+    if p >= CERTAIN:
         return (
             f"Undecided whether {first} or {second} {headline.says} more: the difference is {row.estimate:+.3f} "
             f"({row.low:+.3f} to {row.high:+.3f}, {evidence})."
@@ -89,7 +71,7 @@ def _sentence(headline: Headline, row: Result, found: Resampled, a: int, b: int)
 
 def _check(check: MustFail, rows: Sequence[Result], statistics: Statistics, answers: Answers) -> Check | None:
     """Whether the reference failed as it should; None if it was not asked."""
-    question = _meant(check, list(answers))
+    question = find_question(check, list(answers))
     row = next((r for r in rows if r.question == question and r.who == check.encoder), None)
     if row is None:
         return None

@@ -36,10 +36,18 @@ def ask(measure: ZeroShot, asked: Asked) -> Iterator[Scores]:
     }
     for text in measure.treatments:
         treatment = Treatment.parse(text)
-        embedded = asked.embed(asked.treated(chosen, text), text)
+        if treatment.intervention is None and measure.images.limit is None:
+            embedded = asked.untouched(chosen)
+        else:  # of few images the vectors of all are not needed
+            embedded = asked.embed(asked.treated(chosen, text), text)
         yield from _named(measure, treatment, embedded, classes, names, asked)
         if treatment.intervention is None:
             yield from _retrieved(measure, embedded, classes, names, asked)
+
+
+def called(measure: ZeroShot) -> str:
+    """What its accuracy is called."""
+    return f"zero-shot {measure.label}"
 
 
 def check(measure: ZeroShot) -> None:
@@ -58,7 +66,7 @@ def _named(
     }
     values[GUESS] = np.full(len(truth), 1 / len(names))
     yield from scored(
-        f"zero-shot {measure.label}",
+        called(measure),
         values,
         embedded.keys(),
         asked.groups(embedded.rows),

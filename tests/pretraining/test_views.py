@@ -1,19 +1,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from embprobe.pretraining.views import View, make_view
+from embprobe.errors import UsageError
+from embprobe.pretraining.objectives import OBJECTIVES
+from embprobe.pretraining.views import AUGMENTATIONS, DINO_GLOBAL, View, augmented, make_view
 
 GLOBAL, LOCAL = View(size=48, scale=(0.5, 1.0)), View(size=24, scale=(0.2, 0.5))
 VIEWS = pytest.mark.parametrize("view", [GLOBAL, LOCAL])
 
 
-def seen(images: Tensor, view: View = GLOBAL, *, color_jitter: bool = False, seed: int = 0) -> Tensor:
-    return make_view(images, view, color_jitter=color_jitter, generator=torch.Generator().manual_seed(seed))
+def seen(images: Tensor, view: View = GLOBAL, *, backgrounds: bool = True, seed: int = 0) -> Tensor:
+    return make_view(images, view, backgrounds=backgrounds, generator=torch.Generator().manual_seed(seed))
+
+
+def jittered(view: View) -> View:
+    return replace(view, jitter=True)
 
 
 def plain(n: int, red: int, green: int, blue: int, alpha: int = 255) -> Tensor:
@@ -25,9 +32,10 @@ def noise(n: int) -> Tensor:
 
 
 @VIEWS
-@pytest.mark.parametrize("color_jitter", [False, True])
-def test_views_have_their_shape_stay_in_range_and_repeat(view: View, color_jitter: bool) -> None:
-    first, again, other = (seen(noise(50), view, color_jitter=color_jitter, seed=seed) for seed in (1, 1, 2))
+@pytest.mark.parametrize("jitter", [False, True])
+def test_views_have_their_shape_stay_in_range_and_repeat(view: View, jitter: bool) -> None:
+    view = replace(view, jitter=jitter)
+    first, again, other = (seen(noise(50), view, seed=seed) for seed in (1, 1, 2))
     assert first.shape == (50, 3, view.size, view.size) and first.dtype == torch.float32
     assert -1 <= first.min() < -0.9 and 0.9 < first.max() <= 1
     assert torch.equal(first, again) and not torch.equal(first, other)
@@ -35,7 +43,7 @@ def test_views_have_their_shape_stay_in_range_and_repeat(view: View, color_jitte
 
 def test_the_global_random_state_is_left_alone() -> None:
     before = torch.random.get_rng_state()
-    seen(noise(3), color_jitter=True)
+    seen(noise(3), jittered(GLOBAL))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -59,7 +67,7 @@ def test_a_transparent_image_shows_only_its_background() -> None:
 def test_every_image_has_a_background_of_its_own_in_every_view() -> None:
     generator = torch.Generator().manual_seed(0)
     images = plain(100, 0, 0, 0, 0)
-    one, other = (make_view(images, GLOBAL, color_jitter=False, generator=generator) for _ in range(2))
+    one, other = (make_view(images, GLOBAL, backgrounds=True, generator=generator) for _ in range(2))
     colored = one[(one < 1).flatten(1).any(1)]
     assert len({view.numpy().tobytes() for view in colored}) == len(colored) > 50
     assert not ((one == other).flatten(1).all(1) & (one < 1).flatten(1).any(1)).any()
@@ -76,6 +84,14 @@ def test_backgrounds_are_white_or_one_color_or_a_straight_ramp() -> None:
         torch.testing.assert_close(shown.diff(2, direction), torch.zeros(()).expand_as(shown.diff(2, direction)))
     steepness = shown.diff(dim=2)[:, :, 0, 0].abs().amax(1)[~flat], shown.diff(dim=3)[:, :, 0, 0].abs().amax(1)[~flat]
     assert all(each.max() > 0.04 and each.min() < 0.005 for each in steepness)  # in all directions
+
+
+def test_without_backgrounds_all_is_on_white() -> None:
+    # 51 of 255 is an alpha of 0.2: red is 0.2 * 1 + 0.8 * 1 = 1, the rest 0.8 * 1
+    assert (seen(plain(50, 255, 0, 0, 0), backgrounds=False) == 1).all()
+    shown = (seen(plain(50, 255, 0, 0, 51), backgrounds=False) + 1) / 2
+    expected = torch.tensor([1.0, 0.8, 0.8]).view(1, 3, 1, 1)
+    torch.testing.assert_close(shown[:, :, 1:-1, 1:-1], expected.expand(50, 3, 46, 46), atol=1e-5, rtol=0)
 
 
 def test_a_half_transparent_image_is_half_of_its_background() -> None:
@@ -116,7 +132,7 @@ def test_crops_reach_every_corner() -> None:
 
 def test_jitter_changes_a_grey_only_in_brightness() -> None:
     # brightness and contrast within 0.6 to 1.4; on one grey contrast does nothing: 0.4 becomes 0.24 to 0.56
-    shown = (seen(plain(500, 102, 102, 102), View(size=12, scale=(0.5, 1.0)), color_jitter=True) + 1) / 2
+    shown = (seen(plain(500, 102, 102, 102), View(size=12, scale=(0.5, 1.0), jitter=True)) + 1) / 2
     values = shown.flatten(1)
     assert (values.amax(1) - values.amin(1)).max() < 1e-5
     assert 0.24 - 1e-4 < values.min() < 0.26 and 0.54 < values.max() < 0.56 + 1e-4
@@ -126,7 +142,7 @@ def test_jitter_leaves_one_in_six_as_it_is_and_makes_one_in_five_grey() -> None:
     # off on 20 %, of which 80 % are not made grey: 0.16; grey 0.2; standard deviations of 1,200: 0.0106 and 0.0115
     images = plain(1200, 150, 110, 80)
     view = View(size=4, scale=(0.5, 1.0))
-    before, after = seen(images, view), seen(images, view, color_jitter=True)
+    before, after = seen(images, view), seen(images, jittered(view))
     same = ((after - before).abs() < 1e-5).flatten(1).all(1)
     grey = (after.amax(1) - after.amin(1)).flatten(1).amax(1) < 1e-5
     assert same.float().mean().item() == pytest.approx(0.16, abs=4 * 0.0106)
@@ -138,9 +154,46 @@ def test_contrast_stretches_around_the_mean() -> None:
     images[:, :3, :, 32:] = 160
     view = View(size=16, scale=(1.0, 1.0))
     before = (seen(images, view) + 1).flatten(1) / 2
-    after = (seen(images, view, color_jitter=True) + 1).flatten(1) / 2
+    after = (seen(images, jittered(view)) + 1).flatten(1) / 2
     brightness = after.mean(1) / before.mean(1)
     contrast = (after - after.mean(1, keepdim=True)).norm(dim=1) / (before - before.mean(1, keepdim=True)).norm(dim=1)
     assert 0.6 - 1e-4 < brightness.min() < 0.65 and 1.35 < brightness.max() < 1.4 + 1e-4
     contrast = contrast / brightness
     assert 0.6 - 1e-4 < contrast.min() < 0.65 and 1.35 < contrast.max() < 1.4 + 1e-4
+
+
+@VIEWS
+def test_a_view_that_asks_for_no_jitter_keeps_every_color(view: View) -> None:
+    images = noise(20)
+    images[:, 3] = 255
+    images[:, :3] = torch.randint(0, 256, (20, 3, 1, 1), dtype=torch.uint8)
+    inner = (slice(None), slice(None), slice(1, -1), slice(1, -1))
+    color = images[:, :3, 1:-1, 1:-1][:, :, : view.size - 2, : view.size - 2] / 255 * 2 - 1
+    torch.testing.assert_close(seen(images, view)[inner], color, atol=1e-5, rtol=0)
+    assert not torch.allclose(seen(images, jittered(view))[inner], color, atol=0.1)
+
+
+def test_augmentations_by_hand() -> None:
+    captioned, small = View(size=48, scale=(0.6, 1.0)), View(size=24, scale=(0.2, 0.4), jitter=True)
+    assert augmented([captioned, small], "published") == [captioned, small]
+    assert augmented([captioned, small], "dino") == [DINO_GLOBAL, small]  # of the small ones nothing is changed
+    assert augmented([captioned, small], "no-jitter") == [captioned, View(size=24, scale=(0.2, 0.4))]
+    with pytest.raises(UsageError, match="no augmentation 'mae'. There are: published, dino, no-jitter"):
+        augmented([captioned], "mae")
+
+
+def test_augmentations_of_the_objectives() -> None:
+    # CLIP's captions are of images in their own colours; DINO and SLIP's other views are jittered as published
+    jitter = {
+        augmentation: {
+            name: [view.jitter for view in augmented(kind.views, augmentation)] for name, kind in OBJECTIVES.items()
+        }
+        for augmentation in AUGMENTATIONS
+    }
+    assert jitter["published"]["clip"] == [False] and jitter["published"]["slip"] == [False, True, True]
+    assert jitter["published"]["dino"] == jitter["published"]["dino-v1"] == 4 * [True]
+    assert not any(any(each) for each in jitter["no-jitter"].values())
+    assert all(all(each) for each in jitter["dino"].values())
+    clip, dino = (augmented(OBJECTIVES[name].views, "dino") for name in ("clip", "dino"))
+    assert clip == dino[:1]  # the same crops of the same images: only the objective differs
+    assert dino == list(OBJECTIVES["dino"].views)

@@ -129,3 +129,14 @@ def test_a_treatment_that_does_not_exist_is_refused_first(workspace: Workspace) 
 def test_unless_told_otherwise_the_name_itself_is_the_text() -> None:
     (measure,) = card_of(NAMED).measures
     assert measure.model_dump()["templates"] == ["{}"]
+
+
+@pytest.mark.parametrize(("limit", "encoded"), [({}, 6), ({"limit": 3}, 3)])
+def test_unchanged_images_are_not_encoded_for_it_alone_unless_they_are_few(
+    workspace: Workspace, limit: dict[str, int], encoded: int
+) -> None:
+    named = three()
+    probe(workspace, pictures(), [named], NAMED | {"images": limit})
+    assert named.encoded == encoded
+    probe(workspace, pictures(), [named], NAMED | {"images": limit}, {"kind": "geometry", "statistics": ["uniformity"]})
+    assert named.encoded == (6 if not limit else 3 + 6)

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from embprobe.encoders.towers import IMAGE_SIZE, TwoTowers, words_of
-from embprobe.pretraining.objectives.base import Objective
-from embprobe.pretraining.views import View
+from embprobe.encoders.towers import TwoTowers
+from embprobe.pretraining.objectives.base import CAPTIONED, Features, Objective
 
 
 def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
@@ -21,25 +20,43 @@ def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
     being the diagonal. It is log(n) for an encoder that knows nothing.
     """
     logits = scale * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
-    target = torch.arange(len(logits))
+    target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-class Clip(Objective):
-    """One view per image; a learnable temperature, its inverse kept at 100 or below."""
+class Temperature(nn.Module):
+    """A learnable inverse temperature, 1/0.07 at the start and kept at 100 or below."""
 
-    views = (View(size=IMAGE_SIZE, scale=(0.5, 1.0)),)
-
-    def __init__(self, *, seed: int, captions: Sequence[str]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.encoder = TwoTowers(seed=seed, vocabulary=sorted(words_of(captions)))
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
-    def loss(self, views: Sequence[Tensor], captions: Sequence[str]) -> tuple[Tensor, dict[str, float]]:
-        scale = self.log_scale.exp()
-        loss = contrastive_loss(self.encoder.encode_images(views[0]), self.encoder.encode_texts(captions), scale)
-        return loss, {"scale": scale.item()}
+    def forward(self) -> Tensor:
+        return self.log_scale.exp()
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        self.log_scale.clamp_(max=math.log(100))
+
+
+class Clip(Objective):
+    """One view per image; a learnable temperature."""
+
+    views = (CAPTIONED,)
+    language = True
+
+    def __init__(self, encoder: TwoTowers) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.temperature = Temperature()
+
+    def forward(self, views: Sequence[Tensor], captions: Sequence[str]) -> Features:
+        return self.encoder.encode_images(views[0]), self.encoder.encode_texts(captions)
+
+    def loss(self, features: Features) -> tuple[Tensor, dict[str, float]]:
+        images, texts = features
+        scale = self.temperature()
+        return contrastive_loss(images, texts, scale), {"scale": scale.item()}
 
     def after_step(self, progress: float) -> None:
-        with torch.no_grad():
-            self.log_scale.clamp_(max=math.log(100))
+        self.temperature.clamp()

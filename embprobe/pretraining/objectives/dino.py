@@ -1,8 +1,9 @@
 """DINO: a student predicts, from every crop, what a slow teacher says of another crop (Caron et al. 2021).
 
-Two departures from version 1, both because its running centre drifted to a uniform output at this size: the teacher's
-outputs are balanced by Sinkhorn-Knopp (SwAV, Caron et al. 2020; used in DINOv2), and KoLeo (Sablayrolles et al. 2019)
-keeps the features of a batch apart.
+``dino-v1`` is as published: the teacher's outputs are centred by a running mean and sharpened. At this size that
+centre drifts to a uniform output, so ``dino`` departs from it twice: the teacher's outputs are balanced by
+Sinkhorn-Knopp (SwAV, Caron et al. 2020; used in DINOv2), and KoLeo (Sablayrolles et al. 2019) keeps the features of a
+batch apart.
 """
 
 from __future__ import annotations
@@ -15,15 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from embprobe.encoders.towers import IMAGE_SIZE, WIDTH, TwoTowers
-from embprobe.pretraining.objectives.base import Objective
-from embprobe.pretraining.views import View
+from embprobe.encoders.towers import TwoTowers
+from embprobe.encoders.vit import IMAGE_SIZE, WIDTH
+from embprobe.pretraining.objectives.base import Features, Objective
+from embprobe.pretraining.views import DINO_GLOBAL, View
 
-TEACHER_TEMPERATURE, STUDENT_TEMPERATURE = 0.02, 0.1
-PROTOTYPES, BOTTLENECK, HIDDEN = 256, 128, 512
-KOLEO_WEIGHT = 0.3
-MOMENTUM = 0.98
-"""Of the teacher at the start; it rises to 1 along a half cosine."""
+STUDENT_TEMPERATURE = 0.1
+PROTOTYPES, BOTTLENECK, HIDDEN = 128, 128, 512
 
 
 def sinkhorn(logits: Tensor, *, iterations: int = 3) -> Tensor:
@@ -65,47 +64,87 @@ class Head(nn.Module):
         return F.normalize(self.mlp(features), dim=-1) @ self.prototypes.T
 
 
-class Dino(Objective):
-    """Two global and two local crops; the encoder kept is the teacher's."""
+class Balance(nn.Module):
+    """From the teacher's outputs ``[n, K]`` to what the student is to predict: Sinkhorn-Knopp over the batch."""
 
-    views = (*[View(size=IMAGE_SIZE, scale=(0.5, 1.0))] * 2, *[View(size=IMAGE_SIZE // 2, scale=(0.2, 0.5))] * 2)
+    temperature = 0.02
 
-    def __init__(self, *, seed: int, captions: Sequence[str]) -> None:  # captions: no language here
+    def forward(self, outputs: Tensor) -> Tensor:
+        return sinkhorn(outputs / self.temperature)
+
+
+class Centring(nn.Module):
+    """The published way, equation 4: minus a running mean over batches, of momentum 0.9, then sharpened."""
+
+    center: Tensor
+    temperature = 0.04
+
+    def __init__(self) -> None:
         super().__init__()
-        self.student = TwoTowers(seed=seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.student_head = Head()
+        self.register_buffer("center", torch.zeros(PROTOTYPES))
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        targets = F.softmax((outputs - self.center) / self.temperature, dim=-1)
+        self.center.lerp_(outputs.mean(0), 0.1)
+        return targets
+
+
+class Dino(Objective):
+    """Two global and two local crops; the encoder kept is the teacher's.
+
+    ``momentum`` is the teacher's at the start; it rises to 1 along a half cosine.
+    """
+
+    views = (*[DINO_GLOBAL] * 2, *[View(size=IMAGE_SIZE // 2, scale=(0.2, 0.5), jitter=True)] * 2)
+    language, encoder_head = False, "none"
+
+    def __init__(
+        self, encoder: TwoTowers, *, balance: nn.Module | None = None, koleo: float = 0.3, momentum: float = 0.98
+    ) -> None:
+        super().__init__()
+        self.balance, self.koleo, self.momentum = balance or Balance(), koleo, momentum
+        self.student, self.student_head = encoder, Head()
         self.encoder = copy.deepcopy(self.student).requires_grad_(False)
         self.teacher_head = copy.deepcopy(self.student_head).requires_grad_(False)
 
-    def loss(self, views: Sequence[Tensor], captions: Sequence[str]) -> tuple[Tensor, dict[str, float]]:
-        crops_of = [torch.cat(list(views[:2])), torch.cat(list(views[2:]))]
+    def forward(self, views: Sequence[Tensor], captions: Sequence[str]) -> Features:
+        """The student's of all four crops, then the teacher's of the two global ones."""
+        large, small = torch.cat(list(views[:2])), torch.cat(list(views[2:]))
         with torch.no_grad():
-            scores = self.teacher_head(self.encoder.encode_images(crops_of[0])) / TEACHER_TEMPERATURE
-            targets = sinkhorn(scores).chunk(2)
-        features = [self.student.encode_images(crops) for crops in crops_of]
-        logits = self.student_head(torch.cat(features)) / STUDENT_TEMPERATURE
-        log_student = F.log_softmax(logits, dim=-1).chunk(len(views))
+            teacher = self.encoder.encode_images(large).chunk(2)
+        student = [self.student.encode_images(crops).chunk(2) for crops in (large, small)]
+        return (*student[0], *student[1], *teacher)
+
+    def loss(self, features: Features) -> tuple[Tensor, dict[str, float]]:
+        student, teacher = features[:4], features[4:]
+        with torch.no_grad():
+            targets = self.balance(self.teacher_head(torch.cat(teacher))).chunk(2)
+        log_student = F.log_softmax(self.student_head(torch.cat(student)) / STUDENT_TEMPERATURE, dim=-1).chunk(4)
         terms = [
-            -(target * student).sum(-1).mean()
+            -(target * log).sum(-1).mean()
             for t, target in enumerate(targets)
-            for s, student in enumerate(log_student)
+            for s, log in enumerate(log_student)
             if s != t
         ]
         match = torch.stack(terms).mean()
-        spread = torch.stack([koleo(half) for half in features[0].chunk(2)]).mean()
-        mean = targets[0].mean(0)
-        information = _entropy(mean) - _entropy(targets[0]).mean()  # 0 when collapsed, log K at best
-        return match + KOLEO_WEIGHT * spread, {"match": match.item(), "information": information.item()}
+        spread = torch.stack([koleo(half) for half in student[:2]]).mean()
+        information = _entropy(targets[0].mean(0)) - _entropy(targets[0]).mean()  # 0 when collapsed, log K at best
+        return match + self.koleo * spread, {"match": match.item(), "information": information.item()}
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        momentum = 1 - (1 - MOMENTUM) * (1 + math.cos(math.pi * progress)) / 2
+        momentum = 1 - (1 - self.momentum) * (1 + math.cos(math.pi * progress)) / 2
         pairs = ((self.encoder, self.student), (self.teacher_head, self.student_head))
         for teacher, student in pairs:
             for slow, fast in zip(teacher.parameters(), student.parameters(), strict=True):
                 slow.lerp_(fast, 1 - momentum)
+
+
+class DinoV1(Dino):
+    """As published, but for the size of the head."""
+
+    def __init__(self, encoder: TwoTowers) -> None:
+        super().__init__(encoder, balance=Centring(), koleo=0.0, momentum=0.996)
 
 
 def _entropy(p: Tensor) -> Tensor:

@@ -1,0 +1,5 @@
+"""``python -m embprobe``, as ``torchrun -m embprobe`` needs it."""
+
+from embprobe.cli import main
+
+main()

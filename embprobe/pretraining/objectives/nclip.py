@@ -1,0 +1,50 @@
+"""nCLIP: an image and its caption fall into the same cluster, without other pairs to tell them from (Zhou et al. 2022,
+"Non-Contrastive Learning Meets Language-Image Pre-Training")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from embprobe.encoders.towers import TwoTowers
+from embprobe.pretraining.objectives.base import CAPTIONED, Features, Objective
+
+
+def clustering_loss(images: Tensor, texts: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """From the cluster logits ``[n, K]`` of images and texts, with p and q their softmax:
+
+    (H(p, q) + H(q, p)) / 2 + (H(p) + H(q)) / 2 - (H(mean p) + H(mean q)) / 2, where H(p, q), H(p) are means over the
+    batch of the cross-entropy and the entropy, and mean p is the mean over the batch. The first term is agreement, the
+    second makes each assignment sharp, the third uses all clusters alike. Lowest, at -log K, where each pair is in one
+    cluster and each cluster is as frequent; it would be 0 if everything were in one.
+    """
+    log_p, log_q = F.log_softmax(images, dim=-1), F.log_softmax(texts, dim=-1)
+    p, q = log_p.exp(), log_q.exp()
+    agreement = -((p * log_q).sum(-1) + (q * log_p).sum(-1)).mean() / 2
+    sharpness = -((p * log_p).sum(-1) + (q * log_q).sum(-1)).mean() / 2
+    smoothness = (_entropy(p.mean(0)) + _entropy(q.mean(0))) / 2
+    numbers = {"agreement": agreement.item(), "sharpness": sharpness.item(), "smoothness": smoothness.item()}
+    return agreement + sharpness - smoothness, numbers
+
+
+class NClip(Objective):
+    """The embedding is that of clusters: the logits over ``CLUSTERS`` of them."""
+
+    views = (CAPTIONED,)
+    language, encoder_head = True, "clusters"
+
+    def __init__(self, encoder: TwoTowers) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, views: Sequence[Tensor], captions: Sequence[str]) -> Features:
+        return self.encoder.encode_images(views[0]), self.encoder.encode_texts(captions)
+
+    def loss(self, features: Features) -> tuple[Tensor, dict[str, float]]:
+        return clustering_loss(*features)
+
+
+def _entropy(p: Tensor) -> Tensor:
+    return -(p * p.clamp_min(1e-12).log()).sum(-1)

@@ -1,0 +1,45 @@
+"""SigLIP: of every image and every caption in the batch, do they belong together? (Zhai et al. 2023, algorithm 1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from embprobe.encoders.towers import TwoTowers
+from embprobe.pretraining.objectives.base import CAPTIONED, Features, Objective
+
+
+def sigmoid_loss(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """The mean over images of the summed logistic losses of their n pairs, from embeddings ``[n, d]`` of any length.
+
+    With z_ij = 1 on the diagonal and -1 elsewhere: -1/n sum_ij log sigmoid(z_ij (scale * cos(image_i, text_j) + bias)).
+    """
+    logits = scale * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T + bias
+    sign = 2 * torch.eye(len(logits), device=logits.device) - 1
+    return -F.logsigmoid(sign * logits).sum(1).mean()
+
+
+class SigLip(Objective):
+    """A learnable inverse temperature, 10 at the start, and a bias, -10 at the start: most pairs do not match."""
+
+    views = (CAPTIONED,)
+    language = True
+
+    def __init__(self, encoder: TwoTowers) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10)))
+        self.bias = nn.Parameter(torch.tensor(-10.0))
+
+    def forward(self, views: Sequence[Tensor], captions: Sequence[str]) -> Features:
+        return self.encoder.encode_images(views[0]), self.encoder.encode_texts(captions)
+
+    def loss(self, features: Features) -> tuple[Tensor, dict[str, float]]:
+        images, texts = features
+        scale = self.log_scale.exp()
+        loss = sigmoid_loss(images, texts, scale, self.bias)
+        return loss, {"scale": scale.item(), "bias": self.bias.item()}

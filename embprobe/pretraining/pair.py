@@ -1,0 +1,40 @@
+"""The study's pair, trained into a workspace: two objectives, everything else equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from embprobe.images import load_images
+from embprobe.pretraining.processes import choose_machine
+from embprobe.pretraining.recipe import Recipe
+from embprobe.pretraining.trainer import Progress, pretrain
+from embprobe.study.roles import UNTRAINED, Roles
+from embprobe.workspace import Workspace
+
+PAIR = ("clip", "dino")
+
+
+def pretrained_roles(
+    images_seen: int,
+    workspace: Workspace,
+    *,
+    seed: int,
+    device: str,
+    progress_bar: Callable[[int], AbstractContextManager[Progress]],
+) -> Roles:
+    """An encoder for each objective that has seen so many of the bundled training images, and their untrained twin.
+
+    What was interrupted goes on, and what is finished is not trained again: a run's folder is named after its
+    objective, its length and its seed. ``progress_bar`` is called with a run's number of steps. Raises what
+    :func:`embprobe.pretraining.trainer.pretrain` raises.
+    """
+    images, held_out = load_images("bundled/emoji:train"), load_images("bundled/emoji:unseen-drawing")
+    names = {}
+    for objective in PAIR:
+        recipe = Recipe(objective, images_seen=images_seen, seed=seed)
+        out = workspace.pretrained(f"{objective}-{images_seen}-images-seed-{seed}")
+        with progress_bar(recipe.steps) as progress:
+            pretrain(images, recipe, out, held_out=held_out, machine=choose_machine(device), progress=progress)
+        names[objective] = f"bundled/{objective}:{out / 'model.safetensors'}"
+    return Roles(names, "'{}' was not pretrained", f"{UNTRAINED}:{seed}" if seed else UNTRAINED)

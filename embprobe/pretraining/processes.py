@@ -1,0 +1,97 @@
+"""Where a run computes: the machine it was given, and this process among those that ``torchrun`` started."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+import torch
+from torch import Tensor, distributed
+
+from embprobe.errors import UsageError
+
+Precision = Literal["float32", "bfloat16"]
+_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Decides roundings and speed, nothing else."""
+
+    device: str = "cpu"
+    precision: Precision = "float32"
+    accumulate: int = 1
+    """In how many parts a batch goes through the networks, one after the other: a part must fit the memory."""
+    workers: int = 0
+    """Processes that prepare images ahead; with 0 it is done between the steps."""
+    threads: int | None = None
+    """Of torch on the CPU; the losses of a run repeat exactly for the same number only."""
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Of the networks' forward passes; losses are float32 always."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.partition(":")[0], torch.bfloat16)
+
+
+def choose_machine(
+    device: str, *, precision: str = "", accumulate: int = 1, workers: int | None = None, threads: int | None = None
+) -> Machine:
+    """A machine with what suits its device where nothing is said. Raises :class:`UsageError` for no precision."""
+    gpu = device.startswith("cuda")
+    if precision not in ("", *get_args(Precision)):
+        raise UsageError(
+            f"There is no precision '{precision}' to train in. There are: {', '.join(get_args(Precision))}."
+        )
+    return Machine(
+        device=device,
+        precision=cast(Precision, precision or ("bfloat16" if gpu else "float32")),
+        accumulate=accumulate,
+        workers=(min(_WORKERS, os.cpu_count() or 1) if gpu else 0) if workers is None else workers,
+        threads=threads,
+    )
+
+
+class Processes:
+    """This process among ``world``; with more than one, their group is opened here. ``device`` is this one's own."""
+
+    def __init__(self, device: str) -> None:
+        self.world = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.device = device
+        if self.world > 1:
+            if device == "cuda":
+                self.device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+                torch.cuda.set_device(self.device)
+            if not distributed.is_initialized():
+                distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    def parts(self, batch_size: int, accumulate: int) -> list[slice]:
+        """This process's share of a batch, in ``accumulate`` parts. Raises :class:`UsageError` if they are not even."""
+        size, left = divmod(batch_size, self.world * accumulate)
+        if left:
+            raise UsageError(
+                f"A batch of {batch_size} cannot be cut into {self.world} x {accumulate} equal parts "
+                "(processes x parts): choose another batch size."
+            )
+        start = self.rank * accumulate * size
+        return [slice(start + i * size, start + (i + 1) * size) for i in range(accumulate)]
+
+    def gathered(self, features: Tensor) -> Tensor:
+        """Those of all processes in order, ``[n, d] -> [world n, d]``."""
+        if self.world == 1:
+            return features
+        parts = [torch.empty_like(features) for _ in range(self.world)]
+        distributed.all_gather(parts, features.contiguous())
+        return torch.cat(parts)
+
+    def own(self, features: Tensor) -> Tensor:
+        """The rows of this process, ``[world n, d] -> [n, d]``."""
+        return features.chunk(self.world)[self.rank]
