@@ -50,7 +50,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import resvg_py
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 SOURCE = Path("/usr/share/openclipart/svg")
 HOW_TO_GET_IT = (
@@ -61,8 +61,8 @@ HOW_TO_GET_IT = (
 SIZE = 128
 INK = 124
 """Pixels of the longer side of what is drawn; a margin of two remains."""
-FIRST_LOOK = 256
-LARGEST_PAGE = 4096
+FIRST_LOOK, LOOKS = 256, 3
+LARGEST_PAGE = 2048
 MIN_INK = 4 / FIRST_LOOK
 """A longer side below this share of the page is a speck."""
 MIN_COVERAGE = 0.005
@@ -321,21 +321,22 @@ def examine(path: Path) -> Drawing | LeftOut:
 def draw(svg: str) -> Image.Image | None:
     """The drawing trimmed to its ink, ``SIZE`` pixels square with transparent ground; None if there is nothing to see.
 
-    Many drawings lie in a corner of a page. A first look finds the ink, a second is so large that it fills the square.
+    Many drawings lie in a corner of a page. A first look finds the ink, the next are so large that it fills the square.
     Raises ``ValueError`` if it cannot be rendered.
     """
-    box = _render(svg, FIRST_LOOK).getchannel("A").getbbox()
-    if box is None:
-        return None
-    longer = max(box[2] - box[0], box[3] - box[1])
-    if longer < MIN_INK * FIRST_LOOK:
-        return None
-    page = _render(svg, min(LARGEST_PAGE, round(FIRST_LOOK * INK / longer)))
-    box = page.getchannel("A").getbbox()
-    if box is None:
-        return None
+    side = FIRST_LOOK
+    for _ in range(LOOKS):
+        page = _render(svg, side)
+        box = page.getchannel("A").getbbox()
+        longer = max(box[2] - box[0], box[3] - box[1]) if box else 0
+        if box is None or longer < MIN_INK * side:
+            return None
+        if INK - 2 <= longer <= SIZE:
+            break
+        side = min(LARGEST_PAGE, round(side * INK / longer))
     ink = page.crop(box)
-    ink.thumbnail((SIZE, SIZE))
+    if not INK - 2 <= longer <= SIZE:  # of a page too large to be drawn any larger
+        ink = ImageOps.contain(ink.convert("RGBa"), (INK, INK)).convert("RGBA")
     canvas = Image.new("RGBA", (SIZE, SIZE))
     canvas.paste(ink, ((SIZE - ink.width) // 2, (SIZE - ink.height) // 2))
     coverage = sum(canvas.getchannel("A").tobytes()) / (255 * SIZE * SIZE)
@@ -503,6 +504,8 @@ def duplicates(fingerprints: Sequence[bytes], captions: Sequence[str]) -> set[in
 
     The distance is the share of the edges of either drawing that the other lacks (Jaccard's): 0 to 1.
     """
+    if not captions:
+        return set()
     edges = np.unpackbits(np.frombuffer(b"".join(fingerprints), np.uint8).reshape(len(captions), -1), axis=1)
     names = np.asarray(captions)
     found: set[int] = set()

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 import embprobe.cli
 from embprobe.errors import UsageError
 from embprobe.images import load_images
-from tests.conftest import snapshot, solid
+from tests.conftest import encoded, noise, snapshot, solid
 
 PIXELS = ("-e", "reference/pixels")
 
@@ -350,6 +352,34 @@ def test_preview_draws_a_sheet_of_a_file_or_of_a_row(run: Run, photos: Path, spa
     assert all(Path(sheet["figure"]).is_file() for sheet in rows)
 
 
+def test_what_pretraining_leaves_is_an_encoder(run: Run, photos: Path, tmp_path: Path) -> None:
+    captions = ["a cat", "a red dog", "three birds", "an apple", "my house", "the sea"]
+    pictures = [encoded(noise(i, (60, 40)), "PNG") for i in range(len(captions))]
+    mine, out = tmp_path / "mine.parquet", tmp_path / "run"
+    pq.write_table(pa.table({"image": pictures, "caption": captions}), mine)
+    command = ["pretrain", "--objective", "siglip", "--images", mine, "--out", out, "--device", "cpu", "--threads", "1"]
+    command += ["--images-seen", "8", "--batch-size", "4", "--parrot-rate", "0.5", "--accumulate", "2"]
+    found = run(*command)
+    assert found.code == 0 and found.out == ""
+    told = "".join(found.err.split())  # in lines as wide as a terminal
+    assert f"-ebundled/siglip:{out}/model.safetensors" in told and "step2/2:loss" in told
+    recipe = json.loads((out / "recipe.json").read_text())
+    assert (recipe["objective"], recipe["images_seen"], recipe["parrot_rate"]) == ("siglip", 8, 0.5)
+    before = snapshot(out)
+    assert run(*command).code == 0 and snapshot(out) == before  # it is not run again
+    other = run(*command, "--seed", "1")
+    assert other.code == 2 and "holds a run of another recipe (seed)" in " ".join(other.err.split())
+    encoder = f"bundled/siglip:{out / 'model.safetensors'}"
+    (stored,) = json.loads(run("extract", photos, "-e", encoder, "--json").out)
+    assert stored["encoder"] == encoder
+
+
+def test_the_program_is_a_module_too() -> None:
+    # as "torchrun -m embprobe" needs it
+    found = subprocess.run([sys.executable, "-m", "embprobe", "pretrain"], capture_output=True, text=True)
+    assert found.returncode == 2 and "Missing option '--objective'" in " ".join(found.stderr.split())
+
+
 def test_the_help_names_every_command_and_loads_nothing_heavy(run: Run) -> None:
     found = run("--help")
     assert found.code == 0
@@ -381,6 +411,7 @@ print(sorted(heavy & set(sys.modules)))
 
 # --- what fails --------------------------------------------------------------------------------------------------
 
+CLIP = ("pretrain", "--objective", "clip", "--out", "{tmp}/space")
 FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "missing path": (("extract", "{tmp}/nowhere", *PIXELS), 2, "There is no folder or file '{tmp}/nowhere'"),
     "empty folder": (("extract", "{tmp}/empty", *PIXELS), 1, "There are no images in '{tmp}/empty'"),
@@ -416,6 +447,14 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "folder as query": (("neighbors", "{photos}", "-i", "{photos}", *PIXELS), 2, "is a folder; give one image file"),
     "no workspace": (("report",), 1, "There is no workspace at '{tmp}/space'"),
     "unknown objective": (("pretrain", "--objective", "mae", "--out", "{tmp}/space"), 2, "mae"),
+    "unknown augmentation": ((*CLIP, "--augmentation", "strong"), 2, "There are: published, dino, no-jitter"),
+    "training in eight bits": ((*CLIP, "--precision", "float8"), 2, "no precision 'float8' to train in"),
+    "training without captions": ((*CLIP, "--images", "{photos}"), 1, "needs a label 'caption' or 'name'"),
+    "no captions to understand": (
+        ("pretrain", "--objective", "dino", "--text", "{tmp}/minilm", "--out", "{tmp}/space"),
+        2,
+        "'dino' reads no captions",
+    ),
     "no such encoders": (("encoders", "no-such-encoder"), 1, "No encoder's name matches 'no-such-encoder'"),
 }
 

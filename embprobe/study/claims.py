@@ -99,6 +99,7 @@ CLAIMS: tuple[Claim, ...] = (
         a="dino",
         b="clip",
         kind="more",
+        learned="dino",
     ),
     Claim(
         sentence="CLIP and DINO have a similar overall accuracy",

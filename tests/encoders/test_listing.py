@@ -97,6 +97,7 @@ def test_what_is_said_of_an_architecture_is_true_of_a_file(weights: str) -> None
         ("timm/hf-hub:OWNER/NAME", None, None, False, "that repository"),
         ("timm/local-dir:FOLDER", None, None, False, "that folder"),
         ("dino/vit_base", 768, 224, False, "a file: dino/vit_base:FILE"),
+        ("transformers/hf-hub:OWNER/NAME", None, None, False, "that repository"),
     ],
 )
 def test_what_is_said_of_published_weights(

@@ -78,7 +78,17 @@ def test_encoders_are_listed_by_pattern() -> None:
 def test_another_package_adds_a_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "plug = plug_encoders", plug_encoders=PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
-    assert families() == ["bundled", "reference", "open_clip", "timm", "dino", "python", "plug"]
+    assert families() == [
+        "bundled",
+        "reference",
+        "open_clip",
+        "timm",
+        "dino",
+        "transformers",
+        "study",
+        "python",
+        "plug",
+    ]
     assert list_encoders("plug/") == ["plug/tiny", "plug/tiny:v1"]
     assert load_encoder("plug/tiny:v1", device="cpu").spec.model == "tiny with v1 on cpu"
     assert load_encoder("plug/tiny").spec.model == "tiny with nothing on cpu"

@@ -50,6 +50,15 @@ def test_a_concept_has_one_name_and_one_category(emoji: Images) -> None:
     assert len({category for _, _, category in named}) == 9
 
 
+def test_a_concept_has_the_same_keywords_in_every_style(emoji: Images) -> None:
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in emoji.rows:
+        found[row.labels["concept"]].add(row.labels["keywords"])
+    assert all(len(keywords) == 1 for keywords in found.values())
+    assert found["1f431"] == {"animal, cat, face, pet"}
+    assert sum(keywords != {""} for keywords in found.values()) == 1490  # the others have none in CLDR
+
+
 def test_a_fifth_of_the_concepts_is_unseen_in_every_style(emoji: Images) -> None:
     by_concept = splits_by_concept(emoji)
     unseen = {concept for concept, styles in by_concept.items() if "unseen-concept" in styles.values()}

@@ -111,7 +111,10 @@ def test_the_twin_by_name_is_the_twin_a_run_starts_from() -> None:
     start = build_objective("dino", seed=3).encoder.eval()
     with torch.no_grad():
         expected = start.encode_images(images).numpy()
-    assert np.array_equal(load_encoder("reference/random-vit:3").encode_images(images), expected)
+    found = load_encoder("reference/random-vit:3").encode_images(images)
+    np.testing.assert_allclose(found, expected, atol=1e-4)  # another memory layout, other roundings
+    other = load_encoder("reference/random-vit:4").encode_images(images)
+    assert np.abs(other - expected).max() > 0.1
 
 
 @EVERY
@@ -223,10 +226,11 @@ def test_what_the_recipe_says_of_words_is_done(shown: Shown, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["clip", "xclip"])
 def test_a_run_beside_a_language_model_trains_the_vit_and_leaves_no_text_tower(name: str, tmp_path: Path) -> None:
     language = tiny_bert(tmp_path / "tiny-bert")
-    recipe = replace(RECIPES[name], images_seen=25 * 8, batch_size=8, word_rate=0.0, language_model="tiny-bert")
+    recipe = Recipe(name, images_seen=40 * 8, batch_size=8, learning_rate=3e-3, word_rate=0, language_model="tiny-bert")
     folder = pretrain(FEW, recipe, tmp_path / "out", language_model=language)
-    losses = [float(row["loss"]) for row in rows(folder) if row["loss"]]
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    column = {"clip": "loss", "xclip": "contrast"}[name]
+    losses = [float(row[column]) for row in rows(folder) if row[column]]
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
     written = load_file(folder / "model.safetensors")
     assert not [key for key in written if key.startswith(("text.", "language."))]
     assert written["text_projection.weight"].shape == (WIDTH, 16)
