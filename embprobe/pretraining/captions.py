@@ -7,7 +7,10 @@ from collections.abc import Iterable, Mapping
 
 from numpy.random import Generator
 
-_COLORS = "black|blond|blue|brown|colored|grey|gray|green|orange|pink|purple|red|white|yellow"
+_COLORS = (
+    "beige|black|blonde?|blue|brown|colou?red|crimson|cyan|gold|golden|gr[ae]y|green|magenta|maroon|orange|pink|purple|"
+    "red|scarlet|silver|teal|turquoise|violet|white|yellow"
+)
 COLOR_WORDS = re.compile(rf"\b(?:light |dark )?(?:{_COLORS})\b", re.IGNORECASE)
 """Left out of captions, so that no objective is told about colour: "red heart" is captioned "heart"."""
 MOST_DETAILS = 3

@@ -16,7 +16,7 @@ class Recipe:
     objective: str
     images_seen: int = 1_000_000
     batch_size: int = 64
-    learning_rate: float = 7e-4
+    learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
     """Share of the run in which the learning rate rises."""
