@@ -319,7 +319,7 @@ def write_keywords(path: Path, tarball: Path, concepts: Sequence[Concept]) -> No
     concept's own name: what few concepts are called makes a vocabulary larger and ties little together.
     """
     with tarfile.open(tarball) as archive:
-        records = _read_json(archive, "en/data")
+        records: Any = _read_json(archive, "en/data")  # a list
     tags = {
         normalise_codepoints(record["hexcode"]): {tag.lower() for tag in record.get("tags", [])}
         for base in records

@@ -8,7 +8,7 @@ The drawings are those of the Open Clip Art Library, release 0.18, as Debian's p
 they are in the public domain. The file is laid out like the bundled emoji (``build_emoji.py``): a 128 x 128 RGBA WebP
 with a transparent ground per drawing, trimmed to its ink, and its labels:
 
-    ``caption``   what the drawing is called, in the language of who drew it: mostly English, a tenth Italian or French;
+    ``caption``   what the drawing is called, in the language of who drew it: English, a fifth Italian or French;
     ``concept``   the same, so that two drawings called alike are never in one batch;
     ``category``  the folder it lies in, at the top; ``keywords``: all its folders, and what its metadata adds.
 

@@ -5,6 +5,7 @@ Run where there is one: pytest -m gpu
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,12 @@ from embprobe.encoders import NetworkEncoder, load_encoder
 from embprobe.errors import EmbprobeError
 from embprobe.extraction import encode, extract
 from embprobe.images import Images
+from embprobe.pretraining.processes import Machine
+from embprobe.pretraining.recipe import Recipe
+from embprobe.pretraining.trainer import pretrain
 from embprobe.workspace import Workspace
 from tests.conftest import cosines, noise, row_of
+from tests.pretraining.conftest import drawings
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 
@@ -77,3 +82,22 @@ def test_too_large_a_batch_names_a_smaller_one(name: str, tmp_path: Path) -> Non
     encoder.image = greedy
     with pytest.raises(EmbprobeError, match="use --batch-size 4"):
         extract(ROWS, [encoder], Workspace.open(tmp_path / "space"), device="cuda", batch_size=8)
+
+
+@pytest.mark.parametrize("objective", ["clip", "dino"])
+def test_pretraining_starts_with_the_losses_of_the_cpu_and_in_half_precision_close_to_them(
+    objective: str, tmp_path: Path
+) -> None:
+    machines = {
+        "cpu": Machine(),
+        "float32": Machine(device="cuda"),
+        "bfloat16": Machine(device="cuda", precision="bfloat16", accumulate=2, workers=2),
+    }
+    losses = {}
+    for name, machine in machines.items():
+        recipe = Recipe(objective, images_seen=12, batch_size=4)
+        out = pretrain(drawings(), recipe, tmp_path / name, machine=machine)
+        with (out / "losses.csv").open(newline="", encoding="utf-8") as file:
+            losses[name] = [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
+    assert losses["float32"] == pytest.approx(losses["cpu"], rel=1e-3)
+    assert losses["bfloat16"] == pytest.approx(losses["cpu"], rel=0.1)

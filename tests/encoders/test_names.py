@@ -72,7 +72,7 @@ def test_whatever_is_typed_is_an_encoder_or_a_sentence(offline: None, start: str
         ("timm/test_vit,poling=cls", "'timm' has no option 'poling'; .* Did you mean 'pooling'?"),
         ("open_clip/ViT-B-16:openai,sise=224", "'open_clip' has no option 'sise'; .* Did you mean 'size'?"),
         ("dino/vit_tiny:x.pth,keys=student", "'dino' has no option 'keys'; .* Did you mean 'key'?"),
-        ("bundled/clip,size=96", "'bundled' has no option 'size'; it has precision"),
+        ("bundled/clip,size=96", "'bundled' has no option 'size'; it has pooling, precision"),
         ("reference/pixels,size=96", "'reference' has no option 'size'; it has none"),
         ("timm/test_vit,device=cpu", "'timm' has no option 'device'; it has pooling, size, resize, precision"),
         ("timm/test_vit,model=cpu", "'timm' has no option 'model'"),

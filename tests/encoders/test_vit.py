@@ -51,3 +51,15 @@ def test_an_image_is_encoded_alike_alone_and_among_others() -> None:
     together = vit(images)
     for image, row in zip(images, together, strict=True):
         torch.testing.assert_close(vit(image[None])[0], row, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_every_convolution_of_the_stem_starts_standardised() -> None:
+    # over smooth noise of another seed than the one it was standardised on: 64 images, so only nearly
+    seen = torch.rand(64, 3, 6, 6, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    seen = nn.functional.interpolate(seen, IMAGE_SIZE, mode="bicubic")
+    for layer in stem():
+        seen = layer(seen)
+        if isinstance(layer, nn.Conv2d):
+            assert seen.mean((0, 2, 3)).abs().max() < 0.2
+            assert 0.8 < seen.std((0, 2, 3)).min() and seen.std((0, 2, 3)).max() < 1.25

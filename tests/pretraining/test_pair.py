@@ -48,7 +48,7 @@ def test_the_two_differ_in_their_objective_alone(workspace: Workspace, runs: lis
     assert images.name == "bundled/emoji:train"
     assert (clip.objective, clip.images_seen, clip.seed) == ("clip", 1280, 3)
     assert replace(dino, objective="clip") == clip
-    assert steps == [10, 10]  # batches of 128
+    assert steps == [20, 20]  # batches of 64
     assert out == workspace.root / "pretrained" / "clip-1280-images-seed-3"
     assert found.names == {
         name: f"bundled/{name}:{workspace.root}/pretrained/{name}-1280-images-seed-3/model.safetensors"
