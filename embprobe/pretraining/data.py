@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +20,8 @@ from embprobe.pretraining.captions import COLOR_WORDS, caption, details, shown, 
 
 SIDE = 64
 """Side at which drawings are kept in memory, a third above the encoder's input so that crops lose little."""
+WORDS = 128
+"""How many different words are drawn: those that captions have most often, so that each is seen often enough."""
 WORD_SHARES = (0.55, 0.65, 0.75, 0.85, 0.95)
 """A rendered word's width, as a share of the image's. Few values, for finding a size of type takes longest."""
 
@@ -67,8 +71,9 @@ class TrainingImages:
         for position, row in enumerate(images.rows):
             concepts.setdefault(row.labels.get("concept", row.key), []).append(position)
         self._drawings = list(concepts.values())
-        said = {word for text in self.captions() for word in text.upper().replace(",", " ").split()}
-        self.words = sorted(word for word in said if _renderable(word))
+        said = Counter(word for text in self.captions() for word in re.findall(r"[A-Z]+", text.upper()))
+        often = sorted(filter(_renderable, said), key=lambda word: (-said[word], word))
+        self.words = sorted(often[:WORDS])
         if words.rate > 0 and not self.words:
             raise EmbprobeError("No caption has a word of three to five letters to draw; set the word rate to 0.")
 
