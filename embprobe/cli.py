@@ -449,7 +449,7 @@ def pretrain(
         parrot_rate=parrot_rate,
         backgrounds=backgrounds,
         augmentation=augmentation,
-        language_model=Path(text).name,
+        language_model=Path(text).resolve().name if text else "",
         seed=seed,
     )
     machine = choose_machine(

@@ -49,7 +49,7 @@ def pretrain(
     same.
     """
     machine = machine or Machine()
-    given = "" if language_model is None else language_model.name
+    given = "" if language_model is None else language_model.resolve().name
     if given != recipe.language_model:
         raise UsageError(
             f"The recipe asks for the language model '{recipe.language_model or 'none'}', not '{given or 'none'}'."

@@ -54,6 +54,28 @@ def test_padding_does_not_matter(bert: Path) -> None:
         torch.testing.assert_close(model([text])[0], row, atol=1e-5, rtol=0)
 
 
+def test_features_do_not_depend_on_what_was_asked_before_or_beside(bert: Path) -> None:
+    fresh, used = LanguageModel(bert), LanguageModel(bert)
+    used(["a dog", "cats", "dog", "a dog"])
+    assert torch.equal(used(["cat", "a dog", "cat"]), fresh(["cat", "a dog", "cat"]))
+    assert torch.equal(used(["a dog"])[0], fresh(["cat", "a dog"])[1])
+
+
+def test_a_text_is_encoded_once(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LanguageModel(bert)
+    asked: list[str] = []
+    encoded = model._encoded
+
+    def listening(texts: list[str]) -> Tensor:
+        asked.extend(texts)
+        return encoded(texts)
+
+    monkeypatch.setattr(model, "_encoded", listening)
+    model(["cat", "dog", "cat"])
+    model(["dog", "a cat"])
+    assert asked == ["cat", "dog", "a cat"]
+
+
 def test_a_text_that_is_too_long_is_cut(bert: Path) -> None:
     model = LanguageModel(bert)
     torch.testing.assert_close(model(["cat " * 100]), model(["cat " * 10]), atol=1e-5, rtol=0)  # and its two marks: 12
