@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from embprobe.errors import UsageError
 from embprobe.pretraining.objectives import OBJECTIVES
-from embprobe.pretraining.views import AUGMENTATIONS
+from embprobe.pretraining.views import augmented
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise UsageError(f"There is no objective '{self.objective}'. There are: {', '.join(OBJECTIVES)}.")
-        if self.augmentation not in AUGMENTATIONS:
-            raise UsageError(f"There is no augmentation '{self.augmentation}'. There are: {', '.join(AUGMENTATIONS)}.")
+        augmented((), self.augmentation)
         if self.language_model and not OBJECTIVES[self.objective].language:
             raise UsageError(f"'{self.objective}' reads no captions, so a language model is of no use to it.")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -16,7 +15,6 @@ from embprobe.errors import UsageError
 WHITE_RATE = 0.3
 """Share of the views on plain white, as the drawings are shown when they are measured."""
 
-Augmentation = Literal["published", "dino", "no-jitter"]
 AUGMENTATIONS = {
     "published": "each objective's own",
     "dino": "every full-size view cropped and jittered as DINO's",

@@ -152,7 +152,7 @@ class Square(Objective):
     language = False
 
     def __init__(self) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # no towers
         self.w, self.s = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.tensor(0.5))
 
     def loss(self, features: Features) -> tuple[Tensor, dict[str, float]]:

@@ -26,18 +26,23 @@ class Objective(nn.Module):
     Constructed with ``encoder``, the towers to train.
     """
 
-    views: ClassVar[tuple[View, ...]]
+    views: ClassVar[tuple[View, ...]] = (CAPTIONED,)
     """As published, scaled to this size of image."""
-    language: ClassVar[bool]
+    language: ClassVar[bool] = True
     """Whether it reads captions, so that the encoder needs a text side."""
     encoder_head: ClassVar[Head] = "linear"
     """What the encoder has between its towers and the embedding."""
     encoder: TwoTowers
     """The part that is kept."""
 
+    def __init__(self, encoder: TwoTowers) -> None:
+        super().__init__()
+        self.encoder = encoder
+
     def forward(self, views: Sequence[Tensor], captions: Sequence[str]) -> Features:
-        """Features of one ``[n, 3, size, size]`` per view and of ``n`` captions."""
-        raise NotImplementedError
+        """Features of one ``[n, 3, size, size]`` per view and of ``n`` captions: unless an objective says otherwise,
+        the embeddings of the first view and of the captions."""
+        return self.encoder.encode_images(views[0]), self.encoder.encode_texts(captions)
 
     def loss(self, features: Features) -> tuple[Tensor, dict[str, float]]:
         """The loss of the whole batch to minimise, and named numbers worth logging."""
@@ -45,3 +50,8 @@ class Objective(nn.Module):
 
     def after_step(self, progress: float) -> None:
         """Called after every optimizer step with the share of the run that is done, 0 to 1."""
+
+
+def entropy(p: Tensor) -> Tensor:
+    """Of distributions over the last axis, in nats: ``[..., K] -> [...]``, from 0 to log K."""
+    return -(p * p.clamp_min(1e-12).log()).sum(-1)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embprobe.encoders.towers import TwoTowers
-from embprobe.pretraining.objectives.base import CAPTIONED, Features, Objective
+from embprobe.pretraining.objectives.base import Features, Objective
 
 
 def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
@@ -42,16 +41,9 @@ class Temperature(nn.Module):
 class Clip(Objective):
     """One view per image; a learnable temperature."""
 
-    views = (CAPTIONED,)
-    language = True
-
     def __init__(self, encoder: TwoTowers) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder)
         self.temperature = Temperature()
-
-    def forward(self, views: Sequence[Tensor], captions: Sequence[str]) -> Features:
-        return self.encoder.encode_images(views[0]), self.encoder.encode_texts(captions)
 
     def loss(self, features: Features) -> tuple[Tensor, dict[str, float]]:
         images, texts = features

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from embprobe.encoders.towers import TwoTowers
 from embprobe.encoders.vit import IMAGE_SIZE, WIDTH
-from embprobe.pretraining.objectives.base import Features, Objective
+from embprobe.pretraining.objectives.base import Features, Objective, entropy
 from embprobe.pretraining.views import DINO_GLOBAL, View
 
 STUDENT_TEMPERATURE = 0.1
@@ -101,10 +101,9 @@ class Dino(Objective):
     def __init__(
         self, encoder: TwoTowers, *, balance: nn.Module | None = None, koleo: float = 0.3, momentum: float = 0.98
     ) -> None:
-        super().__init__()
+        super().__init__(copy.deepcopy(encoder).requires_grad_(False))
         self.balance, self.koleo, self.momentum = balance or Balance(), koleo, momentum
         self.student, self.student_head = encoder, Head()
-        self.encoder = copy.deepcopy(self.student).requires_grad_(False)
         self.teacher_head = copy.deepcopy(self.student_head).requires_grad_(False)
 
     def forward(self, views: Sequence[Tensor], captions: Sequence[str]) -> Features:
@@ -128,7 +127,7 @@ class Dino(Objective):
         ]
         match = torch.stack(terms).mean()
         spread = torch.stack([koleo(half) for half in student[:2]]).mean()
-        information = _entropy(targets[0].mean(0)) - _entropy(targets[0]).mean()  # 0 when collapsed, log K at best
+        information = entropy(targets[0].mean(0)) - entropy(targets[0]).mean()  # 0 when collapsed, log K at best
         return match + self.koleo * spread, {"match": match.item(), "information": information.item()}
 
     @torch.no_grad()
@@ -145,7 +144,3 @@ class DinoV1(Dino):
 
     def __init__(self, encoder: TwoTowers) -> None:
         super().__init__(encoder, balance=Centring(), koleo=0.0, momentum=0.996)
-
-
-def _entropy(p: Tensor) -> Tensor:
-    return -(p * p.clamp_min(1e-12).log()).sum(-1)

@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 from torch.nn import functional as F
 
-from embprobe.encoders.towers import TwoTowers
-from embprobe.pretraining.objectives.base import CAPTIONED, Features, Objective
+from embprobe.pretraining.objectives.base import Features, Objective, entropy
 
 
 def clustering_loss(images: Tensor, texts: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -24,7 +21,7 @@ def clustering_loss(images: Tensor, texts: Tensor) -> tuple[Tensor, dict[str, fl
     p, q = log_p.exp(), log_q.exp()
     agreement = -((p * log_q).sum(-1) + (q * log_p).sum(-1)).mean() / 2
     sharpness = -((p * log_p).sum(-1) + (q * log_q).sum(-1)).mean() / 2
-    smoothness = (_entropy(p.mean(0)) + _entropy(q.mean(0))) / 2
+    smoothness = (entropy(p.mean(0)) + entropy(q.mean(0))) / 2
     numbers = {"agreement": agreement.item(), "sharpness": sharpness.item(), "smoothness": smoothness.item()}
     return agreement + sharpness - smoothness, numbers
 
@@ -32,19 +29,7 @@ def clustering_loss(images: Tensor, texts: Tensor) -> tuple[Tensor, dict[str, fl
 class NClip(Objective):
     """The embedding is that of clusters: the logits over ``CLUSTERS`` of them."""
 
-    views = (CAPTIONED,)
-    language, encoder_head = True, "clusters"
-
-    def __init__(self, encoder: TwoTowers) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, views: Sequence[Tensor], captions: Sequence[str]) -> Features:
-        return self.encoder.encode_images(views[0]), self.encoder.encode_texts(captions)
+    encoder_head = "clusters"
 
     def loss(self, features: Features) -> tuple[Tensor, dict[str, float]]:
         return clustering_loss(*features)
-
-
-def _entropy(p: Tensor) -> Tensor:
-    return -(p * p.clamp_min(1e-12).log()).sum(-1)

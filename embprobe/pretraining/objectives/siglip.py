@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embprobe.encoders.towers import TwoTowers
-from embprobe.pretraining.objectives.base import CAPTIONED, Features, Objective
+from embprobe.pretraining.objectives.base import Features, Objective
 
 
 def sigmoid_loss(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
@@ -26,17 +25,10 @@ def sigmoid_loss(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor) -> 
 class SigLip(Objective):
     """A learnable inverse temperature, 10 at the start, and a bias, -10 at the start: most pairs do not match."""
 
-    views = (CAPTIONED,)
-    language = True
-
     def __init__(self, encoder: TwoTowers) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder)
         self.log_scale = nn.Parameter(torch.tensor(math.log(10)))
         self.bias = nn.Parameter(torch.tensor(-10.0))
-
-    def forward(self, views: Sequence[Tensor], captions: Sequence[str]) -> Features:
-        return self.encoder.encode_images(views[0]), self.encoder.encode_texts(captions)
 
     def loss(self, features: Features) -> tuple[Tensor, dict[str, float]]:
         images, texts = features

@@ -39,11 +39,9 @@ class Slip(Objective):
     """
 
     views = (CAPTIONED, *[View(size=IMAGE_SIZE, scale=(0.3, 1.0), jitter=True)] * 2)
-    language = True
 
     def __init__(self, encoder: TwoTowers) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder)
         self.temperature = Temperature()
         self.projector = nn.Sequential(
             nn.Linear(WIDTH, HIDDEN), nn.BatchNorm1d(HIDDEN), nn.ReLU(),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from embprobe.encoders.towers import TwoTowers, build_head
 from embprobe.encoders.vit import WIDTH
-from embprobe.pretraining.objectives.base import CAPTIONED, Features, Objective
+from embprobe.pretraining.objectives.base import Features, Objective
 from embprobe.pretraining.objectives.clip import Temperature, contrastive_loss
 from embprobe.pretraining.objectives.nclip import clustering_loss
 
@@ -16,12 +16,8 @@ from embprobe.pretraining.objectives.nclip import clustering_loss
 class XClip(Objective):
     """The embedding kept is CLIP's; the heads onto clusters are for training alone."""
 
-    views = (CAPTIONED,)
-    language = True
-
     def __init__(self, encoder: TwoTowers) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder)
         self.temperature = Temperature()
         self.image_clusters = build_head("clusters", WIDTH)
         self.text_clusters = build_head("clusters", encoder.text_width)
