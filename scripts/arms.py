@@ -1,6 +1,6 @@
 """Train the arms of the controlled study and put the four claims about CLIP and DINO to each pair.
 
-    python scripts/arms.py --out runs/arms --images-seen 100000 --threads 1
+    python scripts/arms.py --out runs/arms --images-seen 100000 --threads 1 --precision bfloat16
 
 Every arm changes one thing of the small recipe (docs/pretraining.md says what question it is). What is finished is not
 trained again, and what was interrupted goes on. Prints a Markdown table of differences with intervals, each claim
@@ -16,9 +16,9 @@ from typing import Any
 
 from embprobe import terminal
 from embprobe.images import load_images
-from embprobe.pretraining.processes import Machine
+from embprobe.pretraining.pair import pretrain_on_emoji
+from embprobe.pretraining.processes import Machine, choose_machine
 from embprobe.pretraining.recipe import Recipe
-from embprobe.pretraining.trainer import pretrain
 from embprobe.study import Session
 from embprobe.study.claims import CLAIMS
 from embprobe.study.controlled import run_study
@@ -61,12 +61,13 @@ def main() -> None:
     parser.add_argument("--images-seen", type=int, default=100_000, help="of every run but the longer one")
     parser.add_argument("--seeds", type=int, default=3, help="pairs of the unchanged recipe")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads")
+    parser.add_argument("--precision", default="", help="float32 or bfloat16")
     parser.add_argument("--train-only", choices=("clip", "dino"), help="train these and ask nothing, for two at a time")
     arguments = parser.parse_args()
 
     rows = []
     for arm in arms(arguments.images_seen, arguments.seeds):
-        names, machine = {}, Machine(threads=arguments.threads)
+        names, machine = {}, choose_machine("cpu", precision=arguments.precision, threads=arguments.threads)
         for objective, changes in (("clip", arm.clip), ("dino", arm.dino)):
             if arguments.train_only in (None, objective):
                 recipe = Recipe(objective, **{"images_seen": arguments.images_seen, **changes})
@@ -89,10 +90,8 @@ def trained(recipe: Recipe, out: Path, machine: Machine) -> Path:
     default = Recipe(recipe.objective)
     changed = {k: v for k, v in vars(recipe).items() if v != getattr(default, k)}
     name = "-".join([recipe.objective, *(f"{key}={value}" for key, value in changed.items())])
-    train, held_out = load_images("bundled/emoji:train"), load_images("bundled/emoji:unseen-drawing")
     terminal.note(name)
-    with terminal.training_bar(recipe.steps) as progress:
-        return pretrain(train, recipe, out / name, held_out=held_out, machine=machine, progress=progress)
+    return pretrain_on_emoji(recipe, out / name, machine=machine, progress_bar=terminal.training_bar)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

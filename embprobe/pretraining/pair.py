@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from embprobe.images import load_images
-from embprobe.pretraining.processes import choose_machine
+from embprobe.pretraining.processes import Machine, choose_machine
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.trainer import Progress, pretrain
 from embprobe.study.roles import UNTRAINED, Roles
 from embprobe.workspace import Workspace
 
 PAIR = ("clip", "dino")
+ProgressBar = Callable[[int], AbstractContextManager[Progress]]
+"""Called with a run's number of steps."""
 
 
 def pretrained_roles(
@@ -21,20 +24,24 @@ def pretrained_roles(
     *,
     seed: int,
     device: str,
-    progress_bar: Callable[[int], AbstractContextManager[Progress]],
+    progress_bar: ProgressBar,
 ) -> Roles:
     """An encoder for each objective that has seen so many of the bundled training images, and their untrained twin.
 
     What was interrupted goes on, and what is finished is not trained again: a run's folder is named after its
-    objective, its length and its seed. ``progress_bar`` is called with a run's number of steps. Raises what
-    :func:`embprobe.pretraining.trainer.pretrain` raises.
+    objective, its length and its seed. Raises what :func:`embprobe.pretraining.trainer.pretrain` raises.
     """
-    images, held_out = load_images("bundled/emoji:train"), load_images("bundled/emoji:unseen-drawing")
     names = {}
     for objective in PAIR:
         recipe = Recipe(objective, images_seen=images_seen, seed=seed)
         out = workspace.pretrained(f"{objective}-{images_seen}-images-seed-{seed}")
-        with progress_bar(recipe.steps) as progress:
-            pretrain(images, recipe, out, held_out=held_out, machine=choose_machine(device), progress=progress)
+        pretrain_on_emoji(recipe, out, machine=choose_machine(device), progress_bar=progress_bar)
         names[objective] = f"bundled/{objective}:{out / 'model.safetensors'}"
     return Roles(names, "'{}' was not pretrained", f"{UNTRAINED}:{seed}" if seed else UNTRAINED)
+
+
+def pretrain_on_emoji(recipe: Recipe, out: Path, *, machine: Machine, progress_bar: ProgressBar) -> Path:
+    """One run on the bundled training images; what it raises and returns are those of ``pretrain``."""
+    images, held_out = load_images("bundled/emoji:train"), load_images("bundled/emoji:unseen-drawing")
+    with progress_bar(recipe.steps) as progress:
+        return pretrain(images, recipe, out, held_out=held_out, machine=machine, progress=progress)
