@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -20,10 +21,14 @@ from embprobe.pretraining.captions import COLOR_WORDS, caption, details, shown, 
 
 SIDE = 64
 """Side at which drawings are kept in memory, a third above the encoder's input so that crops lose little."""
-WORDS = 128
+WORDS = 32
 """How many different words are drawn: those that captions have most often, so that each is seen often enough."""
-WORD_SHARES = (0.55, 0.65, 0.75, 0.85, 0.95)
+WORD_SHARES = (0.7, 0.8, 0.9, 1.0)
 """A rendered word's width, as a share of the image's. Few values, for finding a size of type takes longest."""
+SIGN_COLORS = ((0, 0, 0), (255, 255, 255))
+"""Words that stand alone are printed in one of these; those over drawings are in any colour."""
+TITLES = 0.5
+"""Share of the captions with a word over a drawing that say nothing else, as of a poster or a cover."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class Words:
 
     ``rate`` is the share of the images with a word, ``alone`` the share of these that show nothing else, as a sign
     does, and ``parrot`` the share of the others whose captions spell it (Lin et al. 2023, "Parrot Captions Teach CLIP
-    to Spot Text"). The caption of a word alone always spells it: there is nothing else to say.
+    to Spot Text"); ``TITLES`` of these say nothing but the word. The caption of a word alone always spells it: there is
+    nothing else to say.
     """
 
     rate: float
@@ -89,26 +95,39 @@ class TrainingImages:
     def batch(self, size: int, *, seed: int, step: int) -> Batch:
         """``size`` distinct concepts, one random image each, half of them mirrored, some with a word or only a word.
 
-        No word is in two images of a batch, as long as there are enough of them.
+        No word is in two images of a batch, as long as there are enough of them. What captions say has dice of its own,
+        so that it changes no image.
         """
-        rng = np.random.default_rng([seed, step])
+        rng, said = np.random.default_rng([seed, step, 0]), np.random.default_rng([seed, step, 1])
         chosen = [int(rng.choice(self._drawings[c])) for c in rng.choice(self.concepts, size, replace=False)]
         pixels = self._pixels[chosen]
         mirrored = torch.from_numpy(rng.random(size) < 0.5)
         pixels[mirrored] = pixels[mirrored].flip(-1)
         rates = self._rates
-        written, alone, spelled = (rng.random(size) < rate for rate in (rates.rate, rates.alone, rates.parrot))
-        words = rng.choice(self.words, size, replace=size > len(self.words)) if rates.rate > 0 else np.full(size, "")
+        alone = rng.random(size) < rates.alone
+        words = self._words(rng.random(size) < rates.rate, rng)
+        spelled, title = said.random(size) < rates.parrot, said.random(size) < TITLES
         captions: list[str] = []
         for i, position in enumerate(chosen):
-            name, more = self._shown[position], some(self._details[position], rng)
-            word = str(words[i]) if written[i] else None
-            if word is not None:
-                if alone[i]:
-                    pixels[i], name, more = 0, "", []
-                pixels[i] = _with_word(pixels[i], word, rng)
-            captions.append(caption(name, more, word if spelled[i] or not name else None))
+            name, more, word = self._shown[position], some(self._details[position], said), words[i]
+            if word is None:
+                captions.append(caption(name, more))
+                continue
+            if alone[i]:
+                pixels[i] = 0
+            color = SIGN_COLORS[int(rng.integers(len(SIGN_COLORS)))] if alone[i] else None
+            pixels[i] = _with_word(pixels[i], word, rng, color)
+            if alone[i] or (spelled[i] and title[i]):
+                captions.append(caption("", [], word))
+            else:
+                captions.append(caption(name, more, word if spelled[i] else None))
         return Batch(pixels, captions)
+
+    def _words(self, written: NDArray[np.bool_], rng: Generator) -> list[str | None]:
+        """A word for each image that gets one, all different if there are enough of them."""
+        count = int(written.sum())
+        drawn = iter(rng.choice(self.words, count, replace=count > len(self.words)) if count else ())
+        return [str(next(drawn)) if each else None for each in written]
 
 
 def _rgba(row: Row, name: str) -> Tensor:
@@ -120,9 +139,9 @@ def _rgba(row: Row, name: str) -> Tensor:
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
-def _with_word(pixels: Tensor, word: str, rng: Generator) -> Tensor:
+def _with_word(pixels: Tensor, word: str, rng: Generator, color: tuple[int, int, int] | None) -> Tensor:
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    drawn = draw_word(image, word, share=float(rng.choice(WORD_SHARES)), rng=rng, place="random")
+    drawn = draw_word(image, word, share=float(rng.choice(WORD_SHARES)), rng=rng, color=color, place="random")
     return torch.from_numpy(np.array(drawn)).permute(2, 0, 1)
 
 
