@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -153,11 +154,32 @@ def test_the_quoted_word_is_the_one_drawn(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_word_does_not_follow_the_concept() -> None:
-    # 13 words, so by chance 1 of 13 says what its image shows; 600 draws: 4 * sqrt(0.0769 * 0.923 / 600) = 0.044
+    # 13 words, so by chance 1 of 13 says what its image shows; of 1,200 captions half are titles, which do not say it:
+    # 600 draws: 4 * sqrt(0.0769 * 0.923 / 600) = 0.044
     images = training(1)
-    captions = [text for step in range(50) for text in images.batch(12, seed=0, step=step).captions]
-    own = [quoted(text) == text.split()[0] for text in captions]
+    captions = [text for step in range(100) for text in images.batch(12, seed=0, step=step).captions]
+    own = [quoted(text) == text.split()[0] for text in captions if not text.startswith('"')]
+    assert len(own) == pytest.approx(600, abs=4 * np.sqrt(1200 / 4))
     assert np.mean(own) == pytest.approx(1 / 13, abs=0.044)
+
+
+def test_what_captions_say_changes_no_image() -> None:
+    silent, talking = (training(0.5, alone=0.5, parrot=parrot).batch(12, seed=0, step=0) for parrot in (0, 1))
+    assert torch.equal(silent.images, talking.images) and silent.captions != talking.captions
+
+
+def inks(alone: float, *, least: int) -> list[set[tuple[int, int, int]]]:
+    """Of each of 36 images, the colours of at least so many opaque pixels, without a drawing's, whose blue is 50."""
+    images = [image for step in range(3) for image in training(1, alone=alone).batch(12, seed=0, step=step).images]
+    counted = [Counter((r, g, b) for r, g, b, a in image.flatten(1).T.tolist() if a == 255) for image in images]
+    return [{color for color, n in colors.items() if n >= least and color[2] != 50} for colors in counted]
+
+
+def test_signs_are_black_or_white_and_words_over_drawings_are_of_any_color() -> None:
+    signs = inks(alone=1, least=1)
+    assert all(r == g == b for colors in signs for r, g, b in colors)
+    colorful = [any(r != g or g != b for r, g, b in colors) for colors in inks(alone=0, least=60)]
+    assert sum(colorful) > 18
 
 
 def test_words_of_the_emoji_are_short_and_no_colors(emoji: Images) -> None:
