@@ -56,7 +56,7 @@ SOURCE = Path("/usr/share/openclipart/svg")
 HOW_TO_GET_IT = (
     "Install Debian's package openclipart-svg, or unpack it: "
     "'dpkg-deb -x openclipart-svg_*.deb DIR' (elsewhere 'ar x' and 'tar xf data.tar.*'), then "
-    "--source DIR/usr/share/openclipart/svg. It lies at https://deb.debian.org/debian/pool/main/o/openclipart/."
+    "--source DIR/usr/share/openclipart/svg. It lies in the pool of any Debian mirror, under main/o/openclipart."
 )
 SIZE = 128
 INK = 124
