@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _CONDITIONS = {"shots": "images of each value that the classifier was fitted on"}
 """What a strength is in where it is none of an intervention."""
+_LETTERS = 58
+"""How many letters of the heading have room above a column."""
 
 
 def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Question | None = None) -> None:
@@ -34,7 +36,8 @@ def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Quest
     lines = -(-len(panels) // columns)
     with figure(width=4.6 * columns, height=0.5 + 2.6 * lines, rows=lines, columns=columns) as (canvas, axes):
         sizes = spanned([row.groups for row in rows])
-        heading = f"{question}\n95 % intervals over {sizes} {rows[0].resampled}s"
+        asked = textwrap.fill(question, _LETTERS * columns)
+        heading = f"{asked}\n95 % intervals over {sizes} {rows[0].resampled}s"
         canvas.suptitle(heading, fontsize=10, x=0.01, ha="left")
         for axis, ((measure, intervention), panel) in zip(axes, panels.items(), strict=False):
             axis.set_title(textwrap.fill(str(Question(measure, intervention)), 44))

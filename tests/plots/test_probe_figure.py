@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from embprobe.cards import attributes, bundled_card
 from embprobe.plots import probe
 from embprobe.plots.probe import plot_probe
 from embprobe.plots.style import figure
@@ -176,3 +177,20 @@ def test_the_heading_says_over_what_intervals_are(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(probe, "figure", watched)
     plot_probe([*DOTS, replace(DOTS[0], measure="x", groups=7)], tmp_path / "figure.png", question="Does it move?")
     assert said == ["Does it move?\n95 % intervals over 7 to 50 concepts"]
+
+
+def test_a_long_question_stays_inside_a_narrow_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[float] = []
+
+    @contextmanager
+    def watched(**size: Any) -> Iterator[Any]:
+        with figure(**size) as (canvas, found):
+            yield canvas, found
+            canvas.draw_without_rendering()
+            (heading,) = canvas.texts
+            ends.append(heading.get_window_extent().x1 / canvas.bbox.x1)
+
+    monkeypatch.setattr(probe, "figure", watched)
+    for attribute in attributes():
+        plot_probe(DOTS, tmp_path / "figure.png", question=bundled_card(attribute).question)
+    assert max(ends) < 1
