@@ -65,9 +65,9 @@ def main() -> None:
     parser.add_argument("--train-only", choices=("clip", "dino"), help="train these and ask nothing, for two at a time")
     arguments = parser.parse_args()
 
-    rows = []
+    rows, machine = [], choose_machine("cpu", precision=arguments.precision, threads=arguments.threads)
     for arm in arms(arguments.images_seen, arguments.seeds):
-        names, machine = {}, choose_machine("cpu", precision=arguments.precision, threads=arguments.threads)
+        names = {}
         for objective, changes in (("clip", arm.clip), ("dino", arm.dino)):
             if arguments.train_only in (None, objective):
                 recipe = Recipe(objective, **{"images_seen": arguments.images_seen, **changes})

@@ -107,20 +107,18 @@ class TrainingImages:
         alone = rng.random(size) < rates.alone
         words = self._words(rng.random(size) < rates.rate, rng)
         spelled, title = said.random(size) < rates.parrot, said.random(size) < TITLES
+        only = alone | (spelled & title)
         captions: list[str] = []
         for i, position in enumerate(chosen):
             name, more, word = self._shown[position], some(self._details[position], said), words[i]
             if word is None:
                 captions.append(caption(name, more))
                 continue
+            color = None
             if alone[i]:
-                pixels[i] = 0
-            color = SIGN_COLORS[int(rng.integers(len(SIGN_COLORS)))] if alone[i] else None
+                pixels[i], color = 0, SIGN_COLORS[int(rng.integers(len(SIGN_COLORS)))]
             pixels[i] = _with_word(pixels[i], word, rng, color)
-            if alone[i] or (spelled[i] and title[i]):
-                captions.append(caption("", [], word))
-            else:
-                captions.append(caption(name, more, word if spelled[i] else None))
+            captions.append(caption("" if only[i] else name, more, word if only[i] or spelled[i] else None))
         return Batch(pixels, captions)
 
     def _words(self, written: NDArray[np.bool_], rng: Generator) -> list[str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 
 from embprobe.cards import attributes, bundled_card
@@ -90,18 +91,23 @@ def test_a_single_row_is_drawn(tmp_path: Path) -> None:
 # --- what is drawn where -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def axes(monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
-    """The axes of the figure, as they are when it is done."""
-    kept: list[Axes] = []
+def watch(monkeypatch: pytest.MonkeyPatch, look: Callable[[Figure], None]) -> None:
+    """Let ``look`` see every figure once it is drawn."""
 
     @contextmanager
     def watched(**size: Any) -> Iterator[Any]:
         with figure(**size) as (canvas, found):
             yield canvas, found
-            kept.extend(canvas.axes)
+            look(canvas)
 
     monkeypatch.setattr(probe, "figure", watched)
+
+
+@pytest.fixture
+def axes(monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
+    """The axes of the figure, as they are when it is done."""
+    kept: list[Axes] = []
+    watch(monkeypatch, lambda canvas: kept.extend(canvas.axes))
     return kept
 
 
@@ -167,14 +173,7 @@ def test_lengths_start_at_zero_where_they_can(axes: list[Axes], tmp_path: Path) 
 
 def test_the_heading_says_over_what_intervals_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-
-    @contextmanager
-    def watched(**size: Any) -> Iterator[Any]:
-        with figure(**size) as (canvas, found):
-            yield canvas, found
-            said.append(canvas.get_suptitle())
-
-    monkeypatch.setattr(probe, "figure", watched)
+    watch(monkeypatch, lambda canvas: said.append(canvas.get_suptitle()))
     plot_probe([*DOTS, replace(DOTS[0], measure="x", groups=7)], tmp_path / "figure.png", question="Does it move?")
     assert said == ["Does it move?\n95 % intervals over 7 to 50 concepts"]
 
@@ -182,15 +181,12 @@ def test_the_heading_says_over_what_intervals_are(tmp_path: Path, monkeypatch: p
 def test_a_long_question_stays_inside_a_narrow_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ends: list[float] = []
 
-    @contextmanager
-    def watched(**size: Any) -> Iterator[Any]:
-        with figure(**size) as (canvas, found):
-            yield canvas, found
-            canvas.draw_without_rendering()
-            (heading,) = canvas.texts
-            ends.append(heading.get_window_extent().x1 / canvas.bbox.x1)
+    def look(canvas: Figure) -> None:
+        canvas.draw_without_rendering()
+        (heading,) = canvas.texts
+        ends.append(heading.get_window_extent().x1 / canvas.bbox.x1)
 
-    monkeypatch.setattr(probe, "figure", watched)
+    watch(monkeypatch, look)
     for attribute in attributes():
         plot_probe(DOTS, tmp_path / "figure.png", question=bundled_card(attribute).question)
     assert max(ends) < 1
