@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from embprobe.encoders.language import LanguageModel
 from embprobe.encoders.vit import WIDTH, build_vit
@@ -17,7 +18,7 @@ CLUSTERS, HIDDEN = 256, 256
 MEAN = STD = (0.5, 0.5, 0.5)
 
 Head = Literal["none", "linear", "clusters"]
-"""What stands between a tower and the embedding: nothing, a linear map, or two layers onto ``CLUSTERS``."""
+"""What stands between a tower and the embedding: nothing, a linear map, or a :class:`ClusterHead`."""
 
 
 class Tokenizer:
@@ -93,6 +94,31 @@ class TextTower(nn.Module):
         return pooled
 
 
+class ClusterHead(nn.Module):
+    """Two layers onto the logits of ``CLUSTERS`` clusters, ``[n, width] -> [n, CLUSTERS]``, each logit standardised.
+
+    While it trains, its output is not standardised yet: only the loss sees the whole batch, and calls
+    :meth:`standardised`. Afterwards it is, by the mean and variance that batches had in training.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(width, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, CLUSTERS, bias=False))
+        self.register_buffer("mean", torch.zeros(CLUSTERS))
+        self.register_buffer("variance", torch.ones(CLUSTERS))
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.layers(features)
+        return logits if self.training else self.standardised(logits)
+
+    def standardised(self, logits: Tensor) -> Tensor:
+        """Over the batch while training, and a hundredth of its mean and variance is remembered; else by these."""
+        return F.batch_norm(logits, self.mean, self.variance, training=self.training, momentum=0.01)
+
+
 class TwoTowers(nn.Module):
     """What a bundled weights file holds: the ViT, and where there is language a text side, with a head on each.
 
@@ -153,5 +179,5 @@ def build_head(head: Head, width: int) -> nn.Module:
     if head == "linear":
         return nn.Linear(width, WIDTH, bias=False)
     if head == "clusters":
-        return nn.Sequential(nn.Linear(width, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, CLUSTERS))
+        return ClusterHead(width)
     return nn.Identity()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from embprobe.encoders.towers import CLUSTERS, Head, TextTower, Tokenizer, TwoTowers, build_head, words_of
+from embprobe.encoders.towers import CLUSTERS, ClusterHead, Head, TextTower, Tokenizer, TwoTowers, build_head, words_of
 from embprobe.encoders.vit import IMAGE_SIZE, WIDTH
 
 # ids: 0 padding, 1 start, 2 quote, 3 other, 4 to 29 the letters a to z, 30 to 39 the digits, then the words in order
@@ -124,9 +124,27 @@ def test_the_embedding_is_the_cls_token_after_the_head() -> None:
     weight = linear.image_projection.get_parameter("weight")
     assert weight.shape == (WIDTH, WIDTH) and linear.dimension == WIDTH
     torch.testing.assert_close(linear.encode_images(images), features @ weight.T)  # there is no bias
-    first, last = (clusters.image_projection.get_submodule(name) for name in "02")
+    first, last = (clusters.image_projection.get_submodule(f"layers.{i}") for i in (0, 2))
     torch.testing.assert_close(clusters.encode_images(images), last(F.gelu(first(features))))
     assert clusters.encode_images(images).shape == (2, CLUSTERS) and clusters.dimension == CLUSTERS
+
+
+@torch.no_grad()
+def test_logits_of_clusters_are_standardised_by_what_batches_had_in_training() -> None:
+    head = ClusterHead(2)
+    # the first logit of this batch is 3, 5: mean 4, variance 1 in the loss, 2 as an estimate for others
+    batch = torch.zeros(2, CLUSTERS)
+    batch[:, 0] = torch.tensor([3.0, 5.0])
+    assert head.standardised(batch)[:, 0].tolist() == pytest.approx([-1, 1], abs=1e-4)
+    assert (head.mean[0].item(), head.variance[0].item()) == pytest.approx((0.04, 1.01))  # a hundredth of the way
+    for _ in range(1500):
+        head.standardised(batch)
+    head.eval()
+    assert head.standardised(batch)[:, 0].tolist() == pytest.approx([-(0.5**0.5), 0.5**0.5], abs=1e-4)
+    features = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
+    logits = head.layers(features)
+    torch.testing.assert_close(head(features)[:, 0], (logits[:, 0] - 4) / (2 + 1e-5) ** 0.5)
+    torch.testing.assert_close(head.train()(features), logits)  # until the loss has seen all of the batch
 
 
 @EVERY_HEAD
@@ -182,8 +200,8 @@ def test_the_order_of_words_and_of_letters_changes_the_embedding() -> None:
 @pytest.mark.parametrize("width", [3, 128])
 @EVERY_HEAD
 def test_a_head_by_its_shape(head: Head, width: int) -> None:
-    # none: no weights; linear: 128 d; clusters: d * 256 + 256 and 256 * 256 + 256 = 65,792
+    # none: no weights; linear: 128 d; clusters: d * 256 + 256 and 256 * 256 = 65,536
     made = build_head(head, width)
-    expected = {"none": 0, "linear": 128 * width, "clusters": 256 * width + 256 + 65_792}[head]
+    expected = {"none": 0, "linear": 128 * width, "clusters": 256 * width + 256 + 65_536}[head]
     assert sum(parameter.numel() for parameter in made.parameters()) == expected
     assert made(torch.zeros(2, width)).shape == (2, {"none": width, "linear": WIDTH, "clusters": CLUSTERS}[head])

@@ -10,7 +10,7 @@ from embprobe.encoders.towers import TwoTowers, build_head
 from embprobe.encoders.vit import WIDTH
 from embprobe.pretraining.objectives.base import Features, Objective
 from embprobe.pretraining.objectives.clip import Temperature, contrastive_loss
-from embprobe.pretraining.objectives.nclip import clustering_loss
+from embprobe.pretraining.objectives.nclip import clustering_loss_of_heads
 
 
 class XClip(Objective):
@@ -30,7 +30,8 @@ class XClip(Objective):
         images, texts = features
         scale = self.temperature()
         contrast = contrastive_loss(self.encoder.image_projection(images), self.encoder.text_projection(texts), scale)
-        clustering, numbers = clustering_loss(self.image_clusters(images), self.text_clusters(texts))
+        shown, said = self.image_clusters(images), self.text_clusters(texts)
+        clustering, numbers = clustering_loss_of_heads(self.image_clusters, shown, self.text_clusters, said)
         return contrast + clustering, {"contrast": contrast.item(), **numbers, "scale": scale.item()}
 
     def after_step(self, progress: float) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from embprobe.encoders.towers import CLUSTERS
-from embprobe.pretraining.objectives.nclip import NClip, clustering_loss
+from embprobe.encoders.towers import CLUSTERS, ClusterHead
+from embprobe.pretraining.objectives.nclip import NClip, clustering_loss, clustering_loss_of_heads
 from tests.pretraining.conftest import CAPTIONS, built, views_of
 
 
@@ -62,7 +62,33 @@ def test_the_loss_is_never_below_minus_log_k_and_sees_neither_order_nor_side(see
         torch.testing.assert_close(clustering_loss(first, second)[0], loss)
 
 
-def test_the_objective_takes_the_embedding_for_logits_of_clusters() -> None:
+def shared(size: float, n: int = 8, k: int = 16) -> tuple[Tensor, Tensor]:
+    """Nearly even assignments of images and captions that differ between pairs, and all like one cluster a bit more."""
+    logits = 0.01 * torch.randn(2, n, k, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits -= logits.mean(1, keepdim=True)
+    logits[:, :, 3] += size
+    return logits[0], logits[1]
+
+
+def test_what_all_have_in_common_lowers_the_loss_so_it_is_taken_out() -> None:
+    # m = 1/K (1 - 1/K) s of one cluster and -1/K^2 s of the others, so |m|^2 = s^2 / K^2 (1 - 1/K); for K = 16 and
+    # s = 0.1 the loss falls by K |m|^2 / 2 = 0.01 / 32 * 15 / 16 = 0.000293, and in the end to 0, one cluster of all
+    even, liked, alone = (clustering_loss(*shared(size))[0].item() for size in (0, 0.1, 100))
+    assert even == pytest.approx(math.log(16), abs=1e-4)
+    assert even - liked == pytest.approx(0.000293, rel=0.1)
+    assert alone == pytest.approx(0, abs=1e-6)
+    image_head, text_head = ClusterHead(4), ClusterHead(4)
+    for head in (image_head, text_head):
+        head.register_buffer("mean", torch.zeros(16, dtype=torch.float64))
+        head.register_buffer("variance", torch.ones(16, dtype=torch.float64))
+    first, *others = (
+        clustering_loss_of_heads(image_head, images, text_head, texts)[0].item()
+        for images, texts in (shared(0), shared(0.1), shared(100))
+    )
+    assert others == pytest.approx(2 * [first], abs=1e-6) and first > 1
+
+
+def test_the_objective_takes_the_embedding_for_logits_of_clusters_and_standardises_them() -> None:
     nclip = built("nclip")
     assert isinstance(nclip, NClip)
     (images,) = views_of(nclip)
@@ -70,5 +96,6 @@ def test_the_objective_takes_the_embedding_for_logits_of_clusters() -> None:
     assert torch.equal(features[0], nclip.encoder.encode_images(images))
     assert torch.equal(features[1], nclip.encoder.encode_texts(CAPTIONS))
     assert features[0].shape == features[1].shape == (len(CAPTIONS), CLUSTERS)
-    assert torch.equal(nclip.loss(features)[0], clustering_loss(*features)[0])
+    standardised = [(x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt() for x in features]
+    torch.testing.assert_close(nclip.loss(features)[0], clustering_loss(*standardised)[0])
     assert nclip.encoder.head == "clusters"

@@ -6,7 +6,7 @@ import torch
 from embprobe.encoders.towers import CLUSTERS
 from embprobe.encoders.vit import WIDTH
 from embprobe.pretraining.objectives.clip import contrastive_loss
-from embprobe.pretraining.objectives.nclip import clustering_loss
+from embprobe.pretraining.objectives.nclip import clustering_loss_of_heads
 from embprobe.pretraining.objectives.xclip import XClip
 from tests.pretraining.conftest import CAPTIONS, built, views_of
 
@@ -24,7 +24,8 @@ def test_the_loss_is_the_sum_of_clips_and_nclips_each_with_heads_of_its_own() ->
     shown, said = xclip.encoder.vit(images), xclip.encoder.text_features(CAPTIONS)
     embedded = xclip.encoder.encode_images(images), xclip.encoder.encode_texts(CAPTIONS)
     contrast = contrastive_loss(*embedded, torch.tensor(1 / 0.07))
-    clustering, terms = clustering_loss(xclip.image_clusters(shown), xclip.text_clusters(said))
+    logits = xclip.image_clusters(shown), xclip.text_clusters(said)
+    clustering, terms = clustering_loss_of_heads(xclip.image_clusters, logits[0], xclip.text_clusters, logits[1])
     torch.testing.assert_close(loss, contrast + clustering)
     assert numbers == pytest.approx({"contrast": contrast.item(), **terms, "scale": 1 / 0.07}, rel=1e-4)
     assert embedded[0].shape[1] == WIDTH and xclip.image_clusters(shown).shape[1] == CLUSTERS
