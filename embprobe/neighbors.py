@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from embprobe.comparison import overlap_at_k
+from embprobe.comparison.neighborhoods import overlap_at_k
 from embprobe.encoders.base import Encoder
 from embprobe.encoders.preprocessing import decoded_side
 from embprobe.errors import EmbprobeError

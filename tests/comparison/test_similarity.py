@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from scipy.stats import spearmanr
+
+from embprobe.comparison.similarity import correlation_by_chance, rank_correlation, ranks
+from embprobe.errors import EmbprobeError
+from tests.comparison.conftest import SEEDS, at, related, rotation
+from tests.conftest import cosines
+
+
+@settings(max_examples=20)
+@given(SEEDS)
+def test_it_is_spearmans_of_each_row_without_the_image_itself(seed: int) -> None:
+    a, b = related(seed, n=12)
+    near, far = cosines(a, a), cosines(b, b)
+    others = [[j for j in range(12) if j != i] for i in range(12)]
+    expected = [spearmanr(near[i, rest], far[i, rest]).statistic for i, rest in enumerate(others)]
+    assert rank_correlation(a, b) == pytest.approx(expected)
+
+
+def test_ties_have_the_mean_of_their_ranks() -> None:
+    # to the image at 0 those at 20 and -20 are equally near, then the one at 90: ranks 2.5, 2.5, 1, less 2
+    row = np.array([0, 0.5, 0.5, -1]) / 1.5**0.5
+    assert ranks(at(0, 20, -20, 90))[0] == pytest.approx(row)
+
+
+@settings(max_examples=10)
+@given(SEEDS)
+def test_it_does_not_change_under_rotation_scaling_and_permutation(seed: int) -> None:
+    a, b = related(seed)
+    expected = rank_correlation(a, b)
+    rng = np.random.default_rng(seed)
+    rows, lengths = rng.permutation(30), 10 ** rng.uniform(-6, 6, (30, 1))
+    assert rank_correlation(lengths * a, b @ rotation(seed, 8)) == pytest.approx(expected, abs=1e-6)
+    assert rank_correlation(a[rows], b[rows]) == pytest.approx(expected[rows], abs=1e-6)
+    assert rank_correlation(b, a) == pytest.approx(expected)
+    assert rank_correlation(a, a) == pytest.approx([1] * 30)
+
+
+def test_chance_by_matchings_is_that_of_matching_rows() -> None:
+    a, b = related(0, n=5)
+    every = [rank_correlation(a, b[list(order)]).mean() for order in itertools.permutations(range(5))]
+    drawn = correlation_by_chance(ranks(a), ranks(b), matchings=3000)
+    assert np.mean(every) == pytest.approx(0, abs=1e-9)  # each row's ranks sum to zero
+    assert set(drawn.round(9)) == set(np.round(every, 9))  # 120 matchings, drawn 3,000 times
+
+
+def test_what_has_no_ranks() -> None:
+    a, b = related(0)
+    with pytest.raises(EmbprobeError, match="one has 30 and the other 29"):
+        rank_correlation(a, b[:-1])
+    with pytest.raises(EmbprobeError, match="at least 4 images; there are 3"):
+        rank_correlation(a[:3], b[:3])
+    with pytest.raises(EmbprobeError, match="To 30 of 30 images all others are equally near"):
+        rank_correlation(a, np.ones((30, 2)))
+    a[3] = 0
+    with pytest.raises(EmbprobeError, match="1 of 30 embeddings are zero"):
+        rank_correlation(a, b)
