@@ -34,7 +34,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(terminal, "time", made)
+    monkeypatch.setattr("embprobe.terminal.progress.time", made)
     return made
 
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from embprobe.comparison.rows import check_rows
 from embprobe.measures.knn import Positions
-from embprobe.measures.vectors import Scores, Vectors, unit
+from embprobe.measures.vectors import Scores, Vectors, lengths
 
 _DRAWN = 1_000_000
 """Pairs that say how similar unrelated images are: percentiles are good to 0.0005, and better at their ends."""
-_PAIRS = 65_536
-"""Pairs whose cosine is computed at a time."""
+_ROWS = 1024
+"""Pairs whose cosine is computed at a time, so that they stay in a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ def disagreement_pairs(
     most: int = 12,
     groups: Sequence[str] | None = None,
     cosines: tuple[float, float] | None = None,
-    seed: int = 0,
+    among: tuple[Scores, Scores] | None = None,
 ) -> list[Pair]:
     """Pairs that are near for encoder ``a`` and far for ``b``, largest difference of their percentiles first.
 
     ``[n, d], [n, e]``. A pair is near if one is among the ``neighbors`` ``[m, k]`` of the other by ``a``
     (:func:`embprobe.comparison.neighborhoods.nearest_others` of the rows ``at``, or of all): so no n x n array is
     needed, and no pair with a larger difference is missed but among those that ``a`` ranks behind its k nearest.
-    The percentile of a cosine is its place among those of a million random pairs, or of all if there are fewer, ties in
-    the middle: similarities of two encoders have different scales, percentiles the same.
+    The percentile of a cosine is its place ``among`` those of :func:`random_pairs` by the same encoder, computed here
+    if they are not given: similarities of two encoders have different scales, percentiles the same.
 
     With ``cosines`` (s, t) the pairs are those with a cosine above s by ``a`` and below t by ``b``: with 0.95 and
     0.6, a = CLIP and b = DINOv2 the "CLIP-blind pairs" of MMVP (Tong et al. 2024, "Eyes Wide Shut?", section 2.1).
@@ -66,8 +66,10 @@ def disagreement_pairs(
     if cosines is not None:
         kept = (near > cosines[0]) & (far < cosines[1])
         pairs, near, far = pairs[kept], near[kept], far[kept]
-    random = random_pairs(len(a), seed=seed)
-    percentiles = [percentile(found, pair_cosines(vectors, random)) for found, vectors in ((near, a), (far, b))]
+    if among is None:
+        random = random_pairs(len(a))
+        among = pair_cosines(a, random), pair_cosines(b, random)
+    percentiles = [percentile(found, others) for found, others in zip((near, far), among, strict=True)]
     order = np.lexsort((far - near, percentiles[1] - percentiles[0]))
     found: list[Pair] = []
     taken: set[int | str] = set()
@@ -85,12 +87,16 @@ def disagreement_pairs(
 
 
 def pair_cosines(vectors: Vectors, pairs: Positions) -> Scores:
-    """``[n, d], [p, 2] -> [p]``."""
+    """``[n, d], [p, 2] -> [p]``. Raises :class:`EmbprobeError` if one of them is zero or not finite."""
+    norms, rows = np.ones(len(vectors)), np.unique(pairs)
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS]
+        norms[part] = lengths(vectors[part])
     found = np.empty(len(pairs))
-    for start in range(0, len(pairs), _PAIRS):
-        part = pairs[start : start + _PAIRS]
-        first, second = (unit(vectors[part[:, side]], least=1) for side in (0, 1))
-        found[start : start + _PAIRS] = np.einsum("pd,pd->p", first, second)
+    for start in range(0, len(pairs), _ROWS):
+        first, second = pairs[start : start + _ROWS].T
+        x, y = (np.asarray(vectors[side], np.float64) for side in (first, second))
+        found[start : start + _ROWS] = np.einsum("pd,pd->p", x, y) / norms[first] / norms[second]
     return found
 
 

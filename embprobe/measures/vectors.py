@@ -20,11 +20,16 @@ def unit(vectors: Vectors, *, least: int = 2) -> Scores:
     if len(vectors) < least:
         raise EmbprobeError(f"This measure needs at least {least} images; there are {len(vectors)}.")
     wide = np.asarray(vectors, np.float64)
-    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    bad = int((~np.isfinite(lengths) | (lengths == 0)).sum())
+    return np.asarray(wide / lengths(wide)[:, None])
+
+
+def lengths(vectors: Vectors) -> Scores:
+    """Of each row, in float64. ``[n, d] -> [n]``. Raises :class:`EmbprobeError` if one is zero or not finite."""
+    found = np.linalg.norm(np.asarray(vectors, np.float64), axis=1)
+    bad = int((~np.isfinite(found) | (found == 0)).sum())
     if bad:
-        raise EmbprobeError(f"{bad:,} of {len(wide):,} embeddings are zero or not finite, so they have no direction.")
-    return np.asarray(wide / lengths)
+        raise EmbprobeError(f"{bad:,} of {len(found):,} embeddings are zero or not finite, so they have no direction.")
+    return np.asarray(found)
 
 
 def check_finite(*vectors: Vectors) -> None:

@@ -28,12 +28,22 @@ _SETTINGS: Any = {
 
 @contextmanager
 def figure(
-    *, width: float, height: float, rows: int = 1, columns: int = 1, heights: Sequence[float] | None = None
+    *,
+    width: float,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    heights: Sequence[float] | None = None,
+    widths: Sequence[float] | None = None,
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure of a size in inches and its axes, row by row, drawn in the house style; ``heights`` of the rows."""
+    """A figure of a size in inches and its axes, row by row, drawn in the house style; ``heights`` and ``widths`` are
+    the shares of rows and columns."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_SETTINGS):
         canvas = Figure(figsize=(width, height), layout="constrained")
-        yield canvas, list(canvas.subplots(rows, columns, squeeze=False, height_ratios=heights).flat)
+        yield (
+            canvas,
+            list(canvas.subplots(rows, columns, squeeze=False, height_ratios=heights, width_ratios=widths).flat),
+        )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 import embprobe.cli
+import embprobe.commands.probes
 from embprobe.images import Images
 from embprobe.study.claims import CLAIMS
 
@@ -37,7 +38,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], spa
     """Runs the program in this process; its emoji are every hundredth concept."""
     kept = set(sorted(set(emoji.label("concept")))[::100])
     few = Images("few", tuple(row for row in emoji.rows if row.labels["concept"] in kept))
-    monkeypatch.setattr(embprobe.cli, "open_rows", lambda images: few)
+    monkeypatch.setattr(embprobe.commands.probes, "open_rows", lambda images: few)
     monkeypatch.setenv("EMBPROBE_WORKSPACE", str(space))
 
     def run(*arguments: str) -> Ran:

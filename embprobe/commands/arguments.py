@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from embprobe.images import Images
 
 PAIR = ["bundled/clip", "bundled/dino"]
+IMAGES, TRAIN = "bundled/emoji", "bundled/emoji:train"
+WORKSPACE = Path("embprobe-workspace")
 _IMAGES_HELP = (
     "A folder of images, tars or parquet files (path, pattern or URL), hf:OWNER/NAME, a data set that "
     "'embprobe datasets' lists, or bundled images."

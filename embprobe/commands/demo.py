@@ -1,0 +1,33 @@
+"""Everything once, on what comes along."""
+
+from __future__ import annotations
+
+from embprobe.commands.arguments import (
+    IMAGES,
+    PAIR,
+    WORKSPACE,
+    DeviceOption,
+    SeedOption,
+    WorkspaceOption,
+)
+from embprobe.commands.pictures import neighbors, report
+from embprobe.commands.probes import probe
+from embprobe.commands.stores import extract
+
+
+def demo(workspace: WorkspaceOption = WORKSPACE, device: DeviceOption = "auto", seed: SeedOption = 0) -> None:
+    """Extract, probe and find neighbours on the bundled images with the bundled pair: a minute or two on two cores."""
+    from embprobe import terminal
+    from embprobe.cards import bundled_card
+    from embprobe.images import load_images
+    from embprobe.workspace import Workspace
+
+    query = next(row for row in load_images(IMAGES).rows if row.key == "1f431/openmoji")
+    picture = Workspace.open(workspace).figure("demo-query")
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    query.load().save(picture)
+    extract(IMAGES, [*PAIR, *bundled_card("category").references], workspace, device)  # read once for all
+    probe(IMAGES, ["category", "text", "color", "style"], quick=True, workspace=workspace, device=device, seed=seed)
+    neighbors(str(picture), IMAGES, None, workspace=workspace, device=device)
+    report(workspace)
+    terminal.note(f"Look at the figures and numbers named above, or at all of them in {workspace / 'report.html'}")

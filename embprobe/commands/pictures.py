@@ -1,0 +1,196 @@
+"""Where people would rather look: previews, neighbours, maps, the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embprobe.commands.arguments import (
+    IMAGES,
+    WORKSPACE,
+    DeviceOption,
+    EncodersOption,
+    FastOption,
+    ImagesArgument,
+    ImagesOption,
+    JsonOption,
+    PrecisionOption,
+    SeedOption,
+    WorkspaceOption,
+    choose_device,
+    load_encoders,
+    open_rows,
+)
+
+
+def preview(
+    image: Annotated[
+        str, typer.Argument(help="An image file, or the key of one of IMAGES.", metavar="[IMAGE]")
+    ] = "1f431/noto",
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option("--attribute", "-a", help="What to change; repeatable. Default: every attribute."),
+    ] = None,
+    images: Annotated[
+        str, typer.Option("--images", "-i", help="Images that words, colours and other drawings are taken from.")
+    ] = IMAGES,
+    word: Annotated[str, typer.Option(help="The word for what the image shows, if it has no label.")] = "",
+    workspace: WorkspaceOption = WORKSPACE,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Look before you measure: an image under every intervention on an attribute and its controls, as one sheet."""
+    from dataclasses import replace
+
+    from embprobe import terminal
+    from embprobe.images import find_row
+    from embprobe.interventions import attributes
+    from embprobe.plots.preview import plot_preview
+    from embprobe.preview import preview
+    from embprobe.workspace import Workspace
+
+    donors = open_rows(images)
+    row = find_row(image, donors)
+    if word:
+        row = replace(row, labels={**row.labels, "name": word})
+    space = Workspace.open(workspace)
+    drawn = []
+    for asked in attribute or attributes():
+        sheet = preview(row, asked, donors, seed=seed)
+        figure = space.figure(f"preview-{asked}-{row.key}")
+        plot_preview(sheet, figure)
+        drawn.append({**sheet.as_json(), "figure": str(figure)})
+        if not json:
+            terminal.note(f"{asked}: {figure}")
+    if json:
+        terminal.print_json(drawn[0] if len(drawn) == 1 else drawn)
+
+
+def neighbors(
+    image: Annotated[str, typer.Argument(help="An image file.", metavar="IMAGE")],
+    images: ImagesOption = IMAGES,
+    encoder: EncodersOption = None,
+    k: Annotated[int, typer.Option("-k", help="How many neighbours.", min=1, max=100)] = 8,
+    include_self: Annotated[bool, typer.Option(help="Show the image itself too, if it is among the images.")] = False,
+    workspace: WorkspaceOption = WORKSPACE,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "",
+    fast_decode: FastOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Show what each encoder finds nearest to an image, and how far the encoders agree."""
+    from embprobe import terminal
+    from embprobe.extraction import extract
+    from embprobe.images import load_image
+    from embprobe.neighbors import find_neighbors
+    from embprobe.plots.neighbors import plot_neighbors
+    from embprobe.workspace import Workspace
+
+    query, rows, where = load_image(image), open_rows(images), choose_device(device)
+    encoders = load_encoders(encoder, where, precision)
+    space = Workspace.open(workspace)
+    with terminal.progress_bar("extracting", len(rows)) as progress:
+        stores = extract(rows, encoders, space, device=where, fast_decode=fast_decode, progress=progress)
+    found = find_neighbors(query, encoders, stores, k=k, include_self=include_self)
+    sheet = space.figure(f"neighbors-{Path(image).stem}")
+    plot_neighbors(found, sheet)
+    if json:
+        terminal.print_json({**found.as_json(), "figure": str(sheet)})
+    else:
+        terminal.print_neighbors(found)
+        terminal.note(f"Figure: {sheet}")
+
+
+def compare(
+    images: ImagesArgument = IMAGES,
+    encoder: EncodersOption = None,
+    k: Annotated[int, typer.Option("-k", help="Neighbours of an image that mutual k-NN compares.", min=1)] = 10,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="A label that may explain a disagreement; repeatable. Default: category, style."),
+    ] = None,
+    pairs: Annotated[int, typer.Option(help="Disagreement pairs to show in each direction.", min=1, max=100)] = 12,
+    cosines: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="Show instead pairs with a cosine above the first number by one encoder and below the second by the "
+            "other, such as 0.95 0.6: MMVP's blind pairs.",
+            metavar="NEAR FAR",
+        ),
+    ] = None,
+    workspace: WorkspaceOption = WORKSPACE,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "",
+    fast_decode: FastOption = False,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """How far do encoders agree, what explains where they do not, and on which pairs do they disagree most?"""
+    from embprobe import terminal
+    from embprobe.files import write_json
+    from embprobe.plots.pairs import plot_pairs
+    from embprobe.study import Session
+    from embprobe.study.agreement import Terms
+    from embprobe.study.comparing import compare
+    from embprobe.workspace import Workspace
+
+    rows, where = open_rows(images), choose_device(device)
+    encoders = load_encoders(encoder, where, precision)
+    session = Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
+    terms = Terms(k, tuple(by or Terms.by), pairs, cosines)
+    with terminal.spinner("comparing") as tell:
+        found = compare(rows, encoders, session, terms, tell=tell)
+    folder = session.workspace.results(f"compare-{found.fingerprint}")
+    write_json(folder / "comparison.json", found.as_json())
+    sheets: list[Path] = []
+    for both in found.both_ways():
+        sheets.append(folder / f"pairs-{len(sheets) + 1}.png")
+        plot_pairs(both, sheets[-1])
+    if json:
+        terminal.print_json({**found.as_json(), "figures": [str(sheet) for sheet in sheets]})
+    else:
+        terminal.print_comparison(found)
+        terminal.note("\n".join(f"Figure: {sheet}" for sheet in sheets))
+        terminal.note(f"Numbers: {folder / 'comparison.json'}")
+
+
+def draw_map(
+    images: ImagesArgument = IMAGES,
+    encoder: EncodersOption = None,
+    by: Annotated[str, typer.Option(help="The label that colours the points.")] = "category",
+    workspace: WorkspaceOption = WORKSPACE,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "",
+    fast_decode: FastOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Lay the embeddings out in the plane with UMAP, one map per encoder, coloured by a label."""
+    from embprobe import terminal
+    from embprobe.plots.map import plot_maps
+    from embprobe.projection import umap_layout
+    from embprobe.study import Session
+    from embprobe.workspace import Workspace
+
+    rows, where = open_rows(images), choose_device(device)
+    encoders = load_encoders(encoder, where, precision)
+    session = Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
+    embedded = session.embed(rows, encoders, "extracting")
+    labels = embedded.rows.label(by)
+    terminal.note("UMAP takes 15 s to load and half a minute to compile; then it goes through the encoders.")
+    picture = session.workspace.figure(f"map-{rows.name}-{by}")
+    plot_maps(
+        {name: umap_layout(each, seed=seed) for name, each in embedded.vectors.items()}, labels, picture, label=by
+    )
+    terminal.note(f"Figure: {picture}")
+
+
+def report(workspace: WorkspaceOption = WORKSPACE) -> None:
+    """Write one self-contained HTML page with every result and neighbour sheet of the workspace."""
+    from embprobe import terminal
+    from embprobe.report import write_report
+    from embprobe.workspace import Workspace
+
+    space = Workspace.open(workspace, create=False)
+    terminal.note(f"Page: {write_report(space, space.root / 'report.html')}")

@@ -1,0 +1,71 @@
+"""A sheet of disagreements: what one encoder calls the same on the left, what the other does on the right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageOps
+
+from embprobe.files import replacing
+from embprobe.images.rows import visible
+from embprobe.plots.style import PALETTE, figure
+from embprobe.plots.thumbnails import describe
+from embprobe.study.agreement import Disagreement, Shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_ACROSS = 2
+"""Pairs beside each other on each half."""
+_SIDE, _GAP = 192, 12
+_LETTERS = 30
+
+
+def plot_pairs(both: tuple[Disagreement, Disagreement], out: Path) -> None:
+    """The pairs of both directions, largest difference first; under each its percentiles and attributes."""
+    lines = max(1, *(-(-len(half.pairs) // _ACROSS) for half in both))
+    gap = [0.12]
+    widths = [1.0] * _ACROSS + gap + [1.0] * _ACROSS
+    width, height = 2.4 * 2 * _ACROSS, 0.8 + 1.75 * lines
+    with figure(width=width, height=height, rows=lines, columns=len(widths), widths=widths) as (canvas, axes):
+        canvas.suptitle("\n".join(_heading(half, side) for half, side in zip(both, ("left", "right"), strict=True)))
+        for axis in axes:
+            axis.axis("off")
+        for side, half in enumerate(both):
+            for i, pair in enumerate(half.pairs):
+                line, place = divmod(i, _ACROSS)
+                _draw(axes[line * len(widths) + side * (_ACROSS + 1) + place], pair, half, PALETTE[side])
+        with replacing(out) as path:
+            canvas.savefig(path)
+
+
+def _heading(half: Disagreement, side: str) -> str:
+    there = "" if half.pairs else ": there are none"
+    return f"{side}: near for {visible(half.near)} and far for {visible(half.far)}{there}"
+
+
+def _draw(axis: Axes, shown: Shown, half: Disagreement, color: str) -> None:
+    sheet = Image.new("RGB", (2 * _SIDE + _GAP, _SIDE), "white")
+    for row, left in ((shown.first, 0), (shown.second, _SIDE + _GAP)):
+        picture = ImageOps.contain(row.load(), (_SIDE, _SIDE), Image.Resampling.LANCZOS)
+        sheet.paste(picture, (left + (_SIDE - picture.width) // 2, (_SIDE - picture.height) // 2))
+    axis.axis("on")
+    axis.imshow(sheet)
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set_visible(True)
+        spine.set_color(color)
+    axis.set_title("\n".join(_shorten(", ".join(describe(row))) for row in (shown.first, shown.second)), fontsize=7)
+    near, far = (f"{visible(name.rpartition('/')[2])} {share:.1%}" for name, share in _shares(shown, half))
+    facts = [f"{'same' if same else 'other'} {visible(name)}" for name, same in shown.same.items()]
+    axis.set_xlabel(f"less alike: {near}, {far} of pairs\n{', '.join([*facts, f'colours {shown.color:.2f}'])}")
+    axis.xaxis.label.set_fontsize(6.5)
+
+
+def _shares(shown: Shown, half: Disagreement) -> zip[tuple[str, float]]:
+    return zip((half.near, half.far), shown.pair.percentiles, strict=True)
+
+
+def _shorten(line: str) -> str:
+    return line if len(line) <= _LETTERS else line[: _LETTERS - 1] + "…"

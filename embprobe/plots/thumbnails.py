@@ -1,0 +1,37 @@
+"""A small picture of a row with a few words over it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from embprobe.images.rows import Row, visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_SIDE = 256
+
+
+def show_thumbnail(axis: Axes, row: Row, title: str, *, frame: str | None = None) -> None:
+    """The row's image in these axes; lines of the title that are too long for it are cut."""
+    picture = row.load()
+    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    axis.imshow(picture)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(frame is not None)
+        spine.set_color(frame or "none")
+    axis.set_title("\n".join(_shorten(line) for line in title.splitlines()), fontsize=6, loc="center")
+
+
+def describe(row: Row) -> list[str]:
+    """What a row is, in a few words: its name and style if it has them, else its key."""
+    labels = [row.labels[label] for label in ("name", "style") if label in row.labels]
+    return [visible(text) for text in labels or [row.key]]
+
+
+def _shorten(line: str, width: int = 22) -> str:
+    return line if len(line) <= width else line[: width - 1] + "…"

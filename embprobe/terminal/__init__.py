@@ -1,0 +1,27 @@
+"""What a person sees: tables on standard output; progress and notes on standard error, so that --json stays clean."""
+
+from embprobe.terminal.agreement import print_comparison, print_neighbors
+from embprobe.terminal.console import note, notes, print_json
+from embprobe.terminal.lists import print_datasets, print_encoders, print_spec
+from embprobe.terminal.progress import progress_bar, spinner, training_bar
+from embprobe.terminal.results import print_results, print_study, print_verdicts
+from embprobe.terminal.stores import print_checked, print_stores
+
+__all__ = [
+    "note",
+    "notes",
+    "print_checked",
+    "print_comparison",
+    "print_datasets",
+    "print_encoders",
+    "print_json",
+    "print_neighbors",
+    "print_results",
+    "print_spec",
+    "print_stores",
+    "print_study",
+    "print_verdicts",
+    "progress_bar",
+    "spinner",
+    "training_bar",
+]

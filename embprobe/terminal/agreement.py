@@ -1,0 +1,82 @@
+"""What encoders find near, and how far they agree."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from embprobe.images.rows import visible
+from embprobe.neighbors import Neighborhood
+from embprobe.plots.thumbnails import describe
+from embprobe.results import spanned
+from embprobe.statistics import Estimate
+from embprobe.study.agreement import Agreement, Comparison
+
+
+def print_neighbors(found: Neighborhood) -> None:
+    """Each encoder's neighbours in a column, nearest first, and the overlap of every two."""
+    table = Table(title=escape(f"Nearest to {visible(found.query.key)}"), title_justify="left")
+    table.add_column("rank", justify="right")
+    for encoder in found.by_encoder:
+        table.add_column(escape(encoder))
+    for rank in range(max(len(neighbors) for neighbors in found.by_encoder.values())):
+        cells = [
+            f"{neighbors[rank].similarity:.3f} {escape(', '.join(describe(neighbors[rank].row)))}"
+            if rank < len(neighbors)
+            else ""
+            for neighbors in found.by_encoder.values()
+        ]
+        table.add_row(str(rank + 1), *cells)
+    console = Console(highlight=False, emoji=False)
+    console.print(table)
+    for (a, b), share in found.overlap.items():
+        console.print(escape(f"{a} and {b} share {share:.0%} of their neighbours."))
+
+
+def print_comparison(found: Comparison) -> None:
+    """How far every two encoders agree beside chance, and what the similarity of each goes with."""
+    console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 140)
+    over = spanned([each.found.groups for each in found.agreements])
+    table = Table(
+        title=f"Do the encoders agree? {len(found.images):,} images of {escape(visible(found.images.name))}",
+        title_justify="left",
+        caption_justify="left",
+        caption=f"95 % bootstrap intervals over {over} {found.resampled}s. Chance: rows matched at random, mean and "
+        "the 97.5th percentile.",
+    )
+    measures = list(dict.fromkeys(each.measure for each in found.agreements))
+    table.add_column("encoders")
+    for measure in measures:
+        table.add_column(escape(measure), justify="right")
+    for a, b in dict.fromkeys((each.a, each.b) for each in found.agreements):
+        cells = [_agreement(each) for each in found.agreements if (each.a, each.b) == (a, b)]
+        table.add_row(f"{escape(visible(a))}\n{escape(visible(b))}", *cells, end_section=True)
+    console.print(table)
+    if found.explanations:
+        _print_explanations(console, found)
+
+
+def _agreement(each: Agreement) -> str:
+    e = each.found
+    return f"{e.estimate:.3f} ({e.low:.3f} to {e.high:.3f})\nchance {each.chance:.4f}, to {each.chance_high:.4f}"
+
+
+def _print_explanations(console: Console, found: Comparison) -> None:
+    console.print("What does similarity go with? Partial rank correlation over pairs, the others held constant")
+    table = Table()
+    table.add_column("attribute")
+    for name in found.encoders:
+        table.add_column(escape(visible(name)), justify="right")
+    by_attribute: dict[str, dict[str, Estimate]] = {}
+    for each in found.explanations:
+        by_attribute.setdefault(each.attribute, {}).update({each.a: each.of_a, each.b: each.of_b})
+    for attribute, estimates in by_attribute.items():
+        cells = (f"{e.estimate:.3f}\n{e.low:.3f} to {e.high:.3f}" for e in map(estimates.__getitem__, found.encoders))
+        table.add_row(escape(visible(attribute)), *cells, end_section=True)
+    console.print(table)
+    for a, b in itertools.combinations(found.encoders, 2):
+        console.print(f"[bold]{escape(visible(found.sentence(a, b)))}[/bold]", soft_wrap=True)
