@@ -132,7 +132,7 @@ def test_probe_prints_what_it_saves(run: Run, photos: Path, space: Path, mine: P
     (folder,) = (space / "results").iterdir()
     assert folder.name.startswith("mine-")
     assert printed == json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    assert {path.name for path in folder.iterdir()} == {"figure.png", "results.json", "scores.parquet"}
+    assert {path.name for path in folder.iterdir()} == {"figure.png", "figure.svg", "results.json", "scores.parquet"}
     with Image.open(folder / "figure.png") as figure:
         assert figure.width > 400
     assert printed["card"]["title"] == "Mine"

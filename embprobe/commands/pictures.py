@@ -160,30 +160,34 @@ def draw_map(
     images: ImagesArgument = IMAGES,
     encoder: EncodersOption = None,
     by: Annotated[str, typer.Option(help="The label that colours the points.")] = "category",
+    method: Annotated[str, typer.Option(help="umap, tsne or pca.")] = "umap",
+    thumbnails: Annotated[int, typer.Option(help="So many of the images are drawn where they are.", min=0)] = 40,
     workspace: WorkspaceOption = WORKSPACE,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "",
     fast_decode: FastOption = False,
     seed: SeedOption = 0,
+    json: JsonOption = False,
 ) -> None:
-    """Lay the embeddings out in the plane with UMAP, one map per encoder, coloured by a label."""
+    """Lay the embeddings out in the plane, one map per encoder, aligned with each other and coloured by a label."""
     from embprobe import terminal
+    from embprobe.maps import make_maps
     from embprobe.plots.map import plot_maps
-    from embprobe.projection import umap_layout
     from embprobe.study import Session
-    from embprobe.workspace import Workspace
+    from embprobe.workspace import Workspace, slug
 
     rows, where = open_rows(images), choose_device(device)
     encoders = load_encoders(encoder, where, precision)
     session = Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
-    embedded = session.embed(rows, encoders, "extracting")
-    labels = embedded.rows.label(by)
-    terminal.note("UMAP takes 15 s to load and half a minute to compile; then it goes through the encoders.")
-    picture = session.workspace.figure(f"map-{rows.name}-{by}")
-    plot_maps(
-        {name: umap_layout(each, seed=seed) for name, each in embedded.vectors.items()}, labels, picture, label=by
-    )
-    terminal.note(f"Figure: {picture}")
+    with terminal.spinner("maps") as tell:
+        maps = make_maps(rows, encoders, session, method=method, tell=tell)
+    labels = maps.rows.label(by)
+    picture = maps.folder / f"by-{slug(by)}.png"
+    plot_maps(maps.layouts, labels, picture, label=by, rows=maps.rows.rows, thumbnails=thumbnails)
+    if json:
+        terminal.print_json({**maps.as_json(), "figure": str(picture)})
+    else:
+        terminal.note(f"Figure: {picture}, {picture.with_suffix('.svg').name}\nPoints: {maps.table}")
 
 
 def report(workspace: WorkspaceOption = WORKSPACE) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embprobe.files import replacing
-from embprobe.plots.style import MARKERS, PALETTE, figure
+from embprobe.plots.style import MARKERS, PALETTE, figure, save
 from embprobe.results import spanned
 from embprobe.study.verdicts import Decision, Verdict
 
@@ -45,8 +44,7 @@ def plot_claims(decisions: Sequence[Decision], out: Path) -> None:
         canvas.suptitle(heading, fontsize=10, x=0.01, ha="left")
         for axis, (unit, panel) in zip(axes, panels.items(), strict=True):
             _draw(axis, panel, unit)
-        with replacing(out) as path:
-            canvas.savefig(path)
+        save(canvas, out, vector=True)
 
 
 def _draw(axis: Axes, panel: Sequence[Decision], unit: str) -> None:

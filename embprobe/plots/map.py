@@ -1,37 +1,114 @@
-"""Maps side by side, one per encoder, coloured by a label."""
+"""Maps side by side, one per encoder, coloured by a label, with some of the images in them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from embprobe.encoders.base import Floats
-from embprobe.files import replacing
-from embprobe.images.rows import visible
-from embprobe.plots.style import MARKERS, PALETTE, figure
+from embprobe.images.rows import Row, visible
+from embprobe.plots.style import MARKERS, PALETTE, figure, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _NAMED = 9
 """So many values get a look of their own; the rest is grey."""
+CROWDED = 20_000
+"""Of more points the density is drawn."""
+_BINS = 90
+_SIDE, _SHARE = 64, 0.045
+"""Pixels of a thumbnail, and its share of the panel's width."""
 
 
-def plot_maps(layouts: Mapping[str, Floats], labels: Sequence[str], out: Path, *, label: str) -> None:
-    """One panel per encoder (``[n, 2]`` each) of the same rows; the label's most frequent values are told apart."""
+def plot_maps(
+    layouts: Mapping[str, Floats],
+    labels: Sequence[str],
+    out: Path,
+    *,
+    label: str,
+    rows: Sequence[Row] = (),
+    thumbnails: int = 0,
+) -> None:
+    """One panel per encoder (``[n, 2]`` each) of the same rows; the label's most frequent values are told apart.
+
+    ``thumbnails`` of the ``rows``' images, spread over the first map, are drawn where they are on each: the same ones,
+    so that they can be followed. Above 20,000 points hexagons are drawn in the colour of their most frequent value, the
+    darker the more points are in them.
+    """
     shown = [value for value, _ in Counter(labels).most_common(_NAMED)]
     value_of = np.array([shown.index(label) if label in shown else -1 for label in labels])
-    with figure(width=4.5 * len(layouts), height=5, columns=len(layouts)) as (canvas, axes):
+    pictures = _pictures(next(iter(layouts.values())), rows, thumbnails) if thumbnails else {}
+    with figure(width=5.2 * len(layouts), height=5.8, columns=len(layouts)) as (canvas, axes):
         for axis, (encoder, points) in zip(axes, layouts.items(), strict=True):
-            x, y = points[:, 0], points[:, 1]
-            axis.set_title(encoder)
-            axis.scatter(x[value_of == -1], y[value_of == -1], s=3, color="0.85", linewidths=0)
-            for i, value in enumerate(shown):
-                color, marker = PALETTE[i % len(PALETTE)], MARKERS[i // len(PALETTE)]
-                here, name = value_of == i, visible(value)
-                axis.scatter(x[here], y[here], s=6, alpha=0.6, linewidths=0, color=color, marker=marker, label=name)
-            axis.set(xticks=[], yticks=[])
-        handles, names = axes[0].get_legend_handles_labels()
-        canvas.legend(handles, names, title=label, loc="outside lower center", ncols=5, fontsize=8, markerscale=2)
-        with replacing(out) as path:
-            canvas.savefig(path)
+            axis.set_title(visible(encoder))
+            middle, half = (points.max(0) + points.min(0)) / 2, 0.53 * float(np.ptp(points, axis=0).max())
+            (_densities if len(points) > CROWDED else _points)(axis, points, value_of)
+            for i, picture in pictures.items():
+                _put(axis, picture, points[i], width=2 * _SHARE * half)
+            axis.set(xticks=[], yticks=[], aspect="equal")
+            axis.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
+            axis.spines[:].set_visible(False)
+        named = [axes[0].scatter([], [], s=20, color=_color(i), marker=_marker(i)) for i in range(len(shown))]
+        told = [visible(value) for value in shown]
+        if (value_of == -1).any():
+            named.append(axes[0].scatter([], [], s=20, color="0.75"))
+            told.append(f"{len(set(labels)) - len(shown):,} others")
+        canvas.legend(named, told, title=visible(label), loc="outside lower center", ncols=5, fontsize=8)
+        save(canvas, out, vector=True)
+
+
+def _points(axis: Axes, points: Floats, value_of: NDArray[np.int64]) -> None:
+    for i in range(-1, _NAMED):
+        x, y = points[value_of == i].T
+        axis.scatter(x, y, s=6, alpha=0.6, linewidths=0, color=_color(i), marker=_marker(i), rasterized=True)
+
+
+def _densities(axis: Axes, points: Floats, value_of: NDArray[np.int64]) -> None:
+    from matplotlib.colors import to_rgb
+
+    x, y = points.T
+    bins: Any = {"gridsize": _BINS, "mincnt": 1, "linewidths": 0}
+    counts = np.asarray(axis.hexbin(x, y, None, visible=False, **bins).get_array())
+    cells = axis.hexbin(x, y, value_of, reduce_C_function=_most_frequent, **bins)
+    ink = np.array([to_rgb(_color(int(i))) for i in np.asarray(cells.get_array())])
+    weight = 0.15 + 0.85 * (np.log1p(counts) / np.log1p(counts.max()))[:, None]
+    cells.set_array(None)
+    cells.set_facecolor(weight * ink + (1 - weight))
+
+
+def _most_frequent(values: NDArray[Any] | list[float]) -> float:
+    return float(Counter(values).most_common(1)[0][0])
+
+
+def _color(i: int) -> str:
+    return "0.75" if i < 0 else PALETTE[i % len(PALETTE)]
+
+
+def _marker(i: int) -> str:
+    return "o" if i < 0 else MARKERS[(i + i // len(PALETTE)) % len(MARKERS)]
+
+
+def _pictures(points: Floats, rows: Sequence[Row], count: int) -> dict[int, Image.Image]:
+    """Some images far from each other, each the farthest from those before; the first is the one nearest the middle."""
+    chosen = [int(np.square(points - points.mean(0)).sum(1).argmin())]
+    far = np.square(points - points[chosen[0]]).sum(1)
+    while len(chosen) < min(count, len(points)):
+        chosen.append(int(far.argmax()))
+        far = np.minimum(far, np.square(points - points[chosen[-1]]).sum(1))
+    return {
+        i: ImageOps.contain(rows[i].read().convert("RGBA"), (_SIDE, _SIDE), Image.Resampling.LANCZOS) for i in chosen
+    }
+
+
+def _put(axis: Axes, picture: Image.Image, point: Floats, *, width: float) -> None:
+    x, y = point
+    half = width / 2, width / 2 * picture.height / picture.width
+    extent = (x - half[0], x + half[0], y - half[1], y + half[1])
+    axis.imshow(picture, extent=extent, zorder=3, interpolation="lanczos")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embprobe.files import replacing
 from embprobe.images.rows import visible
 from embprobe.neighbors import Neighborhood
-from embprobe.plots.style import figure
+from embprobe.plots.style import figure, save
 from embprobe.plots.thumbnails import describe, show_thumbnail
 
 
@@ -25,5 +24,4 @@ def plot_neighbors(found: Neighborhood, out: Path) -> None:
                 show_thumbnail(cell, neighbor.row, "\n".join([f"{neighbor.similarity:.2f}", *describe(neighbor.row)]))
             for empty in cells[1 + len(neighbors) :]:
                 empty.remove()
-        with replacing(out) as path:
-            canvas.savefig(path)
+        save(canvas, out)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
-from embprobe.files import replacing
 from embprobe.images.rows import visible
-from embprobe.plots.style import PALETTE, figure
+from embprobe.plots.style import PALETTE, figure, save
 from embprobe.plots.thumbnails import describe
 from embprobe.study.agreement import Disagreement, Shown
 
@@ -36,8 +35,7 @@ def plot_pairs(both: tuple[Disagreement, Disagreement], out: Path) -> None:
             for i, pair in enumerate(half.pairs):
                 line, place = divmod(i, _ACROSS)
                 _draw(axes[line * len(widths) + side * (_ACROSS + 1) + place], pair, half, PALETTE[side])
-        with replacing(out) as path:
-            canvas.savefig(path)
+        save(canvas, out)
 
 
 def _heading(half: Disagreement, side: str) -> str:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from embprobe.files import replacing
 from embprobe.images.rows import visible
-from embprobe.plots.style import figure
+from embprobe.plots.style import figure, save
 from embprobe.preview import Cell, Line, Sheet
 
 if TYPE_CHECKING:
@@ -30,8 +29,7 @@ def plot_preview(sheet: Sheet, out: Path) -> None:
         canvas.suptitle(f"{sheet.attribute}: {visible(sheet.key)}", fontsize=10)
         for number, line in enumerate(sheet.lines):
             _line(line, sheet.original, axes[number * columns : (number + 1) * columns])
-        with replacing(out) as path:
-            canvas.savefig(path)
+        save(canvas, out)
 
 
 def _line(line: Line, original: Image.Image, axes: list[Axes]) -> None:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embprobe.files import replacing
 from embprobe.interventions import find_intervention
-from embprobe.plots.style import MARKERS, PALETTE, figure
+from embprobe.plots.style import MARKERS, PALETTE, figure, save
 from embprobe.results import Question, Result, spanned
 
 if TYPE_CHECKING:
@@ -50,8 +49,7 @@ def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Quest
         )
         if handles:
             canvas.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8)
-        with replacing(out) as path:
-            canvas.savefig(path)
+        save(canvas, out, vector=True)
 
 
 def _curves(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from embprobe.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,3 +50,10 @@ def figure(
             canvas,
             list(canvas.subplots(rows, columns, squeeze=False, height_ratios=heights, width_ratios=widths).flat),
         )
+
+
+def save(canvas: Figure, out: Path, *, vector: bool = False) -> None:
+    """Write the PNG ``out``, and with ``vector`` the same as SVG beside it; nothing half-written stays."""
+    for path in (out, out.with_suffix(".svg")) if vector else (out,):
+        with replacing(path) as temporary:
+            canvas.savefig(temporary, metadata={"Date": None} if path.suffix == ".svg" else {})

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embprobe.files import replacing
-from embprobe.plots.style import figure
+from embprobe.plots.style import figure, save
 
 
 def plot_losses(losses: Path, out: Path) -> None:
@@ -28,5 +27,4 @@ def plot_losses(losses: Path, out: Path) -> None:
             axes[1].set(
                 xlabel="step", ylabel="held-out drawings whose\nnearest drawing has the same concept", ylim=(0, None)
             )
-        with replacing(out) as path:
-            canvas.savefig(path)
+        save(canvas, out, vector=True)

@@ -59,7 +59,7 @@ def axes(monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
 def test_a_picture_is_written_and_nothing_else(tmp_path: Path) -> None:
     out = tmp_path / "new" / "figure.png"
     plot_claims(decisions(), out)
-    assert list(out.parent.iterdir()) == [out]
+    assert sorted(out.parent.iterdir()) == [out, out.with_suffix(".svg")]
     with Image.open(out) as image:
         image.load()
         assert image.format == "PNG" and image.width > 800 and image.height > 400

@@ -10,7 +10,8 @@ from PIL import Image
 
 from embprobe.images.rows import printable
 from embprobe.neighbors import Neighbor, Neighborhood
-from embprobe.plots.neighbors import describe, plot_neighbors
+from embprobe.plots.neighbors import plot_neighbors
+from embprobe.plots.thumbnails import describe
 from tests.conftest import noise, row_of
 
 

@@ -57,7 +57,7 @@ def test_curves_and_dots_are_drawn(tmp_path: Path) -> None:
     out = tmp_path / "new" / "figure.png"
     plot_probe([*CURVE, DIFFERENCE, *DOTS], out, question="Does it move?")
     drawn(out)
-    assert list(out.parent.iterdir()) == [out]
+    assert sorted(out.parent.iterdir()) == [out, out.with_suffix(".svg")]
 
 
 def test_the_same_numbers_give_the_same_picture_and_others_another(tmp_path: Path) -> None:

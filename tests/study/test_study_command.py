@@ -56,7 +56,7 @@ def test_a_study_is_printed_saved_drawn_and_reported(run: Run, space: Path) -> N
     assert found.code == 0
     (folder,) = (space / "results").iterdir()
     assert folder.name.startswith("study-")
-    assert {path.name for path in folder.iterdir()} == {"results.json", "scores.parquet", "figure.png"}
+    assert {path.name for path in folder.iterdir()} == {"results.json", "scores.parquet", "figure.png", "figure.svg"}
     assert f"Figure: {folder / 'figure.png'}" in found.err
     saved = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     verdicts = {claim["sentence"]: claim["verdict"] for claim in saved["claims"]}
