@@ -26,7 +26,7 @@ STEPS, KILLS = 8, 30
 FEW, HELD_OUT = drawings(), drawings(range(9, 10), "held out")
 RECIPES = {name: Recipe(name, images_seen=STEPS * 4, batch_size=4, seed=3) for name in ("clip", "dino-v1")}
 EACH = pytest.mark.parametrize("name", RECIPES)
-FILES = ["losses.csv", "losses.png", "losses.svg", "model.safetensors", "recipe.json"]
+FILES = ["losses.csv", "losses.png", "model.safetensors", "recipe.json"]
 
 pytestmark = pytest.mark.usefixtures("quick")
 Apart = Callable[..., list[Ended]]
