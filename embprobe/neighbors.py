@@ -1,25 +1,59 @@
-"""What each encoder finds nearest to an image."""
+"""What each encoder finds nearest to an image, a text, or a sum of both."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from embprobe.comparison.neighborhoods import overlap_at_k
-from embprobe.encoders.base import Encoder
+from embprobe.encoders.base import Encoder, Floats
 from embprobe.encoders.preprocessing import decoded_side
-from embprobe.errors import EmbprobeError
+from embprobe.errors import EmbprobeError, UsageError
 from embprobe.extraction import encode
-from embprobe.images.rows import Images, Row, printable
-from embprobe.index import open_index
+from embprobe.images.rows import Images, Row, printable, visible
+from embprobe.index import Index, normalize, open_index
+from embprobe.statistics import Estimate, resample
 from embprobe.store import Store
 
 _SAME = 1 - 1e-4
 """Cosine above which a neighbour's pixels are compared with the query's."""
+_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is near is sought: an image, texts, or a sum of them, less others."""
+
+    row: Row | None = None
+    texts: tuple[str, ...] = ()
+    minus_rows: tuple[Row, ...] = ()
+    minus_texts: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As people would write it: ``cat.jpg + "in snow" - dog.jpg``."""
+        plus = [self.row.key] if self.row else []
+        plus += [f'"{text}"' for text in self.texts]
+        minus = [row.key for row in self.minus_rows] + [f'"{text}"' for text in self.minus_texts]
+        return " + ".join(plus) + "".join(f" - {what}" for what in minus)
+
+    @property
+    def file_name(self) -> str:
+        """What a sheet of it is called: an image's key without its suffix, or the words."""
+        alone = self.row if not (self.reads or self.minus_rows) else None
+        return self.name if alone is None else str(PurePath(alone.key).with_suffix(""))
+
+    @property
+    def reads(self) -> bool:
+        """Whether an encoder must take text."""
+        return bool(self.texts or self.minus_texts)
 
 
 @dataclass(frozen=True)
@@ -34,14 +68,16 @@ class Neighbor:
 class Neighborhood:
     """One query's neighbours by encoder name, nearest first, and the overlap of every two encoders."""
 
-    query: Row
+    query: Query
     by_encoder: dict[str, list[Neighbor]]
     overlap: dict[tuple[str, str], float]
+    chance: float
+    """The overlap of two random choices among the same rows."""
 
     def as_json(self) -> dict[str, Any]:
         """Keys, cosines and labels, for ``--json``."""
         return {
-            "query": printable(self.query.key),
+            "query": printable(self.query.name),
             "neighbors": {
                 encoder: [
                     {"key": printable(n.row.key), "similarity": round(n.similarity, 4), "labels": _labels(n.row)}
@@ -50,39 +86,121 @@ class Neighborhood:
                 for encoder, neighbors in self.by_encoder.items()
             },
             "overlap": [{"encoders": list(pair), "share": share} for pair, share in self.overlap.items()],
+            "overlap_by_chance": self.chance,
         }
 
 
 def find_neighbors(
-    query: Images, encoders: Sequence[Encoder], stores: Sequence[Store], *, k: int = 8, include_self: bool = False
-) -> Neighborhood:
-    """The ``k`` nearest rows of each encoder's store to the one image in ``query``.
+    queries: Sequence[Query],
+    encoders: Sequence[Encoder],
+    stores: Sequence[Store],
+    *,
+    k: int = 8,
+    include_self: bool = False,
+    where: Mapping[str, Sequence[str]] | None = None,
+    exact: bool = False,
+    tell: Callable[[str], None] = lambda now: None,
+) -> list[Neighborhood]:
+    """For each query, the ``k`` nearest rows of each encoder's store, among those that have the labels ``where``.
 
-    An image with exactly the query's pixels is the query itself and is left out unless ``include_self``. Raises
-    :class:`EmbprobeError` if a store has no rows to offer.
+    An image with exactly the query's pixels is the query itself and is left out unless ``include_self``. ``tell`` is
+    called with what a search on a large store leaves to be desired. Raises :class:`UsageError` if a query has text and
+    an encoder takes none, or if no row has the labels; :class:`EmbprobeError` if a store has no rows to offer.
     """
-    row = query.rows[0]
-    picture = row.load()
-    by_encoder: dict[str, list[Neighbor]] = {}
+    for encoder in encoders:
+        if not encoder.spec.has_text and any(query.reads for query in queries):
+            raise UsageError(f"'{encoder.spec.name}' takes no text. Leave it out, or ask by images.")
+    near: list[dict[str, list[Neighbor]]] = [{} for _ in queries]
+    fewest = None
     for encoder, store in zip(encoders, stores, strict=True):
-        index, rows = open_index(store), store.embedded().rows
-        vector = encode(encoder, [row.load(at_least=decoded_side(store.spec))])
-        found: list[Neighbor] = []
-        wanted = k
-        while len(found) < k and wanted < 2 * max(k, len(rows)):
+        index = open_index(store, exact=exact, tell=tell)
+        if index.says():
+            tell(index.says())
+        search = _Search(index, _among(store.embedded(), where or {}), k, include_self)
+        fewest = search.size if fewest is None else min(fewest, search.size)
+        for place, query in zip(near, queries, strict=True):
+            place[encoder.spec.name] = search.near(query, _vector(query, encoder, store))
+    return [_neighborhood(query, place, fewest or 1) for query, place in zip(queries, near, strict=True)]
+
+
+def mean_overlaps(found: Sequence[Neighborhood]) -> dict[tuple[str, str], Estimate]:
+    """Of every two encoders, the mean overlap over several queries, with its interval over these."""
+    pairs = list(found[0].overlap)
+    scores = np.array([[each.overlap[pair] for pair in pairs] for each in found])
+    drawn = resample(scores, [each.query.name for each in found], seed=0, unit="query")
+    return {pair: drawn.mean(i) for i, pair in enumerate(pairs)}
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Rows to choose from, and how many are wanted of them."""
+
+    index: Index
+    among: NDArray[np.int64] | None
+    k: int
+    include_self: bool
+
+    @property
+    def size(self) -> int:
+        return len(self.index.store.embedded()) if self.among is None else len(self.among)
+
+    def near(self, query: Query, vector: Floats) -> list[Neighbor]:
+        rows, found = self.index.store.embedded().rows, list[Neighbor]()
+        picture = query.row.load() if query.row is not None and not self.include_self else None
+        wanted = self.k
+        while len(found) < self.k and wanted < 2 * max(self.k, self.size):
             wanted *= 2
-            similarity, position = index.search(vector, wanted)
-            near = (Neighbor(rows[i], float(s)) for s, i in zip(similarity[0], position[0], strict=True))
-            kept = (n for n in near if include_self or n.similarity < _SAME or not _same(n.row, picture))
-            found = list(itertools.islice(kept, k))
+            similarity, position = self.index.search(vector, wanted, among=self.among)
+            near = (Neighbor(rows[i], float(s)) for s, i in zip(similarity[0], position[0], strict=True) if i >= 0)
+            kept = (n for n in near if picture is None or n.similarity < _SAME or not _same(n.row, picture))
+            found = list(itertools.islice(kept, self.k))
         if not found:
-            raise EmbprobeError(f"There is nothing but the query itself in '{store.images.name}'.")
-        by_encoder[encoder.spec.name] = found
-    overlap = {
-        (a, b): overlap_at_k([n.row.key for n in by_encoder[a]], [n.row.key for n in by_encoder[b]])
-        for a, b in itertools.combinations(by_encoder, 2)
-    }
-    return Neighborhood(row, by_encoder, overlap)
+            raise EmbprobeError(f"There is nothing but the query itself in '{self.index.store.images.name}'.")
+        return found
+
+
+def _vector(query: Query, encoder: Encoder, store: Store) -> Floats:
+    """``[1, d]``: the sum of directions, less those that are subtracted."""
+    plus = [query.row] if query.row is not None else []
+    parts = [(1, _pictures(plus, encoder, store)), (-1, _pictures(query.minus_rows, encoder, store))]
+    parts += [(1, _texts(query.texts, encoder)), (-1, _texts(query.minus_texts, encoder))]
+    return np.asarray(sum(sign * normalize(part).sum(0, keepdims=True) for sign, part in parts if len(part)))
+
+
+def _pictures(rows: Sequence[Row], encoder: Encoder, store: Store) -> Floats:
+    pictures = [row.load(at_least=decoded_side(store.spec)) for row in rows]
+    return encode(encoder, pictures) if pictures else np.empty((0, store.spec.dimension), np.float32)
+
+
+def _texts(texts: Sequence[str], encoder: Encoder) -> Floats:
+    return encoder.encode_texts(texts) if texts else np.empty((0, encoder.spec.dimension), np.float32)
+
+
+def _among(images: Images, where: Mapping[str, Sequence[str]]) -> NDArray[np.int64] | None:
+    """The positions of rows with these labels; None for all."""
+    if not where:
+        return None
+    for label in where:
+        if images.lacks(label):
+            known = sorted({name for row in images.rows for name in row.labels})
+            raise UsageError(
+                f"No image in '{images.name}' has a label '{label}'. Their labels: {', '.join(known) or 'none'}."
+            )
+    kept = [i for i, row in enumerate(images.rows) if all(row.labels.get(n) in v for n, v in where.items())]
+    if not kept:
+        label, values = next(iter(where.items()))
+        there = sorted({row.labels[label] for row in images.rows if label in row.labels})
+        told = ", ".join(map(visible, there[:_NAMED])) + (", …" if len(there) > _NAMED else "")
+        asked = " and ".join(f"{name}={','.join(wanted)}" for name, wanted in where.items())
+        raise UsageError(f"No image in '{images.name}' has {asked}. Values of '{label}': {told}.")
+    return np.array(kept, np.int64)
+
+
+def _neighborhood(query: Query, near: dict[str, list[Neighbor]], size: int) -> Neighborhood:
+    fewest = min(map(len, near.values()))
+    keys = {name: [n.row.key for n in neighbors[:fewest]] for name, neighbors in near.items()}
+    overlap = {(a, b): overlap_at_k(keys[a], keys[b]) for a, b in itertools.combinations(near, 2)}
+    return Neighborhood(query, near, overlap, min(1.0, fewest / size))
 
 
 def _same(row: Row, picture: Image.Image) -> bool:

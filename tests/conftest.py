@@ -39,6 +39,7 @@ class CountingEncoder:
 
     spec: EncoderSpec
     function: Callable[[Tensor], Tensor]
+    text: Callable[[Sequence[str]], Tensor] | None = None
     batches: list[int] = field(default_factory=list)
 
     @property
@@ -50,7 +51,9 @@ class CountingEncoder:
         return self.function(batch).numpy().astype(np.float32)
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
-        raise UsageError("no text side")
+        if self.text is None:
+            raise UsageError("no text side")
+        return self.text(texts).numpy().astype(np.float32)
 
 
 def make_encoder(
@@ -60,6 +63,7 @@ def make_encoder(
     side: int = 4,
     dimension: int = 3,
     weights_sha256: str = "",
+    text: Callable[[Sequence[str]], Tensor] | None = None,
 ) -> CountingEncoder:
     """A fresh :class:`CountingEncoder`, ``test/means`` unless told otherwise."""
     spec = EncoderSpec(
@@ -75,9 +79,9 @@ def make_encoder(
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
         dimension=dimension,
-        has_text=False,
+        has_text=text is not None,
     )
-    return CountingEncoder(spec, function)
+    return CountingEncoder(spec, function, text)
 
 
 @dataclass

@@ -260,6 +260,26 @@ def test_neighbors_of_a_photograph_make_a_sheet(run: Run, photos: Path, space: P
     assert printed.code == 0 and "Nearest to d.png" in printed.out and "neighbors-d.png" in printed.err
 
 
+def test_a_folder_of_queries_has_a_sheet_each_and_a_mean(run: Run, photos: Path, space: Path) -> None:
+    both = (*PIXELS, "-e", "reference/color-histogram", "-k", "2")
+    found = run("neighbors", photos / "cat", "--images", photos, *both, "--json")
+    content = json.loads(found.out)
+    assert [each["query"] for each in content] == ["c.jpeg", "d.png", "e.webp"]
+    assert [Path(each["figure"]).name for each in content] == [f"neighbors-{name}.png" for name in "cde"]
+    assert all((space / "figures" / f"neighbors-{name}.png").exists() for name in "cde")
+    told = run("neighbors", photos / "cat", "--images", photos, *both)
+    assert told.out.count("Nearest to") == 3 and "mean over 3 queries" in told.out
+    twice = run("neighbors", photos / "cat" / "d.png", photos / "cat" / "d.png", "--images", photos, *both, "--json")
+    assert [Path(each["figure"]).name for each in json.loads(twice.out)] == ["neighbors-d.png", "neighbors-d-2.png"]
+
+
+def test_an_encoder_without_text_is_left_out_of_a_question_in_words(run: Run, photos: Path) -> None:
+    found = run("neighbors", "-t", "cat", "-i", photos, *PIXELS, "-e", "bundled/clip", "-k", "2", "--json")
+    assert found.code == 0 and "reference/pixels takes no text and is left out." in found.err
+    content = json.loads(found.out)
+    assert content["query"] == '"cat"' and list(content["neighbors"]) == ["bundled/clip"]
+
+
 def test_neighbors_in_a_folder_of_three_images(run: Run, tmp_path: Path) -> None:
     for name, color in {"a": (250, 0, 0), "b": (200, 0, 0), "c": (0, 0, 250)}.items():
         (tmp_path / "three").mkdir(exist_ok=True)
@@ -392,6 +412,7 @@ def test_the_help_names_every_command_and_loads_nothing_heavy(run: Run) -> None:
         "selftest",
         "preview",
         "neighbors",
+        "compare",
         "map",
         "report",
         "pretrain",
@@ -444,7 +465,13 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "wrong card": (("probe", "{photos}", "--card", "{tmp}/note.txt", *PIXELS), 1, "note.txt' is not valid TOML"),
     "missing query": (("neighbors", "{tmp}/gone.png", "-i", "{photos}", *PIXELS), 2, "no image file '{tmp}/gone.png'"),
     "torn query": (("neighbors", "{tmp}/note.txt", "-i", "{photos}", *PIXELS), 1, "note.txt' cannot be read as an"),
-    "folder as query": (("neighbors", "{photos}", "-i", "{photos}", *PIXELS), 2, "is a folder; give one image file"),
+    "nothing as query": (("neighbors", "-i", "{photos}", *PIXELS), 2, "Say what to look for"),
+    "text for an encoder without": (
+        ("neighbors", "-t", "x", "-i", "{photos}", *PIXELS),
+        2,
+        "None of the encoders takes",
+    ),
+    "no such label": (("neighbors", "{photos}", "-i", "{photos}", *PIXELS, "--where", "a=b"), 2, "has a label 'a'"),
     "no workspace": (("report",), 1, "There is no workspace at '{tmp}/space'"),
     "unknown objective": (("pretrain", "--objective", "mae", "--out", "{tmp}/space"), 2, "mae"),
     "unknown augmentation": ((*CLIP, "--augmentation", "strong"), 2, "There are: published, dino, no-jitter"),

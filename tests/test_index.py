@@ -10,6 +10,7 @@ import faiss
 import numpy as np
 import pytest
 
+from embprobe import index as module
 from embprobe.encoders.base import Floats
 from embprobe.index import normalize, open_index
 from embprobe.store import Store
@@ -97,3 +98,52 @@ def test_what_a_killed_run_left_of_an_index_goes_after_an_hour(tmp_path: Path) -
         os.utime(path, (time.time() - age,) * 2)
     open_index(store)
     assert not left.exists() and new.exists()
+
+
+def clustered(n: int, d: int = 16) -> Floats:
+    """As embeddings lie: around some directions."""
+    rng = np.random.default_rng(0)
+    return (3 * rng.normal(size=(40, d))[rng.integers(0, 40, n)] + rng.normal(size=(n, d))).astype(np.float32)
+
+
+def test_a_large_store_is_searched_approximately_and_says_how_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EXACT_UP_TO", 1999)
+    vectors = clustered(2000)
+    store, told = store_of(tmp_path, vectors), list[str]()
+    index = open_index(store, tell=told.append)
+    assert 0 < index.cells < 44 and index.recall >= 0.95 and len(told) == 1
+    assert f"recall@10 {index.recall:.3f} against exact search, {index.cells} of 44 cells" in index.says()
+    # measured here on every row, itself left out
+    _, found = index.search(vectors, 11)
+    nearest = np.argsort(-cosines(vectors, vectors), axis=1)[:, :11]
+    shares = [len((set(a) & set(b)) - {i}) / 10 for i, (a, b) in enumerate(zip(found, nearest, strict=True))]
+    assert np.mean(shares) == pytest.approx(index.recall, abs=0.03)
+    again = open_index(store, tell=told.append)  # from the file
+    assert (again.cells, again.recall, len(told)) == (index.cells, index.recall, 1)
+    assert np.array_equal(again.search(vectors[:9], 5)[1], index.search(vectors[:9], 5)[1])
+    exact = open_index(store, exact=True)
+    assert exact.says() == "" and np.array_equal(exact.search(vectors, 11)[1], nearest)
+
+
+@pytest.mark.parametrize("most", [10_000, 10])
+def test_a_search_among_some_rows_finds_these_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(module, "EXACT_UP_TO", most)
+    vectors = clustered(300)
+    index = open_index(store_of(tmp_path, vectors))
+    among = np.array([5, 17, 200, 33, 280])
+    similarity, position = index.search(vectors[:4], 50, among=among)
+    assert similarity.shape == position.shape == (4, 5) and set(position.ravel()) - {-1} <= set(among)
+    if most > 300:
+        expected = cosines(vectors[:4], vectors[among])
+        assert np.array_equal(position, among[np.argsort(-expected, axis=1)])
+
+
+def test_the_index_of_a_store_that_has_grown_large_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(tmp_path, clustered(300))
+    assert open_index(store).cells == 0
+    monkeypatch.setattr(module, "EXACT_UP_TO", 100)
+    assert open_index(store).cells > 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from embprobe.errors import EmbprobeError
+from embprobe.errors import EmbprobeError, UsageError
 from embprobe.extraction import extract
 from embprobe.images import Images, load_image
 from embprobe.images.rows import Row
-from embprobe.neighbors import Neighborhood, find_neighbors
+from embprobe.neighbors import Neighborhood, Query, find_neighbors, mean_overlaps
+from embprobe.queries import parse_queries, parse_where
 from embprobe.workspace import Workspace
 from tests.conftest import CountingEncoder, Reads, make_encoder, row_of, solid
 
@@ -48,8 +51,12 @@ def neighbors_of(
     *,
     k: int,
     include_self: bool = False,
+    where: dict[str, list[str]] | None = None,
 ) -> Neighborhood:
-    return find_neighbors(query, encoders, extract(images, encoders, workspace), k=k, include_self=include_self)
+    stores = extract(images, encoders, workspace)
+    asked = Query(query.rows[0])
+    (found,) = find_neighbors([asked], encoders, stores, k=k, include_self=include_self, where=where)
+    return found
 
 
 def keys(found: Neighborhood, encoder: str) -> str:
@@ -133,6 +140,7 @@ def test_the_json_holds_keys_cosines_labels_and_overlap(workspace: Workspace) ->
             "test/g": [{"key": "caf\\xe9", "similarity": 1.0, "labels": {"category": "na\\xefve"}}],
         },
         "overlap": [{"encoders": ["test/r", "test/g"], "share": 1.0}],
+        "overlap_by_chance": 1.0,
     }
 
 
@@ -141,3 +149,115 @@ def test_a_query_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(EmbprobeError, match=r"torn\.png' cannot be read as an image"):
         load_image(str(path))
+
+
+# --- several queries, texts, sums and conditions ----------------------------------------------------------------------
+
+
+def talking() -> CountingEncoder:
+    """Red, green and blue as they are; of a text, the colours it names."""
+
+    def read(texts: Sequence[str]) -> Tensor:
+        return torch.tensor([[float(color in text) for color in ("red", "green", "blue")] for text in texts])
+
+    return make_encoder("talking", lambda batch: batch.mean((2, 3)), dimension=3, text=read)
+
+
+def asked(queries: list[Query], images: Images, workspace: Workspace, **options: Any) -> list[Neighborhood]:
+    encoders = [talking()]
+    return find_neighbors(queries, encoders, extract(images, encoders, workspace), **options)
+
+
+PURE = colors(red=(200, 0, 0), green=(0, 200, 0), blue=(0, 0, 200), yellow=(200, 200, 0), purple=(200, 0, 200))
+
+
+def test_a_text_finds_what_it_names_and_a_sum_what_is_like_all_of_it(workspace: Workspace) -> None:
+    red, green = PURE.rows[0], PURE.rows[1]
+    found = asked(
+        [
+            Query(texts=("red",)),
+            Query(texts=("red and blue",)),
+            Query(red, ("green",)),  # (1, 0, 0) + (0, 1, 0)
+            Query(PURE.rows[3], minus_rows=(green,)),  # (1, 1, 0) / sqrt 2 - (0, 1, 0): red, a little against green
+            Query(texts=("red", "green"), minus_texts=("green",)),
+        ],
+        PURE,
+        workspace,
+        k=1,
+    )
+    nearest = [each.by_encoder["test/talking"][0] for each in found]
+    assert [n.row.key for n in nearest] == ["red", "purple", "yellow", "red", "red"]
+    assert nearest[2].similarity == pytest.approx(1) and nearest[4].similarity == pytest.approx(1)
+    assert nearest[3].similarity == pytest.approx(0.5**0.5 / np.hypot(0.5**0.5, 1 - 0.5**0.5))
+    assert [each.query.name for each in found] == [
+        '"red"',
+        '"red and blue"',
+        'red + "green"',
+        "yellow - green",
+        '"red" + "green" - "green"',
+    ]
+
+
+def test_only_images_with_these_labels_are_found(workspace: Workspace) -> None:
+    images = colors(a=(25, 230, 0), b=(50, 25, 0), c=(200, 50, 0), d=(230, 200, 0))
+    images = images.labelled(lambda row: {"kind": "vowel" if row.key == "a" else "consonant", "n": row.key})
+    found = neighbors_of(QUERY, images, [angle(0)], workspace, k=4, where={"kind": ["consonant"]})
+    assert keys(found, "test/r") == "bcd"
+    found = neighbors_of(QUERY, images, [angle(0)], workspace, k=4, where={"kind": ["consonant"], "n": ["a", "c"]})
+    assert keys(found, "test/r") == "c"
+    with pytest.raises(UsageError, match="No image in 'colors' has kind=x,y. Values of 'kind': consonant, vowel."):
+        neighbors_of(QUERY, images, [angle(0)], workspace, k=1, where={"kind": ["x", "y"]})
+    with pytest.raises(UsageError, match="has a label 'size'. Their labels: kind, n."):
+        neighbors_of(QUERY, images, [angle(0)], workspace, k=1, where={"size": ["x"]})
+
+
+def test_chance_is_the_overlap_of_random_choices(workspace: Workspace, reads: Reads) -> None:
+    # of 40 images 10 are chosen twice at random: each of the second choice is in the first with 10 / 40
+    images = reads(40)
+    rng = np.random.default_rng(0)
+    drawn = [len(set(rng.permutation(40)[:10]) & set(rng.permutation(40)[:10])) / 10 for _ in range(2000)]
+    found = neighbors_of(QUERY, images, [angle(0)], workspace, k=10)
+    assert found.chance == 0.25 == pytest.approx(np.mean(drawn), abs=0.01)
+
+
+def test_the_mean_over_queries_has_an_interval(workspace: Workspace) -> None:
+    encoders = [angle(0), angle(1)]
+    stores = extract(FOUR, encoders, workspace)
+    found = find_neighbors([Query(row) for row in FOUR.rows], encoders, stores, k=1)
+    shares = [each.overlap["test/r", "test/g"] for each in found]
+    estimate = mean_overlaps(found)["test/r", "test/g"]
+    assert estimate.estimate == pytest.approx(np.mean(shares)) and estimate.low <= estimate.estimate <= estimate.high
+
+
+def test_an_encoder_without_text_cannot_be_asked_by_text(workspace: Workspace) -> None:
+    with pytest.raises(UsageError, match="'test/r' takes no text"):
+        find_neighbors([Query(texts=("red",))], [angle(0)], extract(FOUR, [angle(0)], workspace))
+
+
+# --- what was typed ---------------------------------------------------------------------------------------------------
+
+
+def test_files_folders_keys_and_texts_become_queries(photos: Path) -> None:
+    images = PURE.labelled(lambda row: {})
+    found = parse_queries([str(photos / "cat"), "red", str(photos / "dog" / "f.gif")], images)
+    assert [query.name for query in found] == ["c.jpeg", "d.png", "e.webp", "red", "f.gif"]
+    assert [query.file_name for query in found] == ["c", "d", "e", "red", "f"]
+    (found,) = parse_queries(
+        [], images, texts=["a cat", "in snow"], minus=["red", "a dog", str(photos / "cat" / "d.png")]
+    )
+    assert asked.name == '"a cat" + "in snow" - red - d.png - "a dog"' and asked.reads
+    assert not parse_queries(["red"], images, minus=["blue"])[0].reads
+    for names, texts, told in (
+        ([], [], "Say what to look for"),
+        (["rod"], [], "no image file 'rod', and no image of that key in 'colors'. Did you mean red"),
+        ([], [" "], "must say something"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            parse_queries(names, images, texts=texts)
+
+
+def test_conditions_that_are_none() -> None:
+    for wrong in ("category", "=Food", "category=", ""):
+        with pytest.raises(UsageError, match="wants LABEL=VALUE"):
+            parse_where([wrong])
+    assert parse_where(["a=1", "a=2,3", "b=x=y"]) == {"a": ["1", "2", "3"], "b": ["x=y"]}

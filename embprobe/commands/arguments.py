@@ -67,3 +67,18 @@ def load_encoders(names: list[str] | None, device: str, precision: str = "") -> 
 
     wanted = dict.fromkeys(PAIR if names is None else names)
     return [load_encoder(name, device=device, **({"precision": precision} if precision else {})) for name in wanted]
+
+
+def reading(encoders: list[Encoder]) -> list[Encoder]:
+    """Those that take text; of the others it is said that they are left out."""
+    from embprobe import terminal
+    from embprobe.errors import UsageError
+
+    found = [encoder for encoder in encoders if encoder.spec.has_text]
+    if not found:
+        names = ", ".join(encoder.spec.name for encoder in encoders)
+        raise UsageError(f"None of the encoders takes text ({names}). Try -e bundled/clip or one of open_clip's.")
+    for encoder in encoders:
+        if not encoder.spec.has_text:
+            terminal.note(f"{encoder.spec.name} takes no text and is left out.")
+    return found

@@ -28,6 +28,6 @@ def demo(workspace: WorkspaceOption = WORKSPACE, device: DeviceOption = "auto", 
     query.load().save(picture)
     extract(IMAGES, [*PAIR, *bundled_card("category").references], workspace, device)  # read once for all
     probe(IMAGES, ["category", "text", "color", "style"], quick=True, workspace=workspace, device=device, seed=seed)
-    neighbors(str(picture), IMAGES, None, workspace=workspace, device=device)
+    neighbors([str(picture)], workspace=workspace, device=device)
     report(workspace)
     terminal.note(f"Look at the figures and numbers named above, or at all of them in {workspace / 'report.html'}")

@@ -22,7 +22,11 @@ from embprobe.commands.arguments import (
     choose_device,
     load_encoders,
     open_rows,
+    reading,
 )
+
+SHEETS = 20
+"""So many queries get a sheet of their own."""
 
 
 def preview(
@@ -69,38 +73,74 @@ def preview(
 
 
 def neighbors(
-    image: Annotated[str, typer.Argument(help="An image file.", metavar="IMAGE")],
+    image: Annotated[
+        list[str] | None,
+        typer.Argument(help="Image files, folders of them, or keys of IMAGES; each is a query.", metavar="[IMAGE]..."),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", "-t", help="Text to find, or to add to each image; repeatable. For encoders with text."),
+    ] = None,
+    minus: Annotated[
+        list[str] | None,
+        typer.Option(help="An image file, a key of IMAGES or else a text, to take away from each query; repeatable."),
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Only among images with this label: category=Food,Drink; repeatable.")
+    ] = None,
     images: ImagesOption = IMAGES,
     encoder: EncodersOption = None,
     k: Annotated[int, typer.Option("-k", help="How many neighbours.", min=1, max=100)] = 8,
     include_self: Annotated[bool, typer.Option(help="Show the image itself too, if it is among the images.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Search all vectors of a large store, however long.")] = False,
     workspace: WorkspaceOption = WORKSPACE,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "",
     fast_decode: FastOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Show what each encoder finds nearest to an image, and how far the encoders agree."""
+    """Show what each encoder finds nearest to an image or a text, and how far the encoders agree."""
     from embprobe import terminal
     from embprobe.extraction import extract
-    from embprobe.images import load_image
     from embprobe.neighbors import find_neighbors
     from embprobe.plots.neighbors import plot_neighbors
+    from embprobe.queries import parse_queries, parse_where
     from embprobe.workspace import Workspace
 
-    query, rows, where = load_image(image), open_rows(images), choose_device(device)
-    encoders = load_encoders(encoder, where, precision)
+    rows, where_to = open_rows(images), choose_device(device)
+    queries = parse_queries(image or [], rows, texts=text or [], minus=minus or [])
+    labels = parse_where(where or [])
+    encoders = load_encoders(encoder, where_to, precision)
+    if queries[0].reads:
+        encoders = reading(encoders)
     space = Workspace.open(workspace)
     with terminal.progress_bar("extracting", len(rows)) as progress:
-        stores = extract(rows, encoders, space, device=where, fast_decode=fast_decode, progress=progress)
-    found = find_neighbors(query, encoders, stores, k=k, include_self=include_self)
-    sheet = space.figure(f"neighbors-{Path(image).stem}")
-    plot_neighbors(found, sheet)
+        stores = extract(rows, encoders, space, device=where_to, fast_decode=fast_decode, progress=progress)
+    found = find_neighbors(
+        queries,
+        encoders,
+        stores,
+        k=k,
+        include_self=include_self,
+        where=labels,
+        exact=exact,
+        tell=lambda told: terminal.note(f"{told}."),
+    )
+    sheets: list[Path] = []
+    for each in found[:SHEETS]:
+        sheet = space.figure(f"neighbors-{each.query.file_name}")
+        sheets.append(sheet if sheet not in sheets else sheet.with_stem(f"{sheet.stem}-{len(sheets) + 1}"))
+        plot_neighbors(each, sheets[-1])
     if json:
-        terminal.print_json({**found.as_json(), "figure": str(sheet)})
+        told = [each.as_json() for each in found]
+        figures = [{"figure": str(sheet)} for sheet in sheets] + [{}] * (len(found) - len(sheets))
+        both = [{**each, **figure} for each, figure in zip(told, figures, strict=True)]
+        terminal.print_json(both[0] if len(both) == 1 else both)
     else:
         terminal.print_neighbors(found)
-        terminal.note(f"Figure: {sheet}")
+        terminal.note("\n".join(f"Figure: {sheet}" for sheet in sheets))
+        if len(found) > len(sheets):
+            terminal.note(f"The first {len(sheets)} of {len(found):,} queries are drawn; --json tells all.")
 
 
 def compare(

@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from embprobe.images.rows import visible
-from embprobe.neighbors import Neighborhood
+from embprobe.neighbors import Neighborhood, mean_overlaps
 from embprobe.plots.thumbnails import describe
 from embprobe.results import spanned
 from embprobe.statistics import Estimate
 from embprobe.study.agreement import Agreement, Comparison
 
+_TOLD = 5
+"""So many queries get a table."""
 
-def print_neighbors(found: Neighborhood) -> None:
-    """Each encoder's neighbours in a column, nearest first, and the overlap of every two."""
-    table = Table(title=escape(f"Nearest to {visible(found.query.key)}"), title_justify="left")
+
+def print_neighbors(found: Sequence[Neighborhood]) -> None:
+    """A table a query, each encoder's neighbours in a column, nearest first; then how far the encoders agree."""
+    console = Console(highlight=False, emoji=False)
+    for each in found[:_TOLD]:
+        console.print(_neighbors(each))
+        for (a, b), share in each.overlap.items():
+            told = f"{visible(a)} and {visible(b)} share {share:.0%} of their neighbours (by chance {each.chance:.2%})."
+            console.print(escape(told))
+    if len(found) > 1 and found[0].overlap:
+        for (a, b), e in mean_overlaps(found).items():
+            told = f"{visible(a)} and {visible(b)}, mean over {len(found):,} queries: {e.estimate:.0%}"
+            console.print(f"[bold]{escape(told)}[/bold] ({e.low:.0%} to {e.high:.0%}).")
+
+
+def _neighbors(found: Neighborhood) -> Table:
+    table = Table(title=escape(f"Nearest to {visible(found.query.name)}"), title_justify="left")
     table.add_column("rank", justify="right")
     for encoder in found.by_encoder:
-        table.add_column(escape(encoder))
+        table.add_column(escape(visible(encoder)))
     for rank in range(max(len(neighbors) for neighbors in found.by_encoder.values())):
         cells = [
             f"{neighbors[rank].similarity:.3f} {escape(', '.join(describe(neighbors[rank].row)))}"
@@ -31,10 +48,7 @@ def print_neighbors(found: Neighborhood) -> None:
             for neighbors in found.by_encoder.values()
         ]
         table.add_row(str(rank + 1), *cells)
-    console = Console(highlight=False, emoji=False)
-    console.print(table)
-    for (a, b), share in found.overlap.items():
-        console.print(escape(f"{a} and {b} share {share:.0%} of their neighbours."))
+    return table
 
 
 def print_comparison(found: Comparison) -> None:
