@@ -116,7 +116,7 @@ def find_neighbors(
         index = open_index(store, exact=exact, tell=tell)
         if index.says():
             tell(index.says())
-        search = _Search(index, _among(store.embedded(), where or {}), k, include_self)
+        search = _Search(index, matching(store.embedded(), where or {}), k, include_self)
         fewest = search.size if fewest is None else min(fewest, search.size)
         for place, query in zip(near, queries, strict=True):
             place[encoder.spec.name] = search.near(query, _vector(query, encoder, store))
@@ -129,6 +129,26 @@ def mean_overlaps(found: Sequence[Neighborhood]) -> dict[tuple[str, str], Estima
     scores = np.array([[each.overlap[pair] for pair in pairs] for each in found])
     drawn = resample(scores, [each.query.name for each in found], seed=0, unit="query")
     return {pair: drawn.mean(i) for i, pair in enumerate(pairs)}
+
+
+def matching(images: Images, where: Mapping[str, Sequence[str]]) -> NDArray[np.int64] | None:
+    """The positions of rows with these labels; None for all. Raises :class:`UsageError` if there is none."""
+    if not where:
+        return None
+    for label in where:
+        if images.lacks(label):
+            known = sorted({name for row in images.rows for name in row.labels})
+            raise UsageError(
+                f"No image in '{images.name}' has a label '{label}'. Their labels: {', '.join(known) or 'none'}."
+            )
+    kept = [i for i, row in enumerate(images.rows) if all(row.labels.get(n) in v for n, v in where.items())]
+    if not kept:
+        label, values = next(iter(where.items()))
+        there = sorted({row.labels[label] for row in images.rows if label in row.labels})
+        told = ", ".join(map(visible, there[:_NAMED])) + (", …" if len(there) > _NAMED else "")
+        asked = " and ".join(f"{name}={','.join(wanted)}" for name, wanted in where.items())
+        raise UsageError(f"No image in '{images.name}' has {asked}. Values of '{label}': {told}.")
+    return np.array(kept, np.int64)
 
 
 @dataclass(frozen=True)
@@ -174,26 +194,6 @@ def _pictures(rows: Sequence[Row], encoder: Encoder, store: Store) -> Floats:
 
 def _texts(texts: Sequence[str], encoder: Encoder) -> Floats:
     return encoder.encode_texts(texts) if texts else np.empty((0, encoder.spec.dimension), np.float32)
-
-
-def _among(images: Images, where: Mapping[str, Sequence[str]]) -> NDArray[np.int64] | None:
-    """The positions of rows with these labels; None for all."""
-    if not where:
-        return None
-    for label in where:
-        if images.lacks(label):
-            known = sorted({name for row in images.rows for name in row.labels})
-            raise UsageError(
-                f"No image in '{images.name}' has a label '{label}'. Their labels: {', '.join(known) or 'none'}."
-            )
-    kept = [i for i, row in enumerate(images.rows) if all(row.labels.get(n) in v for n, v in where.items())]
-    if not kept:
-        label, values = next(iter(where.items()))
-        there = sorted({row.labels[label] for row in images.rows if label in row.labels})
-        told = ", ".join(map(visible, there[:_NAMED])) + (", …" if len(there) > _NAMED else "")
-        asked = " and ".join(f"{name}={','.join(wanted)}" for name, wanted in where.items())
-        raise UsageError(f"No image in '{images.name}' has {asked}. Values of '{label}': {told}.")
-    return np.array(kept, np.int64)
 
 
 def _neighborhood(query: Query, near: dict[str, list[Neighbor]], size: int) -> Neighborhood:

@@ -242,10 +242,10 @@ def test_files_folders_keys_and_texts_become_queries(photos: Path) -> None:
     found = parse_queries([str(photos / "cat"), "red", str(photos / "dog" / "f.gif")], images)
     assert [query.name for query in found] == ["c.jpeg", "d.png", "e.webp", "red", "f.gif"]
     assert [query.file_name for query in found] == ["c", "d", "e", "red", "f"]
-    (found,) = parse_queries(
+    (one,) = parse_queries(
         [], images, texts=["a cat", "in snow"], minus=["red", "a dog", str(photos / "cat" / "d.png")]
     )
-    assert asked.name == '"a cat" + "in snow" - red - d.png - "a dog"' and asked.reads
+    assert one.name == '"a cat" + "in snow" - red - d.png - "a dog"' and one.reads
     assert not parse_queries(["red"], images, minus=["blue"])[0].reads
     for names, texts, told in (
         ([], [], "Say what to look for"),

@@ -102,7 +102,7 @@ def neighbors(
     """Show what each encoder finds nearest to an image or a text, and how far the encoders agree."""
     from embprobe import terminal
     from embprobe.extraction import extract
-    from embprobe.neighbors import find_neighbors
+    from embprobe.neighbors import find_neighbors, matching
     from embprobe.plots.neighbors import plot_neighbors
     from embprobe.queries import parse_queries, parse_where
     from embprobe.workspace import Workspace
@@ -110,6 +110,7 @@ def neighbors(
     rows, where_to = open_rows(images), choose_device(device)
     queries = parse_queries(image or [], rows, texts=text or [], minus=minus or [])
     labels = parse_where(where or [])
+    matching(rows, labels)  # before anything is extracted
     encoders = load_encoders(encoder, where_to, precision)
     if queries[0].reads:
         encoders = reading(encoders)
