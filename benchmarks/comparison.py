@@ -108,8 +108,8 @@ def main() -> None:
         print(f"{name:<12} n x n / embprobe        {spread([b[1] / a[1] for a, b in rounds])}")
     print(f"\n{asked.rows:,} x {d}, embprobe alone")
     for name, ours, _, extra in pairs:
-        found, seconds, memory = measured(ours, asked.rows, d, *extra)
-        print(f"{name:<12} {found:8.4f}  {seconds:6.1f} s   {memory:5.2f} GiB")
+        alone = measured(ours, asked.rows, d, *extra)
+        print(f"{name:<12} {alone[0]:8.4f}  {alone[1]:6.1f} s   {alone[2]:5.2f} GiB")
 
 
 def spread(values: list[float]) -> str:
