@@ -45,6 +45,7 @@ def probe(
     from embprobe import terminal
     from embprobe.cards import attributes, bundled_card, read_card
     from embprobe.errors import UsageError
+    from embprobe.plots.forest import plot_forest
     from embprobe.plots.probe import plot_probe
     from embprobe.study import NotApplicable, Session, run_probe
     from embprobe.workspace import Workspace
@@ -74,14 +75,18 @@ def probe(
         results.save(folder)
         figure = folder / "figure.png"
         plot_probe(results.rows, figure, question=asked.question, first=results.conclusions.question)
-        found.append(results.as_json())
+        found.append(results)
         if not json:
             terminal.print_results(results, title=f"{asked.title}: {asked.question}")
             terminal.note(f"Figure: {figure}\nNumbers: {folder / 'results.json'}")
     if not found:
         raise EmbprobeError(f"None of the probes can be asked of '{rows.name}'.")
+    together = session.workspace.figure("attributes")
+    if len(found) > 1 and plot_forest(found, together) and not json:
+        terminal.note(f"All of them: {together}")
     if json:
-        terminal.print_json(found[0] if len(cards) == 1 else found)
+        told = [results.as_json() for results in found]
+        terminal.print_json(told[0] if len(cards) == 1 else told)
 
 
 def study(

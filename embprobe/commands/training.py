@@ -30,6 +30,7 @@ def pretrain(
     images_seen: Annotated[int, typer.Option(help="How many training images to go through.", min=1)] = 1_000_000,
     batch_size: Annotated[int, typer.Option(help="Images per step, each of another concept.", min=2)] = 64,
     learning_rate: Annotated[float, typer.Option(help="At its peak.", min=0)] = 1e-3,
+    weight_decay: Annotated[float, typer.Option(help="AdamW's, of matrices.", min=0)] = 0.05,
     word_rate: Annotated[float, typer.Option(help="Share of the images with a word in them.", min=0, max=1)] = 0.4,
     alone_rate: Annotated[float, typer.Option(help="Share of these that show nothing else.", min=0, max=1)] = 0.5,
     parrot_rate: Annotated[
@@ -67,6 +68,7 @@ def pretrain(
         images_seen=images_seen,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        weight_decay=weight_decay,
         word_rate=word_rate,
         alone_rate=alone_rate,
         parrot_rate=parrot_rate,

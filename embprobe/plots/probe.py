@@ -40,7 +40,7 @@ def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Quest
         canvas.suptitle(heading, fontsize=10, x=0.01, ha="left")
         for axis, ((measure, intervention), panel) in zip(axes, panels.items(), strict=False):
             axis.set_title(textwrap.fill(str(Question(measure, intervention)), 44))
-            draw = _curves if len({row.strength for row in panel}) > 1 else _dots
+            draw = _curves if len({row.strength for row in panel}) > 1 else draw_dots
             draw(axis, panel, encoders)
         for unused in axes[len(panels) :]:
             unused.remove()
@@ -70,7 +70,8 @@ def _curves(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> Non
     axis.set_xticks(sorted({row.strength for row in panel if row.strength is not None}))
 
 
-def _dots(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> None:
+def draw_dots(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> None:
+    """An encoder a line, its estimate with its interval; the look of each is its place among ``encoders``."""
     shown = [encoder for encoder in encoders if any(row.encoder == encoder for row in panel)]
     for row in panel:
         color, marker = _look(row.encoder, encoders)

@@ -1,0 +1,44 @@
+"""Several attributes beside each other: of each probe the headline, every encoder with its interval."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from embprobe.plots.probe import draw_dots
+from embprobe.plots.style import figure, save
+from embprobe.results import Results, spanned
+
+_ACROSS = 2
+
+
+def plot_forest(found: Sequence[Results], out: Path) -> bool:
+    """One panel a probe that has a headline, in the order given; references in grey. Whether there was any."""
+    panels = []
+    for results in found:
+        question = results.conclusions.question
+        rows = [row for row in results.rows if row.question == question and not row.is_difference]
+        if question is not None and rows:
+            panels.append((str(results.manifest["card"]["question"]), str(question), rows))
+    if not panels:
+        return False
+    encoders = list(dict.fromkeys(row.encoder for _, _, rows in panels for row in rows))
+    columns = min(_ACROSS, len(panels))
+    lines = -(-len(panels) // columns)
+    height = 0.6 + lines * (1.1 + 0.24 * max(len(rows) for _, _, rows in panels))
+    with figure(width=5.4 * columns, height=height, rows=lines, columns=columns) as (canvas, axes):
+        every = [row for _, _, rows in panels for row in rows]
+        canvas.suptitle(
+            f"95 % intervals over {spanned([row.groups for row in every])} {every[0].resampled}s",
+            fontsize=9,
+            x=0.01,
+            ha="left",
+        )
+        for axis, (asked, measure, rows) in zip(axes, panels, strict=False):
+            axis.set_title("\n".join([*textwrap.wrap(asked, 58), *textwrap.wrap(measure, 58)]), fontsize=8.5)
+            draw_dots(axis, rows, encoders)
+        for unused in axes[len(panels) :]:
+            unused.remove()
+        save(canvas, out, vector=True)
+    return True
