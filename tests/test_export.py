@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,34 +135,38 @@ def test_no_field_is_called_what_a_sample_of_fiftyone_has_itself(content: Conten
     }
 
 
-def test_huggingfaces_library_reads_the_folder(content: Content, tmp_path: Path) -> None:
-    folder = written(content, "huggingface", tmp_path)
+def loaded(folder: Path, cache: Path) -> dict[str, Any]:
+    """What the library datasets makes of a folder, in a process elsewhere, for here 'datasets' is a folder of ours."""
     script = f"""
 import json, datasets
-found = datasets.load_dataset({str(folder)!r}, split="train", cache_dir={str(tmp_path / "cache")!r})
+found = datasets.load_dataset({str(folder)!r}, split="train")
 print(json.dumps({{
     "kinds": {{name: str(kind) for name, kind in found.features.items()}},
     "sizes": [image.size for image in found["image"]],
     "rows": found.remove_columns("image").to_list(),
 }}))
 """
-    # elsewhere, because here 'datasets' is a folder of ours
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(cache)}
     ran = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**environment, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=folder.parent, env=environment
     )
     assert ran.returncode == 0, ran.stderr
     told: dict[str, Any] = json.loads(ran.stdout)
+    return told
+
+
+def test_huggingfaces_library_reads_the_folder_and_what_takes_its_place(content: Content, tmp_path: Path) -> None:
+    folder = written(content, "huggingface", tmp_path)
+    told = loaded(folder, tmp_path / "cache")
     assert told["kinds"]["x_one_vector"] == "List(Value('float32'), length=2)"
     assert told["kinds"]["image"].startswith("Image(") and told["sizes"] == [[8, 8], [600, 300], [8, 8], [8, 8]]
     assert [each["color"] for each in told["rows"]] == ["red", "mixed", "", None]
-    assert np.array_equal(
-        np.array([each["x_one_vector"] for each in told["rows"]], np.float32), content.vectors["x/one"]
-    )
+    vectors = np.array([each["x_one_vector"] for each in told["rows"]], np.float32)
+    assert np.array_equal(vectors, content.vectors["x/one"])
+    shutil.rmtree(folder)
+    written(Content(content.rows.take([1]), {"x/one": content.vectors["x/one"][1:2]}), "huggingface", tmp_path)
+    assert [each["key"] for each in loaded(folder, tmp_path / "cache")["rows"]] == ["b"]
 
 
 def test_a_shard_that_is_full_is_followed_by_another(content: Content, tmp_path: Path) -> None:

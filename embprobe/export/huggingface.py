@@ -76,12 +76,12 @@ def _feature(name: str, kind: Any) -> dict[str, Any]:
 
 
 def _card(content: Content, columns: Mapping[str, str]) -> str:
-    """The data card. Its front matter is JSON, which is YAML, so that no name can add a key to it."""
-    front = {
-        "pretty_name": printable(content.rows.name),
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}],
-        "tags": ["image-embeddings"],
-    }
+    """The data card. Its front matter is JSON, which is YAML, so that no name can add a key to it.
+
+    It says nothing of where the shards are, which is clear from their names: a folder whose card does, the library
+    keeps under its name, and gives what it kept when another is written there.
+    """
+    front = {"pretty_name": printable(content.rows.name), "tags": ["image-embeddings"]}
     lines = [
         *("---", json.dumps(front, indent=1), "---", ""),
         f"# {_code(content.rows.name)}",
