@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -275,6 +276,11 @@ def test_a_broken_link_is_something_that_is_there(tmp_path: Path) -> None:
         check_target("npy", tmp_path / "out")
 
 
+def test_every_target_is_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "export.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.M) == list(TARGETS)
+
+
 def test_unknown_targets_and_suffixes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There are: atlas, fiftyone, huggingface, npy, csv"):
         check_target("atlsa", tmp_path / "out")
@@ -444,3 +450,15 @@ def test_atlas_is_run_on_the_first_encoders_map(
         *neighbors,
     ]
     assert code == 3 and f"embedding-atlas {path} --vector reference_color_histogram_vector" in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a script with a shebang")
+def test_ending_atlas_from_the_keyboard_is_no_failure(
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "embedding-atlas"
+    program.write_text("#!/bin/sh\nkill -INT $PPID\nsleep 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    code, _, err = run("atlas", photos, *PIXELS)
+    assert code == 0 and "Abort" not in err

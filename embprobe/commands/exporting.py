@@ -99,6 +99,7 @@ def atlas(
     import hashlib
     import shutil
     import subprocess
+    from contextlib import suppress
     from dataclasses import replace
 
     from embprobe import terminal
@@ -127,7 +128,8 @@ def atlas(
     for line in others:
         terminal.note(f"The same for another encoder: {line}")
     arguments = atlas_arguments(content, path, next(iter(content.vectors)))
-    raise typer.Exit(subprocess.run([program, *arguments]).returncode)
+    with suppress(KeyboardInterrupt):  # that is how people end it
+        raise typer.Exit(subprocess.run([program, *arguments]).returncode)
 
 
 def _method(asked: str) -> str:
