@@ -170,15 +170,25 @@ def test_huggingfaces_library_reads_the_folder_and_what_takes_its_place(content:
     assert [each["key"] for each in loaded(folder, tmp_path / "cache")["rows"]] == ["b"]
 
 
-def test_a_shard_that_is_full_is_followed_by_another(content: Content, tmp_path: Path) -> None:
+def test_a_shard_that_is_full_is_followed_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embprobe.export.huggingface.SHARD_BYTES", 1)
     rows = Images("many", tuple(row(f"{i:03}", solid((i, 0, 0))) for i in range(250)))
     vectors = np.arange(250, dtype=np.float32)[:, None]
-    write_huggingface(Content(rows, {"x/one": vectors}), tmp_path / "out", shard_bytes=1)
+    write_huggingface(Content(rows, {"x/one": vectors}), tmp_path / "out")
     shards = sorted((tmp_path / "out" / "data").iterdir())
     assert [path.name for path in shards] == ["train-00000.parquet", "train-00001.parquet", "train-00002.parquet"]
     assert [pq.read_metadata(path).num_rows for path in shards] == [100, 100, 50]
     keys = [key for path in shards for key in pq.read_table(path)["key"].to_pylist()]
     assert keys == [each.key for each in rows.rows]
+
+
+def test_large_images_have_row_groups_of_their_own(
+    content: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embprobe.export.huggingface.GROUP_BYTES", len(encoded(noise(1, (600, 300)), "JPEG")))
+    file = pq.ParquetFile(written(content, "huggingface", tmp_path) / "data" / "train-00000.parquet")
+    groups = [file.read_row_group(i)["key"].to_pylist() for i in range(file.num_row_groups)]
+    assert groups == [["a", "b"], ["c", "d"]]
 
 
 def test_what_huggingface_got_embprobe_reads_again(content: Content, tmp_path: Path) -> None:
@@ -306,6 +316,7 @@ def test_a_file_that_is_no_image_any_more_is_named(content: Content, tmp_path: P
         written(replace(content, rows=rows), "huggingface", tmp_path)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 @pytest.mark.parametrize("to", ["atlas", "fiftyone", "huggingface"])
 def test_a_process_that_is_killed_leaves_nothing_that_looks_finished(tmp_path: Path, to: str) -> None:
     script = f"""

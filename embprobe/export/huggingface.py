@@ -18,14 +18,15 @@ from embprobe.images.rows import printable, visible
 
 _ROWS = 100
 """Rows of a row group: few, because a reader holds one, and images may be large."""
-SHARD_BYTES = 500 << 20
+GROUP_BYTES, SHARD_BYTES = 256 << 20, 500 << 20
+"""A row group, and a shard, are full when their images, or it, have so many bytes."""
 
 
-def write_huggingface(content: Content, folder: Path, *, shard_bytes: int = SHARD_BYTES) -> None:
+def write_huggingface(content: Content, folder: Path) -> None:
     """Write ``data/train-00000.parquet`` and so on, and ``README.md``.
 
-    The images are as they were, labels are strings, vectors lists of float32. A shard is full when it has
-    ``shard_bytes``. Raises :class:`EmbprobeError` if an image cannot be read any more.
+    The images are as they were, labels are strings, vectors lists of float32. Raises :class:`EmbprobeError` if an image
+    cannot be read any more.
     """
     columns = named(content.labels, content.taken())
     with making(folder) as temporary:
@@ -34,13 +35,13 @@ def write_huggingface(content: Content, folder: Path, *, shard_bytes: int = SHAR
         writer: Any = None
         shard = 0
         try:
-            for at in content.blocks(_ROWS):
-                table = _block(content, at, columns)
+            for at, images in _groups(content):
+                table = _table(content, at, images, columns)
                 if writer is None:
                     path = temporary / "data" / f"train-{shard:05}.parquet"
                     writer, shard = pq.ParquetWriter(path, table.schema), shard + 1
                 writer.write_table(table)
-                if path.stat().st_size >= shard_bytes:
+                if path.stat().st_size >= SHARD_BYTES:
                     writer.close()
                     writer = None
         finally:
@@ -53,11 +54,21 @@ def open_huggingface(content: Content, folder: Path) -> Iterator[str]:
     yield f"datasets.load_dataset({str(folder)!r}, split='train')"
 
 
-def _block(content: Content, at: slice, columns: Mapping[str, str]) -> pa.Table:
-    images = []
-    for i, row in enumerate(content.rows.rows[at], at.start):
-        encoded, suffix = original(row)
-        images.append({"bytes": encoded, "path": f"{i:07}{suffix}"})
+def _groups(content: Content) -> Iterator[tuple[slice, list[dict[str, Any]]]]:
+    """Which rows a row group holds, and their images."""
+    for at in content.blocks(_ROWS):
+        start, size = at.start, 0
+        images: list[dict[str, Any]] = []
+        for i in range(at.start, at.stop):
+            encoded, suffix = original(content.rows.rows[i])
+            images.append({"bytes": encoded, "path": f"{i:07}{suffix}"})
+            size += len(encoded)
+            if size >= GROUP_BYTES or i + 1 == at.stop:
+                yield slice(start, i + 1), images
+                start, size, images = i + 1, 0, []
+
+
+def _table(content: Content, at: slice, images: list[dict[str, Any]], columns: Mapping[str, str]) -> pa.Table:
     table = {IMAGE: pa.array(images, image_type()), **content.text(at, columns)}
     for encoder in content.vectors:
         table |= content.points(encoder, at) | content.vector(encoder, at)
