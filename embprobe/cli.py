@@ -9,7 +9,7 @@ import warnings
 
 import typer
 
-from embprobe.commands import demo, lists, pictures, probes, stores, training
+from embprobe.commands import demo, exporting, lists, pictures, probes, stores, training
 from embprobe.errors import EmbprobeError
 
 app = typer.Typer(
@@ -29,6 +29,8 @@ app.command()(pictures.neighbors)
 app.command()(pictures.compare)
 app.command(name="map")(pictures.draw_map)
 app.command()(pictures.report)
+app.command()(exporting.export)
+app.command()(exporting.atlas)
 app.command()(demo.demo)
 app.command()(training.pretrain)
 app.command()(lists.encoders)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,27 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the error that brought us here says more
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def making(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside ``folder`` that becomes it when the block ends without an error.
+
+    ``folder`` must not be there, or be empty; ``OSError`` otherwise. A process that is killed leaves a folder whose
+    name begins with a dot and ends in ``.tmp``.
+    """
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had our number
+    try:
+        temporary.mkdir()
+        yield temporary
+        with suppress(FileNotFoundError):
+            folder.rmdir()  # Windows would not put it in the place of an empty one
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sweep(folder: Path, stem: str = "*", *, older_than: float = 0.0) -> None:

@@ -415,6 +415,8 @@ def test_the_help_names_every_command_and_loads_nothing_heavy(run: Run) -> None:
         "compare",
         "map",
         "report",
+        "export",
+        "atlas",
         "pretrain",
         "encoders",
         "datasets",

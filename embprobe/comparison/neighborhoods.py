@@ -8,7 +8,7 @@ import numpy as np
 
 from embprobe.comparison.rows import check_rows
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.measures.knn import Positions, nearest
+from embprobe.measures.knn import Positions, Similarities, nearest
 from embprobe.measures.vectors import Scores, Vectors
 
 
@@ -57,11 +57,21 @@ def nearest_others(vectors: Vectors, k: int, *, at: Positions | None = None, dev
         raise UsageError(f"The number of neighbours must be at least 1; it is {k}.")
     if len(vectors) < k + 2:
         raise EmbprobeError(f"This comparison needs at least {k + 2} images; there are {len(vectors)}.")
+    return ranked_others(vectors, k, at=at, device=device)[1]
+
+
+def ranked_others(
+    vectors: Vectors, k: int, *, at: Positions | None = None, device: str = "cpu"
+) -> tuple[Similarities, Positions]:
+    """The cosines and positions of the ``k`` nearest other rows, nearest first. ``[n, d] -> [n, k], [n, k]``.
+
+    As :func:`nearest_others`, but ``k`` may be every other row, n − 1; raises as :func:`nearest` does.
+    """
     rows = np.arange(len(vectors)) if at is None else at
-    _, position = nearest(vectors if at is None else vectors[at], vectors, k + 1, device=device)
+    similarity, position = nearest(vectors if at is None else vectors[at], vectors, k + 1, device=device)
     itself = position == rows[:, None]
     itself[~itself.any(1), -1] = True  # pushed out by k + 1 duplicates: leave out the last of them
-    return np.asarray(position[~itself].reshape(len(rows), k))
+    return similarity[~itself].reshape(len(rows), k), position[~itself].reshape(len(rows), k)
 
 
 def shared(a: Positions, b: Positions) -> Scores:
