@@ -249,6 +249,7 @@ def report(
     from embprobe.workspace import Workspace
 
     space = Workspace.open(workspace, create=False)
+    rows = None if images is None else open_rows(images)
     with terminal.spinner("report") as tell:
-        page = write_report(space, out or space.root / "report.html", images=images, encoders=encoder, tell=tell)
+        page = write_report(space, out or space.root / "report.html", images=rows, encoders=encoder, tell=tell)
     terminal.note(f"Page: {page}")

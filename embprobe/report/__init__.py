@@ -8,7 +8,7 @@ from pathlib import Path
 
 from embprobe.errors import EmbprobeError
 from embprobe.files import replacing
-from embprobe.images import Images, UnreadableImage, load_images
+from embprobe.images import Images, UnreadableImage
 from embprobe.images.decoding import decode
 from embprobe.images.rows import visible
 from embprobe.report.atlas import Atlas, make_atlas
@@ -39,7 +39,7 @@ def write_report(
     workspace: Workspace,
     out: Path,
     *,
-    images: str | None = None,
+    images: Images | None = None,
     encoders: Sequence[str] | None = None,
     tell: Callable[[str], None] = lambda now: None,
 ) -> Path:
@@ -48,12 +48,12 @@ def write_report(
     The map is of ``images`` and ``encoders``, by default those of the newest result; nothing is encoded for it. What
     cannot be shown (images that are no longer where they were, embeddings that are not there) is said on the page.
     ``tell`` is called with what is being done. Raises :class:`EmbprobeError` if there is no result, if one is damaged,
-    or if the page would be larger than 15 MB; :class:`~embprobe.errors.UsageError` if ``images`` or ``encoders`` are
-    given and not there.
+    or if the page would be larger than 15 MB; :class:`~embprobe.errors.UsageError` if the workspace has no embeddings
+    by ``encoders`` that are given.
     """
     findings = read_findings(workspace)
     tell("opening images")
-    opened = open_images(findings.asked, None if images is None else load_images(images))
+    opened = open_images(findings.asked, images)
     notes = list(opened.notes)
     tell("map")
     mapped = _map(findings, opened, workspace, encoders, notes)

@@ -20,7 +20,7 @@ EXAMPLES = 3
 CHANGES = 9
 """So many of what a card does are shown."""
 ALIKE = 3
-_PLAIN = 8
+_PLAIN, _TRIED = 8, 12
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,19 @@ class Examples:
 
 
 def examples_of(card: Mapping[str, Any], images: Images, *, seed: int) -> Examples:
-    """Random images that the card may be asked of, under what it does; of a card that changes nothing, as they are."""
+    """Random images that the card is asked of, under what it does; of a card that changes nothing, as they are.
+
+    Of those tried, the ones that the first change does something to are taken before others.
+    """
     changes = list(dict.fromkeys(_changes(card)))
     shown = _few(changes)
-    rows = _chosen(card, images, seed, _PLAIN if not changes else EXAMPLES)
+    rows = _chosen(card, images, seed)
     if not changes:
-        return Examples([[_as_it_is(row, str(card.get("attribute"))) for row in rows]], False, 0)
-    return Examples([_line(row, shown, images, seed) for row in rows], True, len(changes) - len(shown))
+        return Examples([[_as_it_is(row, str(card.get("attribute"))) for row in rows[:_PLAIN]]], False, 0)
+    lines = [_line(row, shown[:1], images, seed) for row in rows[:_TRIED]]
+    order = sorted(range(len(lines)), key=lambda i: not _differs(lines[i]))  # those that it changes come first
+    chosen = [rows[i] for i in order[:EXAMPLES]]
+    return Examples([_line(row, shown, images, seed) for row in chosen], True, len(changes) - len(shown))
 
 
 def _measures(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -77,7 +83,7 @@ def _changes(card: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _few(changes: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """At most ``CHANGES``, and at most ``ALIKE`` by one intervention: of ten words drawn into an image three will do."""
+    """At most ``CHANGES``, and ``ALIKE`` by one intervention: of ten words drawn into an image three will do."""
     met: Counter[str] = Counter()
     shown = []
     for name, strength in changes:
@@ -88,13 +94,18 @@ def _few(changes: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     return shown[:CHANGES]
 
 
-def _chosen(card: Mapping[str, Any], images: Images, seed: int, count: int) -> list[Row]:
-    """Of those that the first measure with a choice is asked of, if the images have its labels."""
+def _differs(line: Sequence[Shown]) -> bool:
+    """Whether the first change did anything: a black drawing has no hue to turn."""
+    return len(line) > 1 and line[1].picture not in ("", line[0].picture)
+
+
+def _chosen(card: Mapping[str, Any], images: Images, seed: int) -> list[Row]:
+    """In random order, of those that the first measure with a choice is asked of, if the images have its labels."""
     where: Mapping[str, Any] = next((w for m in _measures(card) if (w := (m.get("images") or {}).get("where"))), {})
     known = {label: values for label, values in where.items() if images.has(label)}
     rows = images.where(**known).rows or images.rows
     order = np.random.default_rng(seed).permutation(len(rows))
-    return [rows[i] for i in order[:count]]
+    return [rows[i] for i in order]
 
 
 def _line(row: Row, changes: Sequence[tuple[str, float]], donors: Images, seed: int) -> list[Shown]:

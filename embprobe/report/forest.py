@@ -24,6 +24,8 @@ _SHAPES = {
 """The markers of figures as paths around 0."""
 _OTHER = "M-4 0h8M0-4v8"
 _TICKS = 4
+_NARROW = 1e-9
+"""A scale no wider than this shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ def nice_ticks(low: float, high: float) -> list[float]:
     >>> nice_ticks(-0.6, 1.2)
     [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5]
     """
-    width = (high - low) or 1.0
+    width = high - low if high - low > _NARROW else 1.0
     power = 10.0 ** math.floor(math.log10(width / _TICKS))
     step = next(s * power for s in (1, 2, 5, 10) if s * power * (_TICKS + 0.5) >= width)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
+    return [float(f"{i * step:.12g}") for i in range(first, max(last, first + 1) + 1)]

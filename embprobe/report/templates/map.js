@@ -65,7 +65,7 @@ function neighborList(encoder, i) {
     button.addEventListener("click", () => pin(at));
     list.append(make("li", "", button));
   }
-  return make("section", "", make("h4", "Nearest by ", make("bdi", encoder.name)), list);
+  return make("section", "", make("h3", "Nearest by ", make("bdi", encoder.name)), list);
 }
 
 function center() {
