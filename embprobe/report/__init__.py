@@ -118,7 +118,7 @@ def _map(
     return _Mapped(atlas, sheets)
 
 
-def _section(number: int, probe: Probe, panel: Panel, known: Mapping[str, Images], notes: list[str]) -> Section:
+def _section(number: int, probe: Probe, panel: Panel | None, known: Mapping[str, Images], notes: list[str]) -> Section:
     images = known.get(probe.manifest["images"]["fingerprint"])
     examples = None if images is None else examples_of(probe.card, images, seed=0)
     return Section(probe, f"probe-{number}", panel, examples, _drawn(probe.folder / "figure.png", notes))

@@ -43,15 +43,18 @@ class Examples:
 
 
 def examples_of(card: Mapping[str, Any], images: Images, *, seed: int) -> Examples:
-    """Random images that the card is asked of, under what it does; of a card that changes nothing, as they are.
+    """Random images that the card is asked of, under what it does, or as they are if it changes nothing; none, if the
+    card has no measures.
 
     Of those tried, the ones that the first change does something to are taken before others.
     """
     changes = list(dict.fromkeys(_changes(card)))
     shown = _few(changes)
-    rows = _chosen(card, images, seed)
+    rows = _chosen(card, images, seed) if _measures(card) else []
     if not changes:
-        return Examples([[_as_it_is(row, str(card.get("attribute"))) for row in rows[:_PLAIN]]], False, 0)
+        return Examples(
+            [[_as_it_is(row, str(card.get("attribute"))) for row in rows[:_PLAIN]]] if rows else [], False, 0
+        )
     lines = [_line(row, shown[:1], images, seed) for row in rows[:_TRIED]]
     order = sorted(range(len(lines)), key=lambda i: not _differs(lines[i]))  # those that it changes come first
     chosen = [rows[i] for i in order[:EXAMPLES]]

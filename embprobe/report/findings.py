@@ -33,6 +33,11 @@ class Probe:
         return found
 
     @property
+    def is_study(self) -> bool:
+        """Whether these are the claims of a study, not the measures of one card."""
+        return "claims" in self.manifest
+
+    @property
     def references(self) -> set[str]:
         """The encoders that others are read against."""
         return set(self.card.get("references") or [])

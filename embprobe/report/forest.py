@@ -55,11 +55,14 @@ class Panel:
     """Positions in per cent, and the numbers there."""
 
 
-def forest(probes: Sequence[Probe]) -> list[Panel]:
-    """A panel a probe; an encoder has the same shape and colour in all of them."""
-    every = [row.encoder for probe in probes for row in probe.headline if probe.compared(row.encoder)]
+def forest(probes: Sequence[Probe]) -> list[Panel | None]:
+    """A panel a probe; an encoder has the same shape and colour in all of them. A study, which has many questions, has
+    none: its own figure shows its claims."""
+    every = [
+        row.encoder for probe in probes if not probe.is_study for row in probe.headline if probe.compared(row.encoder)
+    ]
     order = list(dict.fromkeys(every))
-    return [_panel(probe, order) for probe in probes]
+    return [None if probe.is_study else _panel(probe, order) for probe in probes]
 
 
 def look(encoder: str, order: Sequence[str]) -> tuple[str, str]:

@@ -35,7 +35,7 @@ class Section:
 
     probe: Probe
     anchor: str
-    panel: Panel
+    panel: Panel | None
     examples: Examples | None
     """None where the images cannot be opened."""
     figure: str

@@ -35,8 +35,12 @@ def test_of_many_words_three_are_shown_and_the_rest_is_counted(emoji: Images) ->
 
 def test_a_card_that_changes_nothing_shows_images_with_what_is_to_be_told() -> None:
     rows = tuple(row_of(f"k{i}", solid((i, 9, 9)), category="Food") for i in range(4))
-    found = examples_of(card(attribute="category"), Images("four", rows), seed=0)
+    found = examples_of(card({"label": "category"}, attribute="category"), Images("four", rows), seed=0)
     assert not found.changed and {shown.caption for shown in found.lines[0]} == {f"k{i}, Food" for i in range(4)}
+
+
+def test_a_study_has_no_examples_of_its_own(emoji: Images) -> None:
+    assert examples_of({"attribute": "study", "claims": []}, emoji, seed=0).lines == []
 
 
 def test_images_are_of_those_that_the_card_asks_for(emoji: Images) -> None:

@@ -12,21 +12,26 @@ from hypothesis import strategies as st
 
 from embprobe.plots.style import MARKERS
 from embprobe.report.findings import Probe
-from embprobe.report.forest import _SHAPES, forest, nice_ticks
+from embprobe.report.forest import _SHAPES, Panel, forest, nice_ticks
 from embprobe.results import Result
 from tests.report.conftest import row
 
 
-def probe_of(rows: Sequence[Result], references: Sequence[str] = ()) -> Probe:
+def probe_of(rows: Sequence[Result], references: Sequence[str] = (), **more: Any) -> Probe:
     manifest: dict[str, Any] = {
         "card": {"title": "T", "references": list(references)},
         "conclusions": {"question": None, "sentences": []},
+        **more,
     }
     return Probe(manifest, rows, Path("nowhere"))
 
 
+def panels(probes: Sequence[Probe]) -> list[Panel]:
+    return [panel for panel in forest(probes) if panel]
+
+
 def test_a_scale_from_zero_to_half_by_hand() -> None:
-    (panel,) = forest([probe_of([row(encoder="a/b", estimate=0.25, low=0.125, high=0.5)])])
+    (panel,) = panels([probe_of([row(encoder="a/b", estimate=0.25, low=0.125, high=0.5)])])
     assert [text for _, text in panel.ticks] == ["0", "0.2", "0.4", "0.6"]  # a step of 0.1 would need six
     (line,) = panel.lines  # 2 % of the width stay free on each side, so 0.25 of 0.6 lies at 2 + 96 * 0.41667
     assert (line.low, line.at, line.high) == (22.0, 42.0, 82.0) and panel.ticks[-1][0] == 98.0
@@ -36,7 +41,7 @@ def test_a_scale_from_zero_to_half_by_hand() -> None:
 def test_encoders_keep_their_shape_and_colour_and_references_come_last_in_grey() -> None:
     one = probe_of([row(encoder="reference/pixels"), row(encoder="a/b"), row(encoder="c/d"), row(encoder="guessing")])
     two = probe_of([row(encoder="c/d"), row(encoder="timm/r"), row(encoder="a/b")], references=["timm/r"])
-    first, second = forest([one, two])
+    first, second = panels([one, two])
     assert [line.encoder for line in first.lines] == ["a/b", "c/d", "reference/pixels", "guessing"]
     assert [line.look for line in first.lines] == ["look-0", "look-1", "reference", "reference"]
     assert {line.encoder: line.look for line in second.lines} == {
@@ -45,6 +50,12 @@ def test_encoders_keep_their_shape_and_colour_and_references_come_last_in_grey()
         "timm/r": "reference",
     }
     assert len({line.path for line in first.lines[:3]}) == 3
+
+
+def test_a_study_has_no_panel_and_its_encoders_no_looks() -> None:
+    study, probe = probe_of([row(encoder="x/y")], claims=[]), probe_of([row(encoder="a/b")])
+    none, panel = forest([study, probe])
+    assert none is None and panel is not None and panel.lines[0].look == "look-0"
 
 
 def test_every_marker_of_the_figures_has_a_path() -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from embprobe import report
+from embprobe.cli import app
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images, load_images
 from embprobe.report import write_report
 from embprobe.workspace import Workspace
-from tests.report.conftest import fill, page_of, row, save, save_comparison
+from tests.report.conftest import PAIR, fill, page_of, row, save, save_comparison
 
 
 def test_everything_is_escaped_and_nothing_is_fetched(space: Workspace) -> None:
@@ -129,7 +130,7 @@ def test_images_that_changed_since_are_not_shown(space: Workspace) -> None:
 
 
 def test_without_embeddings_there_is_no_map_and_the_page_says_what_to_run(space: Workspace, few: Images) -> None:
-    fill(space, few)
+    fill(space, few, measures=[{"kind": "displacement", "intervention": "hue", "strengths": [120.0]}])
     shutil.rmtree(space.root / "stores")
     page = page_of(space, images=few)
     assert "There is no map. The workspace has no embeddings of &#39;few emoji&#39; by reference/pixels." in page
@@ -222,3 +223,16 @@ def test_a_page_that_would_be_too_large_is_not_written(space: Workspace, monkeyp
 def test_the_same_workspace_gives_the_same_page(space: Workspace, few: Images) -> None:
     fill(space, few)
     assert page_of(space, images=few) == page_of(space, images=few)
+
+
+def test_the_command_opens_images_where_they_are_now(
+    space: Workspace, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(space, load_images(str(folder)))
+    moved = folder.rename(folder.with_name("elsewhere"))  # same names, sizes and times, so the same images
+    out = space.root / "mine.html"
+    with pytest.raises(SystemExit) as ended:
+        app(["report", "--workspace", str(space.root), "--images", str(moved), "-e", PAIR[1], "--out", str(out)])
+    page = out.read_text(encoding="utf-8")
+    assert ended.value.code == 0 and f"Page: {out}" in capsys.readouterr().err
+    assert page.count("<canvas") == 1 and "pictures" not in page.split("<main")[1].split("<section")[0]
