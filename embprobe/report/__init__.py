@@ -90,6 +90,8 @@ def _map(
     """The map, or nothing and a note why not."""
     asked = next((each for each in findings.asked if each.fingerprint in opened.images), findings.asked[0])
     images: Images | None = opened.given or opened.images.get(asked.fingerprint)
+    if opened.given and opened.given.fingerprint not in {each.fingerprint for each in findings.asked}:
+        notes.append(f"The map is of '{visible(opened.given.name)}', and no result here is of these images.")
     if images is None:
         return None  # that they cannot be opened is among the notes
     wanted = asked.encoders if encoders is None else dict.fromkeys(encoders, "")
@@ -120,7 +122,11 @@ def _map(
 
 def _section(number: int, probe: Probe, panel: Panel | None, known: Mapping[str, Images], notes: list[str]) -> Section:
     images = known.get(probe.manifest["images"]["fingerprint"])
-    examples = None if images is None else examples_of(probe.card, images, seed=0)
+    try:
+        examples = None if images is None else examples_of(probe.card, images, seed=0)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        told = probe.folder / "results.json"
+        raise EmbprobeError(f"The card in '{told}' is damaged. Remove it, and run the probe again.") from None
     return Section(probe, f"probe-{number}", panel, examples, _drawn(probe.folder / "figure.png", notes))
 
 

@@ -125,9 +125,28 @@ def _probe(path: Path) -> Probe:
         raise EmbprobeError(
             f"'{path}' is damaged: it lacks {', '.join(sorted(lacking))}. Remove it, and run the probe again."
         )
-    if not all(math.isfinite(value) for row in rows for value in (row.estimate, row.low, row.high)):
-        raise EmbprobeError(f"'{path}' is damaged: some of its numbers are not finite. Remove it.")
+    try:
+        numbers = [value for row in rows for value in (row.estimate, row.low, row.high)]
+        said = manifest["conclusions"]
+        whole = (
+            all(map(math.isfinite, numbers))
+            and isinstance(manifest["card"].get("measures", []), list)
+            and all(isinstance(check["passed"], bool) for check in said["checks"])
+            and all(isinstance(each, str) for each in [*said["sentences"], *manifest["left_out"]])
+            and _named(manifest["images"])
+            and isinstance(manifest["versions"], dict)
+        )
+        if said["question"] is not None:
+            Question(**said["question"])
+    except (KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise EmbprobeError(f"'{path}' is damaged. Remove it, and run the probe again.")
     return Probe(manifest, rows, path.parent)
+
+
+def _named(images: Mapping[str, Any]) -> bool:
+    return isinstance(images["name"] + images["fingerprint"], str) and isinstance(images["count"], int)
 
 
 def _asked_of(path: Path, probe: Probe) -> Asked:
@@ -136,8 +155,7 @@ def _asked_of(path: Path, probe: Probe) -> Asked:
         specs = [spec for spec in found if probe.compared(spec.name)] or found
         if probe.manifest.get("fast_decode"):  # as extraction marks it, in the store's key alone
             specs = [replace(spec, decoding="fast") for spec in specs]
-        prints = {spec.name: spec.fingerprint for spec in specs}
-        return Asked(str(images["name"]), str(images["fingerprint"]), prints)
+        return Asked(images["name"], images["fingerprint"], {spec.name: spec.fingerprint for spec in specs})
     except (KeyError, TypeError, AttributeError):
         raise EmbprobeError(f"'{path}' is damaged. Remove it, and run the probe again.") from None
 
@@ -158,7 +176,8 @@ def _comparison(path: Path) -> Mapping[str, Any]:
         pairs = [pair for half in content["disagreement"] for pair in half["pairs"]]
         whole = all(len(pair["keys"]) == len(pair["cosines"]) == len(pair["percentiles"]) == 2 for pair in pairs)
         numbers += [number for pair in pairs for number in (*pair["cosines"], *pair["percentiles"], pair["color"])]
-        if not whole or not all(map(math.isfinite, numbers)) or not isinstance(content["images"]["fingerprint"], str):
+        numbers += [row[name] for row in content["agreement"] for name in ("chance", "chance_high")]
+        if not whole or not all(map(math.isfinite, numbers)) or not _named(content["images"]):
             raise ValueError
         return content
     except (ValueError, KeyError, TypeError, AttributeError):

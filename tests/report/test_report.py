@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import pytest
 
 from embprobe import report
 from embprobe.cli import app
+from embprobe.encoders import load_encoder
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.extraction import extract
 from embprobe.images import Images, load_images
 from embprobe.report import write_report
 from embprobe.workspace import Workspace
@@ -199,10 +203,53 @@ def test_a_comparison_that_lost_a_part_is_named(space: Workspace, few: Images, l
         page_of(space)
 
 
-def test_numbers_that_are_none_are_damage(space: Workspace) -> None:
-    save(space, "one", row(estimate=float("nan")))
-    with pytest.raises(EmbprobeError, match="not finite"):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"results": [vars(row(estimate=float("nan")))]},
+        {"results": [vars(row(low="0"))]},
+        {"conclusions": {"question": None}},
+        {"conclusions": {"question": {"no": "question"}, "sentences": [], "checks": []}},
+        {"conclusions": {"question": None, "sentences": [], "checks": [{}]}},
+        {"card": {"measures": "none"}},
+        {"images": {"name": None, "fingerprint": "0", "count": 1}},
+        {"images": {"name": "x", "fingerprint": "0", "count": "many"}},
+        {"versions": ["0"]},
+        {"left_out": [1]},
+        {"encoders": [{"family": "timm"}]},
+    ],
+)
+def test_results_of_the_wrong_shape_are_damaged(space: Workspace, damage: dict[str, Any]) -> None:
+    save(space, "one", **damage)
+    with pytest.raises(EmbprobeError, match=r"one/results\.json' is damaged"):
         page_of(space)
+
+
+def test_a_card_that_is_none_is_damage(space: Workspace, few: Images) -> None:
+    fill(space, few, measures=[{"intervention": "hue", "strengths": ["much"]}])
+    with pytest.raises(EmbprobeError, match=r"The card in '.*one/results\.json' is damaged"):
+        page_of(space, images=few)
+
+
+def test_images_that_nothing_was_asked_of_are_mapped_and_the_page_says_so(space: Workspace, few: Images) -> None:
+    fill(space, few, name="of all")
+    some = few.take(range(30))
+    extract(some, [load_encoder(name) for name in PAIR], space)
+    page = page_of(space, images=some)
+    assert "The map is of &#39;few emoji&#39;, and no result here is of these images." in page
+    assert "30 images as each encoder lays them out" in page
+
+
+def test_embeddings_of_images_that_were_decoded_fast_are_found(space: Workspace, few: Images) -> None:
+    loaded = [load_encoder(name) for name in PAIR]
+    extract(few, loaded, space, fast_decode=True)
+    specs = [{**asdict(each.spec), "fingerprint": each.spec.fingerprint} for each in loaded]
+    images = {"name": few.name, "fingerprint": few.fingerprint, "count": len(few)}
+    save(space, "exact", encoders=specs, images=images)
+    assert "There is no map" in page_of(space, images=few)
+    save(space, "fast", encoders=specs, images=images, fast_decode=True)
+    os.utime(space.results("exact") / "results.json", (0, 0))
+    assert page_of(space, images=few).count("<canvas") == 2
 
 
 def test_a_figure_that_is_damaged_is_left_out_and_said(space: Workspace) -> None:
