@@ -47,6 +47,7 @@ class Seen:
 
     def __init__(self, browser: Browser, file: Path, **options: Any) -> None:
         self.context = browser.new_context(**{"viewport": {"width": 1100, "height": 900}, **options})
+        self.context.set_default_timeout(10_000)
         self.page: Page = self.context.new_page()
         self.said: list[str] = []
         self.page.on("console", lambda message: self.said.append(message.text))
