@@ -168,16 +168,17 @@ def _spec(facts: Mapping[str, Any]) -> EncoderSpec:
 def _comparison(path: Path) -> Mapping[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        for needed in sorted(_COMPARED):
-            content[needed]
+        if _COMPARED - content.keys():
+            raise KeyError
         measured = [row["found"] for row in content["agreement"]]
         measured += [row[which] for row in content["explanation"] for which in ("of_a", "of_b", "difference")]
         numbers = [each[name] for each in measured for name in ("estimate", "low", "high")]
         pairs = [pair for half in content["disagreement"] for pair in half["pairs"]]
-        whole = all(len(pair["keys"]) == len(pair["cosines"]) == len(pair["percentiles"]) == 2 for pair in pairs)
+        whole = isinstance(content["encoders"], dict) and _named(content["images"])
+        whole &= all(len(pair["keys"]) == len(pair["cosines"]) == len(pair["percentiles"]) == 2 for pair in pairs)
         numbers += [number for pair in pairs for number in (*pair["cosines"], *pair["percentiles"], pair["color"])]
         numbers += [row[name] for row in content["agreement"] for name in ("chance", "chance_high")]
-        if not whole or not all(map(math.isfinite, numbers)) or not _named(content["images"]):
+        if not whole or not all(map(math.isfinite, numbers)):
             raise ValueError
         return content
     except (ValueError, KeyError, TypeError, AttributeError):
