@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embprobe.encoders.base import Encoder, Floats
+from embprobe.encoders.base import Encoder, EncoderSpec, Floats
 from embprobe.files import replacing
 from embprobe.images.rows import Images, printable
 from embprobe.projection import layouts
-from embprobe.study.session import Session
+from embprobe.study.session import Embedded, Session
+from embprobe.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,23 @@ def make_maps(
 ) -> Maps:
     """The maps from the workspace if they were made before, or new ones; raises as :func:`layouts` does."""
     embedded = session.embed(images, encoders, "extracting")
-    asked = [embedded.rows.fingerprint, [encoder.spec.fingerprint for encoder in encoders], method, session.seed]
+    maps = saved_maps(embedded, [encoder.spec for encoder in encoders], session.workspace, method, session.seed)
+    if maps.layouts:
+        return maps
+    known = layouts(embedded.vectors, method=method, seed=session.seed, tell=tell)
+    _write(maps.table, embedded.keys(), known)
+    return replace(maps, layouts=known)
+
+
+def saved_maps(embedded: Embedded, specs: Sequence[EncoderSpec], workspace: Workspace, method: str, seed: int) -> Maps:
+    """What the workspace has of these vectors by this method; without layouts, if they were not made or not kept whole.
+
+    ``specs`` are those of the encoders that gave the vectors, in their order.
+    """
+    asked = [embedded.rows.fingerprint, [spec.fingerprint for spec in specs], method, seed]
     mark = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
-    maps = Maps(session.workspace.results(f"map-{mark}"), embedded.rows, method, session.seed, {})
-    known = _read(maps.table, embedded.keys(), list(embedded.vectors))
-    if known is None:
-        known = layouts(embedded.vectors, method=method, seed=session.seed, tell=tell)
-        _write(maps.table, embedded.keys(), known)
-    return Maps(maps.folder, maps.rows, method, session.seed, known)
+    maps = Maps(workspace.results(f"map-{mark}"), embedded.rows, method, seed, {})
+    return replace(maps, layouts=_read(maps.table, embedded.keys(), list(embedded.vectors)) or {})
 
 
 def _write(path: Path, keys: Sequence[str], found: Mapping[str, Floats]) -> None:

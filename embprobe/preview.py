@@ -79,19 +79,29 @@ def preview(row: Row, attribute: str, donors: Images, *, seed: int) -> Sheet:
     """
     if attribute not in attributes():
         raise UsageError(f"No intervention changes '{attribute}'. There are some for: {', '.join(attributes())}.")
-    picture = row.read()
-    picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
-    small = replace(row, source=picture.copy)
-    original, lines = small.load(), []
+    small, lines = shrunk(row), []
+    original = small.load()
     for each in INTERVENTIONS.values():
         if each.attribute == attribute:
             asked = [(each.name, strength) for strength in each.preview]
             asked += [(f"{each.name}/{control}", each.preview[-1]) for control in each.controls]
-            lines.append(Line(each, [_cell(small, original, name, strength, donors, seed) for name, strength in asked]))
+            lines.append(Line(each, [under(small, original, *one, donors, seed=seed) for one in asked]))
     return Sheet(attribute, row.key, original, lines)
 
 
-def _cell(row: Row, original: Image.Image, name: str, strength: float, donors: Images, seed: int) -> Cell:
+def shrunk(row: Row, side: int = LARGEST) -> Row:
+    """The row with its image no larger than so many pixels, read once; raises
+    :class:`~embprobe.images.UnreadableImage` if it cannot be read."""
+    picture = row.read()
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return replace(row, source=picture.copy)
+
+
+def under(row: Row, original: Image.Image, name: str, strength: float, donors: Images, *, seed: int) -> Cell:
+    """What becomes of a row under an intervention, or under a control of one: ``hue/lightness``.
+
+    ``original`` is the row's own image. Raises :class:`UsageError` for an unknown name or a strength out of range.
+    """
     (changed,) = intervene(Images("preview", (row,)), name, strength, seed=seed, donors=donors).rows
     try:
         picture = changed.load()

@@ -13,6 +13,8 @@ from embprobe.index import normalize
 
 NEIGHBORS = 15
 """Of UMAP, its default. t-SNE's perplexity is 30, its default."""
+_AXES = 2
+"""Two points lie on one axis, so PCA of them is no map."""
 _SPREAD = 10.0
 """Half the width of the square in which UMAP starts; t-SNE starts a hundred-thousandth as wide."""
 _COINCIDE = 1e-6
@@ -43,8 +45,9 @@ def layouts(
     found: dict[str, Floats] = {}
     first: Floats | None = None
     for name, each in vectors.items():
-        if len(each) <= NEIGHBORS:
-            raise EmbprobeError(f"A map needs more than {NEIGHBORS} images; there are {len(each)}.")
+        least = _AXES if method == "pca" else NEIGHBORS
+        if len(each) <= least:
+            raise EmbprobeError(f"A map by {method} needs more than {least} images; there are {len(each)}.")
         tell(f"{method}: {name}")
         directions = normalize(each)
         if float(directions.std(0).max()) < _COINCIDE:

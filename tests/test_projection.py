@@ -49,8 +49,11 @@ def test_a_map_that_was_turned_mirrored_scaled_and_moved_comes_back(
 
 
 def test_what_has_no_map() -> None:
-    with pytest.raises(EmbprobeError, match="more than 15 images; there are 15"):
+    with pytest.raises(EmbprobeError, match="by umap needs more than 15 images; there are 15"):
         layouts({"a": np.ones((15, 3), np.float32)})
+    with pytest.raises(EmbprobeError, match="by pca needs more than 2 images; there are 2"):
+        layouts({"a": np.eye(2, 3, dtype=np.float32)}, method="pca")
+    assert layouts({"a": np.eye(3, dtype=np.float32)}, method="pca")["a"].shape == (3, 2)
     with pytest.raises(UsageError, match="no method 'mds' for maps. There are: umap, tsne, pca"):
         layouts({"a": two_ends()}, method="mds")
     with pytest.raises(EmbprobeError, match="All embeddings coincide"):

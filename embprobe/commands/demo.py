@@ -29,5 +29,5 @@ def demo(workspace: WorkspaceOption = WORKSPACE, device: DeviceOption = "auto", 
     extract(IMAGES, [*PAIR, *bundled_card("category").references], workspace, device)  # read once for all
     probe(IMAGES, ["category", "text", "color", "style"], quick=True, workspace=workspace, device=device, seed=seed)
     neighbors([str(picture)], workspace=workspace, device=device)
-    report(workspace)
+    report(workspace=workspace)
     terminal.note(f"Look at the figures and numbers named above, or at all of them in {workspace / 'report.html'}")

@@ -231,11 +231,25 @@ def draw_map(
         terminal.note(f"Figure: {picture}, {picture.with_suffix('.svg').name}\nPoints: {maps.table}")
 
 
-def report(workspace: WorkspaceOption = WORKSPACE) -> None:
-    """Write one self-contained HTML page with every result and neighbour sheet of the workspace."""
+def report(
+    images: Annotated[
+        str | None,
+        typer.Option("--images", "-i", help="Where the images are now. Default: those of the newest result."),
+    ] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option("--encoder", "-e", help="Encoders on the map; repeatable. Default: those of the newest result."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The page. Default: report.html in the workspace.")] = None,
+    workspace: WorkspaceOption = WORKSPACE,
+) -> None:
+    """Write one self-contained HTML page: every result and comparison, examples, an interactive map, the numbers."""
     from embprobe import terminal
     from embprobe.report import write_report
     from embprobe.workspace import Workspace
 
     space = Workspace.open(workspace, create=False)
-    terminal.note(f"Page: {write_report(space, space.root / 'report.html')}")
+    rows = None if images is None else open_rows(images)
+    with terminal.spinner("report") as tell:
+        page = write_report(space, out or space.root / "report.html", images=rows, encoders=encoder, tell=tell)
+    terminal.note(f"Page: {page}")

@@ -1,53 +1,146 @@
-"""One self-contained HTML page with what the probes found: no scripts, no network, everything escaped."""
+"""One self-contained HTML page with what the probes found: no network, everything escaped, one script, for the map."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader
 
 from embprobe.errors import EmbprobeError
 from embprobe.files import replacing
-from embprobe.results import Result, load_results
+from embprobe.images import Images, UnreadableImage
+from embprobe.images.decoding import decode
+from embprobe.images.rows import visible
+from embprobe.report.atlas import Atlas, make_atlas
+from embprobe.report.examples import examples_of
+from embprobe.report.findings import Findings, Probe, read_findings
+from embprobe.report.forest import Panel, forest
+from embprobe.report.near import near_examples
+from embprobe.report.opening import Opened, open_images, open_stores
+from embprobe.report.page import Section, render
+from embprobe.report.pairs import compared
+from embprobe.report.thumbnails import Sheets, data_uri, make_sheets
 from embprobe.workspace import Workspace
 
-_NEEDED = {"card", "images", "encoders", "seed", "versions", "conclusions", "left_out"}
+LARGEST = 15_000_000
+"""Bytes of a page."""
+_THUMBNAILS = 8_000_000
+_SHEETS = 6
+"""So many of the newest neighbour sheets are on the page."""
 
 
 @dataclass(frozen=True)
-class _Section:
-    manifest: dict[str, Any]
-    rows: Sequence[Result]
-    figure: str
-    """The figure's PNG in base64."""
+class _Mapped:
+    atlas: Atlas
+    sheets: Sheets
 
 
-def write_report(workspace: Workspace, out: Path) -> Path:
-    """The page, from every result in the workspace, the newest first; :class:`EmbprobeError` if there is none."""
-    found = sorted(workspace.root.glob("results/*/results.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    if not found:
-        raise EmbprobeError(f"There are no results in '{workspace.root}' yet. Run 'embprobe probe' first.")
-    sections = [_section(path) for path in found]
-    sheets = {path.stem: _base64(path) for path in sorted(workspace.root.glob("figures/neighbors-*.png"))}
-    environment = Environment(loader=PackageLoader("embprobe.report", "."), autoescape=True, trim_blocks=True)
-    page = environment.get_template("page.html").render(sections=sections, sheets=sheets)
+def write_report(
+    workspace: Workspace,
+    out: Path,
+    *,
+    images: Images | None = None,
+    encoders: Sequence[str] | None = None,
+    tell: Callable[[str], None] = lambda now: None,
+) -> Path:
+    """The page, from every result in the workspace, the newest first.
+
+    The map is of ``images`` and ``encoders``, by default those of the newest result; nothing is encoded for it. What
+    cannot be shown (images that are no longer where they were, embeddings that are not there) is said on the page.
+    ``tell`` is called with what is being done. Raises :class:`EmbprobeError` if there is no result, if one is damaged,
+    or if the page would be larger than 15 MB; :class:`~embprobe.errors.UsageError` if the workspace has no embeddings
+    by ``encoders`` that are given.
+    """
+    findings = read_findings(workspace)
+    tell("opening images")
+    opened = open_images(findings.asked, images)
+    notes = list(opened.notes)
+    tell("map")
+    mapped = _map(findings, opened, workspace, encoders, notes)
+    tell("pictures")
+    known = opened.images
+    panels = forest(findings.probes)
+    sections = [
+        _section(i, probe, panel, known, notes)
+        for i, (probe, panel) in enumerate(zip(findings.probes, panels, strict=True), 1)
+    ]
+    page = render(
+        findings=findings,
+        sections=sections,
+        comparisons=[compared(each, known.get(each["images"]["fingerprint"])) for each in findings.comparisons],
+        near=near_examples(mapped.atlas) if mapped else [],
+        sheets=[_drawn(path, notes) for path in findings.sheets[:_SHEETS]],
+        atlas=mapped.atlas if mapped else None,
+        thumbnails=mapped.sheets if mapped else None,
+        notes=[*notes, *_left_out(findings)],
+    ).encode("utf-8")
+    if len(page) > LARGEST:
+        raise EmbprobeError(
+            f"The page would have {len(page) / 1e6:.1f} MB, and {LARGEST / 1e6:.0f} are the most. "
+            f"Move older results out of '{workspace.root / 'results'}', or neighbour sheets out of its figures."
+        )
     with replacing(out) as path:
-        path.write_text(page, encoding="utf-8")
+        path.write_bytes(page)
     return out
 
 
-def _section(path: Path) -> _Section:
-    manifest, rows = load_results(path)
-    if lacking := _NEEDED - manifest.keys():
-        raise EmbprobeError(
-            f"'{path}' is damaged: it lacks {', '.join(sorted(lacking))}. Remove it, and run the probe again."
-        )
-    return _Section(manifest, rows, _base64(path.with_name("figure.png")))
+def _map(
+    findings: Findings, opened: Opened, workspace: Workspace, encoders: Sequence[str] | None, notes: list[str]
+) -> _Mapped | None:
+    """The map, or nothing and a note why not."""
+    asked = next((each for each in findings.asked if each.fingerprint in opened.images), findings.asked[0])
+    images: Images | None = opened.given or opened.images.get(asked.fingerprint)
+    if opened.given and opened.given.fingerprint not in {each.fingerprint for each in findings.asked}:
+        notes.append(f"The map is of '{visible(opened.given.name)}', and no result here is of these images.")
+    if images is None:
+        return None  # that they cannot be opened is among the notes
+    wanted = asked.encoders if encoders is None else dict.fromkeys(encoders, "")
+    if not wanted:
+        notes.append("There is no map, for the newest result names no encoders. Name them: embprobe report -e ENCODER.")
+        return None
+    try:
+        stores = open_stores(images, workspace, wanted)
+    except EmbprobeError as reason:
+        if encoders is not None:
+            raise
+        notes.append(f"There is no map. {reason}")
+        return None
+    try:
+        atlas = make_atlas(stores, workspace)
+        sheets = make_sheets(atlas.images.rows, _THUMBNAILS)
+    except EmbprobeError as reason:
+        notes.append(f"There is no map. {reason}")
+        return None
+    if len(stores) == 1:
+        notes.append(f"Only one encoder was asked, {visible(stores[0].spec.name)}: nothing is compared on the map.")
+    if sheets.unreadable:
+        key, why = sheets.unreadable[0]
+        number = f"{len(sheets.unreadable):,} of the {len(atlas.images):,} images of the map"
+        notes.append(f"{number} cannot be read any more and have no picture; the first is '{visible(key)}' ({why}).")
+    return _Mapped(atlas, sheets)
 
 
-def _base64(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode("ascii") if path.exists() else ""
+def _section(number: int, probe: Probe, panel: Panel | None, known: Mapping[str, Images], notes: list[str]) -> Section:
+    images = known.get(probe.manifest["images"]["fingerprint"])
+    try:
+        examples = None if images is None else examples_of(probe.card, images, seed=0)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        told = probe.folder / "results.json"
+        raise EmbprobeError(f"The card in '{told}' is damaged. Remove it, and run the probe again.") from None
+    return Section(probe, f"probe-{number}", panel, examples, _drawn(probe.folder / "figure.png", notes))
+
+
+def _drawn(path: Path, notes: list[str]) -> str:
+    """A figure as a data URI; empty if there is none."""
+    if not path.exists():
+        return ""
+    try:
+        return data_uri(decode(path.read_bytes()), lossless=True)
+    except (UnreadableImage, OSError) as reason:
+        notes.append(f"The figure '{visible(str(path))}' is missing here: {reason}.")
+        return ""
+
+
+def _left_out(findings: Findings) -> list[str]:
+    more = len(findings.sheets) - _SHEETS
+    return [f"{more} older neighbour sheets are left out; they lie in the workspace's figures."] if more > 0 else []

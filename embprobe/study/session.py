@@ -12,6 +12,7 @@ from embprobe.encoders.base import Encoder, Floats
 from embprobe.extraction import Progress, extract
 from embprobe.images.rows import Images
 from embprobe.measures.vectors import Labels
+from embprobe.store import Store
 from embprobe.workspace import Workspace
 
 ProgressBar = Callable[[str, int], AbstractContextManager[Progress | None]]
@@ -75,6 +76,11 @@ class Session:
                 fast_decode=self.fast_decode,
                 progress=progress,
             )
-        parts = [Embedded(store.embedded(), {store.spec.name: store.vectors()}) for store in stores]
-        first, *others = (part.restricted_to(*parts) for part in parts)
-        return Embedded(first.rows, first.vectors | {name: v for part in others for name, v in part.vectors.items()})
+        return joined(stores)
+
+
+def joined(stores: Sequence[Store]) -> Embedded:
+    """The rows that every one of these stores has, with the vectors of each; there must be at least one store."""
+    parts = [Embedded(store.embedded(), {store.spec.name: store.vectors()}) for store in stores]
+    first, *others = (part.restricted_to(*parts) for part in parts)
+    return Embedded(first.rows, first.vectors | {name: v for part in others for name, v in part.vectors.items()})

@@ -78,7 +78,7 @@ def test_a_study_is_printed_saved_drawn_and_reported(run: Run, space: Path) -> N
     assert run("report").code == 0
     page = (space / "report.html").read_text(encoding="utf-8")
     assert "The study&#39;s claims" in page and "CLIP is more sensitive to the category than DINO" in page
-    assert "data:image/png;base64," in page
+    assert "data:image/webp;base64," in page
 
 
 def test_json_is_what_is_saved_and_all_there_is_on_standard_output(run: Run, space: Path) -> None:

@@ -1,0 +1,145 @@
+"""The interactive map: the same images as every encoder lays them out, and each one's nearest by every encoder."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embprobe.encoders.base import Floats
+from embprobe.images.rows import Images, visible
+from embprobe.maps import saved_maps
+from embprobe.measures.knn import Positions, nearest
+from embprobe.measures.vectors import Vectors
+from embprobe.plots.thumbnails import describe
+from embprobe.projection import layouts
+from embprobe.report.thumbnails import ACROSS, Sheets
+from embprobe.store import Store
+from embprobe.study.session import joined
+from embprobe.workspace import Workspace
+
+MOST = 10_000
+"""Of more images, so many random ones are on the map."""
+NEIGHBORS = 8
+METHODS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
+_SAVED = ("umap", "tsne")
+_VALUES = 40
+"""A label with more values has too many to tell by colours."""
+_LETTERS = 80
+_STEPS = 65_535
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Images, and by encoder where each lies and what is nearest to it."""
+
+    images: Images
+    of: int
+    """How many images the encoders were given."""
+    method: str
+    layouts: Mapping[str, Floats]
+    cosines: Mapping[str, Floats]
+    """``[n, k]``, highest first."""
+    nearest: Mapping[str, Positions]
+    """``[n, k]``; k is ``NEIGHBORS``, or one less than there are images."""
+
+    @property
+    def k(self) -> int:
+        """How many neighbours each image has."""
+        return min(NEIGHBORS, len(self.images) - 1)
+
+
+def make_atlas(stores: Sequence[Store], workspace: Workspace, *, seed: int = 0, most: int = MOST) -> Atlas:
+    """The map of the images that all stores have, from a saved one if there is one, else by PCA.
+
+    Raises :class:`EmbprobeError` for too few images, or embeddings that all coincide or have no direction.
+    """
+    embedded = joined(stores)
+    specs = [store.spec for store in stores]
+    method, places = "pca", {}
+    for each in _SAVED:
+        if known := saved_maps(embedded, specs, workspace, each, seed).layouts:
+            method, places = each, dict(known)
+            break
+    n = len(embedded.rows)
+    at = np.arange(n) if n <= most else np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
+    drawn = embedded.take(at.tolist())
+    places = {name: found[at] for name, found in places.items()} or layouts(drawn.vectors, method=method, seed=seed)
+    found = {name: nearest_of_each(vectors, NEIGHBORS) for name, vectors in drawn.vectors.items()}
+    return Atlas(
+        drawn.rows, n, method, places, {k: v[0] for k, v in found.items()}, {k: v[1] for k, v in found.items()}
+    )
+
+
+def nearest_of_each(vectors: Vectors, k: int) -> tuple[Floats, Positions]:
+    """Cosines and positions of the ``k`` nearest others, or of all others if there are fewer. ``[n, d] -> [n, k]``."""
+    n = len(vectors)
+    cosines, position = nearest(vectors, vectors, min(k + 1, n))
+    itself = position == np.arange(n)[:, None]
+    itself[~itself.any(1), -1] = True  # pushed out by duplicates: leave out the last of them
+    shape = (n, position.shape[1] - 1)
+    return cosines[~itself].reshape(shape), position[~itself].reshape(shape)
+
+
+def atlas_json(atlas: Atlas, sheets: Sheets) -> dict[str, Any]:
+    """What the page's script needs; arrays are little-endian in base64, coordinates in 65,535ths of the map's width,
+    cosines in hundredths, as they are shown."""
+    rows = atlas.images.rows
+    labels = sorted({name for row in rows for name in row.labels})
+    told = {name: _coded([row.labels.get(name, "") for row in rows]) for name in labels}
+    return {
+        "count": len(rows),
+        "k": atlas.k,
+        "keys": [_short(row.key) for row in rows],
+        "names": [_short(", ".join(describe(row))) for row in rows],
+        "labels": [{"name": visible(name), **coded} for name, coded in told.items() if coded],
+        "encoders": [
+            {
+                "name": visible(name),
+                "points": _packed(_steps(atlas.layouts[name]), "<u2"),
+                "nearest": _packed(atlas.nearest[name], "<u2"),
+                "cosines": _packed(np.rint(atlas.cosines[name] * 100), "i1"),
+            }
+            for name in atlas.layouts
+        ],
+        "side": sheets.side,
+        "across": ACROSS,
+        "sheets": list(sheets.sheets),
+    }
+
+
+def _steps(layout: Floats) -> Floats:
+    """Both coordinates on one scale, y upwards as in a figure."""
+    low, high = layout.min(0), layout.max(0)
+    width = float((high - low).max()) or 1.0
+    middle = (low + high) / 2
+    return np.asarray(np.rint(((layout - middle) / width * [1, -1] + 0.5) * _STEPS))
+
+
+def _coded(values: Sequence[str]) -> dict[str, Any]:
+    """Values, the most frequent first, and for every row which it has; nothing if they are too many or only one."""
+    counts = Counter(values)
+    if not 1 < len(counts) <= _VALUES:
+        return {}
+    order = [value for value, _ in counts.most_common()]
+    place = {value: i for i, value in enumerate(order)}
+    codes = np.array([place[value] for value in values])
+    return {
+        "values": [_short(value) if value else "none" for value in order],
+        "counts": [counts[value] for value in order],
+        "codes": _packed(codes, "u1"),
+    }
+
+
+def _packed(array: NDArray[Any], kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(array, kind).tobytes()).decode("ascii")
+
+
+def _short(text: str) -> str:
+    told = visible(text)
+    return told if len(told) <= _LETTERS else told[: _LETTERS - 1] + "…"

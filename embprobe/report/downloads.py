@@ -1,0 +1,42 @@
+"""The numbers behind the page, as files that it carries."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+
+from embprobe.files import json_text
+from embprobe.images.rows import printable
+from embprobe.report.findings import Findings, Probe
+from embprobe.results import Result
+
+LARGEST = 2_000_000
+"""Characters of a link that browsers follow: Chromium's limit is 2 MiB."""
+
+
+def numbers_csv(probes: Sequence[Probe]) -> str:
+    """Every result as a line: which images, then the fields of :class:`~embprobe.results.Result`."""
+    sink = io.StringIO()
+    names = [field.name for field in fields(Result)]
+    lines = csv.DictWriter(sink, ["images_name", "seed", *names])
+    lines.writeheader()
+    for probe in probes:
+        about = {"images_name": probe.manifest["images"]["name"], "seed": probe.manifest["seed"]}
+        for row in probe.rows:
+            lines.writerow({k: printable(v) if isinstance(v, str) else v for k, v in (about | asdict(row)).items()})
+    return sink.getvalue()
+
+
+def numbers_json(findings: Findings) -> str:
+    """All results with their manifests, and all comparisons, as they are in the workspace."""
+    probes = [{**probe.manifest, "results": [asdict(row) for row in probe.rows]} for probe in findings.probes]
+    return json_text({"probes": probes, "comparisons": list(findings.comparisons)})
+
+
+def link_to(text: str, kind: str) -> str:
+    """A ``data:`` URI, or nothing if it would be longer than a browser follows."""
+    found = f"data:{kind};charset=utf-8;base64,{base64.b64encode(text.encode('utf-8')).decode('ascii')}"
+    return found if len(found) <= LARGEST else ""

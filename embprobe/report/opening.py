@@ -1,0 +1,81 @@
+"""Images and vectors opened again, from what results say of them; nothing is encoded for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from embprobe.encoders.base import EncoderSpec
+from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images import Images, load_images
+from embprobe.images.rows import visible
+from embprobe.report.findings import Asked
+from embprobe.store import Store, open_store, read_manifest
+from embprobe.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Images by their fingerprints, and a sentence for each set that is missing here."""
+
+    images: Mapping[str, Images]
+    given: Images | None
+    """Those that the user named."""
+    notes: Sequence[str]
+
+
+def open_images(asked: Sequence[Asked], given: Images | None) -> Opened:
+    """Every set of images that something was asked of, each once; ``given`` is one the user named."""
+    found = {} if given is None else {given.fingerprint: given}
+    notes: dict[str, str] = {}
+    for each in asked:
+        if each.fingerprint in found or each.fingerprint in notes:
+            continue
+        missing = f"The pictures of '{visible(each.name)}' are missing here"
+        try:
+            images = load_images(each.name)
+        except (EmbprobeError, OSError) as reason:
+            told = visible(str(reason)).rstrip(".")
+            notes[each.fingerprint] = (
+                f"{missing}, for these images cannot be opened again by their name ({told}). "
+                "Say where they are: embprobe report --images PLACE."
+            )
+            continue
+        if images.fingerprint == each.fingerprint:
+            found[each.fingerprint] = images
+        else:
+            notes[each.fingerprint] = f"{missing}: the images of this name are no longer those that were measured."
+    return Opened(found, given, list(notes.values()))
+
+
+def open_stores(images: Images, workspace: Workspace, wanted: Sequence[str] | Mapping[str, str]) -> list[Store]:
+    """The complete stores of these images by encoders of these names, or of these fingerprints by name; in this order.
+
+    Raises :class:`UsageError` with what to run if one is missing.
+    """
+    there = _specs(images, workspace)
+    found = []
+    for name in wanted:
+        mark = wanted[name] if isinstance(wanted, Mapping) else ""
+        spec = next((spec for spec in there if spec.fingerprint == mark or (not mark and spec.name == name)), None)
+        store = None if spec is None else open_store(workspace.store(images, spec), spec, images)
+        if store is None or not store.complete:
+            raise UsageError(
+                f"The workspace has no embeddings of '{visible(images.name)}' by {visible(name)}. "
+                f"Run 'embprobe extract {visible(images.opened_as or images.name)} -e {visible(name)}' first."
+            )
+        found.append(store)
+    return found
+
+
+def _specs(images: Images, workspace: Workspace) -> list[EncoderSpec]:
+    found = []
+    for folder in workspace.stores():
+        if folder.parent.name.endswith(f"-{images.fingerprint[:8]}"):
+            facts: dict[str, Any] = read_manifest(folder)["encoder"]
+            try:
+                found.append(EncoderSpec(**facts | {"mean": tuple(facts["mean"]), "std": tuple(facts["std"])}))
+            except (TypeError, KeyError):
+                raise EmbprobeError(f"'{folder / 'manifest.json'}' is damaged. Remove that folder.") from None
+    return found

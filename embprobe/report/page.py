@@ -1,0 +1,120 @@
+"""From everything that belongs on the page to its HTML."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+
+from embprobe.images.rows import visible
+from embprobe.plots.style import PALETTE
+from embprobe.report.atlas import METHODS, NEIGHBORS, Atlas, atlas_json
+from embprobe.report.downloads import link_to, numbers_csv, numbers_json
+from embprobe.report.examples import Examples
+from embprobe.report.findings import Findings, Probe
+from embprobe.report.forest import Panel
+from embprobe.report.near import Example
+from embprobe.report.pairs import Compared
+from embprobe.report.thumbnails import Sheets
+
+_SPACE = re.compile(r"\s+")
+_SCRIPTS = ("data.js", "panel.js", "map.js")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One probe and what is shown of it."""
+
+    probe: Probe
+    anchor: str
+    panel: Panel | None
+    examples: Examples | None
+    """None where the images cannot be opened."""
+    figure: str
+    """A data URI, or empty."""
+
+
+def render(
+    *,
+    findings: Findings,
+    sections: Sequence[Section],
+    comparisons: Sequence[Compared],
+    near: Sequence[Example],
+    sheets: Sequence[str],
+    atlas: Atlas | None,
+    thumbnails: Sheets | None,
+    notes: Sequence[str],
+) -> str:
+    """The page. Whatever is text is escaped, on one line, and cannot turn the direction of what follows it."""
+    environment = Environment(
+        loader=PackageLoader("embprobe.report", "templates"), autoescape=True, trim_blocks=True, finalize=_plain
+    )
+    script = "".join(_resource(name) for name in _SCRIPTS) if atlas else ""
+    return environment.get_template("page.html").render(
+        policy=policy(script),
+        palette=PALETTE,
+        css=Markup(_resource("page.css")),
+        script=Markup(script),
+        sections=sections,
+        measured=_measured(findings),
+        comparisons=comparisons,
+        examples_near=near,
+        sheets=[Markup(uri) for uri in sheets if uri],
+        atlas=atlas,
+        data=atlas_json(atlas, thumbnails) if atlas and thumbnails else {},
+        method=METHODS[atlas.method] if atlas else "",
+        most_neighbors=NEIGHBORS,
+        notes=notes,
+        specs=_specs(findings),
+        version=version("embprobe"),
+        versions_used=_once([probe.manifest["versions"] for probe in findings.probes]),
+        csv=Markup(link_to(numbers_csv(findings.probes), "text/csv")) if findings.probes else "",
+        json=Markup(link_to(numbers_json(findings), "application/json")),
+    )
+
+
+def policy(script: str) -> str:
+    """A Content-Security-Policy under which nothing is fetched and this script alone runs, if any does."""
+    told = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    if not script:
+        return told
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return f"{told}; script-src 'sha256-{digest}'"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return visible(_SPACE.sub(" ", value))
+
+
+def _resource(name: str) -> str:
+    return (files("embprobe.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _measured(findings: Findings) -> list[str]:
+    """Which images, and by which encoders, in the order in which something was asked of them."""
+    manifests = [probe.manifest for probe in findings.probes] + list(findings.comparisons)
+    counts = {m["images"]["fingerprint"]: m["images"]["count"] for m in manifests}
+    told = [
+        f"{counts[each.fingerprint]:,} images of {each.name}"
+        + (f" by {', '.join(each.encoders)}" if each.encoders else "")
+        for each in findings.asked
+    ]
+    return list(dict.fromkeys(told))
+
+
+def _specs(findings: Findings) -> list[Any]:
+    return _once([spec for probe in findings.probes for spec in probe.manifest["encoders"]])
+
+
+def _once(found: Sequence[Any]) -> list[Any]:
+    return [each for i, each in enumerate(found) if each not in found[:i]]

@@ -1,0 +1,74 @@
+"""What ``embprobe compare`` found, for the page: agreement beside chance, explanations, pairs with their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from embprobe.errors import EmbprobeError
+from embprobe.images import Images, Row
+from embprobe.images.rows import printable
+from embprobe.plots.thumbnails import describe
+from embprobe.report.thumbnails import row_uri
+
+SIDE = 80
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images, near for one encoder and far for another."""
+
+    pictures: Sequence[str]
+    """Two data URIs; empty ones where there is no picture."""
+    names: Sequence[str]
+    near: str
+    far: str
+    """What the two encoders say of it."""
+    facts: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Half:
+    """The pairs that one encoder calls alike and another does not."""
+
+    near: str
+    far: str
+    pairs: Sequence[Pair]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One comparison."""
+
+    manifest: Mapping[str, Any]
+    halves: Sequence[Half]
+
+
+def compared(content: Mapping[str, Any], images: Images | None) -> Compared:
+    """A comparison with the pictures of its pairs, if its images are there; :class:`EmbprobeError` if it is damaged."""
+    rows = {} if images is None else {printable(row.key): row for row in images.rows}
+    try:
+        halves = [
+            Half(half["near"], half["far"], [_pair(pair, rows) for pair in half["pairs"]])
+            for half in content["disagreement"]
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise EmbprobeError("A comparison in this workspace is damaged. Run 'embprobe compare' again.") from None
+    return Compared(content, halves)
+
+
+def _pair(pair: Mapping[str, Any], rows: Mapping[str, Row]) -> Pair:
+    found = [rows.get(key) for key in pair["keys"]]
+    near, far = (
+        f"cosine {cosine:.2f}, more alike than {share:.1%} of pairs"
+        for cosine, share in zip(pair["cosines"], pair["percentiles"], strict=True)
+    )
+    return Pair(
+        ["" if row is None else row_uri(row, SIDE) for row in found],
+        [key if row is None else ", ".join(describe(row)) for key, row in zip(pair["keys"], found, strict=True)],
+        near,
+        far,
+        [f"{'same' if same else 'other'} {name}" for name, same in pair["same"].items()]
+        + [f"colours {float(pair['color']):.2f}"],
+    )
