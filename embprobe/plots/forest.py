@@ -36,7 +36,7 @@ def plot_forest(found: Sequence[Results], out: Path) -> bool:
             ha="left",
         )
         for axis, (asked, measure, rows) in zip(axes, panels, strict=False):
-            axis.set_title("\n".join([*textwrap.wrap(asked, 58), *textwrap.wrap(measure, 58)]), fontsize=8.5)
+            axis.set_title("\n".join([*textwrap.wrap(asked, 50), *textwrap.wrap(measure, 50)]), fontsize=8.5)
             draw_dots(axis, rows, encoders)
         for unused in axes[len(panels) :]:
             unused.remove()
