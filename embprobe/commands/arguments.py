@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from embprobe.encoders import Encoder
     from embprobe.images import Images
+    from embprobe.study import Session
 
 PAIR = ["bundled/clip", "bundled/dino"]
 IMAGES, TRAIN = "bundled/emoji", "bundled/emoji:train"
@@ -59,6 +60,26 @@ def choose_device(asked: str) -> str:
     if unused := unused_gpu(device):
         terminal.note(f"{unused}.")
     return device
+
+
+def begin(
+    images: str,
+    encoders: list[str] | None,
+    workspace: Path,
+    device: str,
+    *,
+    precision: str = "",
+    fast_decode: bool = False,
+    seed: int = 0,
+) -> tuple[Images, list[Encoder], Session]:
+    """The rows, the encoders and the session of a command that embeds images; it shows its progress."""
+    from embprobe import terminal
+    from embprobe.study import Session
+    from embprobe.workspace import Workspace
+
+    rows, where = open_rows(images), choose_device(device)
+    loaded = load_encoders(encoders, where, precision)
+    return rows, loaded, Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
 
 
 def load_encoders(names: list[str] | None, device: str, precision: str = "") -> list[Encoder]:

@@ -18,9 +18,7 @@ from embprobe.commands.arguments import (
     PrecisionOption,
     SeedOption,
     WorkspaceOption,
-    choose_device,
-    load_encoders,
-    open_rows,
+    begin,
 )
 
 if TYPE_CHECKING:
@@ -56,14 +54,12 @@ def export(
 
     from embprobe import terminal
     from embprobe.export import check_target
-    from embprobe.study import Session
-    from embprobe.workspace import Workspace
 
     target = check_target(to, out)
     method = _method(map or ("umap" if to == "atlas" else "none"))
-    rows, where = open_rows(images), choose_device(device)
-    encoders = load_encoders(encoder, where, precision)
-    session = Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
+    rows, encoders, session = begin(
+        images, encoder, workspace, device, precision=precision, fast_decode=fast_decode, seed=seed
+    )
     content = _content(rows, encoders, session, method, k)
     with terminal.progress_bar("exporting", len(content.rows)) as progress:
         target.write(replace(content, progress=progress), out)
@@ -105,13 +101,11 @@ def atlas(
     from embprobe import terminal
     from embprobe.errors import EmbprobeError
     from embprobe.export import TARGETS, atlas_arguments
-    from embprobe.study import Session
-    from embprobe.workspace import Workspace
 
     method = _method(map)
-    rows, where = open_rows(images), choose_device(device)
-    encoders = load_encoders(encoder, where, precision)
-    session = Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
+    rows, encoders, session = begin(
+        images, encoder, workspace, device, precision=precision, fast_decode=fast_decode, seed=seed
+    )
     content = _content(rows, encoders, session, method, k)
     of = [content.rows.fingerprint, *(each.spec.fingerprint for each in encoders)]
     mark = hashlib.sha256(" ".join(of).encode()).hexdigest()[:8]

@@ -19,6 +19,7 @@ from embprobe.commands.arguments import (
     PrecisionOption,
     SeedOption,
     WorkspaceOption,
+    begin,
     choose_device,
     load_encoders,
     open_rows,
@@ -172,14 +173,12 @@ def compare(
     from embprobe import terminal
     from embprobe.files import write_json
     from embprobe.plots.pairs import plot_pairs
-    from embprobe.study import Session
     from embprobe.study.agreement import Terms
     from embprobe.study.comparing import compare
-    from embprobe.workspace import Workspace
 
-    rows, where = open_rows(images), choose_device(device)
-    encoders = load_encoders(encoder, where, precision)
-    session = Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
+    rows, encoders, session = begin(
+        images, encoder, workspace, device, precision=precision, fast_decode=fast_decode, seed=seed
+    )
     terms = Terms(k, tuple(by or Terms.by), pairs, cosines)
     with terminal.spinner("comparing") as tell:
         found = compare(rows, encoders, session, terms, tell=tell)
@@ -214,12 +213,11 @@ def draw_map(
     from embprobe import terminal
     from embprobe.maps import make_maps
     from embprobe.plots.map import plot_maps
-    from embprobe.study import Session
-    from embprobe.workspace import Workspace, slug
+    from embprobe.workspace import slug
 
-    rows, where = open_rows(images), choose_device(device)
-    encoders = load_encoders(encoder, where, precision)
-    session = Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
+    rows, encoders, session = begin(
+        images, encoder, workspace, device, precision=precision, fast_decode=fast_decode, seed=seed
+    )
     with terminal.spinner("maps") as tell:
         maps = make_maps(rows, encoders, session, method=method, tell=tell)
     labels = maps.rows.label(by)

@@ -19,6 +19,7 @@ from embprobe.commands.arguments import (
     PrecisionOption,
     SeedOption,
     WorkspaceOption,
+    begin,
     choose_device,
     load_encoders,
     open_rows,
@@ -47,8 +48,7 @@ def probe(
     from embprobe.errors import UsageError
     from embprobe.plots.forest import plot_forest
     from embprobe.plots.probe import plot_probe
-    from embprobe.study import NotApplicable, Session, run_probe
-    from embprobe.workspace import Workspace
+    from embprobe.study import NotApplicable, run_probe
 
     every = attributes() if "all" in (attribute or []) else []
     names = dict.fromkeys([name for name in attribute or [] if name != "all"] + every)
@@ -57,13 +57,13 @@ def probe(
         raise UsageError(f"Say what to probe: --attribute {', '.join([*attributes(), 'all'])}; or --card FILE.")
     if quick:
         cards = [asked.quickly() for asked in cards]
-    rows, where = open_rows(images), choose_device(device)
-    encoders = load_encoders(encoder, where, precision)
+    rows, encoders, session = begin(
+        images, encoder, workspace, device, precision=precision, fast_decode=fast_decode, seed=seed
+    )
     subjects = [each.spec.name for each in encoders]
-    session = Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
     found = []
     for asked in cards:
-        references = load_encoders([name for name in asked.references if name not in subjects], where)
+        references = load_encoders([name for name in asked.references if name not in subjects], session.device)
         try:
             results = run_probe(asked, rows, encoders, references, session)
         except NotApplicable as reason:

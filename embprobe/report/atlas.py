@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embprobe.comparison.neighborhoods import ranked_others
 from embprobe.encoders.base import Floats
 from embprobe.images.rows import Images, visible
 from embprobe.maps import saved_maps
-from embprobe.measures.knn import Positions, nearest
-from embprobe.measures.vectors import Vectors
+from embprobe.measures.knn import Positions
 from embprobe.plots.thumbnails import describe
 from embprobe.projection import layouts
 from embprobe.report.thumbnails import ACROSS, Sheets
@@ -70,20 +70,11 @@ def make_atlas(stores: Sequence[Store], workspace: Workspace, *, seed: int = 0, 
     at = np.arange(n) if n <= most else np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
     drawn = embedded.take(at.tolist())
     places = {name: found[at] for name, found in places.items()} or layouts(drawn.vectors, method=method, seed=seed)
-    found = {name: nearest_of_each(vectors, NEIGHBORS) for name, vectors in drawn.vectors.items()}
+    k = min(NEIGHBORS, len(drawn.rows) - 1)
+    found = {name: ranked_others(vectors, k) for name, vectors in drawn.vectors.items()}
     return Atlas(
         drawn.rows, n, method, places, {k: v[0] for k, v in found.items()}, {k: v[1] for k, v in found.items()}
     )
-
-
-def nearest_of_each(vectors: Vectors, k: int) -> tuple[Floats, Positions]:
-    """Cosines and positions of the ``k`` nearest others, or of all others if there are fewer. ``[n, d] -> [n, k]``."""
-    n = len(vectors)
-    cosines, position = nearest(vectors, vectors, min(k + 1, n))
-    itself = position == np.arange(n)[:, None]
-    itself[~itself.any(1), -1] = True  # pushed out by duplicates: leave out the last of them
-    shape = (n, position.shape[1] - 1)
-    return cosines[~itself].reshape(shape), position[~itself].reshape(shape)
 
 
 def atlas_json(atlas: Atlas, sheets: Sheets) -> dict[str, Any]:

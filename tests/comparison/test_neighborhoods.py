@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embprobe.comparison.neighborhoods import mutual_knn, nearest_others, overlap_at_k, shared, shared_by_chance
+from embprobe.comparison.neighborhoods import (
+    mutual_knn,
+    nearest_others,
+    overlap_at_k,
+    ranked_others,
+    shared,
+    shared_by_chance,
+)
 from embprobe.errors import EmbprobeError, UsageError
 from tests.comparison.conftest import SEEDS, at, related, rotation
 from tests.conftest import cosines
@@ -132,3 +139,12 @@ def test_chance_of_some_rows_is_near_that_of_all() -> None:
     assert shared(*lists).mean() > 3 * drawn.max()  # these two are related
     unrelated = nearest_others(b[::-1], 10, at=rows)
     assert abs(shared(lists[0], unrelated).mean() - drawn.mean()) < 4 * drawn.std()
+
+
+def test_the_nearest_others_with_their_cosines_by_hand() -> None:
+    vectors = np.array([[1, 0], [0, 2], [3, 4]], np.float32)  # cosines: 0-1 0, 0-2 0.6, 1-2 0.8
+    cosine, position = ranked_others(vectors, 1)
+    assert position.tolist() == [[2], [2], [1]] and cosine[:, 0].tolist() == pytest.approx([0.6, 0.8, 0.8])
+    assert ranked_others(vectors, 2)[1].tolist() == [[2, 1], [2, 0], [1, 0]]  # all others
+    _, position = ranked_others(np.ones((5, 2), np.float32), 2)
+    assert position.shape == (5, 2) and not (position == np.arange(5)[:, None]).any()

@@ -13,7 +13,7 @@ from embprobe.errors import EmbprobeError
 from embprobe.extraction import extract
 from embprobe.images import Images
 from embprobe.maps import saved_maps
-from embprobe.report.atlas import Atlas, atlas_json, make_atlas, nearest_of_each
+from embprobe.report.atlas import Atlas, atlas_json, make_atlas
 from embprobe.report.thumbnails import Sheets
 from embprobe.store import Store
 from embprobe.study.session import joined
@@ -31,19 +31,6 @@ def unpacked(text: str, kind: str) -> list[int]:
 
 def stores_of(images: Images, workspace: Workspace) -> list[Store]:
     return extract(images, [load_encoder(name) for name in PAIR], workspace)
-
-
-def test_the_nearest_others_by_hand() -> None:
-    vectors = np.array([[1, 0], [0, 2], [3, 4]], np.float32)  # cosines: 0-1 0, 0-2 0.6, 1-2 0.8
-    cosines, position = nearest_of_each(vectors, 1)
-    assert position.tolist() == [[2], [2], [1]] and cosines[:, 0].tolist() == pytest.approx([0.6, 0.8, 0.8])
-    assert nearest_of_each(vectors, 8)[1].tolist() == [[2, 1], [2, 0], [1, 0]]  # all others, where there are fewer
-
-
-def test_an_image_is_not_its_own_neighbour_among_duplicates() -> None:
-    vectors = np.ones((5, 2), np.float32)
-    _, position = nearest_of_each(vectors, 2)
-    assert position.shape == (5, 2) and not (position == np.arange(5)[:, None]).any()
 
 
 def test_places_neighbours_and_labels_as_the_script_reads_them() -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import embprobe.cli
-import embprobe.commands.pictures
+import embprobe.commands.arguments
 from embprobe.images import Images
 
 Run = Callable[..., tuple[object, str, str]]
@@ -28,7 +28,7 @@ def few(emoji: Images) -> Images:
 
 @pytest.fixture
 def run(few: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setattr(embprobe.commands.pictures, "open_rows", lambda images: few)
+    monkeypatch.setattr(embprobe.commands.arguments, "open_rows", lambda images: few)
     monkeypatch.setenv("EMBPROBE_WORKSPACE", str(tmp_path / "space"))
 
     def run(*arguments: str) -> tuple[object, str, str]:
