@@ -59,7 +59,7 @@ class Index:
         if not self.cells:
             return ""
         return (
-            f"{len(self.store.embedded()):,} vectors of {self.store.spec.name} are searched approximately: recall@"
+            f"{self.faiss_index.ntotal:,} vectors of {self.store.spec.name} are searched approximately: recall@"
             f"{_NEAREST} {self.recall:.3f} against exact search, {self.cells} of {self.faiss_index.nlist:,} cells"
         )
 
@@ -69,16 +69,19 @@ def open_index(store: Store, *, exact: bool = False, tell: Callable[[str], None]
 
     It is exact up to ``EXACT_UP_TO`` rows, or if ``exact`` search is wanted. ``tell`` is called with what takes long.
     """
-    if exact and len(store.embedded()) > EXACT_UP_TO:
+    rows = len(store.embedded())
+    if exact and rows > EXACT_UP_TO:
         return Index(store, _flat(store))
     path, note = store.folder / "index.faiss", store.folder / "index.json"
+    kind = "IndexFlatIP" if rows <= EXACT_UP_TO else "IndexIVFFlat"
+    facts = {"store": store.version, "index": kind, "normalized": True, "rows": rows}
     try:
         found = json.loads(note.read_text(encoding="utf-8"))
-        if {name: found[name] for name in _note(store)} == _note(store):
+        if {name: found[name] for name in facts} == facts:
             return Index(store, faiss.read_index(str(path)), int(found["cells"]), float(found["recall"]))
     except (OSError, ValueError, RuntimeError, KeyError, TypeError):
         pass  # none yet, or damaged: it can always be made again
-    index = Index(store, _flat(store)) if len(store.embedded()) <= EXACT_UP_TO else _approximate(store, tell)
+    index = Index(store, _flat(store)) if rows <= EXACT_UP_TO else _approximate(store, tell)
     sweep(store.folder, "index", older_than=_ABANDONED)
     with replacing(path) as temporary:
         try:
@@ -86,7 +89,7 @@ def open_index(store: Store, *, exact: bool = False, tell: Callable[[str], None]
         except RuntimeError as error:  # as FAISS says that the disk is full
             reason = str(error).rpartition("(")[2].rstrip(")") or "unknown error"
             raise EmbprobeError(f"The index '{path}' cannot be written: {reason}. Its store is complete.") from None
-    write_json(note, {**_note(store), "cells": index.cells, "recall": index.recall})
+    write_json(note, {**facts, "cells": index.cells, "recall": index.recall})
     return index
 
 
@@ -124,9 +127,3 @@ def _approximate(store: Store, tell: Callable[[str], None]) -> Index:
         if recall >= RECALL or searched == cells:
             return Index(store, index, searched, recall)
         searched = min(2 * searched, cells)
-
-
-def _note(store: Store) -> dict[str, Any]:
-    rows = len(store.embedded())
-    kind = "IndexFlatIP" if rows <= EXACT_UP_TO else "IndexIVFFlat"
-    return {"store": store.version, "index": kind, "normalized": True, "rows": rows}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePath
 from typing import Any
 
@@ -116,10 +117,11 @@ def find_neighbors(
         index = open_index(store, exact=exact, tell=tell)
         if index.says():
             tell(index.says())
-        search = _Search(index, matching(store.embedded(), where or {}), k, include_self)
+        images = store.embedded()
+        search = _Search(index, images, matching(images, where or {}), k, include_self)
         fewest = search.size if fewest is None else min(fewest, search.size)
-        for place, query in zip(near, queries, strict=True):
-            place[encoder.spec.name] = search.near(query, _vector(query, encoder, store))
+        for place, query, vector in zip(near, queries, _vectors(queries, encoder, store), strict=True):
+            place[encoder.spec.name] = search.near(query, vector)
     return [_neighborhood(query, place, fewest or 1) for query, place in zip(queries, near, strict=True)]
 
 
@@ -156,16 +158,17 @@ class _Search:
     """Rows to choose from, and how many are wanted of them."""
 
     index: Index
+    images: Images
     among: NDArray[np.int64] | None
     k: int
     include_self: bool
 
     @property
     def size(self) -> int:
-        return len(self.index.store.embedded()) if self.among is None else len(self.among)
+        return len(self.images if self.among is None else self.among)
 
     def near(self, query: Query, vector: Floats) -> list[Neighbor]:
-        rows, found = self.index.store.embedded().rows, list[Neighbor]()
+        rows, found = self.images.rows, list[Neighbor]()
         picture = query.row.load() if query.row is not None and not self.include_self else None
         wanted = self.k
         while len(found) < self.k and wanted < 2 * max(self.k, self.size):
@@ -175,25 +178,30 @@ class _Search:
             kept = (n for n in near if picture is None or n.similarity < _SAME or not _same(n.row, picture))
             found = list(itertools.islice(kept, self.k))
         if not found:
-            raise EmbprobeError(f"There is nothing but the query itself in '{self.index.store.images.name}'.")
+            raise EmbprobeError(f"There is nothing but the query itself in '{self.images.name}'.")
         return found
 
 
-def _vector(query: Query, encoder: Encoder, store: Store) -> Floats:
-    """``[1, d]``: the sum of directions, less those that are subtracted."""
-    plus = [query.row] if query.row is not None else []
-    parts = [(1, _pictures(plus, encoder, store)), (-1, _pictures(query.minus_rows, encoder, store))]
-    parts += [(1, _texts(query.texts, encoder)), (-1, _texts(query.minus_texts, encoder))]
-    return np.asarray(sum(sign * normalize(part).sum(0, keepdims=True) for sign, part in parts if len(part)))
+def _vectors(queries: Sequence[Query], encoder: Encoder, store: Store) -> Iterator[Floats]:
+    """Of each query ``[1, d]``: the sum of directions, less those that are subtracted.
+
+    What several queries take away or add is encoded once.
+    """
+
+    @cache
+    def said(text: str) -> Floats:
+        return normalize(encoder.encode_texts([text]))
+
+    subtracted = {id(row): row for query in queries for row in query.minus_rows}
+    taken = {mark: _direction(row, encoder, store) for mark, row in subtracted.items()}
+    for query in queries:
+        parts = [] if query.row is None else [_direction(query.row, encoder, store)]
+        parts += [-taken[id(row)] for row in query.minus_rows]
+        yield np.asarray(sum([*parts, *map(said, query.texts), *(-said(text) for text in query.minus_texts)]))
 
 
-def _pictures(rows: Sequence[Row], encoder: Encoder, store: Store) -> Floats:
-    pictures = [row.load(at_least=decoded_side(store.spec)) for row in rows]
-    return encode(encoder, pictures) if pictures else np.empty((0, store.spec.dimension), np.float32)
-
-
-def _texts(texts: Sequence[str], encoder: Encoder) -> Floats:
-    return encoder.encode_texts(texts) if texts else np.empty((0, encoder.spec.dimension), np.float32)
+def _direction(row: Row, encoder: Encoder, store: Store) -> Floats:
+    return normalize(encode(encoder, [row.load(at_least=decoded_side(store.spec))]))
 
 
 def _neighborhood(query: Query, near: dict[str, list[Neighbor]], size: int) -> Neighborhood:

@@ -176,6 +176,11 @@ def spanned(sizes: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
+def is_subject(encoder: str) -> bool:
+    """Whether it is an encoder, ``family/model`` or ``python:module:function``, and none of the references."""
+    return ("/" in encoder or ":" in encoder) and not encoder.startswith("reference/")
+
+
 def p_told(p: float) -> str:
     """Three digits, and never zero.
 

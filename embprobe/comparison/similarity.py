@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
 
 from embprobe.comparison.rows import check_rows
 from embprobe.errors import EmbprobeError
+from embprobe.measures.natural_pairs import standard_ranks
 from embprobe.measures.vectors import Scores, Vectors, unit
-
-_DECIMALS = 7  # of a cosine: what differs by less is rounding, and a tie
 
 
 def rank_correlation(a: Vectors, b: Vectors) -> Scores:
@@ -36,14 +34,12 @@ def ranks(vectors: Vectors) -> Scores:
     Zero on the diagonal; ties have the mean of their ranks.
     """
     x = unit(vectors)
-    cosine = np.round(x @ x.T, _DECIMALS)
-    np.fill_diagonal(cosine, -2)  # below all others, so that they have the ranks from 2 on
-    found = rankdata(cosine, axis=1) - 1 - len(x) / 2
-    np.fill_diagonal(found, 0)
-    length = np.linalg.norm(found, axis=1, keepdims=True)
-    if not length.all():
-        raise EmbprobeError(f"To {int((length == 0).sum()):,} of {len(x):,} images all others are equally near.")
-    return np.asarray(found / length)
+    others = ~np.eye(len(x), dtype=bool)
+    found = np.zeros(others.shape)
+    found[others] = standard_ranks((x @ x.T)[others].reshape(len(x), -1)).ravel()
+    if alone := int((~found.any(1)).sum()):
+        raise EmbprobeError(f"To {alone:,} of {len(x):,} images all others are equally near.")
+    return found
 
 
 def correlation_by_chance(a: Scores, b: Scores, *, matchings: int = 200, seed: int = 0) -> Scores:

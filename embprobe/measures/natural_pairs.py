@@ -62,7 +62,7 @@ def natural_pairs(
     varies = np.zeros(2, bool)
     for start in range(0, n, _CHUNK):
         end = min(start + _CHUNK, n)
-        ranks = np.stack([_standard_ranks(similarity(start, end)) for similarity in asked])
+        ranks = np.stack([standard_ranks(similarity(start, end)) for similarity in asked])
         varies |= ranks[:2].any(axis=(1, 2))
         scores[start:end] = _partial(np.einsum("aik,bik->iab", ranks, ranks))
     if np.isnan(scores).all():
@@ -82,8 +82,11 @@ def _partial(correlation: Scores) -> Scores:
     return np.asarray(np.where(defined, np.clip(found, -1, 1), np.nan))
 
 
-def _standard_ranks(similarity: Scores) -> Scores:
-    """Ranks along each row, less their mean, scaled to length 1; zeros where all are equal."""
+def standard_ranks(similarity: Scores) -> Scores:
+    """Ranks along each row, less their mean, scaled to length 1; zeros where all are equal. ``[n, k] -> [n, k]``.
+
+    What differs by less than rounding is a tie, and ties have the mean of their ranks.
+    """
     from scipy.stats import rankdata
 
     ranks = rankdata(np.round(similarity, _DECIMALS), axis=1)

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from embprobe.images.rows import visible
 from embprobe.plots.style import PALETTE, figure, save
-from embprobe.plots.thumbnails import describe
+from embprobe.plots.thumbnails import describe, shorten
 from embprobe.study.agreement import Disagreement, Shown
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ def _draw(axis: Axes, shown: Shown, half: Disagreement, color: str) -> None:
     for spine in axis.spines.values():
         spine.set_visible(True)
         spine.set_color(color)
-    axis.set_title("\n".join(_shorten(", ".join(describe(row))) for row in (shown.first, shown.second)), fontsize=7)
+    axis.set_title(
+        "\n".join(shorten(", ".join(describe(row)), _LETTERS) for row in (shown.first, shown.second)), fontsize=7
+    )
     near, far = (f"{visible(name.rpartition('/')[2])} {share:.1%}" for name, share in _shares(shown, half))
     facts = [f"{'same' if same else 'other'} {visible(name)}" for name, same in shown.same.items()]
     axis.set_xlabel(f"less alike: {near}, {far} of pairs\n{', '.join([*facts, f'colours {shown.color:.2f}'])}")
@@ -63,7 +65,3 @@ def _draw(axis: Axes, shown: Shown, half: Disagreement, color: str) -> None:
 
 def _shares(shown: Shown, half: Disagreement) -> zip[tuple[str, float]]:
     return zip((half.near, half.far), shown.pair.percentiles, strict=True)
-
-
-def _shorten(line: str) -> str:
-    return line if len(line) <= _LETTERS else line[: _LETTERS - 1] + "…"

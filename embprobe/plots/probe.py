@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from embprobe.interventions import find_intervention
 from embprobe.plots.style import MARKERS, PALETTE, figure, save
-from embprobe.results import Question, Result, spanned
+from embprobe.results import Question, Result, is_subject, spanned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,14 +102,9 @@ def _from_zero(limit: Callable[[float | None, float | None], object], panel: Seq
 
 
 def _look(encoder: str, encoders: Sequence[str]) -> tuple[str, str]:
-    subjects = [name for name in encoders if _is_subject(name)]
-    if _is_subject(encoder):
+    subjects = [name for name in encoders if is_subject(name)]
+    if is_subject(encoder):
         i = subjects.index(encoder)
         return PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]
-    i = [name for name in encoders if not _is_subject(name)].index(encoder)
+    i = [name for name in encoders if not is_subject(name)].index(encoder)
     return ("0.35", "0.5", "0.65", "0.75")[i % 4], ("<", ">", "p", "*")[i % 4]
-
-
-def _is_subject(encoder: str) -> bool:
-    """Whether it is an encoder, ``family/model`` or ``python:module:function``, and none of the references."""
-    return ("/" in encoder or ":" in encoder) and not encoder.startswith("reference/")

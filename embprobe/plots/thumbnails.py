@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SIDE = 256
+_LETTERS = 22
 
 
 def show_thumbnail(axis: Axes, row: Row, title: str, *, frame: str | None = None) -> None:
@@ -24,7 +25,7 @@ def show_thumbnail(axis: Axes, row: Row, title: str, *, frame: str | None = None
     for spine in axis.spines.values():
         spine.set_visible(frame is not None)
         spine.set_color(frame or "none")
-    axis.set_title("\n".join(_shorten(line) for line in title.splitlines()), fontsize=6, loc="center")
+    axis.set_title("\n".join(shorten(line, _LETTERS) for line in title.splitlines()), fontsize=6, loc="center")
 
 
 def describe(row: Row) -> list[str]:
@@ -33,5 +34,6 @@ def describe(row: Row) -> list[str]:
     return [visible(text) for text in labels or [row.key]]
 
 
-def _shorten(line: str, width: int = 22) -> str:
+def shorten(line: str, width: int) -> str:
+    """At most so many letters, the last one a sign that there were more."""
     return line if len(line) <= width else line[: width - 1] + "…"

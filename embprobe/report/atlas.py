@@ -16,7 +16,7 @@ from embprobe.encoders.base import Floats
 from embprobe.images.rows import Images, visible
 from embprobe.maps import saved_maps
 from embprobe.measures.knn import Positions
-from embprobe.plots.thumbnails import describe
+from embprobe.plots.thumbnails import describe, shorten
 from embprobe.projection import layouts
 from embprobe.report.thumbnails import ACROSS, Sheets
 from embprobe.store import Store
@@ -132,5 +132,4 @@ def _packed(array: NDArray[Any], kind: str) -> str:
 
 
 def _short(text: str) -> str:
-    told = visible(text)
-    return told if len(told) <= _LETTERS else told[: _LETTERS - 1] + "…"
+    return shorten(visible(text), _LETTERS)

@@ -11,7 +11,7 @@ from typing import Any
 
 from embprobe.encoders.base import EncoderSpec
 from embprobe.errors import EmbprobeError
-from embprobe.results import Question, Result, load_results
+from embprobe.results import Question, Result, is_subject, load_results
 from embprobe.workspace import Workspace
 
 _NEEDED = {"card", "images", "encoders", "seed", "versions", "conclusions", "left_out"}
@@ -68,8 +68,7 @@ class Probe:
 
     def compared(self, encoder: str) -> bool:
         """Whether this is an encoder that was asked about, neither a reference nor guessing."""
-        named = ("/" in encoder or ":" in encoder) and not encoder.startswith("reference/")
-        return named and encoder not in self.references
+        return is_subject(encoder) and encoder not in self.references
 
 
 @dataclass(frozen=True)
