@@ -48,15 +48,17 @@ class Maps:
 
 
 def make_maps(
-    images: Images,
+    embedded: Embedded,
     encoders: Sequence[Encoder],
     session: Session,
     *,
     method: str = "umap",
     tell: Callable[[str], None] = lambda now: None,
 ) -> Maps:
-    """The maps from the workspace if they were made before, or new ones; raises as :func:`layouts` does."""
-    embedded = session.embed(images, encoders, "extracting")
+    """The maps from the workspace if they were made before, or new ones; raises as :func:`layouts` does.
+
+    ``encoders`` are those that gave the vectors, in their order.
+    """
     maps = saved_maps(embedded, [encoder.spec for encoder in encoders], session.workspace, method, session.seed)
     if maps.layouts:
         return maps

@@ -34,12 +34,12 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_map_is_made_once_and_kept_as_a_table(few: Images, workspace: Workspace, made: list[str]) -> None:
     session = OracleSession(workspace)
-    found = make_maps(few, [A, B], session)
+    found = make_maps(session.embed(few, [A, B], ""), [A, B], session)
     table = pq.read_table(found.table)
     assert table.column_names == ["key", "encoder", "x", "y"] and len(table) == 120
     assert table["key"].to_pylist() == [row.key for row in few.rows] * 2
     assert table["x"].to_pylist()[60:] == B.vectors(few)[:, 0].tolist()
-    again = make_maps(few, [A, B], session)
+    again = make_maps(session.embed(few, [A, B], ""), [A, B], session)
     assert made == ["oracle/a oracle/b"]
     assert all(np.array_equal(again.layouts[name], each) for name, each in found.layouts.items())
 
@@ -49,11 +49,11 @@ def test_other_encoders_images_methods_and_seeds_are_other_maps(
 ) -> None:
     session = OracleSession(workspace)
     found = [
-        make_maps(few, [A, B], session),
-        make_maps(few, [B, A], session),
-        make_maps(few, [A, B], session, method="pca"),
-        make_maps(few.take(range(40)), [A, B], session),
-        make_maps(few, [A, B], OracleSession(workspace, seed=1)),
+        make_maps(session.embed(few, [A, B], ""), [A, B], session),
+        make_maps(session.embed(few, [B, A], ""), [B, A], session),
+        make_maps(session.embed(few, [A, B], ""), [A, B], session, method="pca"),
+        make_maps(session.embed(few.take(range(40)), [A, B], ""), [A, B], session),
+        make_maps(session.embed(few, [A, B], ""), [A, B], OracleSession(workspace, seed=1)),
     ]
     assert len({each.folder for each in found}) == len(made) == 5
 
@@ -63,11 +63,11 @@ def test_a_damaged_table_is_made_again(
     few: Images, workspace: Workspace, made: list[str], damage: bytes | None
 ) -> None:
     session = OracleSession(workspace)
-    found = make_maps(few, [A, B], session)
+    found = make_maps(session.embed(few, [A, B], ""), [A, B], session)
     whole = found.table.read_bytes()
     if damage is None:  # a row too few
         pq.write_table(pq.read_table(found.table).slice(1), found.table)
     else:
         found.table.write_bytes(damage)
-    make_maps(few, [A, B], session)
+    make_maps(session.embed(few, [A, B], ""), [A, B], session)
     assert len(made) == 2 and found.table.read_bytes() == whole

@@ -149,5 +149,5 @@ def _content(rows: Images, encoders: Sequence[Encoder], session: Session, method
         terminal.note(f"Without a map, which needs more than {NEIGHBORS} images; there are {len(embedded.rows)}.")
     elif method != "none":
         with terminal.spinner("maps") as tell:
-            layouts = dict(make_maps(rows, encoders, session, method=method, tell=tell).layouts)
+            layouts = dict(make_maps(embedded, encoders, session, method=method, tell=tell).layouts)
     return Content(embedded.rows, embedded.vectors, layouts, neighbors=k, device=session.device)

@@ -135,9 +135,9 @@ def neighbors(
         plot_neighbors(each, sheets[-1])
     if json:
         told = [each.as_json() for each in found]
-        figures = [{"figure": str(sheet)} for sheet in sheets] + [{}] * (len(found) - len(sheets))
-        both = [{**each, **figure} for each, figure in zip(told, figures, strict=True)]
-        terminal.print_json(both[0] if len(both) == 1 else both)
+        for content, sheet in zip(told, sheets, strict=False):
+            content["figure"] = str(sheet)
+        terminal.print_json(told[0] if len(told) == 1 else told)
     else:
         terminal.print_neighbors(found)
         terminal.note("\n".join(f"Figure: {sheet}" for sheet in sheets))
@@ -218,8 +218,9 @@ def draw_map(
     rows, encoders, session = begin(
         images, encoder, workspace, device, precision=precision, fast_decode=fast_decode, seed=seed
     )
+    embedded = session.embed(rows, encoders, "extracting")
     with terminal.spinner("maps") as tell:
-        maps = make_maps(rows, encoders, session, method=method, tell=tell)
+        maps = make_maps(embedded, encoders, session, method=method, tell=tell)
     labels = maps.rows.label(by)
     picture = maps.folder / f"by-{slug(by)}.png"
     plot_maps(maps.layouts, labels, picture, label=by, rows=maps.rows.rows, thumbnails=thumbnails)

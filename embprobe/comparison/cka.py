@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from embprobe.comparison.rows import check_rows
 from embprobe.errors import EmbprobeError
+from embprobe.measures.geometry import COINCIDE
 from embprobe.measures.vectors import Scores, Vectors, check_finite
 
 _ROWS = 4096
 """Rows widened to float64 at a time: 25 MB of 768 dimensions."""
-_COINCIDE = 1e-12
-"""Share of the squared lengths that float32's rounding alone can leave around a mean."""
 
 
 def cka(a: Vectors, b: Vectors) -> Scores:
@@ -40,8 +40,12 @@ def cka(a: Vectors, b: Vectors) -> Scores:
     1.0
     """
     check_rows(a, b, least=4)
-    x, y = _centred(a), _centred(b)
-    both, first, second = _products(x, y), _own_products(x), _own_products(y)
+    return cka_of(Kernel.of(a), Kernel.of(b))
+
+
+def cka_of(x: Kernel, y: Kernel) -> Scores:
+    """The same from what each encoder has by itself, which is computed once however many it is compared with."""
+    both, first, second = _products(x, y), x.own, y.own
     scale = np.sqrt(first.mean() * second.mean())
     found = both.mean() / scale
     influence = 2 * (both - both.mean()) / scale - found * (first / first.mean() + second / second.mean() - 2)
@@ -64,45 +68,53 @@ def chance_cka(n: int) -> float:
 
 
 @dataclass(frozen=True)
-class _Centred:
-    """Rows about their mean with a mean squared length of 1, which changes no CKA and lets no sum overflow."""
+class Kernel:
+    """The similarities of an encoder's rows; :meth:`of` makes it.
+
+    Rows are about their mean with a mean squared length of 1, which changes no CKA and lets no sum overflow.
+    """
 
     vectors: Vectors
     mean: Scores
     scale: float
 
+    @classmethod
+    def of(cls, vectors: Vectors) -> Kernel:
+        """Raises :class:`EmbprobeError` for numbers that are not finite, and if all rows coincide."""
+        blocks = [vectors[start : start + _ROWS] for start in range(0, len(vectors), _ROWS)]
+        check_finite(*blocks)
+        largest = max(float(np.abs(block).max()) for block in blocks) or 1.0
+        sums = np.zeros(vectors.shape[1])
+        for block in blocks:
+            sums += (np.asarray(block, np.float64) / largest).sum(0)
+        mean = sums / len(vectors)
+        spread = total = 0.0
+        for block in blocks:
+            wide = np.asarray(block, np.float64) / largest
+            spread += float(np.square(wide - mean).sum())
+            total += float(np.square(wide).sum())
+        if spread <= COINCIDE * total:
+            raise EmbprobeError("All embeddings coincide, so nothing can be compared.")
+        return cls(vectors, mean * largest, float(np.sqrt(spread / len(vectors))) * largest)
+
     def parts(self) -> Iterator[Scores]:
+        """The rows, some at a time, ``[m, d]`` each."""
         for start in range(0, len(self.vectors), _ROWS):
             yield (np.asarray(self.vectors[start : start + _ROWS], np.float64) - self.mean) / self.scale
 
-
-def _centred(vectors: Vectors) -> _Centred:
-    blocks = [vectors[start : start + _ROWS] for start in range(0, len(vectors), _ROWS)]
-    check_finite(*blocks)
-    largest = max(float(np.abs(block).max()) for block in blocks) or 1.0
-    sums = np.zeros(vectors.shape[1])
-    for block in blocks:
-        sums += (np.asarray(block, np.float64) / largest).sum(0)
-    mean = sums / len(vectors)
-    spread = total = 0.0
-    for block in blocks:
-        wide = np.asarray(block, np.float64) / largest
-        spread += float(np.square(wide - mean).sum())
-        total += float(np.square(wide).sum())
-    if spread <= _COINCIDE * total:
-        raise EmbprobeError("All embeddings coincide, so nothing can be compared.")
-    return _Centred(vectors, mean * largest, float(np.sqrt(spread / len(vectors))) * largest)
+    @cached_property
+    def own(self) -> Scores:
+        """Products with itself, a sum of squares. Raises :class:`EmbprobeError` if they are zero: then all similarities
+        are explained by their rows and columns."""
+        found = _products(self, self)
+        if found.mean() <= 1e-12 / len(found):  # rows have a mean squared length of 1, so terms that cancel are 1 / n
+            raise EmbprobeError(
+                "All embeddings of an encoder are equally far from each other, so nothing can be compared."
+            )
+        return found
 
 
-def _own_products(x: _Centred) -> Scores:
-    """Those of K with itself, a sum of squares: zero if all similarities are explained by their rows and columns."""
-    found = _products(x, x)
-    if found.mean() <= 1e-12 / len(found):  # rows have a mean squared length of 1, so terms that cancel are 1 / n
-        raise EmbprobeError("All embeddings of an encoder are equally far from each other, so nothing can be compared.")
-    return np.asarray(found)
-
-
-def _products(x: _Centred, y: _Centred) -> Scores:
+def _products(x: Kernel, y: Kernel) -> Scores:
     """Of every row i the sum over j of K̃_ij L̃_ij, whose sum over i is n (n − 3) HSIC.
 
     K̃_ij = x_i · x_j + (p_i + p_j) / (n − 2) − Σp / ((n − 1)(n − 2)), with p_i = ‖x_i‖², is K without its diagonal,

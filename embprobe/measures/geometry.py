@@ -18,7 +18,7 @@ import numpy as np
 from embprobe.errors import EmbprobeError
 from embprobe.measures.vectors import Labels, Scores, Vectors, check_finite, unit
 
-_COINCIDE = 1e-12
+COINCIDE = 1e-12
 """Share of the squared lengths that float32's rounding alone can leave around a mean: (6e-8)² is 4e-15."""
 _ROWS = 512
 """Rows compared at a time."""
@@ -136,7 +136,7 @@ def conformity(vectors: Vectors) -> Scores:
     x = unit(vectors)
     mean = x.mean(0)
     length = float(np.linalg.norm(mean))
-    if length**2 < _COINCIDE:
+    if length**2 < COINCIDE:
         raise EmbprobeError("The mean of the embeddings is zero, so no image can conform to it.")
     return np.asarray(x @ (mean / length))
 
@@ -163,7 +163,7 @@ def modality_gap(images: Vectors, texts: Vectors) -> Scores:
     difference = unit(images) - unit(texts)
     gap = difference.mean(0)
     length = float(np.linalg.norm(gap))
-    if length**2 < _COINCIDE:
+    if length**2 < COINCIDE:
         raise EmbprobeError("The mean image and the mean text coincide. Are these really images and texts?")
     return np.asarray(difference @ (gap / length))
 
@@ -197,7 +197,7 @@ def centred(vectors: Vectors) -> tuple[Scores, Scores]:
     wide = np.asarray(vectors, np.float64)
     mean = wide.mean(0)
     x = wide - mean
-    if np.square(x).sum() <= _COINCIDE * np.square(wide).sum():
+    if np.square(x).sum() <= COINCIDE * np.square(wide).sum():
         raise EmbprobeError("All embeddings coincide, so there is no variance to measure. Has the encoder collapsed?")
     return mean, x
 

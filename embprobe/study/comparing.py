@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from embprobe.comparison.cka import chance_cka, cka
+from embprobe.comparison.cka import Kernel, chance_cka, cka_of
 from embprobe.comparison.disagreement import Pair, disagreement_pairs, pair_cosines, random_pairs
 from embprobe.comparison.neighborhoods import nearest_others, shared, shared_by_chance
 from embprobe.comparison.similarity import correlation_by_chance, ranks
@@ -53,13 +53,14 @@ def compare(
     """
     if len(encoders) < 2:
         raise UsageError("A comparison needs at least two encoders: say -e twice or more.")
-    subjects = session.embed(images, encoders, "extracting")
-    with_colors = session.embed(images, [load_encoder(_COLORS, device=session.device)], COLOR)
-    embedded = subjects.restricted_to(with_colors)
+    names = [encoder.spec.name for encoder in encoders]
+    measuring = [] if _COLORS in names else [load_encoder(_COLORS, device=session.device)]
+    found = session.embed(images, [*encoders, *measuring], "extracting")
+    embedded = Embedded(found.rows, {name: found.vectors[name] for name in names})
     if len(embedded.rows) < terms.k + 2:
         needed = f"Comparing the {terms.k} nearest needs at least {terms.k + 2} images"
         raise EmbprobeError(f"{needed}; there are {len(embedded.rows)}.")
-    compared = _Compared(embedded, with_colors.at(embedded.keys()).vectors[_COLORS], terms, session)
+    compared = _Compared(embedded, found.vectors[_COLORS], terms, session)
     disagreements: list[Disagreement] = []
     agreements: list[Agreement] = []
     for a, b in itertools.combinations(embedded.vectors, 2):
@@ -93,11 +94,12 @@ class _Compared:
         self.at, self._ranked, self._explained = (_some(n, most, rng) for most in (QUERIES, RANKED, EXPLAINED))
         candidates = min(max(terms.k, CANDIDATES), n - 2)
         random = random_pairs(n, seed=session.seed)
-        self._near, self._ranks, self._random = {}, {}, {}
+        self._near, self._ranks, self._random, self._kernels = {}, {}, {}, {}
         for name, vectors in embedded.vectors.items():
             self._near[name] = nearest_others(vectors, candidates, at=self.at, device=session.device)
             self._ranks[name] = ranks(vectors[self._ranked])
             self._random[name] = pair_cosines(vectors, random)
+            self._kernels[name] = Kernel.of(vectors)
 
     def agreements(self, a: str, b: str) -> list[Agreement]:
         n, k, seed, everywhere = len(self.embedded.rows), self._terms.k, self._seed, np.arange(len(self.embedded.rows))
@@ -105,12 +107,12 @@ class _Compared:
         orders = self._ranks[a], self._ranks[b]
         sharing = shared_by_chance(*lists, n=n, at=self.at, matchings=_MATCHINGS, seed=seed)
         ranking = correlation_by_chance(*orders, matchings=_MATCHINGS, seed=seed)
+        chance = [(0.0, _TWO_SIDED * chance_cka(n)), _ends(sharing), _ends(ranking)]
         found = {
-            "debiased CKA": (cka(self.embedded.vectors[a], self.embedded.vectors[b]), everywhere),
+            "debiased CKA": (cka_of(self._kernels[a], self._kernels[b]), everywhere),
             f"mutual {k}-NN": (shared(*lists), self.at),
             "rank correlation": (np.asarray((orders[0] * orders[1]).sum(1)), self._ranked),
         }
-        chance = [(0.0, _TWO_SIDED * chance_cka(n)), _ends(sharing), _ends(ranking)]
         return [
             Agreement(measure, a, b, resample(scores[:, None], self._groups_at(at), seed=seed).mean(0), *ends)
             for (measure, (scores, at)), ends in zip(found.items(), chance, strict=True)
