@@ -105,8 +105,9 @@ def find_neighbors(
     """For each query, the ``k`` nearest rows of each encoder's store, among those that have the labels ``where``.
 
     An image with exactly the query's pixels is the query itself and is left out unless ``include_self``. ``tell`` is
-    called with what a search on a large store leaves to be desired. Raises :class:`UsageError` if a query has text and
-    an encoder takes none, or if no row has the labels; :class:`EmbprobeError` if a store has no rows to offer.
+    called with what a search leaves to be desired: fewer images than ``k``, a large store searched approximately.
+    Raises :class:`UsageError` if a query has text and an encoder takes none, or if no row has the labels;
+    :class:`EmbprobeError` if a store has no rows to offer.
     """
     for encoder in encoders:
         if not encoder.spec.has_text and any(query.reads for query in queries):
@@ -122,6 +123,9 @@ def find_neighbors(
         fewest = search.size if fewest is None else min(fewest, search.size)
         for place, query, vector in zip(near, queries, _vectors(queries, encoder, store), strict=True):
             place[encoder.spec.name] = search.near(query, vector)
+    there = max(len(neighbors) for place in near for neighbors in place.values())
+    if there < k:
+        tell(f"{k} neighbours are asked for, and there are {there}")
     return [_neighborhood(query, place, fewest or 1) for query, place in zip(queries, near, strict=True)]
 
 

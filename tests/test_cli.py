@@ -122,6 +122,16 @@ def test_what_could_not_be_read_is_listed(run: Run, photos: Path) -> None:
     assert "and 2 more, all in " in err and "'torn [red]10.png'" not in err
 
 
+def test_a_comparison_without_some_images_has_its_pictures_in_the_report(run: Run, photos: Path, space: Path) -> None:
+    (photos / "torn.png").write_bytes(b"")
+    found = run("compare", photos, *PIXELS, "-e", "reference/color-histogram", "-k", "3", "--pairs", "1")
+    assert "1 of 10 images could not be read and were left out:\n  'torn.png': empty\n" in found.err
+    assert "9 images of" in found.out
+    assert run("report", photos).code == 0
+    page = (space / "report.html").read_text()
+    assert "9 images of" in page and "missing here" not in page
+
+
 def test_an_encoder_named_twice_is_used_once(run: Run, photos: Path) -> None:
     assert len(json.loads(run("extract", photos, *PIXELS, *PIXELS, "--json").out)) == 1
 

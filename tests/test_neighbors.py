@@ -52,10 +52,11 @@ def neighbors_of(
     k: int,
     include_self: bool = False,
     where: dict[str, list[str]] | None = None,
+    told: list[str] | None = None,
 ) -> Neighborhood:
     stores = extract(images, encoders, workspace)
-    asked = Query(query.rows[0])
-    (found,) = find_neighbors([asked], encoders, stores, k=k, include_self=include_self, where=where)
+    asked, tell = Query(query.rows[0]), (lambda _: None) if told is None else told.append
+    (found,) = find_neighbors([asked], encoders, stores, k=k, include_self=include_self, where=where, tell=tell)
     return found
 
 
@@ -116,7 +117,9 @@ def test_k_is_cut_to_the_images_there_are(count: int, k: int, among: bool) -> No
             with pytest.raises(EmbprobeError, match="nothing but the query itself in 'noise'"):
                 neighbors_of(query, images, [encoder], space, k=k)
             return
-        found = neighbors_of(query, images, [encoder], space, k=k)
+        told: list[str] = []
+        found = neighbors_of(query, images, [encoder], space, k=k, told=told)
+    assert told == ([f"{k} neighbours are asked for, and there are {others}"] if k > others else [])
     similarities = [neighbor.similarity for neighbor in found.by_encoder["test/means"]]
     assert len(similarities) == min(k, others)
     assert similarities == sorted(similarities, reverse=True)

@@ -139,6 +139,20 @@ def test_what_could_not_be_read_is_said_once_for_all_encoders(tmp_path: Path, re
     ]
 
 
+def test_an_image_that_any_store_lacks_is_told_once(tmp_path: Path, reads: Reads, capsys: Capture) -> None:
+    tell = terminal.rejections()
+    tell([store_of(tmp_path / "a", reads)])
+    tell([store_of(tmp_path / "a", reads), store_of(tmp_path / "b", reads, rejected=2, name="b")])
+    tell([store_of(tmp_path / "c", reads, rejected=3, name="c"), store_of(tmp_path / "b", reads, rejected=2, name="b")])
+    assert lines(capsys) == [
+        "2 of 20 images could not be read and were left out:",
+        "  '000': torn in two",
+        "  '001': torn in two",
+        "1 of 20 images could not be read and were left out:",
+        "  '002': torn in two",
+    ]
+
+
 def test_what_was_checked_is_a_line_a_store_and_its_problems(tmp_path: Path, capsys: Capture) -> None:
     stores = [
         checked(tmp_path / "a"),

@@ -79,7 +79,8 @@ def begin(
 
     rows, where = open_rows(images), choose_device(device)
     loaded = load_encoders(encoders, where, precision)
-    return rows, loaded, Session(Workspace.open(workspace), where, seed, fast_decode, terminal.progress_bar)
+    space, bar, tell = Workspace.open(workspace), terminal.progress_bar, terminal.rejections()
+    return rows, loaded, Session(space, where, seed, fast_decode, progress=bar, extracted=tell)
 
 
 def load_encoders(names: list[str] | None, device: str, precision: str = "") -> list[Encoder]:

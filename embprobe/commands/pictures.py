@@ -118,6 +118,7 @@ def neighbors(
     space = Workspace.open(workspace)
     with terminal.progress_bar("extracting", len(rows)) as progress:
         stores = extract(rows, encoders, space, device=where_to, fast_decode=fast_decode, progress=progress)
+    terminal.rejections()(stores)
     found = find_neighbors(
         queries,
         encoders,
@@ -233,7 +234,7 @@ def draw_map(
 def report(
     images: Annotated[
         str | None,
-        typer.Option("--images", "-i", help="Where the images are now. Default: those of the newest result."),
+        typer.Argument(help="The images on the map, where they are now. Default: those of the newest result."),
     ] = None,
     encoder: Annotated[
         list[str] | None,

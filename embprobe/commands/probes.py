@@ -128,7 +128,8 @@ def study(
 
         roles = pretrained_roles(pretrained, space, seed=seed, device=where, progress_bar=terminal.training_bar)
     cast = load_cast(roles, device=where)
-    found = run_study(cast, rows, Session(space, where, seed, progress=terminal.progress_bar))
+    session = Session(space, where, seed, progress=terminal.progress_bar, extracted=terminal.rejections())
+    found = run_study(cast, rows, session)
     folder = space.results(f"study-{found.results.fingerprint}")
     found.results.save(folder)
     plot_claims(found.decisions, folder / "figure.png")

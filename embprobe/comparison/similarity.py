@@ -16,8 +16,9 @@ def rank_correlation(a: Vectors, b: Vectors) -> Scores:
     ``[n, d], [n, e] -> [n]``, from −1 to 1: 1 if both rank the others alike; 0 is chance. Unlike mutual k-NN, it asks
     about all pairs alike, of which few are near. The mean over rows in place of the one correlation over all pairs
     (representational similarity analysis; Kriegeskorte et al. 2008) leaves out that some images are near to many.
-    Memory is 24 n²: of many rows, take some thousand at random. Raises :class:`EmbprobeError` if the numbers of rows
-    differ, for fewer than four, for zero and non-finite vectors, and if all others are equally near to an image.
+    An image to which all others are equally near, as to a blank one, has no order to agree with: 0. Memory is 24 n²:
+    of many rows, take some thousand at random. Raises :class:`EmbprobeError` if the numbers of rows differ, for fewer
+    than four, for zero and non-finite vectors, and if all others are equally near to every image.
 
     >>> lines = [np.deg2rad(degrees) for degrees in ([0, 10, 30, 70], [0, 40, 30, 70])]  # the second one moves
     >>> x, y = (np.stack([np.cos(line), np.sin(line)], axis=1) for line in lines)
@@ -31,14 +32,14 @@ def rank_correlation(a: Vectors, b: Vectors) -> Scores:
 def ranks(vectors: Vectors) -> Scores:
     """The ranks of every row's cosines to the others, less their mean, each row of length 1. ``[n, d] -> [n, n]``.
 
-    Zero on the diagonal; ties have the mean of their ranks.
+    Zero on the diagonal, and where a row's cosines are all the same; ties have the mean of their ranks.
     """
     x = unit(vectors)
     others = ~np.eye(len(x), dtype=bool)
     found = np.zeros(others.shape)
     found[others] = standard_ranks((x @ x.T)[others].reshape(len(x), -1)).ravel()
-    if alone := int((~found.any(1)).sum()):
-        raise EmbprobeError(f"To {alone:,} of {len(x):,} images all others are equally near.")
+    if not found.any():
+        raise EmbprobeError(f"All {len(x):,} images are equally near to each other.")
     return found
 
 

@@ -15,7 +15,10 @@ from embprobe.results import Question, Result, is_subject, load_results
 from embprobe.workspace import Workspace
 
 _NEEDED = {"card", "images", "encoders", "seed", "versions", "conclusions", "left_out"}
-_COMPARED = {"images", "encoders", "terms", "agreement", "explanation", "disagreement", "seed", "resampled"}
+_COMPARED = {
+    *("images", "images_compared", "encoders", "terms", "resampled", "seed"),
+    *("agreement", "explanation", "disagreement"),
+}
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,7 @@ def _comparison(path: Path) -> Mapping[str, Any]:
         numbers = [each[name] for each in measured for name in ("estimate", "low", "high")]
         pairs = [pair for half in content["disagreement"] for pair in half["pairs"]]
         whole = isinstance(content["encoders"], dict) and _named(content["images"])
+        whole &= isinstance(content["images_compared"], int)
         whole &= all(len(pair["keys"]) == len(pair["cosines"]) == len(pair["percentiles"]) == 2 for pair in pairs)
         numbers += [number for pair in pairs for number in (*pair["cosines"], *pair["percentiles"], pair["color"])]
         numbers += [row[name] for row in content["agreement"] for name in ("chance", "chance_high")]

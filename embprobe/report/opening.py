@@ -39,7 +39,7 @@ def open_images(asked: Sequence[Asked], given: Images | None) -> Opened:
             told = visible(str(reason)).rstrip(".")
             notes[each.fingerprint] = (
                 f"{missing}, for these images cannot be opened again by their name ({told}). "
-                "Say where they are: embprobe report --images PLACE."
+                "Say where they are: embprobe report PLACE."
             )
             continue
         if images.fingerprint == each.fingerprint:

@@ -84,10 +84,11 @@ class Comparison:
     """All of it, and what it was asked of."""
 
     images: Images
+    """Those that were asked."""
+    compared: int
+    """So many of them have a vector by every encoder."""
     encoders: Mapping[str, str]
     """The fingerprints of their specs, by name."""
-    left_out: int
-    """Images that one of the encoders has no vector for."""
     queries: int
     """Images whose neighbours were compared, among all."""
     resampled: str
@@ -127,7 +128,7 @@ class Comparison:
         """For ``--json`` and for the file."""
         return {
             "images": {"name": self.images.name, "fingerprint": self.images.fingerprint, "count": len(self.images)},
-            "images_left_out": self.left_out,
+            "images_compared": self.compared,
             "encoders": dict(self.encoders),
             "terms": asdict(self.terms),
             "images_whose_neighbours_were_compared": self.queries,

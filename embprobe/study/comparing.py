@@ -69,9 +69,9 @@ def compare(
         disagreements += [compared.disagreement(a, b), compared.disagreement(b, a)]
     tell("what similarity goes with")
     return Comparison(
-        embedded.rows,
+        images,
+        len(embedded.rows),
         {encoder.spec.name: encoder.spec.fingerprint for encoder in encoders},
-        len(images) - len(embedded.rows),
         len(compared.at),
         _CONCEPT if compared.concepts else "image",
         session.seed,

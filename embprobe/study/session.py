@@ -24,6 +24,10 @@ def no_progress(what: str, total: int) -> AbstractContextManager[Progress | None
     return nullcontext()
 
 
+def ignore(stores: Sequence[Store]) -> None:
+    """What to do with stores if nobody wants to know what was left out."""
+
+
 @dataclass(frozen=True)
 class Embedded:
     """Rows, and by encoder name their vectors ``[n, d]``."""
@@ -64,6 +68,8 @@ class Session:
     seed: int = 0
     fast_decode: bool = False
     progress: ProgressBar = no_progress
+    extracted: Callable[[Sequence[Store]], None] = ignore
+    """Called with the stores of every embedding: they list what could not be read."""
 
     def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> Embedded:
         """Each encoder's vectors for the rows that all of them could be given, from stores that are made if needed."""
@@ -76,6 +82,7 @@ class Session:
                 fast_decode=self.fast_decode,
                 progress=progress,
             )
+        self.extracted(stores)
         return joined(stores)
 
 

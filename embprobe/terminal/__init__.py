@@ -5,7 +5,7 @@ from embprobe.terminal.console import note, notes, print_json
 from embprobe.terminal.lists import print_datasets, print_encoders, print_spec
 from embprobe.terminal.progress import progress_bar, spinner, training_bar
 from embprobe.terminal.results import print_results, print_study, print_verdicts
-from embprobe.terminal.stores import print_checked, print_stores
+from embprobe.terminal.stores import print_checked, print_stores, rejections
 
 __all__ = [
     "note",
@@ -22,6 +22,7 @@ __all__ = [
     "print_study",
     "print_verdicts",
     "progress_bar",
+    "rejections",
     "spinner",
     "training_bar",
 ]

@@ -56,7 +56,7 @@ def print_comparison(found: Comparison) -> None:
     console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 140)
     over = spanned([each.found.groups for each in found.agreements])
     table = Table(
-        title=f"Do the encoders agree? {len(found.images):,} images of {escape(visible(found.images.name))}",
+        title=f"Do the encoders agree? {found.compared:,} images of {escape(visible(found.images.name))}",
         title_justify="left",
         caption_justify="left",
         caption=f"95 % bootstrap intervals over {over} {found.resampled}s. Chance: rows matched at random, mean and "

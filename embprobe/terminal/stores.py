@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from embprobe.images.rows import visible
@@ -22,13 +22,24 @@ def print_stores(stores: Sequence[Store], seconds: Mapping[str, float]) -> None:
     if (total := sum(seconds.values())) > 0:
         shares = ", ".join(f"{stage} {taken / total:.0%}" for stage, taken in seconds.items())
         note(f"Where the time went: {shares}.")
-    rejected = stores[0].rejected if stores else []
-    if rejected:
-        note(f"{len(rejected):,} of {len(stores[0].images):,} images could not be read and were left out:")
-        for row in rejected[:_LISTED]:
-            note(f"  '{visible(row.key)}': {visible(row.reason)}")
-        if len(rejected) > _LISTED:
-            note(f"  and {len(rejected) - _LISTED:,} more, all in {stores[0].folder / 'rejected.jsonl'}")
+    rejections()(stores)
+
+
+def rejections() -> Callable[[Sequence[Store]], None]:
+    """What to call with the stores of the same images: says of each image once that it could not be read."""
+    told: set[str] = set()
+
+    def tell(stores: Sequence[Store]) -> None:
+        unread = {row.key: row.reason for store in stores for row in store.rejected if row.key not in told}
+        told.update(unread)
+        if unread:
+            note(f"{len(unread):,} of {len(stores[0].images):,} images could not be read and were left out:")
+        for key, reason in list(unread.items())[:_LISTED]:
+            note(f"  '{visible(key)}': {visible(reason)}")
+        if len(unread) > _LISTED:
+            note(f"  and {len(unread) - _LISTED:,} more, all in {stores[0].folder / 'rejected.jsonl'}")
+
+    return tell
 
 
 def print_checked(checked: Sequence[Checked], root: Path, *, repaired: bool = False) -> None:

@@ -29,6 +29,13 @@ def test_ties_have_the_mean_of_their_ranks() -> None:
     assert ranks(at(0, 20, -20, 90))[0] == pytest.approx(row)
 
 
+def test_an_image_that_has_no_order_agrees_with_nothing() -> None:
+    # a blank one in a direction of its own: cosines of 0 to all others, whose own order it ends in both encoders
+    a, b = (np.hstack([at(*angles), np.zeros((4, 1))]) for angles in ([0, 10, 30, 70], [0, 10, 30, 70]))
+    blank = np.array([[0.0, 0.0, 1.0]])
+    assert rank_correlation(np.vstack([a, blank]), np.vstack([b, blank])) == pytest.approx([1, 1, 1, 1, 0])
+
+
 @settings(max_examples=10)
 @given(SEEDS)
 def test_it_does_not_change_under_rotation_scaling_and_permutation(seed: int) -> None:
@@ -56,7 +63,7 @@ def test_what_has_no_ranks() -> None:
         rank_correlation(a, b[:-1])
     with pytest.raises(EmbprobeError, match="at least 4 images; there are 3"):
         rank_correlation(a[:3], b[:3])
-    with pytest.raises(EmbprobeError, match="To 30 of 30 images all others are equally near"):
+    with pytest.raises(EmbprobeError, match="All 30 images are equally near to each other"):
         rank_correlation(a, np.ones((30, 2)))
     a[3] = 0
     with pytest.raises(EmbprobeError, match="1 of 30 embeddings are zero"):

@@ -97,6 +97,7 @@ def save_comparison(workspace: Workspace, images: Images, *pairs: tuple[str, str
     a, b = PAIR
     content = {
         "images": {"name": images.name, "fingerprint": images.fingerprint, "count": len(images)},
+        "images_compared": len(images),
         "encoders": {name: load_encoder(name).spec.fingerprint for name in PAIR},
         "terms": {"k": 10},
         "resampled": "concept",

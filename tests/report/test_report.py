@@ -124,7 +124,7 @@ def test_the_answer_follows_its_question_and_of_one_encoder_it_is_its_number(spa
 def test_images_that_cannot_be_opened_again_are_said_to_be_missing(space: Workspace) -> None:
     save(space, "one", images={"name": "no/such/folder", "fingerprint": "0", "count": 10})
     page = page_of(space)
-    assert "The pictures of &#39;no/such/folder&#39; are missing here" in page and "report --images PLACE" in page
+    assert "The pictures of &#39;no/such/folder&#39; are missing here" in page and "report PLACE" in page
     assert "Examples are missing" in page and "<canvas" not in page and "<script" not in page
 
 
@@ -279,7 +279,7 @@ def test_the_command_opens_images_where_they_are_now(
     moved = folder.rename(folder.with_name("elsewhere"))  # same names, sizes and times, so the same images
     out = space.root / "mine.html"
     with pytest.raises(SystemExit) as ended:
-        app(["report", "--workspace", str(space.root), "--images", str(moved), "-e", PAIR[1], "--out", str(out)])
+        app(["report", "--workspace", str(space.root), str(moved), "-e", PAIR[1], "--out", str(out)])
     page = out.read_text(encoding="utf-8")
     assert ended.value.code == 0 and f"Page: {out}" in capsys.readouterr().err
     assert page.count("<canvas") == 1 and "pictures" not in page.split("<main")[1].split("<section")[0]
