@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+import embprobe.cli
 from embprobe.encoders.base import EncoderSpec, Floats
 from embprobe.errors import UsageError
 from embprobe.images import Images, Row, load_images
@@ -169,6 +171,40 @@ class Malicious:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (self.mark,)
+
+
+class Ran(NamedTuple):
+    """What became of a command: its exit code, and what it printed."""
+
+    code: object
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    """Where :func:`run` has its workspace."""
+    return tmp_path / "space"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], space: Path) -> Run:
+    """Runs the whole program in this process; what it prints holds no traceback."""
+    monkeypatch.setenv("EMBPROBE_WORKSPACE", str(space))
+
+    def run(*arguments: str | Path) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["embprobe", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            embprobe.cli.main()
+        ran = Ran(ended.value.code, *capsys.readouterr())
+        assert "Traceback" not in ran.err
+        return ran
+
+    return run
 
 
 @pytest.fixture(scope="session")

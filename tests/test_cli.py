@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,38 +16,9 @@ from PIL import Image
 import embprobe.cli
 from embprobe.errors import UsageError
 from embprobe.images import load_images
-from tests.conftest import encoded, noise, snapshot, solid
+from tests.conftest import Run, encoded, noise, snapshot, solid
 
 PIXELS = ("-e", "reference/pixels")
-
-
-class Ran(NamedTuple):
-    code: object
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def space(tmp_path: Path) -> Path:
-    return tmp_path / "space"
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], space: Path) -> Run:
-    """Runs the whole program in this process, with a workspace of its own."""
-    monkeypatch.setenv("EMBPROBE_WORKSPACE", str(space))
-
-    def run(*arguments: str | Path) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["embprobe", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            embprobe.cli.main()
-        return Ran(ended.value.code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture

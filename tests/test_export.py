@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import embprobe.cli
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.export import TARGETS, Content, check_target
 from embprobe.export.content import identifiers, named
@@ -29,7 +28,7 @@ from embprobe.export.huggingface import write_huggingface
 from embprobe.files import making
 from embprobe.images import Images, Row, load_images
 from embprobe.images.decoding import UnreadableImage
-from tests.conftest import encoded, noise, solid
+from tests.conftest import Run, encoded, noise, solid
 
 HOSTILE = "../../<script>alert(1)</script>\n=1+1|`x`\ud800"
 PRINTED = "../../<script>alert(1)</script>\n=1+1|`x`\\ud800"
@@ -383,22 +382,6 @@ def test_images_are_read_a_block_at_a_time(tmp_path: Path) -> None:
 # --- the commands ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., tuple[object, str, str]]:
-    monkeypatch.setenv("EMBPROBE_WORKSPACE", str(tmp_path / "space"))
-
-    def run(*arguments: str | Path) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["embprobe", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            embprobe.cli.main()
-        return (ended.value.code, *capsys.readouterr())
-
-    return run
-
-
-Run = Callable[..., tuple[object, str, str]]
 PIXELS = ("-e", "reference/pixels")
 
 

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import embprobe.cli
 import embprobe.store
 from embprobe.encoders import load_encoder
 from embprobe.errors import EmbprobeError
@@ -33,7 +31,7 @@ from embprobe.images.decoding import UnreadableImage
 from embprobe.store import Rejected, Store
 from embprobe.verification import verify_stores
 from embprobe.workspace import Workspace
-from tests.conftest import CountingEncoder, Reads, make_encoder, noise, row_of, snapshot, solid
+from tests.conftest import CountingEncoder, Reads, Run, make_encoder, noise, row_of, snapshot, solid
 
 
 def test_a_vector_by_hand(workspace: Workspace) -> None:
@@ -451,27 +449,15 @@ def files_up_to(size: int) -> Iterator[None]:
     ],
 )
 def test_the_command_line_says_in_a_sentence_that_the_disk_is_full(
-    photos: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    size: int,
-    what: str,
+    run: Run, photos: Path, tmp_path: Path, size: int, what: str
 ) -> None:
-    def program(space: str) -> tuple[object, str, str]:
-        arguments = ["extract", str(photos), "-e", "reference/pixels", "--workspace", str(tmp_path / space)]
-        monkeypatch.setattr(sys, "argv", ["embprobe", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            embprobe.cli.main()
-        return ended.value.code, *capsys.readouterr()
-
+    arguments = ("extract", photos, "-e", "reference/pixels", "--workspace")
     with files_up_to(size):
-        code, out, err = program("full")
+        code, out, err = run(*arguments, tmp_path / "full")
     assert code == 1 and out == "" and "Traceback" not in err, what
     assert err.rstrip("\n").splitlines()[-1].startswith("embprobe: ") and "File too large" in err
     for space in ("full", "whole"):
-        code, _, err = program(space)
+        code, _, err = run(*arguments, tmp_path / space)
         assert code == 0 and "9 x 432" in err
     assert contents(tmp_path / "full") == contents(tmp_path / "whole")
 

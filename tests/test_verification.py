@@ -9,7 +9,6 @@ import os
 import re
 import resource
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import embprobe.cli
 import embprobe.store
 from embprobe.errors import EmbprobeError
 from embprobe.extraction import extract
@@ -29,7 +27,7 @@ from embprobe.index import open_index
 from embprobe.store import SCHEMA, Store, open_store
 from embprobe.verification import Checked, verify_stores
 from embprobe.workspace import Workspace
-from tests.conftest import CountingEncoder, Reads, channel_means, make_encoder, snapshot
+from tests.conftest import CountingEncoder, Reads, Run, channel_means, make_encoder, snapshot
 
 VECTORS, METADATA = "img_emb/img_emb_00001.npy", "metadata/metadata_00001.parquet"
 OLD = 1_000_000_000
@@ -411,30 +409,10 @@ def test_no_manifest_is_anything_but_read_or_refused(
 # --- the command line --------------------------------------------------------------------------------------------
 
 
-Run = Callable[..., tuple[object, str, str]]
-"""Gives exit code, standard output and standard error."""
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    monkeypatch.setenv("EMBPROBE_WORKSPACE", str(tmp_path / "workspace"))
-
-    def run(*arguments: str | Path) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["embprobe", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            embprobe.cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return ended.value.code, out, err
-
-    return run
-
-
-def test_verify_says_that_there_is_nothing_yet(run: Run, tmp_path: Path) -> None:
+def test_verify_says_that_there_is_nothing_yet(run: Run, space: Path) -> None:
     code, out, err = run("verify")
-    assert code == 1 and "There is no workspace at" in err and not (tmp_path / "workspace").exists()
-    Workspace.open(tmp_path / "workspace")
+    assert code == 1 and "There is no workspace at" in err and not space.exists()
+    Workspace.open(space)
     assert run("verify") == (0, "", "There are no stores yet.\n")
     assert run("verify", "--json") == (0, "[]\n", "")
 

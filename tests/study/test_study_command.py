@@ -3,52 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-import embprobe.cli
 import embprobe.commands.probes
 from embprobe.images import Images
 from embprobe.study.claims import CLAIMS
+from tests.conftest import Run
 
 ROLES = ("-e", "clip=reference/pixels", "-e", "dino=reference/color-histogram")
 NAMES = {"clip": "reference/pixels", "dino": "reference/color-histogram", "twin": "reference/random-vit"}
 
 
-class Ran(NamedTuple):
-    code: object
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def space(tmp_path: Path) -> Path:
-    return tmp_path / "space"
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], space: Path, emoji: Images) -> Run:
-    """Runs the program in this process; its emoji are every hundredth concept."""
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch, emoji: Images) -> None:
+    """The program's emoji are every hundredth concept."""
     kept = set(sorted(set(emoji.label("concept")))[::100])
     few = Images("few", tuple(row for row in emoji.rows if row.labels["concept"] in kept))
     monkeypatch.setattr(embprobe.commands.probes, "open_rows", lambda images: few)
-    monkeypatch.setenv("EMBPROBE_WORKSPACE", str(space))
-
-    def run(*arguments: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["embprobe", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            embprobe.cli.main()
-        return Ran(ended.value.code, *capsys.readouterr())
-
-    return run
 
 
 def test_a_study_is_printed_saved_drawn_and_reported(run: Run, space: Path) -> None:
