@@ -187,6 +187,45 @@ def test_close_up_points_are_their_images(seen: Seen) -> None:
     assert seen.drawn() == before
 
 
+def test_a_zoomed_map_is_dragged_and_does_not_take_that_for_a_click(seen: Seen) -> None:
+    x, y = place(seen, 0)
+
+    def drag(dx: int, dy: int) -> None:
+        seen.page.mouse.move(x, y)
+        seen.page.mouse.down()
+        seen.page.mouse.move(x + dx, y + dy, steps=4)
+        seen.page.mouse.up()
+
+    def centers() -> list[list[float]]:
+        found: list[list[float]] = seen.page.evaluate("panels.map((panel) => panel.center)")
+        return found
+
+    drag(2, 2)  # not zoomed, and hardly moved: a click
+    assert seen.number("view.pinned") == 0
+    seen.page.click("#unpin")
+    seen.page.click("#zoom-in")
+    before = seen.drawn()
+    canvas = seen.page.locator("#panels canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None and centers() == [[0.5, 0.5], [0.5, 0.5]]
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    drag(40, -20)
+    pixels = seen.page.evaluate("panels[0].scale()")
+    assert centers() == [pytest.approx([0.5 - 40 / pixels, 0.5 + 20 / pixels]), [0.5, 0.5]]
+    after = seen.drawn()
+    assert seen.number("view.pinned") == -1 and after[0] != before[0] and after[1] == before[1]
+    dragged = centers()
+    seen.page.click("#zoom-in")
+    assert centers() == dragged
+    for _ in range(40):
+        drag(int(box["width"] / 2) - 5, 0)
+    assert centers()[0][0] == 0  # the points do not get lost
+    seen.page.click("#zoom-out")
+    seen.page.click("#zoom-out")
+    assert centers() == [[0.5, 0.5], [0.5, 0.5]]
+
+
 @pytest.mark.parametrize("scheme, paper", [("light", "rgb(255, 255, 255)"), ("dark", "rgb(23, 23, 26)")])
 @pytest.mark.parametrize("width", [390, 1100])
 def test_no_width_and_no_scheme_breaks_it(browser: Browser, file: Path, scheme: Any, paper: str, width: int) -> None:

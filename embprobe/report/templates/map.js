@@ -76,9 +76,11 @@ function center() {
 }
 
 function zoom(factor) {
-  view.zoom = Math.max(1, Math.min(64, view.zoom * factor));
+  const before = view.zoom;
+  view.zoom = Math.max(1, Math.min(64, before * factor));
   if (view.pinned < 0 && view.hover >= 0) pin(view.hover);
-  center();
+  else if (before === 1 || view.zoom === 1) center(); // else they stay where they were dragged
+  element("panels").classList.toggle("zoomed", view.zoom > 1);
   element("zoom-out").disabled = view.zoom === 1;
   redraw(true);
 }
@@ -130,9 +132,24 @@ function listen(panel) {
     const box = canvas.getBoundingClientRect();
     return panel.hit(event.clientX - box.left, event.clientY - box.top, radius);
   };
-  canvas.addEventListener("pointermove", (event) => event.pointerType === "mouse" && look(under(event, 10)));
+  let held = null; // where the mouse took hold of a zoomed map, and whether it has dragged it since
+  canvas.addEventListener("pointerdown", (event) => {
+    const holds = event.pointerType === "mouse" && event.button === 0 && view.zoom > 1;
+    held = holds ? { x: event.clientX, y: event.clientY, dragged: false } : null;
+    if (holds) canvas.setPointerCapture(event.pointerId);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (event.pointerType !== "mouse") return;
+    if (!held || !event.buttons) return look(under(event, 10));
+    const [dx, dy] = [event.clientX - held.x, event.clientY - held.y];
+    if (!held.dragged && Math.hypot(dx, dy) < 4) return; // a hand that trembles while it clicks
+    held = { x: event.clientX, y: event.clientY, dragged: true };
+    panel.drag(dx, dy);
+    redraw(true);
+  });
   canvas.addEventListener("pointerleave", () => look(-1));
   canvas.addEventListener("click", (event) => {
+    if (held?.dragged) return;
     const found = under(event, 24);
     if (found >= 0) pin(found);
   });

@@ -47,6 +47,12 @@ class Panel {
     return [(this.x[i] - this.center[0]) * s + this.size / 2, (this.y[i] - this.center[1]) * s + this.size / 2];
   }
 
+  // By so many pixels, never beyond the points.
+  drag(dx, dy) {
+    const s = this.scale();
+    this.center = [this.center[0] - dx / s, this.center[1] - dy / s].map((at) => Math.max(0, Math.min(1, at)));
+  }
+
   // The nearest point within so many pixels, or -1.
   hit(px, py, radius) {
     const s = this.scale();
