@@ -86,9 +86,7 @@ def frames(page: Page, act: str, seconds: float) -> str:
         page.wait_for_timeout(16)
     found = np.array(page.evaluate(STOP))
     median, high, late = np.median(found), np.quantile(found, 0.95), (found > LATE).mean()
-    return (
-        f"{act:<6} {median:4.1f} ms a frame, 95th percentile {high:.1f}, longest {found.max():.0f}; {late:.1%} missed"
-    )
+    return f"{act:<6} {median:.1f} ms a frame, 95th percentile {high:.1f}, longest {found.max():.0f}, {late:.1%} missed"
 
 
 def main() -> None:
