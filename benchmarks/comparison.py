@@ -1,10 +1,11 @@
 """Mutual k-NN and CKA of two encoders beside the way of platonic-rep (Huh et al. 2024), which holds n x n matrices.
 
-python benchmarks/comparison.py [--fits 10000] [--rows 50000] [--dimension 768] [--k 10] [--rounds 3]
+python benchmarks/comparison.py [--fits 10000] [--rows 50000] [--all-of 1000000] [--dimension 768] [--k 10] [--rounds 3]
 
 The other way is written here from the definitions as its repository computes them: every similarity at once, sorted,
 two n x n masks of neighbours; and both Gram matrices with their n x n x n product. Both ways take turns on ``--fits``
-random rows; on ``--rows`` embprobe's is alone. Each runs in a process of its own, for its peak memory.
+random rows; on ``--rows`` embprobe's is alone. Each runs in a process of its own, for its peak memory. ``--all-of``
+so many rows everything is computed that ``embprobe compare`` computes: agreement with intervals, explanations, pairs.
 """
 
 from __future__ import annotations
@@ -14,17 +15,40 @@ import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from embprobe.comparison.cka import cka
 from embprobe.comparison.neighborhoods import mutual_knn
+from embprobe.encoders import Encoder
+from embprobe.images import Images, Row
+from embprobe.oracle import Oracle
+from embprobe.study import Embedded, Session
+from embprobe.study.agreement import Terms
+from embprobe.study.comparing import compare
+from embprobe.workspace import Workspace
 
 Vectors = NDArray[np.float32]
+COLORS = 968
+"""Dimensions of reference/color-histogram."""
+
+
+@dataclass(frozen=True)
+class Ready(Session):
+    """A session whose vectors are there already."""
+
+    vectors: tuple[Vectors, ...] = ()
+
+    def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> Embedded:
+        """The vectors, in the order of the encoders."""
+        return Embedded(images, {each.spec.name: v for each, v in zip(encoders, self.vectors, strict=True)})
 
 
 def mutual_knn_with_masks(a: Vectors, b: Vectors, k: int) -> float:
@@ -62,6 +86,25 @@ def ours_cka(a: Vectors, b: Vectors) -> float:
     return float(cka(a, b).mean())
 
 
+def everything(n: int, d: int) -> None:
+    """All of a comparison of two encoders, on images of a hundred categories in six styles."""
+    rows = [
+        Row(f"{i:07d}", {"category": f"{i % 100}", "style": f"{i % 6}"}, f"{i}", lambda: Image.new("RGB", (8, 8)))
+        for i in range(n)
+    ]
+    colors = np.random.default_rng(1).random((n, COLORS), np.float32)
+    ready = Ready(Workspace(Path()), vectors=(*vectors(n, d), colors))
+    encoders = [Oracle(name, {"style": 0.5}) for name in "ab"]  # of which the session takes no more than the names
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    found = compare(Images("ready", tuple(rows)), encoders, ready, Terms())
+    seconds = time.perf_counter() - started
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+    print(f"\nembprobe compare of {n:,} x {d}: {seconds:.0f} s, {peak:.2f} GiB above vectors and rows")
+    for each in found.agreements:
+        print(f"{each.measure:<18} {each.found.estimate:.4f} ({each.found.low:.4f} to {each.found.high:.4f})")
+
+
 def vectors(n: int, d: int) -> tuple[Vectors, Vectors]:
     """Two encoders that agree in part."""
     rng = np.random.default_rng(0)
@@ -96,7 +139,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for option, default in (("fits", 10_000), ("rows", 50_000), ("dimension", 768), ("k", 10), ("rounds", 3)):
         parser.add_argument(f"--{option}", type=int, default=default)
+    parser.add_argument("--all-of", type=int, help="Instead: everything, on so many rows.")
     asked = parser.parse_args()
+    if asked.all_of:
+        everything(asked.all_of, asked.dimension)
+        return
     n, d, k = asked.fits, asked.dimension, asked.k
     pairs = (("mutual k-NN", ours_knn, mutual_knn_with_masks, (k,)), ("CKA", ours_cka, cka_with_matrices, ()))
     print(f"{n:,} x {d}, two encoders            seconds                  GiB above the vectors")
