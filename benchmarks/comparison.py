@@ -38,6 +38,8 @@ from embprobe.workspace import Workspace
 Vectors = NDArray[np.float32]
 COLORS = 968
 """Dimensions of reference/color-histogram."""
+PART = 4096
+"""Vectors that are made at a time."""
 
 
 @dataclass(frozen=True)
@@ -106,17 +108,21 @@ def everything(n: int, d: int) -> None:
 
 
 def vectors(n: int, d: int) -> tuple[Vectors, Vectors]:
-    """Two encoders that agree in part."""
+    """Two encoders that agree in part; made in place, so that what is computed sets the peak of memory."""
     rng = np.random.default_rng(0)
-    a = rng.standard_normal((n, d), np.float32)
-    return a, (
-        a @ rng.standard_normal((d, d), np.float32) / np.float32(d) ** 0.5 + rng.standard_normal((n, d), np.float32)
-    )
+    turn = rng.standard_normal((d, d), np.float32) / np.float32(d) ** 0.5
+    a, b = np.empty((n, d), np.float32), np.empty((n, d), np.float32)
+    for start in range(0, n, PART):
+        part = slice(start, start + PART)
+        a[part] = rng.standard_normal(a[part].shape, np.float32)
+        b[part] = a[part] @ turn + rng.standard_normal(a[part].shape, np.float32)
+    return a, b
 
 
 def work(to: Connection, function: Callable[..., float], n: int, d: int, extra: tuple[int, ...]) -> None:
     """In a process of its own: what it found, its seconds, and how far memory rose above the vectors'."""
     a, b = vectors(n, d)
+    function(a[:100], b[:100], *extra)  # libraries are loaded, threads are there
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     found = function(a, b, *extra)

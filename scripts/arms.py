@@ -95,7 +95,7 @@ def trained(recipe: Recipe, out: Path, machine: Machine) -> Path:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A line for each arm: a - b of each claim, its interval, and the verdict."""
+    """A line for each arm: a - b of each claim, its interval, and the verdict; below, what else decided one."""
     lines = [
         "| arm | " + " | ".join(f"{claim.attribute} ({claim.a} - {claim.b})" for claim in PAIR_CLAIMS) + " |",
         "|---" * (len(PAIR_CLAIMS) + 1) + "|",
@@ -103,7 +103,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         cells = [cell(decision) for decision in row["claims"]]
         lines.append(f"| {row['arm']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    said = {
+        f"{row['arm']}: {decision['because']}.": 0 for row in rows for decision in row["claims"] if decision["because"]
+    }
+    return "\n".join([*lines, "", *said] if said else lines)
 
 
 def cell(decision: Mapping[str, Any]) -> str:
