@@ -10,13 +10,13 @@ from embprobe.commands.arguments import (
     SeedOption,
     WorkspaceOption,
 )
-from embprobe.commands.pictures import neighbors, report
+from embprobe.commands.pictures import compare, neighbors, report
 from embprobe.commands.probes import probe
 from embprobe.commands.stores import extract
 
 
 def demo(workspace: WorkspaceOption = WORKSPACE, device: DeviceOption = "auto", seed: SeedOption = 0) -> None:
-    """Extract, probe and find neighbours on the bundled images with the bundled pair: a minute or two on two cores."""
+    """Extract, probe, find neighbours, compare: the bundled pair on bundled images, a minute or two on two cores."""
     from embprobe import terminal
     from embprobe.cards import bundled_card
     from embprobe.images import load_images
@@ -29,5 +29,6 @@ def demo(workspace: WorkspaceOption = WORKSPACE, device: DeviceOption = "auto", 
     extract(IMAGES, [*PAIR, *bundled_card("category").references], workspace, device)  # read once for all
     probe(IMAGES, ["category", "text", "color", "style"], quick=True, workspace=workspace, device=device, seed=seed)
     neighbors([str(picture)], workspace=workspace, device=device)
+    compare(IMAGES, workspace=workspace, device=device, seed=seed)
     report(workspace=workspace)
     terminal.note(f"Look at the figures and numbers named above, or at all of them in {workspace / 'report.html'}")

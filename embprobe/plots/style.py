@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, the darker ones first."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DPI = 150
 _SETTINGS: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -23,7 +24,7 @@ _SETTINGS: Any = {
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "legend.frameon": False,
-    "savefig.dpi": 150,
+    "savefig.dpi": DPI,
     "svg.hashsalt": "embprobe",
     "text.parse_math": False,  # a name with dollar signs is a name
 }

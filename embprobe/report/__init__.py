@@ -6,18 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import Markup
+
 from embprobe.errors import EmbprobeError
 from embprobe.files import replacing
 from embprobe.images import Images, UnreadableImage
 from embprobe.images.decoding import decode
 from embprobe.images.rows import visible
+from embprobe.plots.style import DPI
 from embprobe.report.atlas import Atlas, make_atlas
 from embprobe.report.examples import examples_of
 from embprobe.report.findings import Findings, Probe, read_findings
 from embprobe.report.forest import Panel, forest
 from embprobe.report.near import near_examples
 from embprobe.report.opening import Opened, open_images, open_stores
-from embprobe.report.page import Section, render
+from embprobe.report.page import Drawn, Section, render
 from embprobe.report.pairs import compared
 from embprobe.report.thumbnails import Sheets, data_uri, make_sheets
 from embprobe.workspace import Workspace
@@ -25,6 +28,8 @@ from embprobe.workspace import Workspace
 LARGEST = 15_000_000
 """Bytes of a page."""
 _THUMBNAILS = 8_000_000
+_PIXELS = 96
+"""Of a page in an inch."""
 _SHEETS = 6
 """So many of the newest neighbour sheets are on the page."""
 
@@ -69,7 +74,7 @@ def write_report(
         sections=sections,
         comparisons=[compared(each, known.get(each["images"]["fingerprint"])) for each in findings.comparisons],
         near=near_examples(mapped.atlas) if mapped else [],
-        sheets=[_drawn(path, notes) for path in findings.sheets[:_SHEETS]],
+        sheets=[drawn for path in findings.sheets[:_SHEETS] if (drawn := _drawn(path, notes))],
         atlas=mapped.atlas if mapped else None,
         thumbnails=mapped.sheets if mapped else None,
         notes=[*notes, *_left_out(findings)],
@@ -130,15 +135,16 @@ def _section(number: int, probe: Probe, panel: Panel | None, known: Mapping[str,
     return Section(probe, f"probe-{number}", panel, examples, _drawn(probe.folder / "figure.png", notes))
 
 
-def _drawn(path: Path, notes: list[str]) -> str:
-    """A figure as a data URI; empty if there is none."""
+def _drawn(path: Path, notes: list[str]) -> Drawn | None:
+    """A figure, if it is there and can be read."""
     if not path.exists():
-        return ""
+        return None
     try:
-        return data_uri(decode(path.read_bytes()), lossless=True)
+        picture = decode(path.read_bytes())
     except (UnreadableImage, OSError) as reason:
         notes.append(f"The figure '{visible(str(path))}' is missing here: {reason}.")
-        return ""
+        return None
+    return Drawn(Markup(data_uri(picture, lossless=True)), round(picture.width * _PIXELS / DPI))
 
 
 def _left_out(findings: Findings) -> list[str]:

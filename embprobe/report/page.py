@@ -30,6 +30,14 @@ _SCRIPTS = ("data.js", "panel.js", "map.js")
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """A figure of the workspace as a data URI, and its width in pixels that gives all figures letters of one size."""
+
+    source: Markup
+    width: int
+
+
+@dataclass(frozen=True)
 class Section:
     """One probe and what is shown of it."""
 
@@ -38,8 +46,7 @@ class Section:
     panel: Panel | None
     examples: Examples | None
     """None where the images cannot be opened."""
-    figure: str
-    """A data URI, or empty."""
+    figure: Drawn | None
 
 
 def render(
@@ -48,7 +55,7 @@ def render(
     sections: Sequence[Section],
     comparisons: Sequence[Compared],
     near: Sequence[Example],
-    sheets: Sequence[str],
+    sheets: Sequence[Drawn],
     atlas: Atlas | None,
     thumbnails: Sheets | None,
     notes: Sequence[str],
@@ -67,7 +74,7 @@ def render(
         measured=_measured(findings),
         comparisons=comparisons,
         examples_near=near,
-        sheets=[Markup(uri) for uri in sheets if uri],
+        sheets=sheets,
         atlas=atlas,
         data=atlas_json(atlas, thumbnails) if atlas and thumbnails else {},
         method=METHODS[atlas.method] if atlas else "",
