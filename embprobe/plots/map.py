@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from embprobe.encoders.base import Floats
+from embprobe.encoders.naming import fold, short_names
 from embprobe.images.rows import Row, visible
 from embprobe.plots.style import MARKERS, PALETTE, figure, save
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _NAMED = 9
 """So many values get a look of their own; the rest is grey."""
+_LETTERS = 60
+"""Of a line of an encoder's name above its map."""
 CROWDED = 20_000
 """Of more points the density is drawn."""
 _BINS = 90
@@ -45,9 +48,10 @@ def plot_maps(
     shown = [value for value, _ in Counter(labels).most_common(_NAMED)]
     value_of = np.array([shown.index(label) if label in shown else -1 for label in labels])
     pictures = _pictures(next(iter(layouts.values())), rows, thumbnails) if thumbnails else {}
+    called = short_names(layouts)
     with figure(width=5.2 * len(layouts), height=5.8, columns=len(layouts)) as (canvas, axes):
         for axis, (encoder, points) in zip(axes, layouts.items(), strict=True):
-            axis.set_title(visible(encoder))
+            axis.set_title(fold(called[encoder], _LETTERS))
             middle, half = (points.max(0) + points.min(0)) / 2, 0.53 * float(np.ptp(points, axis=0).max())
             (_densities if len(points) > CROWDED else _points)(axis, points, value_of)
             for i, picture in pictures.items():

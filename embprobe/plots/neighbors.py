@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embprobe.encoders.naming import fold, short_names
 from embprobe.images.rows import visible
 from embprobe.neighbors import Neighborhood
 from embprobe.plots.style import figure, save
@@ -16,17 +17,20 @@ if TYPE_CHECKING:
 
 _LETTERS = 12
 """Of a line of a query that is told in words."""
+_NAME = 17
+"""Of a line of an encoder's name above the query."""
 
 
 def plot_neighbors(found: Neighborhood, out: Path) -> None:
     """The query and each encoder's neighbours side by side, with their cosines; how far the encoders agree on top."""
     columns = 1 + max(len(neighbors) for neighbors in found.by_encoder.values())
     lines = len(found.by_encoder)
+    called = short_names(found.by_encoder)
     with figure(width=1.15 * columns, height=0.5 + 1.6 * lines, rows=lines, columns=columns) as (canvas, axes):
         canvas.suptitle("\n".join(textwrap.wrap(_heading(found), 18 * columns)), fontsize=9)
         for line, (encoder, neighbors) in enumerate(found.by_encoder.items()):
             cells = axes[line * columns : (line + 1) * columns]
-            _query(cells[0], found, encoder.replace("/", "/\n") + "\nquery")
+            _query(cells[0], found, fold(called[encoder], _NAME) + "\nquery")
             for cell, neighbor in zip(cells[1:], neighbors, strict=False):
                 show_thumbnail(cell, neighbor.row, "\n".join([f"{neighbor.similarity:.2f}", *describe(neighbor.row)]))
             for empty in cells[1 + len(neighbors) :]:
@@ -40,8 +44,8 @@ def agreement(found: Neighborhood) -> str:
         return ""
     low, high = min(found.overlap.values()), max(found.overlap.values())
     if len(found.overlap) == 1:
-        ((a, b),) = found.overlap
-        told = f"{visible(a)} and {visible(b)} share {low:.0%}"
+        a, b = short_names(*found.overlap).values()
+        told = f"{a} and {b} share {low:.0%}"
     else:
         told = f"any two of the encoders share {low:.0%}" + ("" if low == high else f" to {high:.0%}")
     return f"{told} of their neighbours, by chance {found.chance:.2%}"

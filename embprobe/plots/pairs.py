@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
+from embprobe.encoders.naming import short_names
 from embprobe.images.rows import visible
 from embprobe.plots.style import PALETTE, figure, save
 from embprobe.plots.thumbnails import describe, shorten
@@ -40,7 +41,8 @@ def plot_pairs(both: tuple[Disagreement, Disagreement], out: Path) -> None:
 
 def _heading(half: Disagreement, side: str) -> str:
     there = "" if half.pairs else ": there are none"
-    return f"{side}: near for {visible(half.near)} and far for {visible(half.far)}{there}"
+    near, far = short_names([half.near, half.far]).values()
+    return f"{side}: near for {near} and far for {far}{there}"
 
 
 def _draw(axis: Axes, shown: Shown, half: Disagreement, color: str) -> None:
@@ -57,7 +59,8 @@ def _draw(axis: Axes, shown: Shown, half: Disagreement, color: str) -> None:
     axis.set_title(
         "\n".join(shorten(", ".join(describe(row)), _LETTERS) for row in (shown.first, shown.second)), fontsize=7
     )
-    near, far = (f"{visible(name.rpartition('/')[2])} {share:.1%}" for name, share in _shares(shown, half))
+    called = short_names([half.near, half.far])
+    near, far = (f"{called[name].partition('/')[2]} {share:.1%}" for name, share in _shares(shown, half))
     facts = [f"{'same' if same else 'other'} {visible(name)}" for name, same in shown.same.items()]
     axis.set_xlabel(f"less alike: {near}, {far} of pairs\n{', '.join([*facts, f'colours {shown.color:.2f}'])}")
     axis.xaxis.label.set_fontsize(6.5)

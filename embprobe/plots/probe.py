@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embprobe.encoders.naming import fold, short_names
 from embprobe.interventions import find_intervention
 from embprobe.plots.style import MARKERS, PALETTE, figure, save
 from embprobe.results import Question, Result, is_subject, spanned
@@ -18,6 +19,8 @@ _CONDITIONS = {"shots": "images of each value that the classifier was fitted on"
 """What a strength is in where it is none of an intervention."""
 _LETTERS = 58
 """How many letters of the heading have room above a column."""
+_NAME, _TITLE, _UNIT = 22, 38, 24
+"""How many letters fit into a line of an encoder's name, above a panel, and beside its axis."""
 
 
 def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Question | None = None) -> None:
@@ -39,7 +42,7 @@ def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Quest
         heading = f"{asked}\n95 % intervals over {sizes} {rows[0].resampled}s"
         canvas.suptitle(heading, fontsize=10, x=0.01, ha="left")
         for axis, ((measure, intervention), panel) in zip(axes, panels.items(), strict=False):
-            axis.set_title(textwrap.fill(str(Question(measure, intervention)), 44))
+            axis.set_title(textwrap.fill(str(Question(measure, intervention)), _TITLE))
             draw = _curves if len({row.strength for row in panel}) > 1 else draw_dots
             draw(axis, panel, encoders)
         for unused in axes[len(panels) :]:
@@ -53,17 +56,20 @@ def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Quest
 
 
 def _curves(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> None:
+    called = _called(encoders)
     for encoder in encoders:
         points = sorted((row for row in panel if row.encoder == encoder), key=lambda row: row.strength or 0)
         if points:
             x = [row.strength or 0.0 for row in points]
             color, marker = _look(encoder, encoders)
-            axis.plot(x, [row.estimate for row in points], color=color, marker=marker, markersize=4, label=encoder)
+            axis.plot(
+                x, [row.estimate for row in points], color=color, marker=marker, markersize=4, label=called[encoder]
+            )
             axis.fill_between(
                 x, [row.low for row in points], [row.high for row in points], color=color, alpha=0.2, lw=0
             )
     unit = _CONDITIONS.get(panel[0].intervention or "") or find_intervention(panel[0].intervention or "").unit
-    axis.set(xlabel=unit, ylabel=panel[0].unit)
+    axis.set(xlabel=unit, ylabel=textwrap.fill(panel[0].unit, _UNIT))
     _from_zero(axis.set_ylim, panel)
     if min(row.low for row in panel) < 0:
         axis.axhline(0, color="0.6", lw=0.8)
@@ -79,7 +85,8 @@ def draw_dots(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> N
         axis.errorbar(
             row.estimate, shown.index(row.encoder), xerr=error, color=color, marker=marker, capsize=2, markersize=5
         )
-    axis.set_yticks(range(len(shown)), shown)
+    called = _called(encoders)
+    axis.set_yticks(range(len(shown)), [called[encoder] for encoder in shown])
     axis.set(xlabel=panel[0].unit, ylim=(len(shown) - 0.5, -0.5))
     _from_zero(axis.set_xlim, panel)
     axis.grid(axis="x", color="0.9")
@@ -99,6 +106,10 @@ def _from_zero(limit: Callable[[float | None, float | None], object], panel: Seq
         limit(0, None)
     elif max(row.high for row in panel) <= 0:
         limit(None, 0)
+
+
+def _called(encoders: Sequence[str]) -> dict[str, str]:
+    return {name: fold(short, _NAME) for name, short in short_names(encoders).items()}
 
 
 def _look(encoder: str, encoders: Sequence[str]) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from embprobe.encoders.naming import short_names
 from embprobe.images.rows import visible
 from embprobe.neighbors import Neighborhood, mean_overlaps
 from embprobe.plots.thumbnails import describe
@@ -24,22 +25,23 @@ _TOLD = 5
 def print_neighbors(found: Sequence[Neighborhood]) -> None:
     """A table a query, each encoder's neighbours in a column, nearest first; then how far the encoders agree."""
     console = Console(highlight=False, emoji=False)
+    called = short_names(found[0].by_encoder)
     for each in found[:_TOLD]:
         console.print(_neighbors(each))
         for (a, b), share in each.overlap.items():
-            told = f"{visible(a)} and {visible(b)} share {share:.0%} of their neighbours (by chance {each.chance:.2%})."
+            told = f"{called[a]} and {called[b]} share {share:.0%} of their neighbours (by chance {each.chance:.2%})."
             console.print(escape(told))
     if len(found) > 1 and found[0].overlap:
         for (a, b), e in mean_overlaps(found).items():
-            told = f"{visible(a)} and {visible(b)}, mean over {len(found):,} queries: {e.estimate:.0%}"
+            told = f"{called[a]} and {called[b]}, mean over {len(found):,} queries: {e.estimate:.0%}"
             console.print(f"[bold]{escape(told)}[/bold] ({e.low:.0%} to {e.high:.0%}).")
 
 
 def _neighbors(found: Neighborhood) -> Table:
     table = Table(title=escape(f"Nearest to {visible(found.query.name)}"), title_justify="left")
     table.add_column("rank", justify="right")
-    for encoder in found.by_encoder:
-        table.add_column(escape(visible(encoder)))
+    for name in short_names(found.by_encoder).values():
+        table.add_column(escape(name))
     for rank in range(max(len(neighbors) for neighbors in found.by_encoder.values())):
         cells = [
             f"{neighbors[rank].similarity:.3f} {escape(', '.join(describe(neighbors[rank].row)))}"
@@ -63,12 +65,13 @@ def print_comparison(found: Comparison) -> None:
         "the 97.5th percentile.",
     )
     measures = list(dict.fromkeys(each.measure for each in found.agreements))
+    called = short_names(found.encoders)
     table.add_column("encoders")
     for measure in measures:
         table.add_column(escape(measure), justify="right")
     for a, b in dict.fromkeys((each.a, each.b) for each in found.agreements):
         cells = [_agreement(each) for each in found.agreements if (each.a, each.b) == (a, b)]
-        table.add_row(f"{escape(visible(a))}\n{escape(visible(b))}", *cells, end_section=True)
+        table.add_row(f"{escape(called[a])}\n{escape(called[b])}", *cells, end_section=True)
     console.print(table)
     if found.explanations:
         _print_explanations(console, found)
@@ -83,8 +86,8 @@ def _print_explanations(console: Console, found: Comparison) -> None:
     console.print("What does similarity go with? Partial rank correlation over pairs, the others held constant")
     table = Table()
     table.add_column("attribute")
-    for name in found.encoders:
-        table.add_column(escape(visible(name)), justify="right")
+    for name in short_names(found.encoders).values():
+        table.add_column(escape(name), justify="right")
     by_attribute: dict[str, dict[str, Estimate]] = {}
     for each in found.explanations:
         by_attribute.setdefault(each.attribute, {}).update({each.a: each.of_a, each.b: each.of_b})

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from embprobe.encoders.naming import fold, short_names
 from embprobe.images.rows import visible
 from embprobe.results import Question, Result, Results, p_told, spanned
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from embprobe.study.verdicts import Decision
 from embprobe.terminal.console import note
 
+_LETTERS = 17
+"""Of a line of a column's heading."""
 _COMPARED = 3
 """So many differences have columns in a table; more are in the file."""
 
@@ -27,8 +30,11 @@ def print_results(results: Results, *, title: str) -> None:
     """The headline; one line a question, one column an encoder, intervals under estimates; then what was checked."""
     rows = [row for row in results.rows if not row.is_difference]
     differences = [row for row in results.rows if row.is_difference]
-    compared = list(dict.fromkeys(row.who for row in differences))
-    columns = list(dict.fromkeys(row.who for row in rows)) + (compared if len(compared) <= _COMPARED else [])
+    compared = list(dict.fromkeys((row.encoder, row.against) for row in differences))
+    alone: list[tuple[str, str | None]] = list(dict.fromkeys((row.encoder, None) for row in rows))
+    columns = alone + (compared if len(compared) <= _COMPARED else [])
+    everyone = dict.fromkeys(name for row in results.rows for name in (row.encoder, row.against) if name)
+    called = {name: fold(short, _LETTERS) for name, short in short_names(everyone).items()}
     table = Table(
         title=escape(visible(title)),
         title_justify="left",
@@ -36,11 +42,12 @@ def print_results(results: Results, *, title: str) -> None:
         caption=escape(_caption(rows)),
     )
     table.add_column("measure")
-    for who in columns:
-        table.add_column(escape(_heading(visible(who))), justify="right")
-    questions: dict[Question, dict[str, Result]] = {}
+    for encoder, against in columns:
+        heading = called[encoder] if against is None else f"{called[encoder]}\n- {called[against]}"
+        table.add_column(escape(heading), justify="right")
+    questions: dict[Question, dict[tuple[str, str | None], Result]] = {}
     for row in results.rows:
-        questions.setdefault(row.question, {})[row.who] = row
+        questions.setdefault(row.question, {})[row.encoder, row.against] = row
     for question, answers in questions.items():
         table.add_row(escape(visible(str(question))), *(_cell(answers.get(who)) for who in columns), end_section=True)
     width = None if sys.stdout.isatty() else 32 + 19 * len(columns)
@@ -110,11 +117,6 @@ def print_verdicts(verdicts: Sequence[Verdict]) -> None:
     Console(highlight=False, emoji=False, width=width).print(table)
     failed = sum(not each.passed for each in verdicts)
     note(f"{len(verdicts) - failed} of {len(verdicts)} passed." + (" Do not believe a probe yet." if failed else ""))
-
-
-def _heading(who: str) -> str:
-    """A column's heading in short lines."""
-    return who.replace(" - ", "\n- ") if " - " in who else who.replace("/", "/\n", 1)
 
 
 def _cell(row: Result | None) -> str:

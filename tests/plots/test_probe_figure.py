@@ -144,7 +144,7 @@ def test_axes_say_what_their_numbers_are(axes: list[Axes], tmp_path: Path) -> No
         "share of the image's width",
         "distance to an unrelated image",
     ]
-    assert [axis.get_ylabel() for axis in axes[:2]] == ["distance to an unrelated image", "accuracy"]
+    assert [axis.get_ylabel() for axis in axes[:2]] == ["distance to an unrelated\nimage", "accuracy"]
 
 
 def test_references_are_grey_and_encoders_are_not(axes: list[Axes], tmp_path: Path) -> None:
