@@ -40,8 +40,7 @@ def layouts(
     Loading UMAP takes about 15 seconds and its first use in a process compiles for 10 to 30 more. Raises
     :class:`UsageError` for no such method, :class:`EmbprobeError` for too few points or ones that all coincide.
     """
-    if method not in METHODS:
-        raise UsageError(f"There is no method '{method}' for maps. There are: {', '.join(METHODS)}.")
+    check_method(method)
     found: dict[str, Floats] = {}
     first: Floats | None = None
     for name, each in vectors.items():
@@ -107,3 +106,10 @@ def _tsne(directions: Floats, start: Floats | None, seed: int) -> Floats:
 
 
 METHODS: dict[str, _Method] = {"umap": _umap, "tsne": _tsne, "pca": _pca}
+
+
+def check_method(name: str, *others: str) -> str:
+    """The name of a method, or one of the others; raises :class:`UsageError` with all of them if it is neither."""
+    if name not in (*METHODS, *others):
+        raise UsageError(f"There is no method '{name}' for maps. There are: {', '.join([*METHODS, *others])}.")
+    return name

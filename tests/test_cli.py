@@ -102,6 +102,26 @@ def test_a_comparison_without_some_images_has_its_pictures_in_the_report(run: Ru
     assert "9 images of" in page and "missing here" not in page
 
 
+def test_a_map_is_coloured_by_what_there_is(run: Run, photos: Path, tmp_path: Path, space: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for i in range(4):
+        noise(i).save(flat / f"{i}.png")
+    for folder, name in ((photos, "by-category.png"), (flat, "plain.png")):
+        found = run("map", folder, *PIXELS, "--method", "pca", "--json")
+        assert found.code == 0 and Path(json.loads(found.out)["figure"]).name == name
+        assert Path(json.loads(found.out)["figure"]).stat().st_size > 2_000
+
+
+@pytest.mark.parametrize("command", ["map", "compare"])
+def test_a_label_that_no_image_has_is_said_before_anything_is_extracted(
+    run: Run, photos: Path, space: Path, command: str
+) -> None:
+    found = run(command, photos, *PIXELS, "-e", "reference/random-vit", "--by", "mood")
+    assert found.code != 0 and "the label 'mood', which no image in 'photos' has" in found.err
+    assert not (space / "stores").exists()
+
+
 def test_an_encoder_named_twice_is_used_once(run: Run, photos: Path) -> None:
     assert len(json.loads(run("extract", photos, *PIXELS, *PIXELS, "--json").out)) == 1
 

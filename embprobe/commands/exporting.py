@@ -54,9 +54,10 @@ def export(
 
     from embprobe import terminal
     from embprobe.export import check_target
+    from embprobe.projection import check_method
 
     target = check_target(to, out)
-    method = _method(map or ("umap" if to == "atlas" else "none"))
+    method = check_method(map or ("umap" if to == "atlas" else "none"), "none")
     rows, encoders, session = begin(
         images, encoder, workspace, device, precision=precision, fast_decode=fast_decode, seed=seed
     )
@@ -101,8 +102,9 @@ def atlas(
     from embprobe import terminal
     from embprobe.errors import EmbprobeError
     from embprobe.export import TARGETS, atlas_arguments
+    from embprobe.projection import check_method
 
-    method = _method(map)
+    method = check_method(map, "none")
     rows, encoders, session = begin(
         images, encoder, workspace, device, precision=precision, fast_decode=fast_decode, seed=seed
     )
@@ -124,16 +126,6 @@ def atlas(
     arguments = atlas_arguments(content, path, next(iter(content.vectors)))
     with suppress(KeyboardInterrupt):  # that is how people end it
         raise typer.Exit(subprocess.run([program, *arguments]).returncode)
-
-
-def _method(asked: str) -> str:
-    """A method for maps, or none; refused before anything is extracted."""
-    from embprobe.errors import UsageError
-    from embprobe.projection import METHODS
-
-    if asked not in (*METHODS, "none"):
-        raise UsageError(f"There is no method '{asked}' for maps. There are: {', '.join(METHODS)}, none.")
-    return asked
 
 
 def _content(rows: Images, encoders: Sequence[Encoder], session: Session, method: str, k: int) -> Content:

@@ -175,11 +175,14 @@ def compare(
     from embprobe.files import write_json
     from embprobe.plots.pairs import plot_pairs
     from embprobe.study.agreement import Terms
-    from embprobe.study.comparing import compare
+    from embprobe.study.comparing import COLOR, compare
 
     rows, encoders, session = begin(
         images, encoder, workspace, device, precision=precision, fast_decode=fast_decode, seed=seed
     )
+    for label in by or []:
+        if label != COLOR:
+            rows.label(label)  # that all have it is known before anything is extracted
     terms = Terms(k, tuple(by or Terms.by), pairs, cosines)
     with terminal.spinner("comparing") as tell:
         found = compare(rows, encoders, session, terms, tell=tell)
@@ -200,7 +203,9 @@ def compare(
 def draw_map(
     images: ImagesArgument = IMAGES,
     encoder: EncodersOption = None,
-    by: Annotated[str, typer.Option(help="The label that colours the points.")] = "category",
+    by: Annotated[
+        str | None, typer.Option(help="The label that colours the points. Default: category, if they have it.")
+    ] = None,
     method: Annotated[str, typer.Option(help="umap, tsne or pca.")] = "umap",
     thumbnails: Annotated[int, typer.Option(help="So many of the images are drawn where they are.", min=0)] = 40,
     workspace: WorkspaceOption = WORKSPACE,
@@ -214,17 +219,22 @@ def draw_map(
     from embprobe import terminal
     from embprobe.maps import make_maps
     from embprobe.plots.map import plot_maps
+    from embprobe.projection import check_method
     from embprobe.workspace import slug
 
+    check_method(method)
     rows, encoders, session = begin(
         images, encoder, workspace, device, precision=precision, fast_decode=fast_decode, seed=seed
     )
+    label = by or ("category" if rows.has("category") else "")
+    if label:
+        rows.label(label)  # that all have it is known before anything is extracted
     embedded = session.embed(rows, encoders, "extracting")
     with terminal.spinner("maps") as tell:
         maps = make_maps(embedded, encoders, session, method=method, tell=tell)
-    labels = maps.rows.label(by)
-    picture = maps.folder / f"by-{slug(by)}.png"
-    plot_maps(maps.layouts, labels, picture, label=by, rows=maps.rows.rows, thumbnails=thumbnails)
+    picture = maps.folder / (f"by-{slug(label)}.png" if label else "plain.png")
+    labels = maps.rows.label(label) if label else None
+    plot_maps(maps.layouts, labels, picture, label=label, rows=maps.rows.rows, thumbnails=thumbnails)
     if json:
         terminal.print_json({**maps.as_json(), "figure": str(picture)})
     else:

@@ -32,19 +32,22 @@ _SIDE, _SHARE = 64, 0.045
 
 def plot_maps(
     layouts: Mapping[str, Floats],
-    labels: Sequence[str],
+    labels: Sequence[str] | None,
     out: Path,
     *,
-    label: str,
+    label: str = "",
     rows: Sequence[Row] = (),
     thumbnails: int = 0,
 ) -> None:
-    """One panel per encoder (``[n, 2]`` each) of the same rows; the label's most frequent values are told apart.
+    """One panel per encoder (``[n, 2]`` each) of the same rows; the label's most frequent values are told apart,
+    or none without labels.
 
     ``thumbnails`` of the ``rows``' images, spread over the first map, are drawn where they are on each: the same ones,
     so that they can be followed. Above 20,000 points hexagons are drawn in the colour of their most frequent value, the
     darker the more points are in them.
     """
+    named = labels is not None
+    labels = [""] * len(next(iter(layouts.values()))) if labels is None else labels
     shown = [value for value, _ in Counter(labels).most_common(_NAMED)]
     value_of = np.array([shown.index(label) if label in shown else -1 for label in labels])
     pictures = _pictures(next(iter(layouts.values())), rows, thumbnails) if thumbnails else {}
@@ -59,12 +62,13 @@ def plot_maps(
             axis.set(xticks=[], yticks=[], aspect="equal")
             axis.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
             axis.spines[:].set_visible(False)
-        named = [axes[0].scatter([], [], s=20, color=_color(i), marker=_marker(i)) for i in range(len(shown))]
+        looks = [axes[0].scatter([], [], s=20, color=_color(i), marker=_marker(i)) for i in range(len(shown))]
         told = [visible(value) for value in shown]
         if (value_of == -1).any():
-            named.append(axes[0].scatter([], [], s=20, color="0.75"))
+            looks.append(axes[0].scatter([], [], s=20, color="0.75"))
             told.append(f"{len(set(labels)) - len(shown):,} others")
-        canvas.legend(named, told, title=visible(label), loc="outside lower center", ncols=5, fontsize=8)
+        if named:
+            canvas.legend(looks, told, title=visible(label), loc="outside lower center", ncols=5, fontsize=8)
         save(canvas, out, vector=True)
 
 
