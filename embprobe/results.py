@@ -18,6 +18,8 @@ from embprobe.images.rows import printable
 
 VERSION = 2
 """Results are comparable only within one version."""
+CONTROL = " of shuffled labels"
+"""In a measure's name: its control task, labels that mean nothing."""
 
 
 @dataclass(frozen=True)

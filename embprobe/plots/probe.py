@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from embprobe.encoders.naming import fold, short_names
 from embprobe.interventions import find_intervention
 from embprobe.plots.style import MARKERS, PALETTE, figure, save
-from embprobe.results import Question, Result, is_subject, spanned
+from embprobe.results import CONTROL, Question, Result, is_subject, spanned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,8 @@ _NAME, _TITLE, _UNIT = 22, 38, 24
 
 
 def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Question | None = None) -> None:
-    """Strength curves where an intervention has several strengths, else dots; 95 % intervals in both.
+    """Strength curves where an intervention has several strengths, else dots; decoding against its control task, where
+    that was asked; 95 % intervals in all.
 
     References (``reference/…`` and guesses) are drawn in grey: they are what the others are read against. ``first`` is
     the question whose panel comes first.
@@ -42,6 +43,12 @@ def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Quest
         heading = f"{asked}\n95 % intervals over {sizes} {rows[0].resampled}s"
         canvas.suptitle(heading, fontsize=10, x=0.01, ha="left")
         for axis, ((measure, intervention), panel) in zip(axes, panels.items(), strict=False):
+            plain = measure.replace(CONTROL, "", 1)
+            if measure != plain and (decoded := panels.get((plain, intervention))):
+                told = f"{Question(plain, intervention)}, against shuffled labels"
+                axis.set_title(textwrap.fill(told, _TITLE))
+                _against_control(axis, decoded, panel, encoders)
+                continue
             axis.set_title(textwrap.fill(str(Question(measure, intervention)), _TITLE))
             draw = _curves if len({row.strength for row in panel}) > 1 else draw_dots
             draw(axis, panel, encoders)
@@ -74,6 +81,22 @@ def _curves(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> Non
     if min(row.low for row in panel) < 0:
         axis.axhline(0, color="0.6", lw=0.8)
     axis.set_xticks(sorted({row.strength for row in panel if row.strength is not None}))
+
+
+def _against_control(axis: Axes, decoded: Sequence[Result], control: Sequence[Result], encoders: Sequence[str]) -> None:
+    """Accuracy over what the classifier gets right of labels that mean nothing; on the line it is all memory."""
+    memory, called = {row.encoder: row for row in control}, _called(encoders)
+    for row in decoded:
+        if other := memory.get(row.encoder):
+            color, marker = _look(row.encoder, encoders)
+            x, y = other.estimate, row.estimate
+            spread = [[[x - other.low], [other.high - x]], [[y - row.low], [row.high - y]]]
+            across, up = ([[max(0.0, each[0])] for each in ends] for ends in spread)
+            axis.errorbar(x, y, up, across, fmt=marker, color=color, capsize=2, markersize=5, label=called[row.encoder])
+    axis.axline((0, 0), slope=1, color="0.6", lw=0.8)
+    axis.set(xlabel="accuracy of shuffled labels", ylabel="accuracy", xlim=(0, None), ylim=(0, None))
+    axis.grid(color="0.9")
+    axis.set_axisbelow(True)
 
 
 def draw_dots(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> None:

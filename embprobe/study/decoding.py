@@ -22,7 +22,7 @@ from embprobe.measures.knn import predict_knn
 from embprobe.measures.logistic import predict_logistic
 from embprobe.measures.vectors import Labels, Vectors
 from embprobe.measures.vectors import Scores as Values
-from embprobe.results import Scores
+from embprobe.results import CONTROL, Scores
 from embprobe.study.asking import GUESS, Asked, NotApplicable, levels, scored
 from embprobe.study.session import Embedded
 
@@ -96,7 +96,7 @@ def ask(measure: Decoding, asked: Asked) -> Iterator[Scores]:
             )
             for test in tests
         }
-        yield from answer(f"{name} of shuffled labels", plainly(dealt, control))
+        yield from answer(f"{name}{CONTROL}", plainly(dealt, control))
     unasked = []
     for transform in measure.transforms:
         try:

@@ -53,6 +53,23 @@ def drawn(path: Path) -> Image.Image:
         return image.copy()
 
 
+def test_decoding_is_drawn_over_its_control_task(axes: list[Axes], tmp_path: Path) -> None:
+    decoded = [replace(row, measure="category decoding, unseen concepts", unit="accuracy") for row in DOTS]
+    memory = [
+        replace(row, measure="category decoding of shuffled labels, unseen concepts", estimate=0.1, low=0.05, high=0.2)
+        for row in decoded[:2]  # nobody asked it of the third
+    ]
+    plot_probe([*decoded, *memory], tmp_path / "figure.png", question="?")
+    dots, scatter = axes[:2]
+    assert (dots.get_xlabel(), scatter.get_xlabel()) == ("accuracy", "accuracy of shuffled labels")
+    assert titles(axes)[1] == "category decoding, unseen concepts, against shuffled labels"
+    assert [line.get_label() for line in scatter.containers] == ["bundled/clip", "bundled/dino"]
+    points = [(float(x[0]), float(y[0])) for x, y in (line[0].get_data() for line in scatter.containers)]
+    assert points == [(0.1, row.estimate) for row in decoded[:2]]
+    alone = replace(memory[0], measure="color decoding of shuffled labels, unseen concepts")
+    plot_probe([alone], tmp_path / "alone.png", question="?")  # nothing to set it against: dots
+
+
 def test_curves_and_dots_are_drawn(tmp_path: Path) -> None:
     out = tmp_path / "new" / "figure.png"
     plot_probe([*CURVE, DIFFERENCE, *DOTS], out, question="Does it move?")
