@@ -20,13 +20,15 @@ def demo(workspace: WorkspaceOption = WORKSPACE, device: DeviceOption = "auto", 
     from embprobe import terminal
     from embprobe.cards import bundled_card
     from embprobe.images import load_images
+    from embprobe.study.comparing import COLORS
     from embprobe.workspace import Workspace
 
     query = next(row for row in load_images(IMAGES).rows if row.key == "1f431/openmoji")
     picture = Workspace.open(workspace).figure("demo-query")
     picture.parent.mkdir(parents=True, exist_ok=True)
     query.load().save(picture)
-    extract(IMAGES, [*PAIR, *bundled_card("category").references], workspace, device)  # read once for all
+    everyone = [*PAIR, *bundled_card("category").references, COLORS]
+    extract(IMAGES, everyone, workspace, device)  # read once for all
     probe(IMAGES, ["category", "text", "color", "style"], quick=True, workspace=workspace, device=device, seed=seed)
     neighbors([str(picture)], workspace=workspace, device=device)
     compare(IMAGES, workspace=workspace, device=device, seed=seed)

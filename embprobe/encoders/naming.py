@@ -34,6 +34,11 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
     return {name: visible(short if met[short] == 1 else name) for name, short in found.items()}
 
 
+def names_in_lines(names: Iterable[str], width: int) -> dict[str, str]:
+    """By full name the short one, in lines of at most ``width`` letters."""
+    return {name: fold(short, width) for name, short in short_names(names).items()}
+
+
 def fold(name: str, width: int, *, most: int = 3) -> str:
     """A name in as few lines of at most ``width`` letters as it takes, broken behind ``/ : , = _ -``, and these as even
     as can be; of a name longer than ``most`` lines the middle is left out.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embprobe.plots.style import MARKERS, PALETTE, figure, save
+from embprobe.plots.style import MARKERS, PALETTE, error_bar, figure, save
 from embprobe.results import spanned
 from embprobe.study.verdicts import Decision, Verdict
 
@@ -55,8 +55,7 @@ def _draw(axis: Axes, panel: Sequence[Decision], unit: str) -> None:
             if margin:
                 upper = margin if decision.claim.kind == "similar" else 0.0
                 axis.barh(i, upper + margin, left=-margin, height=0.8, color="0.9", zorder=0)
-            error = [[max(0.0, row.estimate - row.low)], [max(0.0, row.high - row.estimate)]]
-            axis.errorbar(row.estimate, i, xerr=error, color=color, marker=marker, capsize=3, markersize=6)
+            axis.errorbar(row.estimate, i, xerr=error_bar(row), color=color, marker=marker, capsize=3, markersize=6)
         axis.text(1.01, i, decision.verdict, transform=axis.get_yaxis_transform(), color=color, va="center")
     said = [f"{textwrap.fill(each.claim.sentence, 50)}\n({each.claim.a} - {each.claim.b})" for each in panel]
     axis.set_yticks(range(len(panel)), said, fontsize=8)

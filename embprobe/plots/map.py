@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from embprobe.encoders.base import Floats
-from embprobe.encoders.naming import fold, short_names
+from embprobe.encoders.naming import names_in_lines
 from embprobe.images.rows import Row, visible
 from embprobe.plots.style import MARKERS, PALETTE, figure, save
 
@@ -46,15 +46,14 @@ def plot_maps(
     so that they can be followed. Above 20,000 points hexagons are drawn in the colour of their most frequent value, the
     darker the more points are in them.
     """
-    named = labels is not None
-    labels = [""] * len(next(iter(layouts.values()))) if labels is None else labels
-    shown = [value for value, _ in Counter(labels).most_common(_NAMED)]
-    value_of = np.array([shown.index(label) if label in shown else -1 for label in labels])
+    values = labels or [""] * len(next(iter(layouts.values())))
+    shown = [value for value, _ in Counter(values).most_common(_NAMED)]
+    value_of = np.array([shown.index(value) if value in shown else -1 for value in values])
     pictures = _pictures(next(iter(layouts.values())), rows, thumbnails) if thumbnails else {}
-    called = short_names(layouts)
+    called = names_in_lines(layouts, _LETTERS)
     with figure(width=5.2 * len(layouts), height=5.8, columns=len(layouts)) as (canvas, axes):
         for axis, (encoder, points) in zip(axes, layouts.items(), strict=True):
-            axis.set_title(fold(called[encoder], _LETTERS))
+            axis.set_title(called[encoder])
             middle, half = (points.max(0) + points.min(0)) / 2, 0.53 * float(np.ptp(points, axis=0).max())
             (_densities if len(points) > CROWDED else _points)(axis, points, value_of)
             for i, picture in pictures.items():
@@ -62,13 +61,13 @@ def plot_maps(
             axis.set(xticks=[], yticks=[], aspect="equal")
             axis.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
             axis.spines[:].set_visible(False)
-        looks = [axes[0].scatter([], [], s=20, color=_color(i), marker=_marker(i)) for i in range(len(shown))]
+        named = [axes[0].scatter([], [], s=20, color=_color(i), marker=_marker(i)) for i in range(len(shown))]
         told = [visible(value) for value in shown]
         if (value_of == -1).any():
-            looks.append(axes[0].scatter([], [], s=20, color="0.75"))
-            told.append(f"{len(set(labels)) - len(shown):,} others")
-        if named:
-            canvas.legend(looks, told, title=visible(label), loc="outside lower center", ncols=5, fontsize=8)
+            named.append(axes[0].scatter([], [], s=20, color="0.75"))
+            told.append(f"{len(set(values)) - len(shown):,} others")
+        if labels:
+            canvas.legend(named, told, title=visible(label), loc="outside lower center", ncols=5, fontsize=8)
         save(canvas, out, vector=True)
 
 

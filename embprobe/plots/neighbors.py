@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embprobe.encoders.naming import fold, short_names
+from embprobe.encoders.naming import names_in_lines, short_names
 from embprobe.images.rows import visible
 from embprobe.neighbors import Neighborhood
 from embprobe.plots.style import figure, save
@@ -25,12 +25,12 @@ def plot_neighbors(found: Neighborhood, out: Path) -> None:
     """The query and each encoder's neighbours side by side, with their cosines; how far the encoders agree on top."""
     columns = 1 + max(len(neighbors) for neighbors in found.by_encoder.values())
     lines = len(found.by_encoder)
-    called = short_names(found.by_encoder)
+    called = names_in_lines(found.by_encoder, _NAME)
     with figure(width=1.15 * columns, height=0.5 + 1.6 * lines, rows=lines, columns=columns) as (canvas, axes):
         canvas.suptitle("\n".join(textwrap.wrap(_heading(found), 18 * columns)), fontsize=9)
         for line, (encoder, neighbors) in enumerate(found.by_encoder.items()):
             cells = axes[line * columns : (line + 1) * columns]
-            _query(cells[0], found, fold(called[encoder], _NAME) + "\nquery")
+            _query(cells[0], found, called[encoder] + "\nquery")
             for cell, neighbor in zip(cells[1:], neighbors, strict=False):
                 show_thumbnail(cell, neighbor.row, "\n".join([f"{neighbor.similarity:.2f}", *describe(neighbor.row)]))
             for empty in cells[1 + len(neighbors) :]:

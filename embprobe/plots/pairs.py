@@ -59,12 +59,9 @@ def _draw(axis: Axes, shown: Shown, half: Disagreement, color: str) -> None:
     axis.set_title(
         "\n".join(shorten(", ".join(describe(row)), _LETTERS) for row in (shown.first, shown.second)), fontsize=7
     )
-    called = short_names([half.near, half.far])
-    near, far = (f"{called[name].partition('/')[2]} {share:.1%}" for name, share in _shares(shown, half))
+    called = short_names([half.near, half.far]).values()
+    shares = zip(called, shown.pair.percentiles, strict=True)
+    near, far = (f"{name.partition('/')[2]} {share:.1%}" for name, share in shares)
     facts = [f"{'same' if same else 'other'} {visible(name)}" for name, same in shown.same.items()]
     axis.set_xlabel(f"less alike: {near}, {far} of pairs\n{', '.join([*facts, f'colours {shown.color:.2f}'])}")
     axis.xaxis.label.set_fontsize(6.5)
-
-
-def _shares(shown: Shown, half: Disagreement) -> zip[tuple[str, float]]:
-    return zip((half.near, half.far), shown.pair.percentiles, strict=True)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embprobe.encoders.naming import fold, short_names
+from embprobe.encoders.naming import names_in_lines
 from embprobe.interventions import find_intervention
-from embprobe.plots.style import MARKERS, PALETTE, figure, save
+from embprobe.plots.style import MARKERS, PALETTE, error_bar, figure, save
 from embprobe.results import CONTROL, Question, Result, is_subject, spanned
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Quest
 
 
 def _curves(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> None:
-    called = _called(encoders)
+    called = names_in_lines(encoders, _NAME)
     for encoder in encoders:
         points = sorted((row for row in panel if row.encoder == encoder), key=lambda row: row.strength or 0)
         if points:
@@ -85,14 +85,21 @@ def _curves(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> Non
 
 def _against_control(axis: Axes, decoded: Sequence[Result], control: Sequence[Result], encoders: Sequence[str]) -> None:
     """Accuracy over what the classifier gets right of labels that mean nothing; on the line it is all memory."""
-    memory, called = {row.encoder: row for row in control}, _called(encoders)
+    memory, called = {row.encoder: row for row in control}, names_in_lines(encoders, _NAME)
     for row in decoded:
         if other := memory.get(row.encoder):
             color, marker = _look(row.encoder, encoders)
-            x, y = other.estimate, row.estimate
-            spread = [[[x - other.low], [other.high - x]], [[y - row.low], [row.high - y]]]
-            across, up = ([[max(0.0, each[0])] for each in ends] for ends in spread)
-            axis.errorbar(x, y, up, across, fmt=marker, color=color, capsize=2, markersize=5, label=called[row.encoder])
+            axis.errorbar(
+                other.estimate,
+                row.estimate,
+                error_bar(row),
+                error_bar(other),
+                fmt=marker,
+                color=color,
+                capsize=2,
+                markersize=5,
+                label=called[row.encoder],
+            )
     axis.axline((0, 0), slope=1, color="0.6", lw=0.8)
     axis.set(xlabel="accuracy of shuffled labels", ylabel="accuracy", xlim=(0, None), ylim=(0, None))
     axis.grid(color="0.9")
@@ -104,11 +111,9 @@ def draw_dots(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> N
     shown = [encoder for encoder in encoders if any(row.encoder == encoder for row in panel)]
     for row in panel:
         color, marker = _look(row.encoder, encoders)
-        error = [[max(0.0, row.estimate - row.low)], [max(0.0, row.high - row.estimate)]]  # they may cross by rounding
-        axis.errorbar(
-            row.estimate, shown.index(row.encoder), xerr=error, color=color, marker=marker, capsize=2, markersize=5
-        )
-    called = _called(encoders)
+        place = shown.index(row.encoder)
+        axis.errorbar(row.estimate, place, xerr=error_bar(row), color=color, marker=marker, capsize=2, markersize=5)
+    called = names_in_lines(encoders, _NAME)
     axis.set_yticks(range(len(shown)), [called[encoder] for encoder in shown])
     axis.set(xlabel=panel[0].unit, ylim=(len(shown) - 0.5, -0.5))
     _from_zero(axis.set_xlim, panel)
@@ -129,10 +134,6 @@ def _from_zero(limit: Callable[[float | None, float | None], object], panel: Seq
         limit(0, None)
     elif max(row.high for row in panel) <= 0:
         limit(None, 0)
-
-
-def _called(encoders: Sequence[str]) -> dict[str, str]:
-    return {name: fold(short, _NAME) for name, short in short_names(encoders).items()}
 
 
 def _look(encoder: str, encoders: Sequence[str]) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embprobe.files import replacing
+from embprobe.results import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +29,11 @@ _SETTINGS: Any = {
     "svg.hashsalt": "embprobe",
     "text.parse_math": False,  # a name with dollar signs is a name
 }
+
+
+def error_bar(row: Result) -> list[list[float]]:
+    """How far the interval reaches below and above the estimate, as errorbar takes it; they may cross by rounding."""
+    return [[max(0.0, row.estimate - row.low)], [max(0.0, row.high - row.estimate)]]
 
 
 @contextmanager

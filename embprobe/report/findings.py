@@ -15,10 +15,8 @@ from embprobe.results import Question, Result, is_subject, load_results
 from embprobe.workspace import Workspace
 
 _NEEDED = {"card", "images", "encoders", "seed", "versions", "conclusions", "left_out"}
-_COMPARED = {
-    *("images", "images_compared", "encoders", "terms", "resampled", "seed"),
-    *("agreement", "explanation", "disagreement"),
-}
+_ASKED = {"images", "images_compared", "encoders", "terms", "resampled", "seed"}
+_COMPARED = _ASKED | {"agreement", "explanation", "disagreement"}
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ EXPLAINED = 2_000
 CANDIDATES = 50
 """Nearest others of an image by one encoder, of which some may be far for another."""
 COLOR = "color"
-_COLORS = "reference/color-histogram"
+COLORS = "reference/color-histogram"
+"""The encoder that measures it."""
 _CONCEPT = "concept"
 _MATCHINGS = 200
 _TWO_SIDED = 1.96
@@ -54,13 +55,13 @@ def compare(
     if len(encoders) < 2:
         raise UsageError("A comparison needs at least two encoders: say -e twice or more.")
     names = [encoder.spec.name for encoder in encoders]
-    measuring = [] if _COLORS in names else [load_encoder(_COLORS, device=session.device)]
+    measuring = [] if COLORS in names else [load_encoder(COLORS, device=session.device)]
     found = session.embed(images, [*encoders, *measuring], "extracting")
     embedded = Embedded(found.rows, {name: found.vectors[name] for name in names})
     if len(embedded.rows) < terms.k + 2:
         needed = f"Comparing the {terms.k} nearest needs at least {terms.k + 2} images"
         raise EmbprobeError(f"{needed}; there are {len(embedded.rows)}.")
-    compared = _Compared(embedded, found.vectors[_COLORS], terms, session)
+    compared = _Compared(embedded, found.vectors[COLORS], terms, session)
     disagreements: list[Disagreement] = []
     agreements: list[Agreement] = []
     for a, b in itertools.combinations(embedded.vectors, 2):
@@ -139,7 +140,7 @@ class _Compared:
             if 1 < len({values[i] for i in at}) <= len(at) // 4  # a value that few images have is rarely met
         }
         attributes[COLOR] = self._colors[at]
-        asked = {name: vectors[at] for name, vectors in self.embedded.vectors.items() if name != _COLORS}
+        asked = {name: vectors[at] for name, vectors in self.embedded.vectors.items() if name != COLORS}
         if len(at) <= LEAST + len(attributes) or len(asked) < 2:
             return []
         found = []

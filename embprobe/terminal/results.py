@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from embprobe.encoders.naming import fold, short_names
+from embprobe.encoders.naming import names_in_lines
 from embprobe.images.rows import visible
 from embprobe.results import Question, Result, Results, p_told, spanned
 
@@ -34,7 +34,7 @@ def print_results(results: Results, *, title: str) -> None:
     alone: list[tuple[str, str | None]] = list(dict.fromkeys((row.encoder, None) for row in rows))
     columns = alone + (compared if len(compared) <= _COMPARED else [])
     everyone = dict.fromkeys(name for row in results.rows for name in (row.encoder, row.against) if name)
-    called = {name: fold(short, _LETTERS) for name, short in short_names(everyone).items()}
+    called = names_in_lines(everyone, _LETTERS)
     table = Table(
         title=escape(visible(title)),
         title_justify="left",
