@@ -25,15 +25,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from embprobe.comparison.cka import cka
-from embprobe.comparison.neighborhoods import mutual_knn
+from embprobe.comparing.result import Terms
+from embprobe.comparing.run import compare
+from embprobe.embeddings.embedding_set import EmbeddingSet
+from embprobe.embeddings.session import Session
+from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import Encoder
 from embprobe.images import Images, Row
-from embprobe.oracle import Oracle
-from embprobe.study import Embedded, Session
-from embprobe.study.agreement import Terms
-from embprobe.study.comparing import compare
-from embprobe.workspace import Workspace
+from embprobe.measures.cka import cka
+from embprobe.measures.mutual_knn import mutual_knn
+from embprobe.selftest.oracles import Oracle
 
 Vectors = NDArray[np.float32]
 COLORS = 968
@@ -48,9 +49,9 @@ class Ready(Session):
 
     vectors: tuple[Vectors, ...] = ()
 
-    def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> Embedded:
+    def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> EmbeddingSet:
         """The vectors, in the order of the encoders."""
-        return Embedded(images, {each.spec.name: v for each, v in zip(encoders, self.vectors, strict=True)})
+        return EmbeddingSet(images, {each.spec.name: v for each, v in zip(encoders, self.vectors, strict=True)})
 
 
 def mutual_knn_with_masks(a: Vectors, b: Vectors, k: int) -> float:

@@ -32,12 +32,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
+from embprobe.embeddings.extract import extract
+from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
-from embprobe.encoders.base import EncoderSpec
 from embprobe.encoders.preprocessing import decoded_side, preprocess
-from embprobe.extraction import extract
+from embprobe.encoders.spec import EncoderSpec
 from embprobe.images import Row, load_images
-from embprobe.workspace import Workspace
 
 CHUNK = 50
 """Files that one way reads before it is the next way's turn."""

@@ -38,10 +38,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from embprobe.embeddings.extract import BATCH_SIZE, GPU_BATCH_SIZE, extract
+from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import Encoder, load_encoder
-from embprobe.extraction import BATCH_SIZE, GPU_BATCH_SIZE, extract
 from embprobe.images import load_images
-from embprobe.workspace import Workspace
 
 PHOTOGRAPH = (640, 480)
 LARGE = ("open_clip/ViT-B-16", "timm/vit_small_patch16_224.dino")

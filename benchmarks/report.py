@@ -57,7 +57,7 @@ def photographs(folder: Path, count: int) -> None:
 def embprobe(*arguments: str | Path, space: Path) -> float:
     """Seconds that the command takes."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", "embprobe.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "embprobe", *map(str, arguments)]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "EMBPROBE_WORKSPACE": str(space)})
     return time.perf_counter() - started
 

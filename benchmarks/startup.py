@@ -31,9 +31,9 @@ def main() -> None:
 
         print(f"python -c pass                  {median('-c', 'pass'):6.2f} s  (median of {REPEATS})")
         print(f"python -c 'import typer'        {median('-c', 'import typer'):6.2f} s  (median of {REPEATS})")
-        print(f"embprobe --help                 {median('-m', 'embprobe.cli', '--help'):6.2f} s  (median of {REPEATS})")
-        print(f"embprobe demo, new workspace    {seconds('-m', 'embprobe.cli', 'demo', cwd=folder):6.1f} s")
-        print(f"embprobe extract, already there {seconds('-m', 'embprobe.cli', 'extract', cwd=folder):6.1f} s")
+        print(f"embprobe --help                 {median('-m', 'embprobe', '--help'):6.2f} s  (median of {REPEATS})")
+        print(f"embprobe demo, new workspace    {seconds('-m', 'embprobe', 'demo', cwd=folder):6.1f} s")
+        print(f"embprobe extract, already there {seconds('-m', 'embprobe', 'extract', cwd=folder):6.1f} s")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """``python -m embprobe``, as ``torchrun -m embprobe`` needs it."""
 
-from embprobe.cli import main
+from embprobe.cli.app import main
 
 main()

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from embprobe import terminal
+from embprobe.claims.model import CLAIMS
+from embprobe.claims.roles import UNTRAINED, Roles, load_cast
+from embprobe.claims.run import run_study
+from embprobe.cli import terminal
+from embprobe.embeddings.session import Session
+from embprobe.embeddings.workspace import Workspace
 from embprobe.images import load_images
 from embprobe.pretraining.pair import pretrain_on_emoji
 from embprobe.pretraining.processes import Machine, choose_machine
 from embprobe.pretraining.recipe import Recipe
-from embprobe.study import Session
-from embprobe.study.claims import CLAIMS
-from embprobe.study.controlled import run_study
-from embprobe.study.roles import UNTRAINED, Roles, load_cast
-from embprobe.workspace import Workspace
 
 PAIR_CLAIMS = CLAIMS[:4]
 """The four of the pair; the others ask for other objectives."""

@@ -41,7 +41,7 @@ def commands() -> str:
     import typer
     from typer.cli import get_docs_for_click
 
-    from embprobe.cli import app
+    from embprobe.cli.app import app
 
     command = typer.main.get_command(app)
     text: str = get_docs_for_click(obj=command, ctx=typer.Context(command), name="embprobe", title="Commands")

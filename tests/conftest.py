@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-import embprobe.cli
-from embprobe.encoders.base import EncoderSpec, Floats
+import embprobe.cli.app
+from embprobe.embeddings.workspace import Workspace
+from embprobe.encoders.spec import EncoderSpec, Floats
 from embprobe.errors import UsageError
 from embprobe.images import Images, Row, load_images
 from embprobe.images.decoding import UnreadableImage
-from embprobe.workspace import Workspace
 
 settings.register_profile("embprobe", deadline=None)  # how long an example takes depends on the machine
 settings.load_profile("embprobe")
@@ -199,7 +199,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], spa
         monkeypatch.setattr(sys, "argv", ["embprobe", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            embprobe.cli.main()
+            embprobe.cli.app.main()
         ran = Ran(ended.value.code, *capsys.readouterr())
         assert "Traceback" not in ran.err
         return ran

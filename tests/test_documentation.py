@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from embprobe.claims.model import CLAIMS
 from embprobe.encoders import load_encoder
 from embprobe.interventions import INTERVENTIONS
-from embprobe.study.claims import CLAIMS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

@@ -14,14 +14,14 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from embprobe.embeddings.extract import encode, extract
+from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import NetworkEncoder, load_encoder
 from embprobe.errors import EmbprobeError
-from embprobe.extraction import encode, extract
 from embprobe.images import Images
 from embprobe.pretraining.processes import Machine
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.trainer import pretrain
-from embprobe.workspace import Workspace
 from tests.conftest import cosines, noise, row_of
 from tests.pretraining.conftest import drawings
 

@@ -1,8 +1,8 @@
 """Encoders: from a name to something that turns images into vectors. One module per family."""
 
-from embprobe.encoders.base import Encoder, EncoderSpec, Family, Listing
 from embprobe.encoders.network import NetworkEncoder, network_encoder
 from embprobe.encoders.registry import describe_encoder, families, list_encoders, load_encoder
+from embprobe.encoders.spec import Encoder, EncoderSpec, Family, Listing
 
 __all__ = [
     "Encoder",

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from embprobe.images.rows import visible
+from embprobe.system.text import visible
 
 _PATH = re.compile(r"(?P<head>[^:]*:)(?P<path>[^:]*/[^:]*?)(?P<options>(?:,[a-z_]+=[^,=/]*)*)", re.DOTALL)
 _USUAL = {"model", "weights", "checkpoint", "pytorch_model", "open_clip_model", "open_clip_pytorch_model"}

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from embprobe.encoders.base import EncoderSpec, Floats, Pooling, Precision, hash_weights
+from embprobe.encoders.spec import EncoderSpec, Floats, Pooling, Precision, hash_weights
 from embprobe.errors import EmbprobeError, UsageError
 
 ImageFeatures = Callable[[Any, Tensor], Tensor]

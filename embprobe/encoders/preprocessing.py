@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as F
 
-from embprobe.encoders.base import EncoderSpec
+from embprobe.encoders.spec import EncoderSpec
 
 Pixels = NDArray[np.uint8]
 

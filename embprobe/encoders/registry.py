@@ -11,19 +11,19 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
-from embprobe.encoders.base import Encoder, Family, Listing
+from embprobe.encoders.spec import Encoder, Family, Listing
 from embprobe.errors import EmbprobeError, UsageError
 
 ENTRY_POINTS = "embprobe.encoders"
 _OWN = {
-    "bundled": "embprobe.encoders.bundled",
-    "reference": "embprobe.encoders.reference",
-    "open_clip": "embprobe.encoders.open_clip",
-    "timm": "embprobe.encoders.timm",
-    "dino": "embprobe.encoders.dino",
-    "transformers": "embprobe.encoders.transformers",
-    "study": "embprobe.encoders.study",
-    "python": "embprobe.encoders.python",
+    "bundled": "embprobe.encoders.families.bundled",
+    "reference": "embprobe.encoders.families.reference",
+    "open_clip": "embprobe.encoders.families.open_clip",
+    "timm": "embprobe.encoders.families.timm",
+    "dino": "embprobe.encoders.families.dino",
+    "transformers": "embprobe.encoders.families.transformers",
+    "study": "embprobe.encoders.families.study",
+    "python": "embprobe.encoders.families.python",
 }
 _OPTIONS = re.compile(r"((?:,[a-z_]+=[^,=/\\]*)*)$")
 """No slash in a value, or folders of a path could be taken for options; but a function may be given a path."""

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embprobe.comparison.neighborhoods import ranked_others
-from embprobe.encoders.base import Floats
+from embprobe.encoders.spec import Floats
 from embprobe.export.content import IMAGE, Content, image_type, named
 from embprobe.export.pictures import small
-from embprobe.files import replacing
 from embprobe.measures.knn import Positions
+from embprobe.measures.mutual_knn import ranked_others
+from embprobe.system.files import replacing
 
 _ROWS = 512
 _ADDED = ("FILE_NAME", "__row_index__", "pagerank")

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from embprobe.encoders.base import Floats
-from embprobe.images.rows import Images, printable
+from embprobe.encoders.spec import Floats
+from embprobe.images.rows import Images
+from embprobe.system.text import printable
 
 KEY, IMAGE = "key", "image"
 

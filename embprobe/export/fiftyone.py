@@ -17,8 +17,8 @@ import numpy as np
 from embprobe.errors import EmbprobeError
 from embprobe.export.content import KEY, Content, named
 from embprobe.export.pictures import WEB, original
-from embprobe.files import making, write_json
-from embprobe.images.rows import printable, visible
+from embprobe.system.files import making, write_json
+from embprobe.system.text import printable, visible
 
 _ROWS = 256
 _A_FOLDER = 1000

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from embprobe.export.content import IMAGE, Content, image_type, named
 from embprobe.export.pictures import original
-from embprobe.files import making
-from embprobe.images.rows import printable, visible
+from embprobe.system.files import making
+from embprobe.system.text import printable, visible
 
 _ROWS = 100
 """Rows of a row group: few, because a reader holds one, and images may be large."""

@@ -9,7 +9,8 @@ from PIL import Image
 
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import FORMATS, UnreadableImage
-from embprobe.images.rows import Row, visible
+from embprobe.images.rows import Row
+from embprobe.system.text import visible
 
 SIDE = 256
 """The longer side of a small picture, at most."""

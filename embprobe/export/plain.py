@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from embprobe.export.content import Content, named
-from embprobe.files import making
+from embprobe.system.files import making
 
 _ROWS = 4096
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.dataset_cards import dataset_cards, find_dataset, load_dataset
 from embprobe.images.decoding import UnreadableImage
-from embprobe.images.folder import load_file
+from embprobe.images.readers.folder import load_file
 from embprobe.images.rows import Images, Row
 from embprobe.images.sources import exists, open_source
 

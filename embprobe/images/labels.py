@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from embprobe.images.rows import visible
+from embprobe.system.text import visible
 
 SIDECARS = frozenset({"txt", "json", "cls"})
 """Extensions, without the dot, that :func:`read_sidecar` understands."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,6 +12,7 @@ from PIL import Image
 
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage, decode, flatten
+from embprobe.system.text import visible
 
 WHITE = (255, 255, 255)
 _PASSING = frozenset(
@@ -23,8 +23,6 @@ _PASSING = frozenset(
     )
     if hasattr(errno, name)
 )
-_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that turn the direction of what follows, and so could make one name look like another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,19 +152,3 @@ class Images:
 
     def _keep(self, rows: Iterable[Row]) -> Images:
         return replace(self, rows=tuple(rows), opened_as="")
-
-
-def printable(text: str) -> str:
-    """Text that UTF-8 can hold, for files: bytes of a file name that are none, and lone surrogates, become escapes."""
-    try:
-        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # half of a surrogate pair, as JSON may hold
-        return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def visible(text: str) -> str:
-    """Text for people, on one line: what would break it or steer a terminal becomes escapes, too."""
-    return "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Zl", "Zp") or c in _TURNING else c
-        for c in printable(text)
-    )

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from embprobe.errors import UsageError
-from embprobe.images.bundled import load_bundled
-from embprobe.images.folder import NoImages, load_file, load_folder
-from embprobe.images.huggingface import load_hub
-from embprobe.images.locations import Location, find_files, local_file
-from embprobe.images.parquet import load_parquet
-from embprobe.images.rows import Images, printable
-from embprobe.images.tables import Reading
-from embprobe.images.webdataset import load_tars
+from embprobe.images.readers.bundled import load_bundled
+from embprobe.images.readers.folder import NoImages, load_file, load_folder
+from embprobe.images.readers.huggingface import load_hub
+from embprobe.images.readers.locations import Location, find_files, local_file
+from embprobe.images.readers.parquet import load_parquet
+from embprobe.images.readers.tables import Reading
+from embprobe.images.readers.webdataset import load_tars
+from embprobe.images.rows import Images
+from embprobe.system.text import printable
 
 HUB = "hf:"
 _ARCHIVES = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar")

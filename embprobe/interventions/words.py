@@ -11,9 +11,10 @@ from PIL import Image
 
 from embprobe.errors import UsageError
 from embprobe.images.decoding import UnreadableImage
-from embprobe.images.rows import Images, Row, visible
+from embprobe.images.rows import Images, Row
 from embprobe.interventions.base import Edit, Plan, Planner, Rng
 from embprobe.interventions.text import Ink, draw_word, is_drawable
+from embprobe.system.text import visible
 
 NAMES = ("name", "concept", "category", "class")
 """The labels that name what an image shows; the first one a row has is taken."""

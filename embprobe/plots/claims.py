@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embprobe.claims.verdicts import Decision, Verdict
 from embprobe.plots.style import MARKERS, PALETTE, error_bar, figure, save
-from embprobe.results import spanned
-from embprobe.study.verdicts import Decision, Verdict
+from embprobe.probing.results import spanned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

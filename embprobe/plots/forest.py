@@ -8,7 +8,7 @@ from pathlib import Path
 
 from embprobe.plots.probe import draw_dots
 from embprobe.plots.style import figure, save
-from embprobe.results import Results, spanned
+from embprobe.probing.results import Results, spanned
 
 _ACROSS = 2
 

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from embprobe.encoders.base import Floats
 from embprobe.encoders.naming import names_in_lines
-from embprobe.images.rows import Row, visible
+from embprobe.encoders.spec import Floats
+from embprobe.images.rows import Row
 from embprobe.plots.style import MARKERS, PALETTE, figure, save
+from embprobe.system.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

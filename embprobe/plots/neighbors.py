@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embprobe.encoders.naming import names_in_lines, short_names
-from embprobe.images.rows import visible
-from embprobe.neighbors import Neighborhood
 from embprobe.plots.style import figure, save
 from embprobe.plots.thumbnails import describe, show_thumbnail
+from embprobe.search.neighbors import Neighborhood
+from embprobe.system.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

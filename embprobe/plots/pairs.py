@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
+from embprobe.comparing.result import Disagreement, Shown
 from embprobe.encoders.naming import short_names
-from embprobe.images.rows import visible
 from embprobe.plots.style import PALETTE, figure, save
 from embprobe.plots.thumbnails import describe, shorten
-from embprobe.study.agreement import Disagreement, Shown
+from embprobe.system.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

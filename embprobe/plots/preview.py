@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from embprobe.images.rows import visible
+from embprobe.interventions.preview import Cell, Line, Sheet
 from embprobe.plots.style import figure, save
-from embprobe.preview import Cell, Line, Sheet
+from embprobe.system.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

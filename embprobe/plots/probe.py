@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from embprobe.encoders.naming import names_in_lines
 from embprobe.interventions import find_intervention
 from embprobe.plots.style import MARKERS, PALETTE, error_bar, figure, save
-from embprobe.results import CONTROL, Question, Result, is_subject, spanned
+from embprobe.probing.results import CONTROL, Question, Result, is_subject, spanned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embprobe.files import replacing
-from embprobe.results import Result
+from embprobe.probing.results import Result
+from embprobe.system.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from embprobe.images.rows import Row, visible
+from embprobe.images.rows import Row
+from embprobe.system.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
-from embprobe.images.rows import Images, Row, visible
+from embprobe.images.rows import Images, Row
 from embprobe.interventions.text import draw_word
 from embprobe.pretraining.captions import COLOR_WORDS, caption, details, shown, some
+from embprobe.system.text import visible
 
 SIDE = 64
 """Side at which drawings are kept in memory, a third above the encoder's input so that crops lose little."""

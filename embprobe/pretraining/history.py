@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from embprobe.files import replacing
+from embprobe.system.files import replacing
 
 ROWS = 1000
 """A run's curve has about so many points; a shorter run has one for every step."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from embprobe.encoders.bundled import encoder_of
+from embprobe.encoders.families.bundled import encoder_of
 from embprobe.encoders.preprocessing import preprocess
-from embprobe.encoders.towers import TwoTowers
+from embprobe.encoders.towers.two_towers import TwoTowers
 from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from embprobe.claims.roles import UNTRAINED, Roles
+from embprobe.embeddings.workspace import Workspace
 from embprobe.images import load_images
 from embprobe.pretraining.processes import Machine, choose_machine
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.trainer import Progress, pretrain
-from embprobe.study.roles import UNTRAINED, Roles
-from embprobe.workspace import Workspace
 
 PAIR = ("clip", "dino")
 ProgressBar = Callable[[int], AbstractContextManager[Progress]]

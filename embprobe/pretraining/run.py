@@ -18,10 +18,9 @@ from torch import Generator
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
-from embprobe.encoders.vit import IMAGE_SIZE, PATCH_SIZE, WIDTH
-from embprobe.encoders.weights import save_towers
+from embprobe.encoders.towers.vit import IMAGE_SIZE, PATCH_SIZE, WIDTH
+from embprobe.encoders.towers.weights import save_towers
 from embprobe.errors import EmbprobeError
-from embprobe.files import replacing, sweep, write_json
 from embprobe.pretraining.data import Batch, TrainingImages
 from embprobe.pretraining.gradients import backpropagate
 from embprobe.pretraining.history import History
@@ -29,6 +28,7 @@ from embprobe.pretraining.objectives.base import Features, Objective
 from embprobe.pretraining.processes import Machine, Processes
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.views import augmented, make_view
+from embprobe.system.files import replacing, sweep, write_json
 
 _CLIPPED = 3.0
 """The norm of the gradient is kept at this or below."""

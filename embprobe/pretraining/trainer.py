@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from embprobe.encoders.language import LanguageModel
+from embprobe.encoders.towers.language import LanguageModel
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
 from embprobe.pretraining.data import TrainingImages, Words

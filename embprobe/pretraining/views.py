@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from embprobe.encoders.vit import IMAGE_SIZE
+from embprobe.encoders.towers.vit import IMAGE_SIZE
 from embprobe.errors import UsageError
 
 WHITE_RATE = 0.3

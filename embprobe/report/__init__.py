@@ -8,11 +8,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError
-from embprobe.files import replacing
 from embprobe.images import Images, UnreadableImage
 from embprobe.images.decoding import decode
-from embprobe.images.rows import visible
 from embprobe.plots.style import DPI
 from embprobe.report.atlas import Atlas, make_atlas
 from embprobe.report.examples import examples_of
@@ -23,7 +22,8 @@ from embprobe.report.opening import Opened, open_images, open_stores
 from embprobe.report.page import Drawn, Section, render
 from embprobe.report.pairs import compared
 from embprobe.report.thumbnails import Sheets, data_uri, make_sheets
-from embprobe.workspace import Workspace
+from embprobe.system.files import replacing
+from embprobe.system.text import visible
 
 LARGEST = 15_000_000
 """Bytes of a page."""

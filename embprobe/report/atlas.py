@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embprobe.comparison.neighborhoods import ranked_others
-from embprobe.encoders.base import Floats
-from embprobe.images.rows import Images, visible
-from embprobe.maps import saved_maps
+from embprobe.embeddings.session import joined
+from embprobe.embeddings.store import Store
+from embprobe.embeddings.workspace import Workspace
+from embprobe.encoders.spec import Floats
+from embprobe.images.rows import Images
 from embprobe.measures.knn import Positions
+from embprobe.measures.mutual_knn import ranked_others
 from embprobe.plots.thumbnails import describe, shorten
-from embprobe.projection import layouts
 from embprobe.report.thumbnails import ACROSS, Sheets
-from embprobe.store import Store
-from embprobe.study.session import joined
-from embprobe.workspace import Workspace
+from embprobe.search.maps import saved_maps
+from embprobe.search.projection import layouts
+from embprobe.system.text import visible
 
 MOST = 10_000
 """Of more images, so many random ones are on the map."""

@@ -8,17 +8,17 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 
-from embprobe.files import json_text
-from embprobe.images.rows import printable
+from embprobe.probing.results import Result
 from embprobe.report.findings import Findings, Probe
-from embprobe.results import Result
+from embprobe.system.files import json_text
+from embprobe.system.text import printable
 
 LARGEST = 2_000_000
 """Characters of a link that browsers follow: Chromium's limit is 2 MiB."""
 
 
 def numbers_csv(probes: Sequence[Probe]) -> str:
-    """Every result as a line: which images, then the fields of :class:`~embprobe.results.Result`."""
+    """Every result as a line: which images, then the fields of :class:`~embprobe.probing.results.Result`."""
     sink = io.StringIO()
     names = [field.name for field in fields(Result)]
     lines = csv.DictWriter(sink, ["images_name", "seed", *names])

@@ -11,8 +11,8 @@ import numpy as np
 
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images, Row, UnreadableImage
+from embprobe.interventions.preview import shrunk, under
 from embprobe.plots.thumbnails import describe
-from embprobe.preview import shrunk, under
 from embprobe.report.thumbnails import data_uri
 
 SIDE = 96

@@ -9,10 +9,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from embprobe.encoders.base import EncoderSpec
+from embprobe.embeddings.workspace import Workspace
+from embprobe.encoders.spec import EncoderSpec
 from embprobe.errors import EmbprobeError
-from embprobe.results import Question, Result, is_subject, load_results
-from embprobe.workspace import Workspace
+from embprobe.probing.results import Question, Result, is_subject, load_results
 
 _NEEDED = {"card", "images", "encoders", "seed", "versions", "conclusions", "left_out"}
 _ASKED = {"images", "images_compared", "encoders", "terms", "resampled", "seed"}

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from embprobe.encoders.base import EncoderSpec
+from embprobe.embeddings.store import Store, open_store, read_manifest
+from embprobe.embeddings.workspace import Workspace
+from embprobe.encoders.spec import EncoderSpec
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images, load_images
-from embprobe.images.rows import visible
 from embprobe.report.findings import Asked
-from embprobe.store import Store, open_store, read_manifest
-from embprobe.workspace import Workspace
+from embprobe.system.text import visible
 
 
 @dataclass(frozen=True)

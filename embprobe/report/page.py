@@ -14,7 +14,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from embprobe.images.rows import visible
 from embprobe.plots.style import PALETTE
 from embprobe.report.atlas import METHODS, NEIGHBORS, Atlas, atlas_json
 from embprobe.report.downloads import link_to, numbers_csv, numbers_json
@@ -24,6 +23,7 @@ from embprobe.report.forest import Panel
 from embprobe.report.near import Example
 from embprobe.report.pairs import Compared
 from embprobe.report.thumbnails import Sheets
+from embprobe.system.text import visible
 
 _SPACE = re.compile(r"\s+")
 _SCRIPTS = ("data.js", "panel.js", "map.js")

@@ -8,9 +8,9 @@ from typing import Any
 
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images, Row
-from embprobe.images.rows import printable
 from embprobe.plots.thumbnails import describe
 from embprobe.report.thumbnails import row_uri
+from embprobe.system.text import printable
 
 SIDE = 80
 

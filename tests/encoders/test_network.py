@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from embprobe.embeddings.extract import encode
 from embprobe.encoders import load_encoder, network_encoder
 from embprobe.encoders.network import NetworkEncoder
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.extraction import encode
 from tests.encoders.conftest import PICTURES, untrained, worst
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

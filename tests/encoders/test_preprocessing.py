@@ -16,8 +16,8 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize, ToTensor
 
 from embprobe.encoders import preprocessing
-from embprobe.encoders.base import EncoderSpec
 from embprobe.encoders.preprocessing import preprocess
+from embprobe.encoders.spec import EncoderSpec
 from tests.conftest import make_encoder, noise
 
 MEAN, STD = (0.48, 0.45, 0.40), (0.26, 0.25, 0.27)

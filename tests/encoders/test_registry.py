@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from embprobe.encoders import EncoderSpec, families, list_encoders, load_encoder
-from embprobe.encoders.base import hash_weights
+from embprobe.encoders.spec import hash_weights
 from embprobe.errors import EmbprobeError, UsageError
 from tests.conftest import make_encoder
 

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embprobe.card_files import parse_card
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images, load_images
 from embprobe.images.dataset_cards import DatasetCard, dataset_cards, find_dataset
+from embprobe.system.models import parse_card
 from tests.conftest import encoded, solid
 
 CARDS = {card.name: card for card in dataset_cards() if not card.name.startswith("bundled/")}

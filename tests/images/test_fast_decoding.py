@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from embprobe.embeddings.extract import extract
+from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import Encoder, load_encoder
 from embprobe.encoders.preprocessing import FAST_MARGIN, decoded_side
-from embprobe.extraction import extract
 from embprobe.images import Images, Row
 from embprobe.images.decoding import decode
-from embprobe.images.folder import load_folder
-from embprobe.workspace import Workspace
+from embprobe.images.readers.folder import load_folder
 from tests.conftest import cosines, encoded, make_encoder, noise, row_of, snapshot
 
 PHOTOGRAPHS: dict[str, Callable[[], Any]] = {

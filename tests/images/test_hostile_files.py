@@ -22,12 +22,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from embprobe.extraction import encode, extract
+from embprobe.embeddings.extract import encode, extract
+from embprobe.embeddings.store import Store
+from embprobe.embeddings.workspace import Workspace
 from embprobe.images import Images
 from embprobe.images.decoding import FORMATS, SUFFIXES, UnreadableImage, decode
-from embprobe.images.folder import load_folder
-from embprobe.store import Store
-from embprobe.workspace import Workspace
+from embprobe.images.readers.folder import load_folder
 from tests.conftest import CountingEncoder, encoded, make_encoder, noise
 
 HOSTILE, GOOD_EACH = 10_000, 10
@@ -508,7 +508,15 @@ def on_the_command_line(tmp_path_factory: pytest.TempPathFactory) -> subprocess.
         (folder / name).write_bytes(b"")
     (folder / "bomb.png").write_bytes(claiming("PNG", 10_000, 10_000))
     (folder / "fax.tiff").write_bytes(fax_of_nothing(100))
-    command = ["embprobe.cli", "extract", str(folder), "-e", "reference/pixels", "--workspace", str(folder / ".space")]
+    command = [
+        "embprobe",
+        "extract",
+        str(folder),
+        "-e",
+        "reference/pixels",
+        "--workspace",
+        str(folder / ".space"),
+    ]
     return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=True)
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embprobe.extraction import extract
-from embprobe.images.folder import load_folder
+from embprobe.embeddings.extract import extract
+from embprobe.embeddings.workspace import Workspace
 from embprobe.images.labels import (
     MAX_SIDECAR_BYTES,
     as_label,
@@ -21,7 +21,7 @@ from embprobe.images.labels import (
     split_named,
     unique,
 )
-from embprobe.workspace import Workspace
+from embprobe.images.readers.folder import load_folder
 from tests.conftest import make_encoder, noise
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embprobe.images.rows import Images, MissingLabel, Row, printable, visible
+from embprobe.images.rows import Images, MissingLabel, Row
+from embprobe.system.text import printable, visible
 from tests.conftest import row_of, solid
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)

@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from embprobe.encoders.base import Floats
+from embprobe.embeddings.extract import extract
+from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.registry import load_encoder
+from embprobe.encoders.spec import Floats
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.extraction import extract
 from embprobe.images import Images, load_images
 from embprobe.images.sources import open_source
-from embprobe.workspace import Workspace
 from tests.conftest import encoded, make_encoder, noise, snapshot
 
 CLASSES = ["bird", "cat", "dog"]

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embprobe.cards import attributes, bundled_card
-from embprobe.encoders.base import Encoder, Floats
+from embprobe.embeddings.embedding_set import EmbeddingSet
+from embprobe.embeddings.workspace import Workspace
+from embprobe.encoders.spec import Encoder, Floats
 from embprobe.images import Images
-from embprobe.oracle import DIMENSION, Oracle, OracleSession
-from embprobe.results import Question, Results
-from embprobe.selftest import ORDERED, planted
-from embprobe.study import Embedded, run_probe
-from embprobe.workspace import Workspace
+from embprobe.probing.card import attributes, bundled_card
+from embprobe.probing.results import Question, Results
+from embprobe.probing.run import run_probe
+from embprobe.selftest.oracles import DIMENSION, Oracle, OracleSession
+from embprobe.selftest.run import ORDERED, planted
 
 NOWHERE = Workspace(Path())
 MIXED = Oracle("mixed", {"category": 0.2, "concept": 0.2, "text": 0.1, "color": 0.2, "style": 0.2})
@@ -55,7 +56,7 @@ class Turned(OracleSession):
 
     matrix: Floats | None = None
 
-    def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> Embedded:
+    def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> EmbeddingSet:
         found = super().embed(images, encoders, what)
         assert self.matrix is not None
         return replace(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from embprobe.cards import attributes, bundled_card
+from embprobe.embeddings.session import Session
+from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
 from embprobe.images import Images
-from embprobe.study import Session, run_probe
-from embprobe.workspace import Workspace
+from embprobe.probing.card import attributes, bundled_card
+from embprobe.probing.run import run_probe
 
 
 @pytest.fixture(scope="module")

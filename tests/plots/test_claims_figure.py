@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from embprobe.claims.model import CLAIMS
+from embprobe.claims.verdicts import Decision
 from embprobe.plots import claims
 from embprobe.plots.claims import plot_claims
 from embprobe.plots.style import figure
-from embprobe.results import Result
-from embprobe.study.claims import CLAIMS
-from embprobe.study.verdicts import Decision
+from embprobe.probing.results import Result
 
 DIFFERENCE = Result(
     attribute="category", measure="category decoding", intervention=None, strength=None, encoder="a", against="b",

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from embprobe.plots import forest
 from embprobe.plots.forest import plot_forest
 from embprobe.plots.style import figure
-from embprobe.results import Conclusions, Question, Result, Results
+from embprobe.probing.results import Conclusions, Question, Result, Results
 
 
 def results(attribute: str, *estimates: tuple[str, float], headline: bool = True) -> Results:

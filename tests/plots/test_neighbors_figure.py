@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embprobe.images.rows import printable
-from embprobe.neighbors import Neighbor, Neighborhood, Query
 from embprobe.plots.neighbors import agreement, plot_neighbors
 from embprobe.plots.thumbnails import describe
+from embprobe.search.neighbors import Neighbor, Neighborhood, Query
+from embprobe.system.text import printable
 from tests.conftest import noise, row_of
 
 

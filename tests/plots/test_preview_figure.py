@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from embprobe.images import Images
+from embprobe.interventions.preview import preview
 from embprobe.plots.preview import plot_preview
-from embprobe.preview import preview
 from tests.conftest import noise, row_of
 
 

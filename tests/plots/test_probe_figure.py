@@ -15,11 +15,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from embprobe.cards import attributes, bundled_card
 from embprobe.plots import probe
 from embprobe.plots.probe import plot_probe
 from embprobe.plots.style import figure
-from embprobe.results import Question, Result
+from embprobe.probing.card import attributes, bundled_card
+from embprobe.probing.results import Question, Result
 
 CURVE = [
     Result(

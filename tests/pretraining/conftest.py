@@ -13,7 +13,7 @@ from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from embprobe.encoders import vit
+from embprobe.encoders.towers import vit
 from embprobe.images import Images, Row
 from embprobe.pretraining import trainer
 from embprobe.pretraining.objectives import build_objective

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from embprobe.encoders.towers import TwoTowers
+from embprobe.encoders.towers.two_towers import TwoTowers
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images, Row
 from embprobe.pretraining import monitor

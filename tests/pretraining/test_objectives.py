@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from embprobe.encoders.towers import CLUSTERS, TwoTowers
-from embprobe.encoders.vit import IMAGE_SIZE, WIDTH
+from embprobe.encoders.towers.two_towers import CLUSTERS, TwoTowers
+from embprobe.encoders.towers.vit import IMAGE_SIZE, WIDTH
 from embprobe.pretraining.objectives import OBJECTIVES, build_objective
 from tests.pretraining.conftest import CAPTIONS, built, views_of
 

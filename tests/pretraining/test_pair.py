@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from embprobe.claims.roles import Roles
+from embprobe.embeddings.workspace import Workspace
 from embprobe.images import Images
 from embprobe.pretraining import pair
 from embprobe.pretraining.pair import pretrained_roles
 from embprobe.pretraining.recipe import Recipe
-from embprobe.study.roles import Roles
-from embprobe.workspace import Workspace
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from embprobe.encoders import load_encoder
-from embprobe.encoders.towers import CLUSTERS, TwoTowers
-from embprobe.encoders.vit import IMAGE_SIZE, WIDTH
+from embprobe.encoders.towers.two_towers import CLUSTERS, TwoTowers
+from embprobe.encoders.towers.vit import IMAGE_SIZE, WIDTH
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.pretraining import run
 from embprobe.pretraining.data import Batch, TrainingImages, Words
@@ -26,8 +26,8 @@ from embprobe.pretraining.processes import Machine
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.trainer import pretrain
 from embprobe.pretraining.views import DINO_GLOBAL, View, make_view
+from tests.encoders.tiny_bert import tiny_bert
 from tests.pretraining.conftest import THINGS, drawings
-from tests.tiny_bert import tiny_bert
 
 STEPS = 4
 RECIPES = {name: Recipe(name, images_seen=STEPS * 5 + 2, batch_size=5, seed=3) for name in OBJECTIVES}

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from embprobe.embeddings.extract import extract
+from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
-from embprobe.extraction import extract
 from embprobe.images import Images
+from embprobe.probing.results import VERSION, Result
 from embprobe.report import write_report
-from embprobe.results import VERSION, Result
-from embprobe.workspace import Workspace
 
 HOSTILE = "<script>alert(1)</script> & {{ 7 * 7 }} \u202e"
 SAID: dict[str, Any] = {

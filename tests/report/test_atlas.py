@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from embprobe.embeddings.extract import extract
+from embprobe.embeddings.session import joined
+from embprobe.embeddings.store import Store
+from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
 from embprobe.errors import EmbprobeError
-from embprobe.extraction import extract
 from embprobe.images import Images
-from embprobe.maps import saved_maps
 from embprobe.report.atlas import Atlas, atlas_json, make_atlas
 from embprobe.report.thumbnails import Sheets
-from embprobe.store import Store
-from embprobe.study.session import joined
-from embprobe.workspace import Workspace
+from embprobe.search.maps import saved_maps
 from tests.conftest import row_of, solid
 from tests.report.conftest import PAIR
 
@@ -68,7 +68,7 @@ def test_the_map_is_the_saved_one_if_there_is_one(few: Images, workspace: Worksp
     embedded = joined(stores)
     maps = saved_maps(embedded, [store.spec for store in stores], workspace, "umap", 0)
     places = {name: np.arange(2 * len(few), dtype=np.float32).reshape(-1, 2) for name in PAIR}
-    from embprobe.maps import _write
+    from embprobe.search.maps import _write
 
     _write(maps.table, embedded.keys(), places)
     found = make_atlas(stores, workspace)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from embprobe.embeddings.workspace import Workspace
 from embprobe.images import Images
 from embprobe.report import write_report
-from embprobe.workspace import Workspace
 from tests.report.conftest import PAIR, fill, save_comparison
 
 if TYPE_CHECKING:

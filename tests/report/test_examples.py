@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from embprobe.cards import bundled_card
 from embprobe.images import Images, UnreadableImage
 from embprobe.images.rows import Row
+from embprobe.probing.card import bundled_card
 from embprobe.report.examples import examples_of
 from tests.conftest import row_of, solid
 

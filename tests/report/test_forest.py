@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embprobe.plots.style import MARKERS
+from embprobe.probing.results import Result
 from embprobe.report.findings import Probe
 from embprobe.report.forest import _SHAPES, Panel, forest, nice_ticks
-from embprobe.results import Result
 from tests.report.conftest import row
 
 

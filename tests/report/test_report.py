@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from embprobe import report
-from embprobe.cli import app
+from embprobe.cli.app import app
+from embprobe.embeddings.extract import extract
+from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.extraction import extract
 from embprobe.images import Images, load_images
 from embprobe.report import write_report
-from embprobe.workspace import Workspace
 from tests.report.conftest import PAIR, fill, page_of, row, save, save_comparison
 
 

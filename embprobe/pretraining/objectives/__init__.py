@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import torch
 
-from embprobe.encoders.language import LanguageModel
-from embprobe.encoders.towers import TextTower, TwoTowers, words_of
+from embprobe.encoders.towers.language import LanguageModel
+from embprobe.encoders.towers.two_towers import TextTower, TwoTowers, words_of
 from embprobe.pretraining.objectives.base import Objective
 from embprobe.pretraining.objectives.clip import Clip
 from embprobe.pretraining.objectives.dino import Dino, DinoV1

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from embprobe.encoders.towers import Head, TwoTowers
-from embprobe.encoders.vit import IMAGE_SIZE
+from embprobe.encoders.towers.two_towers import Head, TwoTowers
+from embprobe.encoders.towers.vit import IMAGE_SIZE
 from embprobe.pretraining.views import View
 
 Features = tuple[Tensor, ...]

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from embprobe.encoders.towers import TwoTowers
-from embprobe.encoders.vit import IMAGE_SIZE, WIDTH
+from embprobe.encoders.towers.two_towers import TwoTowers
+from embprobe.encoders.towers.vit import IMAGE_SIZE, WIDTH
 from embprobe.pretraining.objectives.base import Features, Objective, entropy
 from embprobe.pretraining.views import DINO_GLOBAL, View
 

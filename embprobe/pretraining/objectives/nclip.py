@@ -6,7 +6,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from embprobe.encoders.towers import ClusterHead
+from embprobe.encoders.towers.two_towers import ClusterHead
 from embprobe.pretraining.objectives.base import Features, Objective, entropy
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from embprobe.encoders.towers import TwoTowers
+from embprobe.encoders.towers.two_towers import TwoTowers
 from embprobe.pretraining.objectives.base import Features, Objective
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from embprobe.encoders.towers import TwoTowers, build_head
-from embprobe.encoders.vit import WIDTH
+from embprobe.encoders.towers.two_towers import TwoTowers, build_head
+from embprobe.encoders.towers.vit import WIDTH
 from embprobe.pretraining.objectives.base import Features, Objective
 from embprobe.pretraining.objectives.clip import Temperature, contrastive_loss
 from embprobe.pretraining.objectives.nclip import clustering_loss_of_heads

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from embprobe.encoders.towers import CLUSTERS, ClusterHead
+from embprobe.encoders.towers.two_towers import CLUSTERS, ClusterHead
 from embprobe.pretraining.objectives.nclip import NClip, clustering_loss, clustering_loss_of_heads
 from tests.pretraining.conftest import CAPTIONS, built, views_of
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from embprobe.encoders.towers import CLUSTERS
-from embprobe.encoders.vit import WIDTH
+from embprobe.encoders.towers.two_towers import CLUSTERS
+from embprobe.encoders.towers.vit import WIDTH
 from embprobe.pretraining.objectives.clip import contrastive_loss
 from embprobe.pretraining.objectives.nclip import clustering_loss_of_heads
 from embprobe.pretraining.objectives.xclip import XClip

@@ -1,0 +1,1 @@
+"""Comparing: how far encoders agree, and what explains where they do not."""

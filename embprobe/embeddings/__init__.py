@@ -1,0 +1,1 @@
+"""Embeddings: images x encoders -> vectors on disk, in a workspace."""

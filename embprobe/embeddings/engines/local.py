@@ -1,0 +1,187 @@
+"""The default engine: the cores and GPUs of this machine, one thread per core."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict, deque
+from collections.abc import Generator, Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from embprobe.embeddings.job import Encoded, Job, Seconds, Shard, add_seconds
+from embprobe.embeddings.store import Rejected
+from embprobe.encoders.network import NetworkEncoder
+from embprobe.encoders.preprocessing import Pixels, cropped, decoded_side, geometry, normalized
+from embprobe.encoders.spec import Encoder, EncoderSpec, Floats
+from embprobe.errors import EmbprobeError
+from embprobe.images.decoding import UnreadableImage
+from embprobe.images.rows import Row
+from embprobe.system.devices import each_of
+
+_SEATS_PER_GPU = 2
+"""Batches that may be on one GPU: while one is computed, the next is on its way there."""
+
+
+def run(job: Job) -> Generator[Encoded]:
+    """The job's shards, each as soon as its last batch is done, in order."""
+    with _crew(job) as crew:
+        waiting: deque[tuple[Shard, bool, Future[_Batch]]] = deque()
+        parts: list[_Batch] = []
+
+        def finish() -> Iterator[Encoded]:
+            shard, last, future = waiting.popleft()
+            parts.append(future.result())
+            job.progress(len(parts[-1].good) + len(parts[-1].rejected))
+            if last:
+                yield _joined(shard, parts, job)
+                parts.clear()
+
+        for shard in job.shards:
+            for start in range(shard.start, shard.stop, job.batch_size):
+                stop = min(start + job.batch_size, shard.stop)
+                batch = crew.pool.submit(_encode, start, stop, shard.lacking, job, crew.seats)
+                waiting.append((shard, stop == shard.stop, batch))
+                if len(waiting) > crew.ahead:
+                    yield from finish()
+        while waiting:
+            yield from finish()
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Positions of the rows that could be read, each encoder's vectors for them, and the rows that could not."""
+
+    good: list[int]
+    vectors: list[Floats]
+    rejected: list[Rejected]
+    seconds: Seconds
+
+
+def _joined(shard: Shard, parts: Sequence[_Batch], job: Job) -> Encoded:
+    done = Encoded(shard)
+    for part in parts:
+        done.good += part.good
+        done.rejected += part.rejected
+        add_seconds(done.seconds, part.seconds)
+    for i, encoder in enumerate(shard.lacking):
+        empty = np.empty((0, job.specs[encoder].dimension), np.float32)
+        done.vectors.append(np.concatenate([empty, *(part.vectors[i] for part in parts if part.good)]))
+    return done
+
+
+@dataclass(frozen=True)
+class _Crew:
+    """Who does the work, how many batches may wait, and the encoders, as often as they may work at the same time."""
+
+    pool: ThreadPoolExecutor
+    ahead: int
+    seats: SimpleQueue[Sequence[Encoder]]
+
+
+@contextmanager
+def _crew(job: Job) -> Iterator[_Crew]:
+    """One worker per thread that torch may use; each takes whole batches from file to vectors on a thread of its own.
+
+    That keeps all cores busy without the waits between the threads of one small matrix product. A GPU takes turns
+    among the workers, who read and decode meanwhile.
+    """
+    threads = torch.get_num_threads()
+    workers = threads if job.device == "cpu" else max(threads, _cores())
+    seats: SimpleQueue[Sequence[Encoder]] = SimpleQueue()
+    for places in _seats(job, workers):
+        seats.put(places)
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            try:
+                yield _Crew(pool, 2 * workers, seats)
+            finally:
+                pool.shutdown(cancel_futures=True)  # after an error nobody waits for the rest
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _seats(job: Job, workers: int) -> Iterator[Sequence[Encoder]]:
+    if job.device == "cpu":
+        for _ in range(workers):
+            yield job.encoders
+        return
+    for i, device in enumerate(each_of(job.device)):
+        here = job.encoders if i == 0 else [_on(encoder, device) for encoder in job.encoders]
+        for _ in range(_SEATS_PER_GPU if device.startswith("cuda") else 1):
+            yield here
+
+
+def _on(encoder: Encoder, device: str) -> Encoder:
+    """A copy on that device; what is no network of ours stays where it is and serves all."""
+    return encoder.on(device) if isinstance(encoder, NetworkEncoder) else encoder
+
+
+def _cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _encode(start: int, stop: int, lacking: Sequence[int], job: Job, seats: SimpleQueue[Sequence[Encoder]]) -> _Batch:
+    """Read the rows from ``start`` to ``stop``, and encode those that can be read."""
+    specs = [job.specs[i] for i in lacking]
+    seconds: Seconds = defaultdict(float)
+    good: list[int] = []
+    crops: list[dict[Hashable, Pixels]] = []
+    rejected: list[Rejected] = []
+    for position in range(start, stop):
+        row = job.images.rows[position]
+        try:
+            crops.append(_crops(row, specs, seconds))
+            good.append(position)
+        except UnreadableImage as reason:
+            rejected.append(Rejected(row.key, str(reason), position))
+    if not good:
+        return _Batch([], [], rejected, seconds)
+    began = time.perf_counter()
+    inputs: dict[Hashable, Tensor] = {}
+    for spec in specs:
+        if (key := _input(spec)) not in inputs:
+            inputs[key] = normalized(np.stack([each[geometry(spec)] for each in crops]), spec)
+    seconds["decode"] += time.perf_counter() - began
+    encoders = seats.get()
+    try:
+        began = time.perf_counter()
+        vectors = [encoders[i].encode_images(inputs[_input(job.specs[i])]) for i in lacking]
+        seconds["encode"] += time.perf_counter() - began
+    except torch.OutOfMemoryError:
+        smaller = f"batches of {job.batch_size} images: use --batch-size {job.batch_size // 2}"
+        what = smaller if job.batch_size > 1 else "one image"
+        raise EmbprobeError(f"The GPU has not enough memory for {what}.") from None
+    finally:
+        seats.put(encoders)
+    return _Batch(good, vectors, rejected, seconds)
+
+
+def _input(spec: EncoderSpec) -> Hashable:
+    """Two specs with the same value take the same tensors."""
+    return (geometry(spec), spec.mean, spec.std)
+
+
+def _crops(row: Row, specs: Sequence[EncoderSpec], seconds: Seconds) -> dict[Hashable, Pixels]:
+    """What the encoders will see of the row's picture, by geometry; each way of decoding is done once."""
+    began = time.perf_counter()
+    found = row.fetch()
+    fetched = time.perf_counter()
+    seconds["read"] += fetched - began
+    pictures = {}
+    crops: dict[Hashable, Pixels] = {}
+    for spec in specs:
+        side = decoded_side(spec)
+        if side not in pictures:
+            pictures[side] = row.rgb(found, at_least=side)
+        if geometry(spec) not in crops:
+            crops[geometry(spec)] = cropped(pictures[side], spec)
+    seconds["decode"] += time.perf_counter() - fetched
+    return crops

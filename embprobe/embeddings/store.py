@@ -1,0 +1,373 @@
+"""Embeddings on disk: one encoder x one set of rows, in the layout that clip-retrieval and autofaiss read.
+
+A store is a folder with ``img_emb/img_emb_00000.npy`` (memory-mappable, ``[n, d]``), beside it
+``metadata/metadata_00000.parquet`` (key and labels of the same rows), and ``manifest.json``. Shard *i* holds the rows
+``i * shard_rows`` and on, less those whose image could not be read; these are in ``rejected.jsonl`` with the reason. A
+shard counts once the manifest names it, and the manifest is replaced whole: a killed run loses the shard it was at. The
+manifest also holds the hash of every file, how long each shard took, and on what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import math
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache, cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embprobe.encoders.spec import EncoderSpec, Floats
+from embprobe.errors import EmbprobeError
+from embprobe.images.rows import Images, Row
+from embprobe.system.files import replacing, sweep, write_json
+from embprobe.system.text import printable
+
+_log = logging.getLogger(__name__)
+
+SCHEMA = 2
+SHARD_ROWS, SHARDS = 1024, 256
+"""A shard has at least so many rows, and twice that, and again, until a store has no more than so many shards."""
+_VERSIONS = ("embprobe", "torch", "open_clip_torch", "timm", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row whose image could not be read, and why."""
+
+    key: str
+    reason: str
+    row: int
+    """Its position among the rows."""
+
+
+@dataclass
+class Store:
+    """Vectors of one encoder for one set of rows. :func:`open_store` makes or resumes one."""
+
+    folder: Path
+    spec: EncoderSpec
+    images: Images
+    device: str
+    shards: dict[int, dict[str, Any]] = field(default_factory=dict)
+    shard_rows: int = 0
+    """Rows of a shard; 0 becomes what suits the number of images."""
+    written: int = 0
+    """Rows written since the store was opened; 0 if everything was already there."""
+    lost: list[int] = field(default_factory=list)
+    """Shards that were written once and were damaged or gone when :meth:`drop_damaged` looked."""
+
+    def __post_init__(self) -> None:
+        if not self.shard_rows:
+            self.shard_rows = SHARD_ROWS
+            while self.shard_count > SHARDS:
+                self.shard_rows *= 2
+
+    @property
+    def shard_count(self) -> int:
+        """How many shards the store has when it is complete."""
+        return -(-len(self.images) // self.shard_rows)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard is written."""
+        return len(self.shards) == self.shard_count
+
+    @property
+    def rejected(self) -> list[Rejected]:
+        """The rows without a vector, in order."""
+        return [Rejected(**row) for _, shard in sorted(self.shards.items()) for row in shard["rejected"]]
+
+    @property
+    def version(self) -> str:
+        """A hash over all shards: what is made from this store is stale when it changes."""
+        hashes = [shard["sha256"] for _, shard in sorted(self.shards.items())]
+        return hashlib.sha256("".join(hashes).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    def rows_of(self, shard: int) -> Sequence[Row]:
+        """The rows that shard covers."""
+        return self.images.rows[shard * self.shard_rows : (shard + 1) * self.shard_rows]
+
+    def sweep(self) -> None:
+        """Remove what killed runs left half-written; only for who holds the store's lock."""
+        for folder, stem in (("img_emb", "*"), ("metadata", "*"), (".", "manifest"), (".", "rejected")):
+            sweep(self.folder / folder, stem)
+
+    def damaged(self) -> list[int]:
+        """The shards whose files are gone or not of their size; ``embprobe verify`` reads every byte."""
+        return [
+            shard
+            for shard, facts in self.shards.items()
+            if _size(vectors_file(self.folder, shard)) != facts["bytes"]
+            or _size(metadata_file(self.folder, shard)) != facts["metadata_bytes"]
+        ]
+
+    def drop_damaged(self) -> None:
+        """Take damaged shards out of the manifest; the rest of the store stays as it is.
+
+        Raises ``OSError`` and forgets nothing if their folder is not there and cannot be made (a disk that is away).
+        """
+        damaged = self.damaged()
+        for shard in damaged:
+            for path in (vectors_file(self.folder, shard), metadata_file(self.folder, shard)):
+                path.parent.mkdir(parents=True, exist_ok=True)
+        for shard in damaged:
+            del self.shards[shard]
+            self.lost.append(shard)
+            _log.warning("Shard %d of the store '%s' is damaged or gone. It is made again.", shard, self.folder)
+        if damaged:  # before files of the same name with other hashes are written
+            self._write_manifest()
+
+    def write_shard(
+        self,
+        shard: int,
+        vectors: Floats,
+        rows: Sequence[Row],
+        rejected: Sequence[Rejected],
+        seconds: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write one shard whole: the vectors ``[n, d]`` of ``rows``, and the rows that have none.
+
+        ``seconds`` is how long each stage took. Raises ``OSError`` if the disk is full or may not be written to: then
+        the store is as it was.
+        """
+        if vectors.shape != (len(rows), self.spec.dimension):
+            raise ValueError(f"expected vectors {(len(rows), self.spec.dimension)}, got {vectors.shape}")
+        began = time.perf_counter()
+        contents = {
+            vectors_file(self.folder, shard): _npy(vectors),
+            metadata_file(self.folder, shard): self._table(rows),
+        }
+        for path, content in contents.items():
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
+        (digest, size), (metadata_digest, metadata_size) = (
+            (hashlib.sha256(content).hexdigest(), len(content)) for content in contents.values()
+        )
+        stages = dict(seconds or {}) | {"write": time.perf_counter() - began}
+        before = self.shards.pop(shard, None)
+        self.shards[shard] = {
+            "rows": len(rows),
+            "sha256": digest,
+            "bytes": size,
+            "metadata_sha256": metadata_digest,
+            "metadata_bytes": metadata_size,
+            "rejected": [
+                {"key": printable(row.key), "reason": printable(row.reason), "row": row.row} for row in rejected
+            ],
+            "device": self.device,
+            "seconds": {stage: round(took, 3) for stage, took in stages.items()},
+        }
+        try:
+            if self.complete:
+                with replacing(self.folder / "rejected.jsonl") as path:
+                    lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in self.rejected)
+                    path.write_text("".join(lines), encoding="utf-8")
+            self._write_manifest()  # last: whatever it names is there
+        except OSError:
+            del self.shards[shard]
+            if before is not None:
+                self.shards[shard] = before
+            raise
+        self.written += len(rows)
+
+    def keys(self) -> list[str]:
+        """The keys of the rows that have a vector, in the order of :meth:`vectors`."""
+        return [row.key for row in self.embedded().rows]
+
+    def embedded(self) -> Images:
+        """The rows that have a vector, in the order of :meth:`vectors`."""
+        missing = {rejected.row for rejected in self.rejected}
+        return self.images.take(i for i in range(len(self.images)) if i not in missing)
+
+    def vectors(self) -> Floats:
+        """All vectors ``[n, d]``; raises :class:`EmbprobeError` if a shard is missing or damaged."""
+        if not self.complete:
+            raise EmbprobeError(f"The store '{self.folder}' is not complete. Extract again to finish it.")
+        parts = []
+        for shard, facts in sorted(self.shards.items()):
+            try:
+                part: Floats | None = np.load(vectors_file(self.folder, shard), mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, EOFError):
+                part = None
+            if not isinstance(part, np.ndarray) or part.shape != (facts["rows"], self.spec.dimension):
+                raise EmbprobeError(
+                    f"Shard {shard} of the store '{self.folder}' is damaged or missing. "
+                    "Run 'embprobe verify --repair', then extract again: only such shards are encoded anew."
+                )
+            parts.append(part)
+        return np.concatenate(parts) if parts else np.empty((0, self.spec.dimension), np.float32)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long each stage took over all shards, summed over the workers; all but writing for every encoder of the
+        run that lacked the shard."""
+        stages = dict.fromkeys(stage for facts in self.shards.values() for stage in facts["seconds"])
+        return {stage: sum(facts["seconds"].get(stage, 0.0) for facts in self.shards.values()) for stage in stages}
+
+    def summary(self) -> dict[str, Any]:
+        """The store in a few facts, for ``--json``."""
+        return {
+            "encoder": self.spec.name,
+            "folder": str(self.folder),
+            "images": len(self.embedded()),
+            "encoded_now": self.written,
+            "dimension": self.spec.dimension,
+            "seconds": {stage: round(taken, 3) for stage, taken in self.seconds.items()},
+            "damaged_and_done_again": self.lost,
+            "rejected": [asdict(row) for row in self.rejected],
+        }
+
+    @cached_property
+    def _labels(self) -> list[str]:
+        return sorted({name for row in self.images.rows for name in row.labels} - {"key"})
+
+    def _table(self, rows: Sequence[Row]) -> bytes:
+        """Keys and labels as the bytes of a parquet file."""
+        table = pa.table(
+            {
+                "key": pa.array([printable(row.key) for row in rows], pa.string()),
+                **{
+                    printable(name): pa.array([_label(row, name) for row in rows], pa.string()) for name in self._labels
+                },
+            }
+        )
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        content: bytes = sink.getvalue().to_pybytes()
+        return content
+
+    def _write_manifest(self) -> None:
+        manifest = {
+            "schema": SCHEMA,
+            "encoder": asdict(self.spec),
+            "encoder_fingerprint": self.spec.fingerprint,
+            "images": self.images.name,
+            "images_fingerprint": self.images.fingerprint,
+            "count": len(self.images),
+            "shard_rows": self.shard_rows,
+            "complete": self.complete,
+            "shards": {str(shard): facts for shard, facts in sorted(self.shards.items())},
+            "device": self.device,
+            "versions": _versions(),
+        }
+        write_json(self.folder / "manifest.json", manifest)
+
+
+def open_store(folder: Path, spec: EncoderSpec, images: Images, *, device: str = "cpu") -> Store:
+    """The store in ``folder``, with the shards that are already there, or an empty one.
+
+    Raises :class:`EmbprobeError` if what lies there was written by another schema version or for something else.
+    """
+    try:
+        manifest = read_manifest(folder)
+    except FileNotFoundError:
+        return Store(folder, spec, images, device)
+    found = [manifest.get(name) for name in ("encoder_fingerprint", "images_fingerprint", "count")]
+    if found != [spec.fingerprint, images.fingerprint, len(images)]:
+        raise EmbprobeError(f"The store '{folder}' is of another encoder or other images. Remove it to extract again.")
+    return Store(folder, spec, images, device, manifest["shards"], manifest["shard_rows"])
+
+
+def vectors_file(folder: Path, shard: int) -> Path:
+    """Where a shard's vectors lie in a store."""
+    return folder / "img_emb" / f"img_emb_{shard:05d}.npy"
+
+
+def metadata_file(folder: Path, shard: int) -> Path:
+    """Where the keys and labels of a shard's rows lie in a store."""
+    return folder / "metadata" / f"metadata_{shard:05d}.parquet"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of the store in ``folder``, its shards by number.
+
+    Raises :class:`EmbprobeError` if it is damaged or of another schema version, ``FileNotFoundError`` if there is none.
+    """
+    path = folder / "manifest.json"
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise EmbprobeError(f"'{path}' cannot be read: {error.strerror}.") from None
+    try:
+        manifest: dict[str, Any] = json.loads(text.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
+        if manifest["schema"] != SCHEMA:
+            raise EmbprobeError(
+                f"The store '{folder}' was written with schema {manifest['schema']}; this embprobe reads {SCHEMA}."
+            )
+        rows, count = _whole_number(manifest["shard_rows"]), _whole_number(manifest["count"])
+        shards = {int(shard): _checked(facts) for shard, facts in manifest["shards"].items()}
+        if rows < 1 or not all(0 <= shard * rows < count for shard in shards):
+            raise ValueError
+        return manifest | {"shards": shards, "shard_rows": rows, "encoder": dict(manifest["encoder"])}
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
+        raise EmbprobeError(f"'{path}' is damaged. Remove the folder '{folder}' to extract it again.") from None
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}}
+
+
+def _label(row: Row, name: str) -> str | None:
+    return printable(row.labels[name]) if name in row.labels else None
+
+
+def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A shard's entry in the manifest, or one of the errors that a damaged one raises."""
+    rejected = [Rejected(**row) for row in facts["rejected"]]
+    texts = [facts["sha256"], facts["metadata_sha256"], facts["device"]]
+    if not all(isinstance(text, str) for text in [*texts, *(t for row in rejected for t in (row.key, row.reason))]):
+        raise ValueError
+    seconds = {printable(stage): float(taken) for stage, taken in facts["seconds"].items()}
+    if not all(map(math.isfinite, seconds.values())):
+        raise ValueError
+    return {
+        **{name: facts[name] for name in ("sha256", "metadata_sha256", "device")},
+        **{name: _whole_number(facts[name]) for name in ("rows", "bytes", "metadata_bytes")},
+        "rejected": [
+            {"key": printable(row.key), "reason": printable(row.reason), "row": _whole_number(row.row)}
+            for row in rejected
+        ],
+        "seconds": seconds,
+    }
+
+
+def _finite(number: str) -> float:
+    """JSON has no NaN and no infinity, so nobody wrote them: whoever did, damaged the file."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number} is no number of JSON")
+    return value
+
+
+def _whole_number(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError
+    return value
+
+
+def _npy(vectors: Floats) -> bytes:
+    """The bytes of a .npy file; written by hand they fail on a full disk with a reason, which NumPy's own do not."""
+    buffer = io.BytesIO()
+    np.save(buffer, vectors)
+    return buffer.getvalue()
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

@@ -1,0 +1,97 @@
+"""The workspace: one folder with the stores, the results and the figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from embprobe.encoders.spec import EncoderSpec
+from embprobe.errors import EmbprobeError
+from embprobe.images.rows import Images
+from embprobe.system.files import write_json
+
+SCHEMA = 1
+_MARK, _HALF_MADE = "embprobe.json", ".embprobe.*.tmp.json"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where things lie. :meth:`open` makes or checks the folder; who writes to a path makes it."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path, *, create: bool = True) -> Workspace:
+        """The workspace at ``root``; a new one if there is none, unless ``create`` is false.
+
+        Raises :class:`EmbprobeError` if ``root`` is a file, holds other things, or was written by another schema
+        version.
+        """
+        mark = root / _MARK
+        if root.exists() and not root.is_dir():
+            raise EmbprobeError(f"The workspace '{root}' is a file. Give a folder with --workspace.")
+        if not mark.exists():
+            if root.exists() and not all(fnmatch(path.name, _HALF_MADE) for path in root.iterdir()):
+                raise EmbprobeError(
+                    f"The folder '{root}' holds other things. Give an empty or new one with --workspace."
+                )
+            if not create:
+                raise EmbprobeError(
+                    f"There is no workspace at '{root}'. Run 'embprobe extract' first, or say --workspace."
+                )
+            write_json(mark, {"schema": SCHEMA})
+            return cls(root)
+        try:
+            found = json.loads(mark.read_text(encoding="utf-8"))["schema"]
+        except (ValueError, KeyError, TypeError):
+            raise EmbprobeError(
+                f"'{mark}' is damaged. Give another folder with --workspace, or remove this one."
+            ) from None
+        if found != SCHEMA:
+            raise EmbprobeError(
+                f"The workspace '{root}' was written with schema {found}; this embprobe reads schema {SCHEMA}. "
+                "Give another folder with --workspace, or use the embprobe that wrote it."
+            )
+        return cls(root)
+
+    def store(self, images: Images, spec: EncoderSpec) -> Path:
+        """The folder of one encoder's vectors for these rows; both fingerprints are in its path, and decide.
+
+        The names before them are those under which the rows and the encoder were first met.
+        """
+        rows = _found(self.root / "stores", slug(images.name), images.fingerprint)
+        return _found(rows, slug(spec.name), spec.fingerprint)
+
+    def stores(self) -> list[Path]:
+        """Every store's folder."""
+        return sorted(path.parent for path in (self.root / "stores").glob("*/*/manifest.json"))
+
+    def lock(self, store: Path) -> Path:
+        """The file that a process holds while it writes a store."""
+        return self.root / f".{store.parent.name}-{store.name}.lock"
+
+    def results(self, name: str) -> Path:
+        """The folder of one probe's results."""
+        return self.root / "results" / slug(name)
+
+    def pretrained(self, name: str) -> Path:
+        """The folder of one training run."""
+        return self.root / "pretrained" / slug(name)
+
+    def figure(self, name: str) -> Path:
+        """The path of a PNG."""
+        return self.root / "figures" / f"{slug(name)}.png"
+
+
+def _found(parent: Path, name: str, fingerprint: str) -> Path:
+    """The folder in ``parent`` that ends in this fingerprint; if there is none, where it would be."""
+    mark = fingerprint[:8]
+    return next(iter(sorted(parent.glob(f"*-{mark}"))), parent / f"{name}-{mark}")
+
+
+def slug(name: str) -> str:
+    """A name that is safe as one part of a path, on any system."""
+    return re.sub(r"[^A-Za-z0-9.+=@-]+", "_", name)[:80].strip("._") or "unnamed"

@@ -1,0 +1,265 @@
+"""Image encoders of Hugging Face's transformers: a repository of the hub, or a folder of the same files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from torch import Tensor
+
+from embprobe.encoders.families import dino
+from embprobe.encoders.hub import PLACES, SOURCES, load_failure, use_cache_if_unreachable
+from embprobe.encoders.network import ImageFeatures, NetworkEncoder, network_encoder
+from embprobe.encoders.options import pixels, spelled
+from embprobe.encoders.spec import Listing, Pooling
+from embprobe.errors import EmbprobeError, UsageError
+
+_CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_INCIDENTAL = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
+"""What a configuration says that changes no vector."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """How images are resized, cropped and normalised."""
+
+    resize: Literal["shortest", "squash"]
+    resize_to: int
+    input_size: int
+    interpolation: Literal["bilinear", "bicubic"]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of model: transformers' class, its poolings (the first is the default), and how it is fed by default."""
+
+    network: str
+    poolings: Mapping[Pooling, ImageFeatures]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    squash: bool = False
+    wider: bool = False
+    """Resized to 256 for 224 pixels, as DINO evaluates, not to what is cropped."""
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+def names() -> list[str]:
+    """The places; what follows the colon is a repository, ``@`` and a revision behind it if need be, or a folder."""
+    return [f"{place}:{what}" for place, what in PLACES.items()]
+
+
+def describe(name: str) -> Listing:
+    """Nothing is known of a place before its configuration is read."""
+    return Listing(name, SOURCES[name.partition(":")[0]], has_text=False)
+
+
+def load(
+    model: str, weights: str, *, device: str, pooling: str = "", resize: str = "", precision: str = ""
+) -> NetworkEncoder:
+    """``transformers/hf-hub:facebook/dino-vitb16``, ``transformers/local-dir:FOLDER``; safe loading only.
+
+    Vectors are the class token of ``last_hidden_state``, SigLIP's its attention pooling. ``pooling=`` ``mean`` or
+    ``cls+mean`` asks otherwise; CLIP's ``trunk`` is its ``pooler_output``, the class token after the last norm. Images
+    are fed as ``preprocessor_config.json`` says. The image side of a model with two sides is taken.
+    """
+    name = f"transformers/{model}:{weights}"
+    library = _library()
+    local, resize_to = model == "local-dir", pixels("resize", resize)
+    if not local:
+        use_cache_if_unreachable()
+    try:
+        folder = Path(weights) if local else _fetched(weights)
+        config: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        kind = _kind(config, name)
+        network = _network(library, kind, folder)
+        feed = _feed(folder / _PREPROCESSOR, kind, network.config.image_size, name)
+    except UsageError:
+        raise
+    except Exception as error:  # transformers, torch and the hub raise many kinds
+        raise load_failure(name, "", error, local=local) from None
+    if pooling and pooling not in kind.poolings:
+        raise UsageError(f"'{name}' has no pooling '{pooling}'; it has {', '.join(kind.poolings)}.")
+    pooled, image = next((each, kind.poolings[each]) for each in kind.poolings if pooling in ("", each))
+    if resize_to and feed.resize == "squash":
+        raise UsageError(f"'{name}' takes the whole image, squashed to {feed.input_size} x {feed.input_size}.")
+    return network_encoder(
+        network,
+        device=device,
+        input_size=feed.input_size,
+        mean=feed.mean,
+        std=feed.std,
+        pooling=pooled,
+        resize_to=resize_to or feed.resize_to,
+        resize=feed.resize,
+        interpolation=feed.interpolation,
+        precision=precision,
+        image=image,
+        family="transformers",
+        model=model,
+        weights=weights,
+        options=spelled(pooling=pooling, resize=resize, precision=precision),
+        configuration=json.dumps({k: v for k, v in config.items() if k not in _INCIDENTAL}, sort_keys=True),
+    )
+
+
+def _library() -> ModuleType:
+    try:
+        import transformers
+    except ImportError:
+        raise EmbprobeError(
+            "The encoders of transformers/ need that package: pip install 'embprobe[transformers]'."
+        ) from None
+    return transformers
+
+
+def _fetched(place: str) -> Path:
+    """The folder of the hub's cache where the files of ``OWNER/NAME@REVISION`` lie that are needed."""
+    repository, _, revision = place.partition("@")
+    folder = Path(hf_hub_download(repository, _CONFIG, revision=revision or None)).parent
+    _optional(repository, _PREPROCESSOR, revision or None)
+    if not any(_optional(repository, file, revision or None, certain=file == _WEIGHTS[-1]) for file in _WEIGHTS):
+        raise FileNotFoundError(f"the repository has no {' and no '.join(_WEIGHTS)}")
+    return folder
+
+
+def _optional(repository: str, file: str, revision: str | None, *, certain: bool = True) -> bool:
+    """Whether a repository has a file, which is fetched; without a network that must be known, if ``certain``."""
+    try:
+        hf_hub_download(repository, file, revision=revision)
+    except LocalEntryNotFoundError:
+        known = try_to_load_from_cache(repository, file, revision=revision) is not None  # that there is none
+        if certain and not known:
+            raise
+        return False
+    except EntryNotFoundError:
+        return False
+    return True
+
+
+def _kind(config: object, name: str) -> Kind:
+    said = config.get("model_type") if isinstance(config, dict) else None
+    if said not in _KINDS:
+        raise UsageError(f"'{name}' holds a model of type '{said}'; those that embprobe reads are {', '.join(_KINDS)}.")
+    return _KINDS[said]
+
+
+def _network(library: ModuleType, kind: Kind, folder: Path) -> Any:
+    """The network in float32; every weight must be there."""
+    with _quiet(library):
+        network, found = getattr(library, kind.network).from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **dict(kind.options),
+        )
+    lacking = sorted({*found["missing_keys"], *(str(key) for key in found["mismatched_keys"])})
+    if lacking:
+        raise ValueError(f"{len(lacking)} of its weights are not there or do not fit, first '{lacking[0]}'")
+    return network.float()
+
+
+@contextmanager
+def _quiet(library: ModuleType) -> Iterator[None]:
+    """While it lasts, transformers draws no progress bars and prints no reports: what is wrong is said in an error."""
+    logging = library.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _feed(file: Path, kind: Kind, side: int, name: str) -> Feed:
+    """What a preprocessor's configuration says; where there is none, how the authors of this kind feed it."""
+    if not file.is_file():
+        resize_to = side * dino.RESIZE_TO // dino.SIDE if kind.wider else side
+        return Feed("squash" if kind.squash else "shortest", resize_to, side, "bicubic", kind.mean, kind.std)
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    crops = found.get("do_center_crop", False)
+    size, crop = found.get("size", side), found.get("crop_size", side)
+    shortest = size.get("shortest_edge") if isinstance(size, dict) else size if crops else None
+    square = None if shortest else _square(size)
+    cropped = _square(crop) if crops else square
+    interpolation = {2: "bilinear", 3: "bicubic"}.get(found.get("resample", 3))
+    if not found.get("do_resize", True) or interpolation is None or not cropped or (square and square != cropped):
+        raise UsageError(f"'{name}' is fed images in a way that embprobe does not support yet.")
+    plain = not found.get("do_normalize", True)
+    return Feed(
+        "shortest" if shortest else "squash",
+        shortest or cropped,
+        cropped,
+        interpolation,  # type: ignore[arg-type]
+        (0.0,) * 3 if plain else _three(found.get("image_mean", kind.mean)),
+        (1.0,) * 3 if plain else _three(found.get("image_std", kind.std)),
+    )
+
+
+def _square(size: Any) -> int | None:
+    """The side of a square, however it is written; None if it is none."""
+    if isinstance(size, dict):
+        return size.get("height") if size.get("height") == size.get("width") else None
+    return size if isinstance(size, int) else None
+
+
+def _three(values: Any) -> tuple[float, ...]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _cls(network: Any, batch: Tensor) -> Tensor:
+    features: Tensor = network(pixel_values=batch).last_hidden_state[:, 0]
+    return features
+
+
+def _mean(network: Any, batch: Tensor) -> Tensor:
+    features: Tensor = network(pixel_values=batch).last_hidden_state[:, 1:].mean(1)
+    return features
+
+
+def _cls_and_mean(network: Any, batch: Tensor) -> Tensor:
+    tokens = network(pixel_values=batch).last_hidden_state
+    return torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1)
+
+
+def _mean_of_all(network: Any, batch: Tensor) -> Tensor:
+    features: Tensor = network(pixel_values=batch).last_hidden_state.mean(1)
+    return features
+
+
+def _pooler(network: Any, batch: Tensor) -> Tensor:
+    features: Tensor = network(pixel_values=batch).pooler_output
+    return features
+
+
+_TOKENS: dict[Pooling, ImageFeatures] = {"cls": _cls, "mean": _mean, "cls+mean": _cls_and_mean}
+_CLIP = Kind(
+    "CLIPVisionModel",
+    {**_TOKENS, "trunk": _pooler},
+    (0.48145466, 0.4578275, 0.40821073),
+    (0.26862954, 0.26130258, 0.27577711),
+)
+_SIGLIP = Kind("SiglipVisionModel", {"attention": _pooler, "mean": _mean_of_all}, (0.5,) * 3, (0.5,) * 3, squash=True)
+_KINDS = {
+    "clip": _CLIP,
+    "clip_vision_model": _CLIP,
+    "siglip": _SIGLIP,
+    "siglip_vision_model": _SIGLIP,
+    "vit": Kind("ViTModel", _TOKENS, dino.MEAN, dino.STD, wider=True, options=(("add_pooling_layer", False),)),
+    "dinov2": Kind("Dinov2Model", _TOKENS, dino.MEAN, dino.STD, wider=True),
+}

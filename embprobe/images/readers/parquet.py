@@ -1,0 +1,75 @@
+"""Parquet files with a column of images, read by row group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embprobe.errors import EmbprobeError
+from embprobe.images.decoding import UnreadableImage
+from embprobe.images.labels import split_named
+from embprobe.images.readers.locations import Location, why
+from embprobe.images.readers.tables import Columns, Part, Reading, classes_of, columns_of, load_parts
+from embprobe.images.rows import Images
+
+
+def load_parquet(name: str, files: Sequence[Location], reading: Reading) -> Images:
+    """The rows of parquet files of one schema, in their order; memory holds one row group per reading thread.
+
+    A file named for a split, such as
+    ``test-00000-of-00002.parquet``, gives its rows the label ``split``, unless there is a column of that name. Raises
+    :class:`EmbprobeError` if a file is no parquet file, or has no column of images.
+    """
+    heads = [_head(file) for file in files]
+    columns = columns_of(heads[0].schema.to_arrow_schema(), files[0].path, reading)
+    for file, head in zip(files, heads, strict=True):
+        missing = {columns.image, *columns.labels} - set(head.schema.to_arrow_schema().names)
+        if missing:
+            raise EmbprobeError(f"'{file.path}' lacks the column '{min(missing)}' that '{files[0].path}' has.")
+    parts = (part for file, head in zip(files, heads, strict=True) for part in _parts(file, head, columns, reading))
+    return load_parts(name, columns, parts)
+
+
+def _head(file: Location) -> pq.FileMetaData:
+    try:
+        with closing(file.open()) as opened:
+            return pq.ParquetFile(opened).metadata
+    except EmbprobeError:
+        raise
+    except Exception as error:  # Arrow's, and those of the file system
+        raise EmbprobeError(f"'{file.path}' cannot be read as parquet: {why(error)}.") from None
+
+
+def _parts(file: Location, head: pq.FileMetaData, columns: Columns, reading: Reading) -> Iterator[Part]:
+    classes = classes_of(head.schema.to_arrow_schema(), reading)
+    first, split = 0, split_named(file.name.rpartition("/")[2])
+    for group in range(head.num_row_groups):
+        read = partial(_read, file, head, group)
+        try:
+            labels = read(list(columns.labels))
+            labels.validate(full=True)  # that strings are UTF-8, nobody checked who wrote them
+        except (UnreadableImage, pa.ArrowException) as reason:
+            raise EmbprobeError(f"The labels in '{file.path}' cannot be read: {why(reason)}.") from None
+        rows = head.row_group(group).num_rows
+        if not columns.labels:
+            labels = pa.table({"": pa.nulls(rows)})
+        yield Part(file.name, file.mark, first, labels, partial(_images, read, columns.image), classes, split)
+        first += rows
+
+
+def _images(read: partial[pa.Table], column: str) -> pa.ChunkedArray:
+    return read([column])[column]
+
+
+def _read(file: Location, head: pq.FileMetaData, group: int, columns: list[str]) -> pa.Table:
+    try:
+        with closing(file.open()) as opened:
+            return pq.ParquetFile(opened, metadata=head).read_row_group(group, columns=columns)
+    except (EmbprobeError, UnreadableImage):
+        raise
+    except Exception as error:  # Arrow's, and those of the file system
+        raise file.failure(error) from None

@@ -1,0 +1,171 @@
+"""Tables with a column of images, as Arrow holds them: what parquet files and Hugging Face's data sets have in common.
+
+Images are a binary column, or the struct ``{bytes, path}`` that Hugging Face writes; every other column of text,
+numbers or truth values is a label. Integers that its schema declares as classes become the classes' names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from embprobe.errors import EmbprobeError
+from embprobe.images.decoding import UnreadableImage, refuse_large
+from embprobe.images.labels import as_label, repeated, unique
+from embprobe.images.readers.blocks import Blocks
+from embprobe.images.rows import Images, Row
+
+_PREFERRED = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "pixels")
+_KEYS = ("key", "__key__")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive rows of a table: their labels now, their images when asked for."""
+
+    name: str
+    content: str
+    """Changes when the rows are written anew."""
+    first: int
+    """The number of the first row within ``name``."""
+    labels: pa.Table
+    images: Callable[[], pa.ChunkedArray]
+    """Reads the image column; raises :class:`UnreadableImage` if it is damaged."""
+    classes: Mapping[str, Sequence[str]]
+    """Names of classes by column, in the order of their numbers."""
+    split: str | None = None
+    """The label ``split`` of its rows, if there is no column of that name."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What to know of a table where it does not say it itself."""
+
+    image: str | None = None
+    """The column of images, where more than one could be it."""
+    numbered: str | None = None
+    """A column whose classes stay numbers, whatever names the schema gives them."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column holds the images, and which hold labels."""
+
+    image: str
+    labels: tuple[str, ...]
+
+
+def columns_of(schema: pa.Schema, where: str, reading: Reading) -> Columns:
+    """The image column (the one named, or the one that looks like it) and the label columns.
+
+    Raises :class:`EmbprobeError` with the columns there are if none, or more than one, could be meant.
+    """
+    twice = repeated(schema.names)
+    if twice is not None:
+        raise EmbprobeError(f"'{where}' has more than one column '{twice}'.")
+    able = [field.name for field in schema if _holds_images(field.type)]
+    if reading.image is not None:
+        able = [name for name in able if name == reading.image]
+    elif len(able) > 1:
+        preferred = [name for name in _PREFERRED if name in able]
+        structs = [name for name in able if pa.types.is_struct(schema.field(name).type)]
+        able = preferred[:1] or (structs if len(structs) == 1 else able)
+    if len(able) != 1:
+        what = "more than one column that could hold the images" if able else "no column of images"
+        columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
+        raise EmbprobeError(f"'{where}' has {what} (binary, or a struct of bytes and path). Its columns: {columns}.")
+    labels = tuple(field.name for field in schema if field.name != able[0] and _is_label(field.type))
+    return Columns(able[0], labels)
+
+
+def classes_of(schema: pa.Schema, reading: Reading) -> dict[str, list[str]]:
+    """Names of classes by column, where Hugging Face's metadata of the schema declares them."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        found = {column: feature.get("names") for column, feature in features.items()}
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+    return {column: names for column, names in found.items() if column != reading.numbered and _are_names(names)}
+
+
+def load_parts(name: str, columns: Columns, parts: Iterable[Part]) -> Images:
+    """The rows of all parts; keys are the column ``key`` where there is one, else the part's name and the row's number.
+
+    Raises :class:`EmbprobeError` if there is no row.
+    """
+    found = list(parts)
+    blocks = Blocks(lambda number: found[number].images())
+    key_column = next((column for column in _KEYS if column in columns.labels), None)
+    rows: list[Row] = []
+    for number, part in enumerate(found):
+        split = {"split": part.split} if part.split else {}
+        values = {column: _as_labels(part.labels[column], part.classes.get(column)) for column in columns.labels}
+        for i in range(part.labels.num_rows):
+            labels = {column: value for column in columns.labels if (value := values[column][i]) is not None}
+            key = labels.pop(key_column, None) if key_column else None
+            rows.append(
+                Row(
+                    key=key or f"{part.name}#{part.first + i}",
+                    labels=split | labels,
+                    content=f"{part.content}:{part.first + i}",
+                    source=partial(_image, blocks, number, i),
+                )
+            )
+    if not rows:
+        raise EmbprobeError(f"There are no rows in '{name}'.")
+    keys = unique(row.key for row in rows)
+    return Images(name, tuple(replace(row, key=key) for row, key in zip(rows, keys, strict=True)))
+
+
+def _image(blocks: Blocks[pa.ChunkedArray], number: int, i: int) -> bytes:
+    column = blocks[number]
+    if i >= len(column):
+        raise UnreadableImage("the table has fewer images than rows")
+    found = column[i].as_py()
+    if isinstance(found, Mapping):
+        if found.get("bytes") is None and found.get("path"):
+            raise UnreadableImage("the table holds the path of an image, not the image")
+        found = found.get("bytes")
+    if not isinstance(found, bytes):
+        raise UnreadableImage("empty")
+    refuse_large(len(found))
+    return found
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        i = kind.get_field_index("bytes")
+        return i >= 0 and _is_binary(kind.field(i).type)
+    return _is_binary(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def _is_label(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
+    return any(test(kind) for test in (*tests, pa.types.is_floating, pa.types.is_boolean))
+
+
+def _as_labels(column: pa.ChunkedArray, classes: Sequence[str] | None) -> list[str | None]:
+    known: dict[Any, str | None] = {}  # a class is written out once, however many rows have it
+
+    def text(value: Any) -> str | None:
+        if value not in known:
+            is_class = classes is not None and isinstance(value, int) and 0 <= value < len(classes)
+            known[value] = classes[value] if classes is not None and is_class else as_label(value)
+        return known[value]
+
+    return [text(value) for value in column.to_pylist()]
+
+
+def _are_names(names: Any) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) and name for name in names)

@@ -1,0 +1,1 @@
+"""Probing: a card x encoders -> results with intervals."""

@@ -1,0 +1,1 @@
+"""Kinds of measure: one file each."""

@@ -1,0 +1,1 @@
+"""Search: nearest neighbours and maps of embeddings."""

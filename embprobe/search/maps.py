@@ -1,0 +1,106 @@
+"""Maps of the same images by several encoders, computed once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embprobe.embeddings.embedding_set import EmbeddingSet
+from embprobe.embeddings.session import Session
+from embprobe.embeddings.workspace import Workspace
+from embprobe.encoders.spec import Encoder, EncoderSpec, Floats
+from embprobe.images.rows import Images
+from embprobe.search.projection import layouts
+from embprobe.system.files import replacing
+from embprobe.system.text import printable
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The rows and by encoder where they are, ``[n, 2]``; ``folder`` holds them as a table."""
+
+    folder: Path
+    rows: Images
+    method: str
+    seed: int
+    layouts: Mapping[str, Floats]
+
+    @property
+    def table(self) -> Path:
+        """A parquet file with columns key, encoder, x, y."""
+        return self.folder / "map.parquet"
+
+    def as_json(self) -> dict[str, Any]:
+        """What was drawn, for ``--json``; the points are in the table."""
+        return {
+            "images": {"name": self.rows.name, "count": len(self.rows)},
+            "encoders": list(self.layouts),
+            "method": self.method,
+            "seed": self.seed,
+            "points": str(self.table),
+        }
+
+
+def make_maps(
+    embedded: EmbeddingSet,
+    encoders: Sequence[Encoder],
+    session: Session,
+    *,
+    method: str = "umap",
+    tell: Callable[[str], None] = lambda now: None,
+) -> Maps:
+    """The maps from the workspace if they were made before, or new ones; raises as :func:`layouts` does.
+
+    ``encoders`` are those that gave the vectors, in their order.
+    """
+    maps = saved_maps(embedded, [encoder.spec for encoder in encoders], session.workspace, method, session.seed)
+    if maps.layouts:
+        return maps
+    known = layouts(embedded.vectors, method=method, seed=session.seed, tell=tell)
+    _write(maps.table, embedded.keys(), known)
+    return replace(maps, layouts=known)
+
+
+def saved_maps(
+    embedded: EmbeddingSet, specs: Sequence[EncoderSpec], workspace: Workspace, method: str, seed: int
+) -> Maps:
+    """What the workspace has of these vectors by this method; without layouts, if they were not made or not kept whole.
+
+    ``specs`` are those of the encoders that gave the vectors, in their order.
+    """
+    asked = [embedded.rows.fingerprint, [spec.fingerprint for spec in specs], method, seed]
+    mark = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+    maps = Maps(workspace.results(f"map-{mark}"), embedded.rows, method, seed, {})
+    return replace(maps, layouts=_read(maps.table, embedded.keys(), list(embedded.vectors)) or {})
+
+
+def _write(path: Path, keys: Sequence[str], found: Mapping[str, Floats]) -> None:
+    told = [printable(key) for key in keys]
+    parts = [
+        pa.table({"key": told, "encoder": [name] * len(told), "x": points[:, 0], "y": points[:, 1]})
+        for name, points in found.items()
+    ]
+    with replacing(path) as temporary:
+        pq.write_table(pa.concat_tables(parts), temporary)
+
+
+def _read(path: Path, keys: Sequence[str], encoders: Sequence[str]) -> dict[str, Floats] | None:
+    """What was written, or None if it is not there, or not whole."""
+    try:
+        table = pq.read_table(path)
+        points = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1).astype(np.float32)
+        said = table["key"].to_pylist(), table["encoder"].to_pylist()
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+        return None
+    n = len(keys)
+    if said != ([printable(key) for key in keys] * len(encoders), [name for name in encoders for _ in range(n)]):
+        return None
+    return {name: points[i * n : (i + 1) * n] for i, name in enumerate(encoders)} if np.isfinite(points).all() else None

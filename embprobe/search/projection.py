@@ -1,0 +1,115 @@
+"""Embeddings laid out in the plane, those of several encoders so that they can be compared."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from embprobe.encoders.spec import Floats
+from embprobe.errors import EmbprobeError, UsageError
+from embprobe.search.index import normalize
+
+NEIGHBORS = 15
+"""Of UMAP, its default. t-SNE's perplexity is 30, its default."""
+_AXES = 2
+"""Two points lie on one axis, so PCA of them is no map."""
+_SPREAD = 10.0
+"""Half the width of the square in which UMAP starts; t-SNE starts a hundred-thousandth as wide."""
+_COINCIDE = 1e-6
+"""A standard deviation of directions that rounding alone can leave."""
+_Method = Callable[[Floats, Floats | None, int], Floats]
+
+
+def layouts(
+    vectors: Mapping[str, Floats],
+    *,
+    method: str = "umap",
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda now: None,
+) -> dict[str, Floats]:
+    """By encoder, the same rows in the plane: ``[n, d] -> [n, 2]``, the same for the same seed; distances are cosines.
+
+    ``method`` is ``umap``, ``tsne`` or ``pca``. So that maps can be compared, the first encoder's starts at its
+    principal components and every other at the first one's map, and is then turned, mirrored, moved and scaled to lie
+    on it as well as may be (:func:`aligned`). So a point that is elsewhere has other neighbours, but what is far from
+    what is a matter of the start, in every UMAP and t-SNE (Kobak and Linderman 2021, "Initialization is critical for
+    preserving global data structure in both t-SNE and UMAP"). Each map's standard deviation is 1.
+
+    Loading UMAP takes about 15 seconds and its first use in a process compiles for 10 to 30 more. Raises
+    :class:`UsageError` for no such method, :class:`EmbprobeError` for too few points or ones that all coincide.
+    """
+    check_method(method)
+    found: dict[str, Floats] = {}
+    first: Floats | None = None
+    for name, each in vectors.items():
+        least = _AXES if method == "pca" else NEIGHBORS
+        if len(each) <= least:
+            raise EmbprobeError(f"A map by {method} needs more than {least} images; there are {len(each)}.")
+        tell(f"{method}: {name}")
+        directions = normalize(each)
+        if float(directions.std(0).max()) < _COINCIDE:
+            raise EmbprobeError("All embeddings coincide, so there is no map of them.")
+        start = _scaled(_pca(directions, None, seed)) if first is None else first
+        found[name] = aligned(METHODS[method](directions, start, seed), first)
+        first = found[name] if first is None else first
+    return found
+
+
+def aligned(layout: Floats, target: Floats | None) -> Floats:
+    """The layout ``[n, 2]`` about its mean and with a standard deviation of 1, turned or mirrored towards ``target``.
+
+    The orthogonal matrix that brings it nearest in least squares (Schönemann 1966). Without a target it is not turned.
+
+    >>> corner = np.array([[0, 0], [1, 0], [0, 2]], np.float32)
+    >>> turned = corner[:, ::-1] * [-3, 3] + 7  # by 90 degrees, larger and elsewhere
+    >>> bool(np.allclose(aligned(turned, corner), aligned(corner, None), atol=1e-6))
+    True
+    """
+    scaled = _scaled(layout)
+    if target is None:
+        return scaled
+    left, _, right = np.linalg.svd(scaled.T @ _scaled(target))
+    return np.asarray(scaled @ (left @ right), np.float32)
+
+
+def _scaled(layout: Floats) -> Floats:
+    about = layout - layout.mean(0)
+    return np.asarray(about / np.sqrt(np.square(about).mean()), np.float32)
+
+
+def _pca(directions: Floats, start: Floats | None, seed: int) -> Floats:
+    from sklearn.decomposition import PCA
+
+    found = PCA(n_components=2, svd_solver="covariance_eigh").fit_transform(directions)
+    return np.asarray(found, np.float32)
+
+
+def _umap(directions: Floats, start: Floats | None, seed: int) -> Floats:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="n_jobs value")  # a fixed seed means one thread; that is wanted
+        from umap import UMAP
+
+        begin = "spectral" if start is None else _SPREAD * start / np.abs(start).max()
+        found = UMAP(n_neighbors=NEIGHBORS, metric="cosine", init=begin, random_state=seed).fit_transform(directions)
+    return np.asarray(found, np.float32)
+
+
+def _tsne(directions: Floats, start: Floats | None, seed: int) -> Floats:
+    from sklearn.manifold import TSNE
+
+    begin = "pca" if start is None else 1e-4 * start / start[:, 0].std()
+    perplexity = min(30.0, (len(directions) - 1) / 3)
+    found = TSNE(perplexity=perplexity, init=begin, random_state=seed).fit_transform(directions)
+    return np.asarray(found, np.float32)
+
+
+METHODS: dict[str, _Method] = {"umap": _umap, "tsne": _tsne, "pca": _pca}
+
+
+def check_method(name: str, *others: str) -> str:
+    """The name of a method, or one of the others; raises :class:`UsageError` with all of them if it is neither."""
+    if name not in (*METHODS, *others):
+        raise UsageError(f"There is no method '{name}' for maps. There are: {', '.join([*METHODS, *others])}.")
+    return name

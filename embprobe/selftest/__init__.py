@@ -1,0 +1,1 @@
+"""Selftest: does the instrument find what was planted?"""

@@ -1,0 +1,128 @@
+"""Verdicts by hand: every kind of claim with its interval inside, outside and across the end of its region."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from embprobe.claims.model import Claim, Kind
+from embprobe.claims.verdicts import Decision, Verdict, decide, measure_difference
+from embprobe.probing.results import Question, Result
+
+CLAIM = Claim(
+    sentence="A is more than B",
+    source="nobody",
+    attribute="mine",
+    question=Question("notice"),
+    a="clip",
+    b="dino",
+    kind="more",
+)
+MARGIN = 0.1
+
+
+def claim_of(kind: Kind) -> Claim:
+    return replace(CLAIM, kind=kind, margin=0 if kind == "more" else MARGIN)
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high", "verdict"),
+    [
+        ("more", 0.01, 0.3, "reproduced"),
+        ("more", -0.01, 0.3, "undecided"),
+        ("more", -0.3, 0.01, "undecided"),
+        ("more", -0.3, -0.01, "not reproduced"),
+        ("more", 0.0, 0.0, "undecided"),
+        ("at least", 0.01, 0.3, "reproduced"),
+        ("at least", -0.09, -0.01, "reproduced"),  # worse, but by less than the margin
+        ("at least", -0.11, 0.3, "undecided"),
+        ("at least", -0.3, -0.09, "undecided"),
+        ("at least", -0.3, -0.11, "not reproduced"),
+        ("similar", -0.09, 0.09, "reproduced"),
+        ("similar", 0.01, 0.09, "reproduced"),  # there is a difference, and it is small
+        ("similar", 0.05, 0.11, "undecided"),
+        ("similar", -0.11, 0.11, "undecided"),
+        ("similar", -0.2, -0.05, "undecided"),
+        ("similar", 0.11, 0.2, "not reproduced"),
+        ("similar", -0.2, -0.11, "not reproduced"),
+        ("similar", 0.0, 0.0, "reproduced"),
+    ],
+)
+def test_where_the_interval_lies_decides_if_p_allows(kind: Kind, low: float, high: float, verdict: Verdict) -> None:
+    assert decide(claim_of(kind), low, high, 0.049) == verdict
+    assert decide(claim_of(kind), low, high, 0.05) == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("kind", "difference", "p"),
+    [
+        # Eight concepts that differ alike: of 256 flips the two that flip all or none are as far from what is tested.
+        ("more", 0.05, 2 / 256),
+        ("more", -0.05, 2 / 256),
+        ("more", 0.0, 1.0),  # every flip gives 0
+        ("at least", 0.0, 2 / 256),
+        ("at least", -0.1, 1.0),  # exactly the margin
+        ("similar", 0.05, 2 / 256),
+        ("similar", 0.1, 1.0),
+        ("similar", -0.1, 1.0),
+        ("similar", 0.3, 2 / 256),
+    ],
+)
+def test_p_is_of_the_margin_by_hand(kind: Kind, difference: float, p: float) -> None:
+    b = np.linspace(0, 1, 8)
+    found = measure_difference(claim_of(kind), (b + difference).tolist(), b.tolist(), list("abcdefgh"), seed=0)
+    assert found.p == pytest.approx(p)
+    assert (found.estimate, found.low, found.high) == pytest.approx((difference,) * 3)
+
+
+def test_of_two_margins_the_nearer_gives_p() -> None:
+    claim, b = claim_of("similar"), [0.0] * 4
+    # Differences of 0.06 and 0.02 lie beyond -0.1 and short of 0.1, all of them: two flips of 16 are as far, each way.
+    assert measure_difference(claim, [0.06, 0.02, 0.06, 0.02], b, list("abcd"), seed=0).p == 2 / 16
+    # 0.11 and 0.07, less 0.1: 0.01 and -0.03, twice, sum -0.04. Flipped, the two 0.03 give 0.06, 0, 0 or -0.06, the two
+    # 0.01 at most 0.02: as far as 0.04 whenever the two 0.03 agree, in 8 of 16.
+    assert measure_difference(claim, [0.11, 0.07, 0.11, 0.07], b, list("abcd"), seed=0).p == 8 / 16
+
+
+def test_the_difference_is_of_images_and_its_interval_of_concepts() -> None:
+    # Concept x has two images that differ by 1 and 0, y one that differs by 2: the mean is 3 / 3.
+    found = measure_difference(CLAIM, [1.0, 0.0, 2.0], [0.0, 0.0, 0.0], ["x", "x", "y"], seed=0)
+    assert (found.estimate, found.images, found.groups) == (1.0, 3, 2)
+    assert (found.low, found.high) == (0.5, 2.0)  # x alone, y alone
+
+
+# --- in words ----------------------------------------------------------------------------------------------------
+
+ROW = Result(
+    attribute="mine", measure="notice", intervention=None, strength=None, encoder="x", kind="estimate",
+    resampled="concept", groups=5, images=5, estimate=0.5, low=0.4, high=0.6, unit="accuracy",
+)  # fmt: skip
+DIFFERENCE = replace(ROW, against="y", kind="difference", estimate=0.25, low=0.125, high=0.5, p=0.001, p_adjusted=0.011)
+
+
+def test_a_verdict_is_a_sentence_with_its_numbers() -> None:
+    decision = Decision(claim=CLAIM, verdict="reproduced", estimates=(ROW, ROW), difference=DIFFERENCE)
+    assert decision.sentence == (
+        "Reproduced: A is more than B (clip - dino at 'notice': +0.250, +0.125 to +0.500; p = 0.011)."
+    )
+    margin = replace(decision, claim=claim_of("similar"), verdict="undecided", because="dino has learned nothing")
+    assert margin.sentence == (
+        "Undecided: A is more than B (clip - dino at 'notice': +0.250, +0.125 to +0.500, margin 0.1; p = 0.011), "
+        "because dino has learned nothing."
+    )
+    unasked = Decision(claim=CLAIM, verdict="not asked", because="bundled/dino is not trained")
+    assert unasked.sentence == "Not asked: A is more than B (bundled/dino is not trained)."
+
+
+def test_for_machines_a_decision_holds_its_claim_and_its_numbers() -> None:
+    told = Decision(claim=CLAIM, verdict="reproduced", estimates=(ROW, ROW), difference=DIFFERENCE).as_json()
+    assert told["verdict"] == "reproduced" and told["question"] == {
+        "measure": "notice",
+        "intervention": None,
+        "strength": None,
+    }
+    assert told["difference"]["p_adjusted"] == 0.011 and [row["estimate"] for row in told["estimates"]] == [0.5, 0.5]
+    unasked = Decision(claim=CLAIM, verdict="not asked", because="no").as_json()
+    assert unasked["difference"] is None and unasked["estimates"] is None

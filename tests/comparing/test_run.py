@@ -1,0 +1,149 @@
+"""Encoders compared: with oracles it is known what they see, so what must be found."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from embprobe.comparing import run as comparing
+from embprobe.comparing.result import Comparison, Terms
+from embprobe.comparing.run import compare
+from embprobe.embeddings.session import Session
+from embprobe.embeddings.workspace import Workspace
+from embprobe.encoders import load_encoder
+from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images import Images
+from embprobe.measures.cka import cka
+from embprobe.measures.mutual_knn import mutual_knn
+from embprobe.measures.rank_correlation import rank_correlation
+from embprobe.selftest.oracles import Oracle, OracleSession
+
+KIND = Oracle("kind", {"category": 0.5, "concept": 0.2})
+LOOK = Oracle("look", {"style": 0.5, "concept": 0.2})
+
+
+@pytest.fixture(scope="module")
+def few(emoji: Images) -> Images:
+    """Every twentieth concept in all its drawings."""
+    kept = set(sorted(set(emoji.label("concept")))[::20])
+    return emoji.take(i for i, row in enumerate(emoji.rows) if row.labels["concept"] in kept)
+
+
+def compared(images: Images, workspace: Workspace, *encoders: Oracle, terms: Terms | None = None) -> Comparison:
+    return compare(images, encoders, OracleSession(workspace), terms or Terms())
+
+
+def test_what_is_measured_is_what_the_measures_say(few: Images, workspace: Workspace) -> None:
+    found = compared(few, workspace, KIND, LOOK)
+    a, b = KIND.vectors(few), LOOK.vectors(few)
+    expected = [cka(a, b).mean(), mutual_knn(a, b, k=10).mean(), rank_correlation(a, b).mean()]
+    assert [each.measure for each in found.agreements] == ["debiased CKA", "mutual 10-NN", "rank correlation"]
+    assert [each.found.estimate for each in found.agreements] == pytest.approx(expected)
+    assert found.resampled == "concept" and found.queries == len(few)
+    for each in found.agreements:  # they share the concept, and nothing else
+        assert each.found.low <= each.found.estimate <= each.found.high and each.found.groups == 79
+        assert each.chance < each.chance_high < each.found.low
+    assert found.agreements[1].chance == pytest.approx(10 / (len(few) - 1), rel=0.02)
+
+
+def test_encoders_that_share_nothing_agree_as_chance_does(few: Images, workspace: Workspace) -> None:
+    kind, look = Oracle("kind", {"category": 0.5}), Oracle("look", {"style": 0.5})
+    for each in compared(few, workspace, kind, look).agreements:
+        # category and style are balanced: their overlap is less than chance, for no two images share both more often
+        assert each.found.estimate < each.chance_high
+
+
+def test_what_was_planted_explains_the_disagreement(few: Images, workspace: Workspace) -> None:
+    found = compared(few, workspace, KIND, LOOK)
+    by = {each.attribute: each.difference for each in found.explanations}
+    assert list(by) == ["category", "style", "color"]
+    assert by["category"].low > 0.1 and by["style"].high < -0.1 and abs(by["color"].estimate) < 0.02
+    said = found.sentence("oracle/kind", "oracle/look")
+    assert said.startswith("Similarity goes more with category (by ")
+    assert ") for oracle/kind, more with style (by " in said and said.endswith(") for oracle/look.")
+    twin = compared(few, workspace, KIND, Oracle("twin", KIND.shares))
+    assert twin.sentence("oracle/kind", "oracle/twin").endswith("no attribute tells them apart.")
+
+
+def test_pairs_are_alike_in_what_their_encoder_sees(few: Images, workspace: Workspace) -> None:
+    found = compared(few, workspace, KIND, LOOK, terms=Terms(by=("category", "family")))
+    ((kind, look),) = found.both_ways()
+    assert (kind.near, kind.far, look.near, look.far) == ("oracle/kind", "oracle/look", "oracle/look", "oracle/kind")
+    assert len(kind.pairs) == len(look.pairs) == 12
+    assert all(pair.same == {"category": True, "family": False} for pair in kind.pairs)
+    assert all(pair.same == {"category": False, "family": True} for pair in look.pairs)
+    for half in (kind, look):
+        concepts = [{row.labels["concept"] for row in (pair.first, pair.second)} for pair in half.pairs]
+        assert sum(map(len, concepts)) == len(set().union(*concepts))  # none twice
+    blind = compared(few, workspace, KIND, LOOK, terms=Terms(cosines=(0.5, 0.1), pairs=3))
+    for half in blind.disagreements:
+        assert len(half.pairs) == 3
+        assert all(pair.pair.cosines[0] > 0.5 and pair.pair.cosines[1] < 0.1 for pair in half.pairs)
+
+
+def test_three_encoders_are_three_pairs(few: Images, workspace: Workspace) -> None:
+    found = compared(few, workspace, KIND, LOOK, Oracle("third", {"color": 0.3}))
+    assert len(found.agreements) == 9 and len(found.both_ways()) == 3 and len(found.explanations) == 9
+
+
+def test_of_many_rows_some_are_drawn(few: Images, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = compared(few, workspace, KIND, LOOK)
+    for name, most in (("QUERIES", 200), ("RANKED", 150), ("EXPLAINED", 250)):
+        monkeypatch.setattr(comparing, name, most)
+    some = compared(few, workspace, KIND, LOOK)
+    assert some.queries == 200
+    assert [each.found.images for each in some.agreements] == [len(few), 200, 150]
+    for part, all_rows in zip(some.agreements, whole.agreements, strict=True):
+        assert abs(part.found.estimate - all_rows.found.estimate) < 0.03
+    assert some.explanations[0].difference.images <= 250
+
+
+def test_images_without_labels_are_compared_by_colour_alone(few: Images, workspace: Workspace) -> None:
+    bare = few.labelled(lambda row: {})
+    found = compared(bare, workspace, KIND, LOOK)
+    assert found.resampled == "image" and [each.attribute for each in found.explanations] == ["color"]
+    assert all(not pair.same for half in found.disagreements for pair in half.pairs)
+    # values that nearly every image has for itself explain nothing
+    named = few.labelled(lambda row: {"category": row.key})
+    assert [each.attribute for each in compared(named, workspace, KIND, LOOK).explanations] == ["color"]
+
+
+def test_the_histogram_of_colours_is_not_asked_about_itself(few: Images, workspace: Workspace) -> None:
+    names = ("reference/color-histogram", "reference/random-vit", "reference/pixels")
+    found = compare(few, [load_encoder(name) for name in names], Session(workspace), Terms())
+    assert {(each.a, each.b) for each in found.explanations} == {("reference/random-vit", "reference/pixels")}
+    assert len(found.agreements) == 9
+
+
+def test_images_that_only_some_encoders_can_read_are_left_out(
+    few: Images, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = OracleSession.embed
+
+    def embed(self: OracleSession, images: Images, encoders: list[Oracle], what: str) -> object:
+        return whole(self, images, encoders, what).take(range(5, len(images)))
+
+    monkeypatch.setattr(OracleSession, "embed", embed)
+    found = compared(few, workspace, KIND, LOOK)
+    assert found.compared == len(few) - 5 and found.images is few
+
+
+def test_the_same_seed_gives_the_same_file_and_another_question_another_name(few: Images, workspace: Workspace) -> None:
+    found, again = compared(few, workspace, KIND, LOOK), compared(few, workspace, KIND, LOOK)
+    text = json.dumps(found.as_json())
+    assert text == json.dumps(again.as_json()) and found.fingerprint == again.fingerprint
+    assert json.loads(text)["disagreement"][0]["pairs"][0]["keys"]
+    assert replace(found, terms=Terms(k=5)).fingerprint != found.fingerprint
+    assert replace(found, seed=1).fingerprint != found.fingerprint
+
+
+def test_what_cannot_be_compared(few: Images, workspace: Workspace) -> None:
+    with pytest.raises(UsageError, match="at least two encoders"):
+        compared(few, workspace, KIND)
+    with pytest.raises(EmbprobeError, match="10 nearest needs at least 12 images; there are 11"):
+        compared(few.take(range(11)), workspace, KIND, LOOK)
+    tiny = compared(few.take(range(12)), workspace, KIND, LOOK)
+    assert np.isfinite([each.found.estimate for each in tiny.agreements]).all()

@@ -1,0 +1,91 @@
+"""The reference encoders: the floor must be known exactly."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from embprobe.embeddings.extract import encode
+from embprobe.encoders import load_encoder
+from embprobe.encoders.families.reference import color_histogram, pixels
+from embprobe.errors import UsageError
+from tests.conftest import cosines, noise, solid
+
+BLACK, WHITE, RED, BLUE = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 0, 255)
+
+
+def test_pixels_are_the_picture_minus_mid_grey() -> None:
+    batch = torch.tensor([[[[0.0, 1.0]], [[0.5, 0.5]], [[0.25, 0.75]]]])  # one picture, 3 channels, 1 x 2
+    assert pixels(batch).tolist() == [[-0.5, 0.5, 0.0, 0.0, -0.25, 0.25]]
+
+
+def test_the_distance_of_black_and_white_in_pixels() -> None:
+    encoder = load_encoder("reference/pixels")
+    black, white = encode(encoder, [solid(BLACK, (40, 30)), solid(WHITE, (16, 16))])
+    assert black.shape == (432,) and black.dtype == np.float32
+    # 12 * 12 * 3 numbers that differ by 1: the square root of 432
+    assert np.linalg.norm(black - white) == pytest.approx(math.sqrt(432))
+    assert cosines(black[None], white[None])[0, 0] == pytest.approx(-1)
+
+
+def test_the_dot_product_of_histograms_is_the_bhattacharyya_coefficient() -> None:
+    encoder = load_encoder("reference/color-histogram")
+    mixed = solid(RED, (64, 64))
+    mixed.paste(BLUE, (0, 0, 16, 64))  # a quarter blue
+    red, blue, both = encode(encoder, [solid(RED), solid(BLUE), mixed])
+    assert red @ red == pytest.approx(1)
+    assert red @ blue == 0
+    assert both @ red == pytest.approx(math.sqrt(0.75 * 1))
+    assert both @ blue == pytest.approx(math.sqrt(0.25 * 1))
+
+
+def test_greys_are_in_the_middle_of_a_bin_and_pure_colours_where_cielab_has_them() -> None:
+    # black is L 0, white L 100: lightness bins 0 and 7; a = b = 0 is bin 5 of 11 in both: 5 * 11 + 5 = 60
+    # red is L 53.2, a 80.1, b 67.2: bins 53.2 / 12.5 = 4, (80.1 + 110) / 20 = 9, (67.2 + 110) / 20 = 8
+    colors = torch.tensor([[0.0, 0, 0], [1, 1, 1], [1, 0, 0]])
+    found = color_histogram(colors[:, :, None, None].expand(3, 3, 2, 2))
+    assert found.argmax(1).tolist() == [60, 7 * 121 + 60, 4 * 121 + 9 * 11 + 8]
+    assert found.amax(1).tolist() == [1, 1, 1]
+
+
+def test_where_a_pixel_is_does_not_matter_to_the_histogram() -> None:
+    encoder = load_encoder("reference/color-histogram")
+    picture = noise(0, (64, 64))
+    flat = np.asarray(picture).reshape(-1, 3)
+    shuffled = Image.fromarray(np.random.default_rng(0).permutation(flat).reshape(64, 64, 3))
+    a, b = encode(encoder, [picture, shuffled])
+    assert np.array_equal(a, b)
+    assert (a**2).sum() == pytest.approx(1)
+
+
+def test_the_same_seed_gives_the_same_untrained_network() -> None:
+    before = torch.random.get_rng_state()
+    a, b, other = (load_encoder(f"reference/random-vit{seed}") for seed in ("", ":0", ":1"))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    pictures = [noise(0), noise(1)]
+    assert np.array_equal(encode(a, pictures), encode(b, pictures))
+    assert not np.allclose(encode(a, pictures), encode(other, pictures))
+    assert a.spec.fingerprint == b.spec.fingerprint != other.spec.fingerprint
+
+
+@pytest.mark.parametrize("seed", ["x", "-1", "1.5", "²", "9" * 40])
+def test_what_is_no_seed_is_refused(seed: str) -> None:
+    with pytest.raises(UsageError, match="seed"):
+        load_encoder(f"reference/random-vit:{seed}")
+
+
+def test_a_reference_without_weights_takes_none() -> None:
+    with pytest.raises(UsageError, match=r"'reference/pixels' has no weights to choose; leave out ':mine.pt'"):
+        load_encoder("reference/pixels:mine.pt")
+
+
+@pytest.mark.parametrize("name", ["pixels", "color-histogram", "random-vit"])
+def test_a_reference_has_no_text_side(name: str) -> None:
+    encoder = load_encoder(f"reference/{name}")
+    assert not encoder.spec.has_text
+    with pytest.raises(UsageError, match="text"):
+        encoder.encode_texts(["a cat"])

@@ -1,0 +1,378 @@
+"""Decoding: what a classifier finds in vectors of which it is known what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from embprobe.embeddings.workspace import Workspace
+from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images import Images
+from embprobe.images.decoding import UnreadableImage
+from embprobe.images.rows import MissingLabel
+from embprobe.probing.context import GUESS, NotApplicable
+from embprobe.probing.kinds import decoding
+from tests.conftest import CountingEncoder, make_encoder, row_of
+from tests.probing.conftest import BLUE, GREEN, RED, blind, estimate, found_by, measures, painted, probe, values
+
+TRAIN, DRAWING, CONCEPT = ({"where": {"split": [split]}} for split in ("train", "unseen-drawing", "unseen-concept"))
+TESTS = {"unseen drawings": DRAWING, "unseen concepts": CONCEPT}
+CATEGORY: dict[str, Any] = {
+    "kind": "decoding",
+    "label": "category",
+    "classifier": "knn",
+    "fit": TRAIN,
+    "tests": TESTS,
+}
+ON_DRAWINGS, ON_CONCEPTS = "category k-NN, unseen drawings", "category k-NN, unseen concepts"
+
+
+def squares() -> Images:
+    """Ten concepts, five red, three green and two blue, in six drawings each; the last two drawings are for tests."""
+    rows = []
+    for i, category in enumerate(["red"] * 5 + ["green"] * 3 + ["blue"] * 2):
+        color = {"red": RED, "green": GREEN, "blue": BLUE}[category]
+        for drawing in range(6):
+            jitter = np.random.default_rng([i, drawing]).integers(0, 6, (8, 8, 3))
+            picture = Image.fromarray(np.clip(np.array(color) + jitter, 0, 255).astype(np.uint8))
+            split = "unseen-concept" if i in (3, 4, 7) else "unseen-drawing" if drawing > 3 else "train"
+            rows.append(row_of(f"{i}/{drawing}", picture, concept=f"c{i}", category=category, split=split))
+    return Images("squares", tuple(rows))
+
+
+def unlabelled(images: Images, *names: str) -> Images:
+    """Without these labels."""
+    return images.labelled(lambda row: {name: value for name, value in row.labels.items() if name not in names})
+
+
+# --- by hand -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("classifier", "how"), [("knn", "k-NN"), ("logistic", "decoding"), ("gda", "GDA")])
+def test_every_classifier_by_hand(workspace: Workspace, classifier: str, how: str) -> None:
+    results = probe(workspace, squares(), [make_encoder()], CATEGORY | {"classifier": classifier})
+    assert measures(results) == {f"category {how}, unseen drawings", f"category {how}, unseen concepts"}
+    # Training has three red concepts, two green and two blue, so the best guess is red. It is right for 3 of those 7
+    # concepts in unseen drawings (two each, 14 images), and for 2 of the 3 unseen concepts (six drawings each, 18).
+    for test, images, groups, guessed in (("drawings", 14, 7, 3 / 7), ("concepts", 18, 3, 2 / 3)):
+        measure = f"category {how}, unseen {test}"
+        (sees,), (guess,) = (found_by(results, name, measure) for name in ("test/means", GUESS))
+        assert (sees.estimate, sees.low, sees.high) == (1, 1, 1)
+        assert guess.estimate == pytest.approx(guessed) and guess.low < guessed < guess.high
+        for row in (sees, guess):
+            assert (row.images, row.groups, row.unit, row.p) == (images, groups, "accuracy", None)
+
+
+@pytest.mark.parametrize("classifier", ["knn", "logistic"])
+def test_an_encoder_that_sees_nothing_does_as_well_as_guessing(workspace: Workspace, classifier: str) -> None:
+    results = probe(workspace, squares(), [blind()], CATEGORY | {"classifier": classifier, "k": 1000})
+    for measure in measures(results):
+        assert estimate(results, "test/blind", measure) == estimate(results, GUESS, measure)
+
+
+def test_what_it_is_called(workspace: Workspace) -> None:
+    results = probe(workspace, squares(), [make_encoder()], CATEGORY, CATEGORY | {"called": "kind of square"})
+    assert {measure for measure in measures(results) if "unseen drawings" in measure} == {
+        "category k-NN, unseen drawings",
+        "kind of square k-NN, unseen drawings",
+    }
+
+
+# --- the control task --------------------------------------------------------------------------------------------
+
+
+def four_concepts(colors: Sequence[tuple[int, int, int]]) -> Images:
+    """Four concepts of two categories, three training drawings and a test drawing of each, all of them alike."""
+    each = [i for i in range(4) for _ in range(4)]
+    return painted(
+        [colors[i] for i in each],
+        concept=[f"c{i}" for i in each],
+        category=["a" if i < 2 else "b" for i in each],
+        split=["train", "train", "train", "unseen-drawing"] * 4,
+    )
+
+
+CONTROL = CATEGORY | {"control_task": True, "k": 1, "tests": {"unseen drawings": DRAWING}}
+SHUFFLED = "category k-NN of shuffled labels, unseen drawings"
+
+
+def test_who_knows_the_concepts_learns_any_labels(workspace: Workspace) -> None:
+    results = probe(workspace, four_concepts([RED, GREEN, BLUE, (250, 250, 0)]), [make_encoder()], CONTROL)
+    assert estimate(results, "test/means", ON_DRAWINGS) == 1
+    assert estimate(results, "test/means", SHUFFLED) == 1  # it is memory, not category
+
+
+def test_who_knows_the_categories_alone_learns_no_others(workspace: Workspace) -> None:
+    # Two concepts of a category look alike. Dealt different labels, one of them at most is right; and of the six ways
+    # to deal two a and two b, four give each category both. Seed 0 is one of these.
+    results = probe(workspace, four_concepts([RED, RED, GREEN, GREEN]), [make_encoder()], CONTROL)
+    assert estimate(results, "test/means", ON_DRAWINGS) == 1
+    assert estimate(results, "test/means", SHUFFLED) == 0.5
+
+
+# --- few images --------------------------------------------------------------------------------------------------
+
+
+def test_from_few_images(workspace: Workspace) -> None:
+    results = probe(workspace, squares(), [make_encoder(), blind()], CATEGORY | {"shots": [1, 2]})
+    few = [row for row in results.rows if row.intervention == "shots" and not row.is_difference]
+    assert {(row.measure, row.strength) for row in few} == {
+        (f"category k-NN from few, unseen {test}", shots) for test in ("drawings", "concepts") for shots in (1, 2)
+    }
+    assert all(row.estimate == 1 for row in few if row.encoder == "test/means")
+    # Every vector is the same: as many votes for each label, and the first in the alphabet wins: blue, for 2 of 7.
+    assert estimate(results, "test/blind", "category k-NN from few, unseen drawings", strength=2) == pytest.approx(
+        2 / 7
+    )
+
+
+def test_the_score_of_an_image_is_its_share_of_ten_draws(workspace: Workspace) -> None:
+    loud = make_encoder("loud", lambda batch: (batch.mean((2, 3)) * 1e5) % 7 + 0.1)
+    results = probe(workspace, squares(), [loud], CATEGORY | {"shots": [2]})
+    scores = next(each.values for each in results.scores if each.measure.startswith("category k-NN from few"))
+    assert len(set(scores)) > 2 and all(score * 10 == pytest.approx(round(score * 10)) for score in scores)
+
+
+def test_more_than_there_are_is_left_out_with_the_reason(workspace: Workspace) -> None:
+    results = probe(workspace, squares(), [make_encoder()], CATEGORY | {"shots": [2, 9, 50]})
+    assert {row.strength for row in results.rows if row.intervention == "shots"} == {2}
+    assert results.left_out == ["decoding: from 9 or 50 of each category cannot be learned where one has 8 images"]
+
+
+# --- smaller vectors ---------------------------------------------------------------------------------------------
+
+
+def test_truncated_vectors_lose_what_is_in_their_last_dimension(workspace: Workspace) -> None:
+    # Three yellow training images and two white ones; yellow and white are one without blue.
+    images = painted(
+        [(200, 200, 0)] * 3 + [(200, 200, 200)] * 2 + [(200, 200, 0)] + [(200, 200, 200)] * 3,
+        concept=[f"c{i}" for i in range(9)],
+        category=["yellow"] * 3 + ["white"] * 2 + ["yellow"] + ["white"] * 3,
+        split=["train"] * 5 + ["unseen-concept"] * 4,
+    )
+    measure = CATEGORY | {"tests": {"unseen concepts": CONCEPT}, "transforms": ["truncate:3", "truncate:2", "pca:9"]}
+    results = probe(workspace, images, [make_encoder()], measure)
+    found = {row.intervention: row.estimate for row in found_by(results, "test/means", ON_CONCEPTS)}
+    assert found == {None: 1, "truncate:3": 1, "truncate:2": 0.25}  # as guessing: yellow, for 1 of 4
+    assert found_by(results, GUESS, ON_CONCEPTS)[0].estimate == 0.25
+    (reason,) = results.left_out
+    assert reason.startswith("decoding: 'pca:9' keeps more components than the training vectors have: 1.")
+
+
+# --- treatments --------------------------------------------------------------------------------------------------
+
+TREATED: dict[str, Any] = {
+    "kind": "decoding",
+    "label": "state",
+    "classifier": "knn",
+    "k": 1,
+    "fit": TRAIN,
+    "tests": {"unseen concepts": CONCEPT},
+    "treatments": {"colour": ["none"], "grey": ["greyscale 1"]},
+}
+
+
+def test_what_was_done_is_a_label_like_any_other(workspace: Workspace) -> None:
+    encoder = make_encoder()
+    results = probe(workspace, squares(), [encoder, blind()], TREATED)
+    assert measures(results) == {"state k-NN, unseen concepts"}
+    assert estimate(results, "test/means", "state k-NN, unseen concepts") == 1  # grey is between the axes
+    assert estimate(results, "test/blind", "state k-NN, unseen concepts") < 1
+    assert estimate(results, GUESS, "state k-NN, unseen concepts") == 0.5  # as many images get each
+    assert encoder.encoded == 28 + 18  # training and tests, each image once
+
+
+def test_kinds_held_out_are_tests_of_their_own(workspace: Workspace) -> None:
+    results = probe(workspace, squares(), [make_encoder()], TREATED | {"held_out": {"grey": ["saturation -1"]}})
+    assert measures(results) == {"state k-NN, unseen concepts", "state k-NN, unseen concepts, unseen kinds"}
+    # Without any chroma they are grey, too, and all of them are.
+    assert estimate(results, "test/means", "state k-NN, unseen concepts, unseen kinds") == 1
+    assert len(values(results, "test/means", "state k-NN, unseen concepts, unseen kinds")) == 18
+
+
+def test_under_takes_away_what_it_takes_away(workspace: Workspace) -> None:
+    measure = CATEGORY | {"under": "greyscale 1", "k": 1000}
+    results = probe(workspace, squares(), [make_encoder()], CATEGORY | {"called": "free"}, measure)
+    for test in ("drawings", "concepts"):
+        assert estimate(results, "test/means", f"free k-NN, unseen {test}") == 1
+        # Of grey, only the lightness is left, and a direction has none.
+        assert estimate(results, "test/means", f"category k-NN, unseen {test}") == pytest.approx(
+            estimate(results, GUESS, f"category k-NN, unseen {test}")
+        )
+
+
+def test_under_that_can_be_done_to_none_is_left_out(workspace: Workspace) -> None:
+    results = probe(workspace, squares(), [make_encoder()], CATEGORY, CATEGORY | {"under": "house 1", "called": "x"})
+    assert measures(results) == {ON_DRAWINGS, ON_CONCEPTS}
+    assert "can be done to none of 'squares': '0/0': there is no other drawing" in results.left_out[0]
+
+
+# --- folds -------------------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """Stands for the k-NN classifier; it remembers what it was fitted and tested on, and says the first label."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[NDArray[Any], NDArray[Any]]] = []
+
+    def __call__(
+        self, train: NDArray[Any], labels: NDArray[Any], test: NDArray[Any], *, k: int, device: str
+    ) -> NDArray[Any]:
+        self.calls.append((train, test))
+        return np.repeat(labels[:1], len(test))
+
+
+def shades(concepts: int, drawings: int = 3, **labels: Sequence[str]) -> Images:
+    """Each picture has the red of its concept and the green of its drawing."""
+    each = [(i, j) for i in range(concepts) for j in range(drawings)]
+    given = {"concept": [f"c{i}" for i, _ in each], **labels}
+    given.setdefault("category", [("even", "odd")[i % 2] for i, _ in each])
+    return painted([(20 * i + 10, 40 * j, 100) for i, j in each], **given)
+
+
+def red_of(vectors: NDArray[Any]) -> set[int]:
+    return {round(float(red) * 255) for red in vectors[:, 0]}
+
+
+def test_no_concept_is_fitted_and_tested_in_one_fold(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    monkeypatch.setattr(decoding, "predict_knn", recorder)
+    results = probe(workspace, shades(11), [make_encoder()], CATEGORY)
+    assert len(recorder.calls) == decoding.FOLDS == 5
+    tested = [red for _, test in recorder.calls for red in red_of(test)]
+    assert sorted(tested) == [20 * i + 10 for i in range(11)]  # every concept once
+    for train, test in recorder.calls:
+        assert not red_of(train) & red_of(test) and len(train) + len(test) == 33
+        assert len(red_of(test)) in (2, 3)
+    assert measures(results) == {"category k-NN, unseen images"}
+    (row,) = found_by(results, "test/means", "category k-NN, unseen images")
+    assert (row.images, row.groups) == (33, 11)
+
+
+def test_folds_by_hand(workspace: Workspace) -> None:
+    # Red, green and blue concepts stay what they are in every fold. Left out images are guessed from the others.
+    images = unlabelled(squares(), "split")
+    results = probe(workspace, images, [make_encoder()], CATEGORY)
+    assert estimate(results, "test/means", "category k-NN, unseen images") == 1
+    # Five of ten concepts are red; whatever two are left out, at least three of the other eight are, and at most three
+    # are green. So red is guessed in every fold unless it ties, and ties go to green.
+    assert 0 < estimate(results, GUESS, "category k-NN, unseen images") <= 0.5
+
+
+def test_images_without_concepts_are_resampled_one_by_one(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder()
+    monkeypatch.setattr(decoding, "predict_knn", recorder)
+    results = probe(workspace, unlabelled(shades(4), "concept"), [make_encoder()], CATEGORY)
+    (row,) = found_by(results, "test/means", "category k-NN, unseen images")
+    assert (row.images, row.groups, row.resampled) == (12, 12, "image")
+    assert sorted(len(test) for _, test in recorder.calls) == [2, 2, 2, 3, 3]
+
+
+def test_values_of_a_split_that_no_image_has_give_way_to_folds(workspace: Workspace) -> None:
+    images = squares().labelled(lambda row: {**row.labels, "split": "all"})
+    assert measures(probe(workspace, images, [make_encoder()], CATEGORY)) == {"category k-NN, unseen images"}
+
+
+def test_treatments_shots_control_and_transforms_work_in_folds(workspace: Workspace) -> None:
+    images = unlabelled(squares(), "split")
+    extras = {"control_task": True, "shots": [2], "transforms": ["truncate:2"]}
+    results = probe(workspace, images, [make_encoder()], CATEGORY | extras, TREATED)
+    assert estimate(results, "test/means", "state k-NN, unseen images") == 1
+    assert estimate(results, "test/means", "category k-NN from few, unseen images") == 1
+    assert estimate(results, "test/means", "category k-NN of shuffled labels, unseen images") < 0.8
+    assert {row.intervention for row in results.rows} >= {None, "shots", "truncate:2"}
+    assert results.left_out == []
+
+
+def test_few_images_are_treated_several_times_and_no_copy_is_tested_on_another(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hue turned by nothing leaves the red that says which image it is."""
+    recorder = Recorder()
+    monkeypatch.setattr(decoding, "predict_knn", recorder)
+    images = unlabelled(shades(10, 1), "split", "concept")
+    same = TREATED | {"treatments": {"a": ["none"], "b": ["hue 0"]}}
+    results = probe(workspace, images, [make_encoder()], same)
+    (row,) = found_by(results, "test/means", "state k-NN, unseen images")
+    assert row.images > row.groups == 10
+    for train, test in recorder.calls:
+        assert len(red_of(train)) == 8 and len(red_of(test)) == 2 and not red_of(train) & red_of(test)
+
+
+def test_fewer_than_five_concepts_are_left_out_with_the_reason(workspace: Workspace) -> None:
+    with pytest.raises(NotApplicable, match="decoding: it needs at least 5 concepts to fit on some and test on others"):
+        probe(workspace, shades(4), [make_encoder()], CATEGORY)
+
+
+# --- labels and images that are not right ------------------------------------------------------------------------
+
+
+def test_a_label_no_image_has_is_left_out_with_the_reason(workspace: Workspace) -> None:
+    results = probe(workspace, squares(), [make_encoder()], CATEGORY | {"label": "breed"}, CATEGORY)
+    assert results.left_out == ["decoding: it needs the label 'breed', which none of the images in 'squares' has"]
+    assert measures(results) == {ON_DRAWINGS, ON_CONCEPTS}
+
+
+def test_a_label_some_images_lack_is_an_error(workspace: Workspace) -> None:
+    rows = list(squares().rows)
+    rows[7] = replace(rows[7], labels={"concept": "c1", "split": "train"})
+    with pytest.raises(MissingLabel, match=r"needs the label 'category', which 1 of the 60 .* lack, first '1/1'"):
+        probe(workspace, Images("part", tuple(rows)), [make_encoder()], CATEGORY)
+
+
+def test_no_image_is_fitted_and_tested(workspace: Workspace) -> None:
+    twice = CATEGORY | {"tests": {"unseen drawings": DRAWING, "all": {"where": {"split": ["train", "unseen-concept"]}}}}
+    with pytest.raises(UsageError, match=r"'Mine' tests 'all' on 28 images it is fitted on, such as '0/0'"):
+        probe(workspace, squares(), [make_encoder()], twice)
+
+
+def test_a_label_that_is_always_the_same_is_an_error(workspace: Workspace) -> None:
+    images = squares().labelled(lambda row: {**row.labels, "category": "thing"})
+    with pytest.raises(EmbprobeError, match="would be fitted on have category 'thing': at least two different values"):
+        probe(workspace, images, [make_encoder()], CATEGORY)
+
+
+def test_an_unreadable_test_image_is_left_out_for_every_encoder(workspace: Workspace) -> None:
+    def torn() -> Image.Image:
+        raise UnreadableImage("torn in two")
+
+    rows = list(squares().rows)
+    rows[4] = replace(rows[4], source=torn, content="torn")  # 0/4, an unseen drawing
+    results = probe(workspace, Images("torn", tuple(rows)), [make_encoder("a"), make_encoder("b")], CATEGORY)
+    for encoder in ("test/a", "test/b", GUESS):
+        assert "0/4" not in values(results, encoder, ON_DRAWINGS)
+        assert len(values(results, encoder, ON_DRAWINGS)) == 13
+
+
+def test_images_as_they_are_come_from_the_stores_of_all(workspace: Workspace) -> None:
+    encoder = make_encoder()
+    probe(workspace, squares(), [encoder], CATEGORY)
+    assert encoder.encoded == 60 and len(list((workspace.root / "stores").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"under": "hew 1"}, "no intervention 'hew'"),
+        ({"treatments": {"a": ["none"], "b": ["hue"]}}, "'hue' is no treatment"),
+        (
+            {"treatments": {"a": ["none"], "b": ["hue 9"]}, "held_out": {"a": ["hue 999"]}},
+            "'hue' goes from -360 to 360",
+        ),
+        ({"transforms": ["pca"]}, "no compression 'pca'"),
+    ],
+)
+def test_what_does_not_exist_is_refused_first(workspace: Workspace, change: dict[str, object], named: str) -> None:
+    encoder: CountingEncoder = make_encoder()
+    with pytest.raises(UsageError, match=named):
+        probe(workspace, squares(), [encoder], CATEGORY, CATEGORY | change)
+    assert encoder.encoded == 0

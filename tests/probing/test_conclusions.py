@@ -1,0 +1,269 @@
+"""What is concluded: a ratio, a difference or nothing, with numbers made for it; and whether the probe counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embprobe.measures.vectors import Scores as Values
+from embprobe.probing.card import Card
+from embprobe.probing.conclusions import conclude
+from embprobe.probing.context import GUESS
+from embprobe.probing.results import Conclusions, Question, Result, Scores
+from embprobe.statistics import Estimate, holm, resample
+from tests.probing.conftest import card_of
+
+MEASURE = "notice"
+Q = Question(MEASURE)
+HEADLINE = {"measure": MEASURE, "says": "notices it"}
+ANY = {"kind": "geometry", "statistics": ["uniformity"]}
+GROUPS = 12
+STEPS = np.linspace(-0.1, 0.1, GROUPS)
+"""Noise of mean 0."""
+
+
+def card(headline: Mapping[str, Any] | None = HEADLINE, *checks: Mapping[str, Any]) -> Card:
+    named = sorted({check[key] for check in checks for key in ("encoder", "no_better_than") if key in check})
+    return card_of(ANY, headline=headline, must_fail=list(checks), references=named)
+
+
+def concluded(
+    card: Card, asked: Mapping[Question, Mapping[str, Values]], subjects: Sequence[str] = ("a", "b")
+) -> Conclusions:
+    """What is concluded from scores, one a concept, by question and encoder."""
+    groups = [f"c{i}" for i in range(GROUPS)]
+    answers, statistics, rows = {}, {}, []
+
+    def row(question: Question, encoder: str, found: Estimate, against: str | None = None) -> Result:
+        return Result(
+            attribute="mine",
+            measure=question.measure,
+            intervention=question.intervention,
+            strength=question.strength,
+            encoder=encoder,
+            against=against,
+            kind="estimate" if against is None else "difference",
+            resampled="concept",
+            groups=found.groups,
+            images=found.images,
+            estimate=found.estimate,
+            low=found.low,
+            high=found.high,
+            p=found.p,
+            unit="a unit",
+        )
+
+    for q, by_encoder in asked.items():
+        answers[q] = [
+            Scores(
+                measure=q.measure,
+                intervention=q.intervention,
+                strength=q.strength,
+                encoder=encoder,
+                unit="a unit",
+                keys=groups,
+                groups=groups,
+                values=list(values),
+            )
+            for encoder, values in by_encoder.items()
+        ]
+        statistics[q] = found = resample(np.array([score.values for score in answers[q]]).T, groups, seed=0)
+        names = list(by_encoder)
+        rows += [row(q, name, found.mean(i)) for i, name in enumerate(names)]
+        rows += [
+            row(q, a, found.difference(names.index(a), names.index(b)), b)
+            for i, a in enumerate(subjects)
+            for b in subjects[i + 1 :]
+            if a in names and b in names
+        ]
+    tested = [i for i, each in enumerate(rows) if each.p is not None]
+    for i, p in zip(tested, holm([rows[i].p or 0 for i in tested]), strict=True):
+        rows[i] = replace(rows[i], p_adjusted=p)
+    return conclude(card, rows, statistics, answers, subjects)
+
+
+# --- sentences ---------------------------------------------------------------------------------------------------
+
+
+def test_twice_as_much_is_a_ratio() -> None:
+    # a is 2 b in every concept, so in every resample: no interval. Of 2^12 flips two are as far: p = 2 / 4096.
+    found = concluded(card(), {Q: {"a": 2 * (1 + STEPS), "b": 1 + STEPS}})
+    assert found.sentences == ["a notices it 2.00 times as much as b (2.00 to 2.00, p < 0.001, 12 concepts)."]
+    assert found.question == Q
+    assert found.numbers == {"a": pytest.approx(2), "b": pytest.approx(1)}
+
+
+def test_the_larger_is_named_first() -> None:
+    headline = HEADLINE | {"much": "as often", "says": "tells cats"}
+    found = concluded(card(headline), {Q: {"a": 1 + STEPS, "b": 2 * (1 + STEPS)}})
+    assert found.sentences == ["b tells cats 2.00 times as often as a (2.00 to 2.00, p < 0.001, 12 concepts)."]
+
+
+@pytest.mark.parametrize("larger_first", [True, False])
+def test_where_one_is_not_above_zero_it_is_a_difference(larger_first: bool) -> None:
+    # b is 0 on average and a one more, in every concept.
+    more, none = 1 + 10 * STEPS, 10 * STEPS
+    scores = {"a": more, "b": none} if larger_first else {"a": none, "b": more}
+    first, second = ("a", "b") if larger_first else ("b", "a")
+    found = concluded(card(), {Q: scores})
+    assert found.sentences == [
+        f"{first} notices it more than {second}: by 1.000 (1.000 to 1.000, a unit; p < 0.001, 12 concepts)."
+    ]
+
+
+def test_an_interval_beyond_zero_stays_beyond_it_when_the_names_are_turned() -> None:
+    """p comes from sign flips, the interval from the bootstrap: near 0.05 they may differ."""
+    scores = {"a": 10 * STEPS, "b": 1 + 10 * STEPS}
+    answers = {
+        Q: [
+            Scores(
+                measure=MEASURE, encoder=name, unit="a unit", keys=list("0" * GROUPS), groups=[], values=list(values)
+            )
+            for name, values in scores.items()
+        ]
+    }
+    statistics = {Q: resample(np.array(list(scores.values())).T, [str(i) for i in range(GROUPS)], seed=0)}
+    difference = Result(
+        attribute="mine", measure=MEASURE, intervention=None, strength=None, encoder="a", against="b",
+        kind="difference", resampled="concept", groups=GROUPS, images=GROUPS, estimate=-0.2, low=-0.4, high=0.01,
+        p=0.04, p_adjusted=0.04, unit="a unit",
+    )  # fmt: skip
+    (sentence,) = conclude(card(), [difference], statistics, answers, ["a", "b"]).sentences
+    assert sentence == "b notices it more than a: by 0.200 (-0.010 to 0.400, a unit; p = 0.040, 12 concepts)."
+
+
+def test_what_is_undecided_is_said_to_be() -> None:
+    # They differ by +0.5 and -0.5 in turn, less 0.05 in all: half of the flips are at least as far.
+    signs = np.where(np.arange(GROUPS) % 2, 0.5, -0.5)
+    (sentence,) = concluded(card(), {Q: {"a": 1 + STEPS, "b": 1.05 + STEPS + signs}}).sentences
+    assert sentence.startswith("Undecided whether a or b notices it more: the difference is -0.050 (-0.")
+    assert "to +0." in sentence and sentence.endswith("12 concepts).")
+    assert "p = " in sentence and float(sentence.split("p = ")[1][:5]) > 0.3
+
+
+def test_p_is_the_corrected_one() -> None:
+    # p of this difference is 2 / 4096; a second, of another question, makes it twice that with Holm.
+    other = Question("other")
+    scores = {"a": 10 * (1 + STEPS), "b": 1 + STEPS}
+    (sentence,) = concluded(card(), {Q: scores, other: scores, Question("third"): scores}).sentences
+    assert f"p = {3 * 2 / 4096:.3f}" in sentence
+
+
+def test_three_encoders_make_three_sentences_and_references_none() -> None:
+    scores = {"a": 3 * (1 + STEPS), "b": 2 * (1 + STEPS), "c": 1 + STEPS, "reference/pixels": 5 + STEPS, GUESS: STEPS}
+    found = concluded(card(), {Q: scores}, subjects=["a", "b", "c"])
+    assert [sentence.split(" times")[0] for sentence in found.sentences] == [
+        "a notices it 1.50",
+        "a notices it 3.00",
+        "b notices it 2.00",
+    ]
+    assert list(found.numbers) == ["a", "b", "c"]
+
+
+def test_one_encoder_has_a_number_and_no_sentence() -> None:
+    found = concluded(card(), {Q: {"a": 1 + STEPS}}, subjects=["a"])
+    assert found.numbers == {"a": pytest.approx(1)} and found.sentences == []
+
+
+def test_a_subject_that_was_not_asked_is_in_no_sentence() -> None:
+    """One without text, under zero-shot."""
+    found = concluded(card(), {Q: {"a": 1 + STEPS, "c": 2 + STEPS}}, subjects=["a", "b", "c"])
+    assert list(found.numbers) == ["a", "c"] and len(found.sentences) == 1
+
+
+def test_the_headline_is_the_question_that_is_meant() -> None:
+    asked = [Question(MEASURE, "hue", 60), Question(MEASURE, "hue", 120), Question(MEASURE, "tint", 60)]
+    scores = {q: {"a": float(i) + STEPS, "b": STEPS} for i, q in enumerate(asked)}
+    for wanted, expected in (({}, 0), ({"strength": 120}, 1), ({"intervention": "tint"}, 2)):
+        found = concluded(card(HEADLINE | wanted), scores)
+        assert found.question == asked[expected]
+        assert found.numbers["a"] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("headline", [None, HEADLINE | {"measure": "else"}, HEADLINE | {"strength": 3}])
+def test_without_what_the_headline_asks_there_is_none(headline: dict[str, Any] | None) -> None:
+    found = concluded(card(headline), {Q: {"a": 1 + STEPS, "b": STEPS}})
+    assert found == Conclusions(None, {}, [], [])
+
+
+def test_what_was_asked_in_folds_counts_for_a_test_that_could_not_be_made() -> None:
+    in_folds = Question("cat decoding, unseen images")
+    named = card(HEADLINE | {"measure": "cat decoding, unseen concepts"})
+    assert concluded(named, {in_folds: {"a": 1 + STEPS}}, subjects=["a"]).question == in_folds
+    exact = Question("cat decoding, unseen concepts")
+    both = {in_folds: {"a": 1 + STEPS}, exact: {"a": 1 + STEPS}}
+    assert concluded(named, both, subjects=["a"]).question == exact
+
+
+# --- who must fail -----------------------------------------------------------------------------------------------
+
+FAILS = {"encoder": "reference/pixels", "measure": MEASURE, "because": "it cannot"}
+NOISE = 10 * STEPS
+
+
+@pytest.mark.parametrize(
+    ("bound", "mean", "passed", "text"),
+    [
+        ({"at_most": 1.5}, 0.29, True, "0.290, at most 1.5 times guessing (0.300)."),
+        ({"at_most": 1.5}, 0.31, False, "0.310, above 1.5 times guessing (0.300)."),
+        ({"below": 0.3}, 0.29, True, "0.290, at most the limit (0.300)."),
+        ({"below": 0.3}, 0.31, False, "0.310, above the limit (0.300)."),
+        ({"below": -1}, -0.5, False, "-0.500, above the limit (-1.000)."),
+    ],
+)
+def test_bounds_by_hand(bound: dict[str, float], mean: float, passed: bool, text: str) -> None:
+    scores = {"a": 1 + STEPS, "reference/pixels": mean + STEPS, GUESS: 0.2 + STEPS}
+    (check,) = concluded(card(HEADLINE, FAILS | bound), {Q: scores}, subjects=["a"]).checks
+    assert check.passed is passed
+    assert check.text == f"reference/pixels must fail at 'notice', because it cannot: {text}"
+    assert (check.encoder, check.measure) == ("reference/pixels", MEASURE)
+
+
+@pytest.mark.parametrize(
+    ("mean", "passed", "text"),
+    [
+        (1.2, False, "+0.200 (+0.200 to +0.200)."),  # 0.2 better in every concept
+        (0.8, True, "-0.200 (-0.200 to -0.200)."),
+    ],
+)
+def test_no_better_than_another_by_hand(mean: float, passed: bool, text: str) -> None:
+    must = FAILS | {"no_better_than": "reference/random-vit"}
+    scores = {"reference/pixels": mean + STEPS, "reference/random-vit": 1 + STEPS}
+    (check,) = concluded(card(HEADLINE, must), {Q: scores}, subjects=[]).checks
+    assert check.passed is passed
+    assert check.text == (
+        f"reference/pixels must be no better than reference/random-vit at 'notice', because it cannot: {text}"
+    )
+
+
+def test_better_within_the_interval_is_no_better() -> None:
+    must = FAILS | {"no_better_than": "reference/random-vit"}
+    scores = {"reference/pixels": 1.05 + NOISE, "reference/random-vit": 1 - NOISE}
+    (check,) = concluded(card(HEADLINE, must), {Q: scores}, subjects=[]).checks
+    assert check.passed and ": +0.050 (-" in check.text
+
+
+def test_a_check_is_of_the_question_it_names() -> None:
+    asked = {Question(MEASURE, "hue", 60): 0.1, Question(MEASURE, "hue", 120): 0.9}
+    scores = {q: {"reference/pixels": mean + STEPS} for q, mean in asked.items()}
+    for strength, passed in ((60, True), (120, False)):
+        must = FAILS | {"below": 0.5, "intervention": "hue", "strength": strength}
+        (check,) = concluded(card(HEADLINE, must), scores, subjects=[]).checks
+        assert check.passed is passed and f"'hue {strength}: notice'" in check.text
+
+
+@pytest.mark.parametrize(
+    ("bound", "scores"),
+    [
+        ({"below": 0.5}, {"a": STEPS}),  # it was not measured
+        ({"below": 0.5, "measure": "else"}, {"reference/pixels": STEPS}),  # not at this
+        ({"at_most": 2}, {"reference/pixels": STEPS}),  # nobody guessed
+        ({"no_better_than": "reference/random-vit"}, {"reference/pixels": STEPS}),  # the other was not measured
+    ],
+)
+def test_what_was_not_asked_is_not_checked(bound: dict[str, Any], scores: dict[str, Any]) -> None:
+    assert concluded(card(HEADLINE, FAILS | bound), {Q: scores}, subjects=[]).checks == []

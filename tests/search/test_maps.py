@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from embprobe.embeddings.workspace import Workspace
+from embprobe.encoders.spec import Floats
+from embprobe.images import Images
+from embprobe.search import maps
+from embprobe.search.maps import make_maps
+from embprobe.selftest.oracles import Oracle, OracleSession
+
+A, B = Oracle("a", {"category": 0.5}), Oracle("b", {"style": 0.5})
+
+
+@pytest.fixture
+def few(emoji: Images) -> Images:
+    return emoji.take(range(60))
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the encoders that were laid out, each time."""
+    kept: list[str] = []
+
+    def layouts(vectors: dict[str, Floats], **options: object) -> dict[str, Floats]:
+        kept.append(" ".join(vectors))
+        return {name: each[:, :2] for name, each in vectors.items()}
+
+    monkeypatch.setattr(maps, "layouts", layouts)
+    return kept
+
+
+def test_a_map_is_made_once_and_kept_as_a_table(few: Images, workspace: Workspace, made: list[str]) -> None:
+    session = OracleSession(workspace)
+    found = make_maps(session.embed(few, [A, B], ""), [A, B], session)
+    table = pq.read_table(found.table)
+    assert table.column_names == ["key", "encoder", "x", "y"] and len(table) == 120
+    assert table["key"].to_pylist() == [row.key for row in few.rows] * 2
+    assert table["x"].to_pylist()[60:] == B.vectors(few)[:, 0].tolist()
+    again = make_maps(session.embed(few, [A, B], ""), [A, B], session)
+    assert made == ["oracle/a oracle/b"]
+    assert all(np.array_equal(again.layouts[name], each) for name, each in found.layouts.items())
+
+
+def test_other_encoders_images_methods_and_seeds_are_other_maps(
+    few: Images, workspace: Workspace, made: list[str]
+) -> None:
+    session = OracleSession(workspace)
+    found = [
+        make_maps(session.embed(few, [A, B], ""), [A, B], session),
+        make_maps(session.embed(few, [B, A], ""), [B, A], session),
+        make_maps(session.embed(few, [A, B], ""), [A, B], session, method="pca"),
+        make_maps(session.embed(few.take(range(40)), [A, B], ""), [A, B], session),
+        make_maps(session.embed(few, [A, B], ""), [A, B], OracleSession(workspace, seed=1)),
+    ]
+    assert len({each.folder for each in found}) == len(made) == 5
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 but no more", None])
+def test_a_damaged_table_is_made_again(
+    few: Images, workspace: Workspace, made: list[str], damage: bytes | None
+) -> None:
+    session = OracleSession(workspace)
+    found = make_maps(session.embed(few, [A, B], ""), [A, B], session)
+    whole = found.table.read_bytes()
+    if damage is None:  # a row too few
+        pq.write_table(pq.read_table(found.table).slice(1), found.table)
+    else:
+        found.table.write_bytes(damage)
+    make_maps(session.embed(few, [A, B], ""), [A, B], session)
+    assert len(made) == 2 and found.table.read_bytes() == whole
