@@ -140,6 +140,6 @@ def _content(rows: Images, encoders: Sequence[Encoder], session: Session, method
     if method != "none" and len(embedded.rows) <= NEIGHBORS:
         terminal.note(f"Without a map, which needs more than {NEIGHBORS} images; there are {len(embedded.rows)}.")
     elif method != "none":
-        with terminal.spinner("maps") as tell:
-            layouts = dict(make_maps(embedded, encoders, session, method=method, tell=tell).layouts)
+        with terminal.spinner("maps") as notify:
+            layouts = dict(make_maps(embedded, encoders, session, method=method, notify=notify).layouts)
     return Content(embedded.rows, embedded.vectors, layouts, neighbors=k, device=session.device)

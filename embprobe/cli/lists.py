@@ -29,7 +29,7 @@ def encoders(
 ) -> None:
     """List encoders: dimension, input size, whether they take text, where their weights come from."""
     from embprobe.cli import terminal
-    from embprobe.encoders import Listing, describe_encoder, families, list_encoders
+    from embprobe.encoders import Listing, describe_encoder, list_encoders, list_families
 
     if exactly:
         (loaded,) = load_encoders([pattern], "cpu")
@@ -54,7 +54,7 @@ def encoders(
             terminal.note(listed[0].notes)
     if not pattern:
         terminal.note(
-            f"Families: {', '.join(families())}. List one with 'embprobe encoders timm/', search with '*dino*'."
+            f"Families: {', '.join(list_families())}. List one with 'embprobe encoders timm/', search with '*dino*'."
         )
 
 

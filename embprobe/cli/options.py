@@ -79,8 +79,8 @@ def begin(
 
     rows, where = open_rows(images), choose_device(device)
     loaded = load_encoders(encoders, where, precision)
-    space, bar, tell = Workspace.open(workspace), terminal.progress_bar, terminal.rejections()
-    return rows, loaded, Session(space, where, seed, fast_decode, progress=bar, extracted=tell)
+    space, bar, notify = Workspace.open(workspace), terminal.progress_bar, terminal.rejections()
+    return rows, loaded, Session(space, where, seed, fast_decode, progress=bar, extracted=notify)
 
 
 def load_encoders(names: list[str] | None, device: str, precision: str = "") -> list[Encoder]:

@@ -127,7 +127,7 @@ def neighbors(
         include_self=include_self,
         where=labels,
         exact=exact,
-        tell=lambda told: terminal.note(f"{told}."),
+        notify=lambda told: terminal.note(f"{told}."),
     )
     sheets: list[Path] = []
     for each in found[:SHEETS]:
@@ -184,8 +184,8 @@ def compare(
         if label != COLOR:
             rows.label(label)  # that all have it is known before anything is extracted
     terms = Terms(k, tuple(by or Terms.by), pairs, cosines)
-    with terminal.spinner("comparing") as tell:
-        found = compare(rows, encoders, session, terms, tell=tell)
+    with terminal.spinner("comparing") as notify:
+        found = compare(rows, encoders, session, terms, notify=notify)
     folder = session.workspace.results(f"compare-{found.fingerprint}")
     write_json(folder / "comparison.json", found.as_json())
     sheets: list[Path] = []
@@ -230,8 +230,8 @@ def draw_map(
     if label:
         rows.label(label)  # that all have it is known before anything is extracted
     embedded = session.embed(rows, encoders, "extracting")
-    with terminal.spinner("maps") as tell:
-        maps = make_maps(embedded, encoders, session, method=method, tell=tell)
+    with terminal.spinner("maps") as notify:
+        maps = make_maps(embedded, encoders, session, method=method, notify=notify)
     picture = maps.folder / (f"by-{slug(label)}.png" if label else "plain.png")
     labels = maps.rows.label(label) if label else None
     plot_maps(maps.layouts, labels, picture, label=label, rows=maps.rows.rows, thumbnails=thumbnails)
@@ -260,6 +260,6 @@ def report(
 
     space = Workspace.open(workspace, create=False)
     rows = None if images is None else open_rows(images)
-    with terminal.spinner("report") as tell:
-        page = write_report(space, out or space.root / "report.html", images=rows, encoders=encoder, tell=tell)
+    with terminal.spinner("report") as notify:
+        page = write_report(space, out or space.root / "report.html", images=rows, encoders=encoder, notify=notify)
     terminal.note(f"Page: {page}")

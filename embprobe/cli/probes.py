@@ -150,8 +150,8 @@ def selftest(
     from embprobe.cli import terminal
     from embprobe.selftest.run import selftest
 
-    with terminal.spinner("selftest") as tell:
-        verdicts = list(selftest(studies=studies, seed=seed, tell=tell))
+    with terminal.spinner("selftest") as notify:
+        verdicts = list(selftest(studies=studies, seed=seed, notify=notify))
     if json:
         terminal.print_json([asdict(verdict) for verdict in verdicts])
     else:

@@ -20,7 +20,7 @@ from embprobe.measures.knn import Positions
 from embprobe.measures.mutual_knn import nearest_others, shared, shared_by_chance
 from embprobe.measures.natural_pairs import LEAST, Attribute, natural_pairs
 from embprobe.measures.rank_correlation import correlation_by_chance, ranks
-from embprobe.measures.vectors import Scores
+from embprobe.measures.vectors import ScoreArray
 from embprobe.statistics import resample
 
 QUERIES = 10_000
@@ -45,7 +45,7 @@ def compare(
     session: Session,
     terms: Terms,
     *,
-    tell: Callable[[str], None] = lambda now: None,
+    notify: Callable[[str], None] = lambda now: None,
 ) -> Comparison:
     """Every two of the encoders, in their order, and the pairs on which they disagree most, in both directions.
 
@@ -66,10 +66,10 @@ def compare(
     disagreements: list[Disagreement] = []
     agreements: list[Agreement] = []
     for a, b in itertools.combinations(embedded.vectors, 2):
-        tell(f"{a} and {b}")
+        notify(f"{a} and {b}")
         agreements += compared.agreements(a, b)
         disagreements += [compared.disagreement(a, b), compared.disagreement(b, a)]
-    tell("what similarity goes with")
+    notify("what similarity goes with")
     return Comparison(
         images,
         len(embedded.rows),
@@ -163,7 +163,7 @@ class _Compared:
         return Shown(rows[pair.first], rows[pair.second], pair, same, float(color[0]))
 
 
-def _ends(by_chance: Scores) -> tuple[float, float]:
+def _ends(by_chance: ScoreArray) -> tuple[float, float]:
     return float(by_chance.mean()), float(np.quantile(by_chance, 0.975))
 
 

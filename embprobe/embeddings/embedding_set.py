@@ -9,7 +9,7 @@ import numpy as np
 
 from embprobe.encoders.spec import Floats
 from embprobe.images.rows import Images
-from embprobe.measures.vectors import Labels
+from embprobe.measures.vectors import LabelArray
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class EmbeddingSet:
             return self  # as nearly always, and a million vectors are copied for nothing
         return self.at(row.key for row in self.rows.rows if row.key in shared)
 
-    def label(self, name: str) -> Labels:
+    def label(self, name: str) -> LabelArray:
         """One label of every row, ``[n]``."""
         return np.array(self.rows.label(name), dtype=np.str_)
 

@@ -69,10 +69,10 @@ def extract(
                     with _writing(store):
                         store.sweep()
                         store.drop_damaged()
-        tell = _counting(progress, len({store.shard_rows for store in stores}))
-        shards = _missing(stores, tell)
+        notify = _counting(progress, len({store.shard_rows for store in stores}))
+        shards = _missing(stores, notify)
         size = batch_size or (BATCH_SIZE if device == "cpu" else GPU_BATCH_SIZE)
-        job = Job(images, [encoders[i] for i in chosen], [specs[i] for i in chosen], shards, device, size, tell)
+        job = Job(images, [encoders[i] for i in chosen], [specs[i] for i in chosen], shards, device, size, notify)
         if shards:
             with closing((engine or _local)(job)) as done:
                 _write(done, stores, {} if seconds is None else seconds)
@@ -96,13 +96,13 @@ def _counting(progress: Progress | None, times: int) -> Progress:
     """Tell of each row once, although rows are gone through so many times (stores with shards of different sizes)."""
     done = 0
 
-    def tell(rows: int) -> None:
+    def notify(rows: int) -> None:
         nonlocal done
         before, done = done // times, done + rows
         if progress is not None:
             progress(done // times - before)
 
-    return tell
+    return notify
 
 
 def _missing(stores: Sequence[Store], progress: Progress) -> list[Shard]:

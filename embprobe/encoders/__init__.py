@@ -1,7 +1,7 @@
 """Encoders: from a name to something that turns images into vectors. One module per family."""
 
 from embprobe.encoders.network import NetworkEncoder, network_encoder
-from embprobe.encoders.registry import describe_encoder, families, list_encoders, load_encoder
+from embprobe.encoders.registry import describe_encoder, list_encoders, list_families, load_encoder
 from embprobe.encoders.spec import Encoder, EncoderSpec, Family, Listing
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "Listing",
     "NetworkEncoder",
     "describe_encoder",
-    "families",
+    "list_families",
     "list_encoders",
     "load_encoder",
     "network_encoder",

@@ -52,7 +52,7 @@ class Name:
         return cls(family, model, weights, dict(option.split("=") for option in options.split(",")[1:]))
 
 
-def families() -> list[str]:
+def list_families() -> list[str]:
     """Our own families, and those that other installed packages add."""
     return [*_OWN, *sorted({point.name for point in entry_points(group=ENTRY_POINTS)} - set(_OWN))]
 
@@ -60,7 +60,7 @@ def families() -> list[str]:
 def list_encoders(pattern: str = "*") -> list[str]:
     """Full names that match a pattern (``*dino*``); a pattern without a wildcard matches anywhere in the name."""
     wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
-    names = (_spelled(family, name) for family in families() for name in _family(family).names())
+    names = (_spelled(family, name) for family in list_families() for name in _family(family).names())
     return [name for name in names if fnmatch.fnmatchcase(name.lower(), wanted.lower())]
 
 
@@ -81,7 +81,7 @@ def load_encoder(name: str, *, device: str = "cpu", **defaults: str) -> Encoder:
     its weights cannot be read.
     """
     parts = Name.parse(name)
-    if parts.family not in families():
+    if parts.family not in list_families():
         raise UsageError(_unknown(name, list_encoders("bundled/*") + list_encoders("reference/*")))
     family = _family(parts.family)
     of_ones_own = parts.family == "bundled" and parts.model and parts.weights  # by any name: the file says what it is
@@ -130,5 +130,5 @@ def _entry_point(name: str) -> EntryPoint:
 
 def _unknown(name: str, candidates: list[str]) -> str:
     near = difflib.get_close_matches(name, candidates, n=3, cutoff=0.4)
-    hint = f" Did you mean {' or '.join(near)}?" if near else f" Families are {', '.join(families())}."
+    hint = f" Did you mean {' or '.join(near)}?" if near else f" Families are {', '.join(list_families())}."
     return f"There is no encoder '{name}'.{hint} 'embprobe encoders' lists them."

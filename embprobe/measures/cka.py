@@ -11,13 +11,13 @@ import numpy as np
 from embprobe.errors import EmbprobeError
 from embprobe.measures.geometry import COINCIDE
 from embprobe.measures.rows import check_rows
-from embprobe.measures.vectors import Scores, Vectors, check_finite
+from embprobe.measures.vectors import ScoreArray, Vectors, check_finite
 
 _ROWS = 4096
 """Rows widened to float64 at a time: 25 MB of 768 dimensions."""
 
 
-def cka(a: Vectors, b: Vectors) -> Scores:
+def cka(a: Vectors, b: Vectors) -> ScoreArray:
     """Do two encoders agree which images are alike? Debiased linear CKA; influence scores. ``[n, d], [n, e] -> [n]``.
 
     Their mean is HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)) (Kornblith et al. 2019, "Similarity of Neural Network
@@ -43,7 +43,7 @@ def cka(a: Vectors, b: Vectors) -> Scores:
     return cka_of(Kernel.of(a), Kernel.of(b))
 
 
-def cka_of(x: Kernel, y: Kernel) -> Scores:
+def cka_of(x: Kernel, y: Kernel) -> ScoreArray:
     """The same from what each encoder has by itself, which is computed once however many it is compared with."""
     both, first, second = _products(x, y), x.own, y.own
     scale = np.sqrt(first.mean() * second.mean())
@@ -75,7 +75,7 @@ class Kernel:
     """
 
     vectors: Vectors
-    mean: Scores
+    mean: ScoreArray
     scale: float
 
     @classmethod
@@ -97,13 +97,13 @@ class Kernel:
             raise EmbprobeError("All embeddings coincide, so nothing can be compared.")
         return cls(vectors, mean * largest, float(np.sqrt(spread / len(vectors))) * largest)
 
-    def parts(self) -> Iterator[Scores]:
+    def parts(self) -> Iterator[ScoreArray]:
         """The rows, some at a time, ``[m, d]`` each."""
         for start in range(0, len(self.vectors), _ROWS):
             yield (np.asarray(self.vectors[start : start + _ROWS], np.float64) - self.mean) / self.scale
 
     @cached_property
-    def own(self) -> Scores:
+    def own(self) -> ScoreArray:
         """Products with itself, a sum of squares. Raises :class:`EmbprobeError` if they are zero: then all similarities
         are explained by their rows and columns."""
         found = _products(self, self)
@@ -114,7 +114,7 @@ class Kernel:
         return found
 
 
-def _products(x: Kernel, y: Kernel) -> Scores:
+def _products(x: Kernel, y: Kernel) -> ScoreArray:
     """Of every row i the sum over j of K̃_ij L̃_ij, whose sum over i is n (n − 3) HSIC.
 
     K̃_ij = x_i · x_j + (p_i + p_j) / (n − 2) − Σp / ((n − 1)(n − 2)), with p_i = ‖x_i‖², is K without its diagonal,

@@ -13,7 +13,7 @@ import numpy as np
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.measures.geometry import centred, principal_axes
-from embprobe.measures.vectors import Scores, Vectors, check_finite
+from embprobe.measures.vectors import ScoreArray, Vectors, check_finite
 
 Transform = Callable[[Vectors], Vectors]
 """``[m, d] -> [m, e]``, in the precision of what it is given, at least float32."""
@@ -109,7 +109,7 @@ def _int8(train: Vectors) -> Transform:
     return lambda x: low + np.clip(np.rint((x - low) / divisor), 0, LEVELS) * step
 
 
-def _binary(mean: Scores) -> Transform:
+def _binary(mean: ScoreArray) -> Transform:
     return lambda x: np.where(x >= mean, 1.0, -1.0)
 
 

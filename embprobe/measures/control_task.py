@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from embprobe.measures.vectors import Labels
+from embprobe.measures.vectors import LabelArray
 
 
-def control_labels(labels: Labels, groups: Labels, *, seed: int = 0) -> Labels:
+def control_labels(labels: LabelArray, groups: LabelArray, *, seed: int = 0) -> LabelArray:
     """The labels dealt out anew: ``[n], [n] -> [n]``.
 
     A classifier that reads the label from the embedding cannot learn these; one that memorises which image belongs to
@@ -22,5 +22,5 @@ def control_labels(labels: Labels, groups: Labels, *, seed: int = 0) -> Labels:
     of_group = labels[first]
     if (of_group[coded] != labels).any():
         return labels[rng.permutation(len(labels))]
-    dealt: Labels = of_group[rng.permutation(len(names))]
+    dealt: LabelArray = of_group[rng.permutation(len(names))]
     return dealt[coded]

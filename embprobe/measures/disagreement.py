@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embprobe.measures.knn import Positions
 from embprobe.measures.rows import check_rows
-from embprobe.measures.vectors import Scores, Vectors, lengths
+from embprobe.measures.vectors import ScoreArray, Vectors, lengths
 
 _DRAWN = 1_000_000
 """Pairs that say how similar unrelated images are: percentiles are good to 0.0005, and better at their ends."""
@@ -43,7 +43,7 @@ def disagreement_pairs(
     most: int = 12,
     groups: Sequence[str] | None = None,
     cosines: tuple[float, float] | None = None,
-    among: tuple[Scores, Scores] | None = None,
+    among: tuple[ScoreArray, ScoreArray] | None = None,
 ) -> list[Pair]:
     """Pairs that are near for encoder ``a`` and far for ``b``, largest difference of their percentiles first.
 
@@ -86,7 +86,7 @@ def disagreement_pairs(
     return found
 
 
-def pair_cosines(vectors: Vectors, pairs: Positions) -> Scores:
+def pair_cosines(vectors: Vectors, pairs: Positions) -> ScoreArray:
     """``[n, d], [p, 2] -> [p]``. Raises :class:`EmbprobeError` if one of them is zero or not finite."""
     norms, rows = np.ones(len(vectors)), np.unique(pairs)
     for start in range(0, len(rows), _ROWS):
@@ -109,7 +109,7 @@ def random_pairs(n: int, *, seed: int = 0) -> Positions:
     return np.stack([first, (first + rng.integers(1, n, _DRAWN)) % n], axis=1)
 
 
-def percentile(values: Scores, among: Scores) -> NDArray[np.float64]:
+def percentile(values: ScoreArray, among: ScoreArray) -> NDArray[np.float64]:
     """The share of ``among`` below each value, equal ones counted half. ``[p], [q] -> [p]``, from 0 to 1.
 
     >>> percentile(np.array([1.0, 2.0, 9.0]), np.array([0.0, 1.0, 1.0, 3.0]))

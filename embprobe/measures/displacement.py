@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import Scores, Vectors, unit
+from embprobe.measures.vectors import ScoreArray, Vectors, unit
 
 
-def displacement(original: Vectors, changed: Vectors) -> Scores:
+def displacement(original: Vectors, changed: Vectors) -> ScoreArray:
     """For every image, d(f(x), f(Tx)) over the mean of d between unrelated images, with d = 1 - cos. ``[n, d] -> [n]``.
 
     0: the encoder did not notice. 1: the change moved the image as far as another image is away. It can exceed 1, up
@@ -24,7 +24,7 @@ def displacement(original: Vectors, changed: Vectors) -> Scores:
     return np.asarray((1 - (a * b).sum(1)) / _mean_distance(a))
 
 
-def displacement_percentile(original: Vectors, changed: Vectors, *, partners: int = 50, seed: int = 0) -> Scores:
+def displacement_percentile(original: Vectors, changed: Vectors, *, partners: int = 50, seed: int = 0) -> ScoreArray:
     """For every image, the share of unrelated images that are nearer to it than its changed self. ``[n, d] -> [n]``.
 
     0: nearer than any other image. 0.5: as far as a typical one. It does not depend on the encoder's scale. Unrelated
@@ -40,7 +40,7 @@ def displacement_percentile(original: Vectors, changed: Vectors, *, partners: in
     return nearer / len(shifts)
 
 
-def _mean_distance(unit: Scores) -> float:
+def _mean_distance(unit: ScoreArray) -> float:
     """The mean of 1 - cos over all pairs of distinct rows, from the length of their sum: no n x n array."""
     n = len(unit)
     total = unit.sum(0)

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import Labels
+from embprobe.measures.vectors import LabelArray
 
 
-def draw_shots(labels: Labels, shots: int, *, seed: int = 0) -> NDArray[np.int64]:
+def draw_shots(labels: LabelArray, shots: int, *, seed: int = 0) -> NDArray[np.int64]:
     """Positions of ``shots`` random rows of every label, in ascending order.
 
     Raises :class:`EmbprobeError` if a label has fewer rows.

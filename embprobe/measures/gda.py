@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import Labels, Scores, Vectors, check_labels, unit
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_labels, unit
 
 _CELLS = 2**24
 """Scores held at once: 128 MiB."""
 
 
-def predict_gda(train: Vectors, labels: Labels, tests: Sequence[Vectors]) -> list[Labels]:
+def predict_gda(train: Vectors, labels: LabelArray, tests: Sequence[Vectors]) -> list[LabelArray]:
     """The label under whose Gaussian each unit vector is likeliest, fitted once. ``[n, d], [n], [m, d]... -> [m]...``.
 
     All labels share one covariance and are equally likely beforehand, however many training rows each has:
@@ -45,7 +45,7 @@ def predict_gda(train: Vectors, labels: Labels, tests: Sequence[Vectors]) -> lis
     return [classes[_best(test, weights, offsets)] for test in tests]
 
 
-def _weights(scatter: Scores, means: Scores, *, n: int) -> Scores:
+def _weights(scatter: ScoreArray, means: ScoreArray, *, n: int) -> ScoreArray:
     """P m_c as rows, up to the factor d, which scales all scores alike. ``[d, d], [c, d] -> [c, d]``."""
     from scipy.linalg import solve
 
@@ -58,7 +58,7 @@ def _weights(scatter: Scores, means: Scores, *, n: int) -> Scores:
     return np.asarray(solve(shrunk, means.T, assume_a="pos").T)
 
 
-def _best(test: Vectors, weights: Scores, offsets: Scores) -> NDArray[np.int64]:
+def _best(test: Vectors, weights: ScoreArray, offsets: ScoreArray) -> NDArray[np.int64]:
     if test.shape[1] != weights.shape[1]:
         raise EmbprobeError(
             f"GDA was fitted on embeddings of {weights.shape[1]} dimensions and cannot judge those of {test.shape[1]}."

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import Labels, Scores, Vectors, check_finite, unit
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_finite, unit
 
 COINCIDE = 1e-12
 """Share of the squared lengths that float32's rounding alone can leave around a mean: (6e-8)² is 4e-15."""
@@ -24,7 +24,7 @@ _ROWS = 512
 """Rows compared at a time."""
 
 
-def alignment(vectors: Vectors, labels: Labels) -> Scores:
+def alignment(vectors: Vectors, labels: LabelArray) -> ScoreArray:
     """For every image, the mean of ‖x − y‖² to the other images of its label, as directions. ``[n, d], [n] -> [n]``.
 
     0: all images of a label coincide. 2: they are no nearer than orthogonal ones. At most 4. NaN for an image that is
@@ -52,7 +52,7 @@ def alignment(vectors: Vectors, labels: Labels) -> Scores:
     return np.asarray(np.maximum(2 - 2 * cosine, 0))
 
 
-def uniformity(vectors: Vectors, *, partners: int = 2_500, seed: int = 0) -> Scores:
+def uniformity(vectors: Vectors, *, partners: int = 2_500, seed: int = 0) -> ScoreArray:
     """log of the mean of exp(−2 ‖x − y‖²) over pairs of distinct images, as directions; influence scores.
 
     ``[n, d] -> [n]``. 0: all coincide. The lower, the more uniform: about −4 for random directions in many dimensions,
@@ -80,7 +80,7 @@ def uniformity(vectors: Vectors, *, partners: int = 2_500, seed: int = 0) -> Sco
     return np.asarray(np.log(mean) + 2 * (kernel - mean) / mean)
 
 
-def mean_cosine(vectors: Vectors) -> Scores:
+def mean_cosine(vectors: Vectors) -> ScoreArray:
     """The mean cosine over pairs of distinct images; influence scores. ``[n, d] -> [n]``.
 
     0: directions are spread evenly about the origin. 1: all coincide; it is the anisotropy of Ethayarajh 2019 ("How
@@ -96,7 +96,7 @@ def mean_cosine(vectors: Vectors) -> Scores:
     return np.asarray(2 * to_others - to_others.mean())
 
 
-def effective_rank(vectors: Vectors) -> Scores:
+def effective_rank(vectors: Vectors) -> ScoreArray:
     """exp of the entropy of the centred matrix's singular values, normalised to sum 1; influence scores.
 
     ``[n, d] -> [n]``. From 1 (one direction varies) to min(n − 1, d) (all vary alike). Roy and Vetterli 2007, "The
@@ -121,7 +121,7 @@ def effective_rank(vectors: Vectors) -> Scores:
     return np.asarray(np.exp(entropy) * (1 + squares @ slope))
 
 
-def conformity(vectors: Vectors) -> Scores:
+def conformity(vectors: Vectors) -> ScoreArray:
     """For every image, the cosine between it and the mean of all, as directions: how common it is. ``[n, d] -> [n]``.
 
     From −1 to 1; typical images are high. Levi and Gilboa 2025, "The Double-Ellipsoid Geometry of CLIP"
@@ -141,7 +141,7 @@ def conformity(vectors: Vectors) -> Scores:
     return np.asarray(x @ (mean / length))
 
 
-def modality_gap(images: Vectors, texts: Vectors) -> Scores:
+def modality_gap(images: Vectors, texts: Vectors) -> ScoreArray:
     """The distance between the mean image and the mean text, as directions; influence scores of pairs.
 
     ``[n, d], [n, d] -> [n]``; row i of both is one pair. 0 (no gap) to 2. Liang et al. 2022, "Mind the
@@ -168,7 +168,7 @@ def modality_gap(images: Vectors, texts: Vectors) -> Scores:
     return np.asarray(difference @ (gap / length))
 
 
-def principal_axes(vectors: Vectors) -> tuple[Scores, Scores, Scores]:
+def principal_axes(vectors: Vectors) -> tuple[ScoreArray, ScoreArray, ScoreArray]:
     """The mean ``[d]``, the directions of variance ``[d, r]`` and the deviations along them ``[r]``, largest first.
 
     Deviations are roots of variances over n. Directions without variance are left out, so r is the rank. Raises as
@@ -186,7 +186,7 @@ def principal_axes(vectors: Vectors) -> tuple[Scores, Scores, Scores]:
     return mean, np.asarray(axes[varies].T), np.asarray(deviations[varies] / np.sqrt(len(x)))
 
 
-def centred(vectors: Vectors) -> tuple[Scores, Scores]:
+def centred(vectors: Vectors) -> tuple[ScoreArray, ScoreArray]:
     """The mean ``[d]`` and the vectors less it ``[n, d]``, in float64.
 
     Raises :class:`EmbprobeError` for fewer than two rows, if all coincide, and for numbers that are not finite.
@@ -202,7 +202,7 @@ def centred(vectors: Vectors) -> tuple[Scores, Scores]:
     return mean, x
 
 
-def _mean_kernel(x: Scores) -> Scores:
+def _mean_kernel(x: ScoreArray) -> ScoreArray:
     """For every row, the mean of exp(−2 ‖x − y‖²) to the other rows; ``[m, d] -> [m]`` for unit rows."""
     means = np.empty(len(x))
     for start in range(0, len(x), _ROWS):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import Labels, Vectors, check_labels, unit
+from embprobe.measures.vectors import LabelArray, Vectors, check_labels, unit
 
 Similarities = NDArray[np.float32]
 Positions = NDArray[np.int64]
@@ -44,8 +44,8 @@ def nearest(queries: Vectors, keys: Vectors, k: int, *, device: str = "cpu") -> 
 
 
 def predict_knn(
-    train: Vectors, labels: Labels, test: Vectors, *, k: int = 20, temperature: float = 0.07, device: str = "cpu"
-) -> Labels:
+    train: Vectors, labels: LabelArray, test: Vectors, *, k: int = 20, temperature: float = 0.07, device: str = "cpu"
+) -> LabelArray:
     """The weighted k-NN classifier of DINO. ``[n, d], [n], [m, d] -> [m]``.
 
     score(c) = sum of exp(s / temperature) over those of the k nearest training vectors that have label c, with s the
@@ -70,7 +70,7 @@ def predict_knn(
         _votes(weight[i : i + step], coded[position[i : i + step]], len(classes)).argmax(1)
         for i in range(0, len(test), step)
     ]
-    predicted: Labels = classes[np.concatenate(winners)]
+    predicted: LabelArray = classes[np.concatenate(winners)]
     return predicted
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import Labels, Scores, Vectors, check_finite, check_labels
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_finite, check_labels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,22 +52,22 @@ class Logistic:
     ``c``, the inverse strength of regularisation; ``objective``, F at the solution.
     """
 
-    classes: Labels
-    weights: Scores
-    bias: Scores
+    classes: LabelArray
+    weights: ScoreArray
+    bias: ScoreArray
     c: float
     objective: float
 
-    def predict(self, vectors: Vectors) -> Labels:
+    def predict(self, vectors: Vectors) -> LabelArray:
         """The most probable class of each row. ``[m, d] -> [m]``."""
         logits = np.asarray(vectors, np.float64) @ self.weights + self.bias
-        predicted: Labels = self.classes[logits.argmax(1)]
+        predicted: LabelArray = self.classes[logits.argmax(1)]
         return predicted
 
 
 def logistic_path(
     train: Vectors,
-    labels: Labels,
+    labels: LabelArray,
     *,
     grid: Sequence[float] = C_GRID,
     tolerance: float = TOLERANCE,
@@ -97,13 +97,13 @@ def logistic_path(
 
 def predict_logistic(
     train: Vectors,
-    labels: Labels,
-    groups: Labels,
+    labels: LabelArray,
+    groups: LabelArray,
     tests: Sequence[Vectors],
     *,
     seed: int = 0,
     device: str = "cpu",
-) -> list[Labels]:
+) -> list[LabelArray]:
     """Multinomial logistic regression, fitted once for all ``tests``. ``[n, d] -> [m]`` each.
 
     C is chosen from ``C_GRID`` by accuracy on a fifth of the training *groups* (concepts), never on test data, ties
@@ -132,7 +132,9 @@ def predict_logistic(
     return [final.predict(test) for test in tests]
 
 
-def _walk(train: Vectors, labels: Labels, grid: Sequence[float], tolerance: float, device: str) -> Iterator[Logistic]:
+def _walk(
+    train: Vectors, labels: LabelArray, grid: Sequence[float], tolerance: float, device: str
+) -> Iterator[Logistic]:
     """The path, one fit at a time, so that one may stop."""
     classes, coded = np.unique(labels, return_inverse=True)
     path = _Path(_problem(train, coded, len(classes), device))
@@ -155,8 +157,8 @@ class _Problem:
     """``[r + 1, 1]``: 1, and 0 for the bias."""
     labels: Tensor
     classes: int
-    mean: Scores
-    to_raw: Scores
+    mean: ScoreArray
+    to_raw: ScoreArray
     """From coefficients in the eigenbasis to those of raw features, ``[d, r]``."""
 
     def residual(self, logits: Tensor) -> tuple[Tensor, float]:
@@ -258,7 +260,7 @@ class _Path:
         self.pairs: list[tuple[Tensor, Tensor]] = []
         self.steps = 0
 
-    def fit(self, c: float, classes: Labels, tolerance: float) -> Logistic:
+    def fit(self, c: float, classes: LabelArray, tolerance: float) -> Logistic:
         """The solution at ``c``, which should not be below the one before."""
         problem = self.problem
         ridge = (2 if problem.classes == 2 else 1) / (c * len(problem.x)) * problem.penalised
@@ -331,7 +333,7 @@ class _Path:
         if _dot(step, change + ridge * step) > 0:
             self.pairs = [*self.pairs[-MEMORY + 1 :], (step, change)]
 
-    def _logistic(self, point: _Point, objective: float, c: float, classes: Labels) -> Logistic:
+    def _logistic(self, point: _Point, objective: float, c: float, classes: LabelArray) -> Logistic:
         coefficients = point.weights.double().cpu().numpy()
         weights = self.problem.to_raw @ coefficients[:-1]
         return Logistic(classes, weights, coefficients[-1] - self.problem.mean @ weights, c, objective)

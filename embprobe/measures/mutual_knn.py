@@ -9,7 +9,7 @@ import numpy as np
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.measures.knn import Positions, Similarities, nearest
 from embprobe.measures.rows import check_rows
-from embprobe.measures.vectors import Scores, Vectors
+from embprobe.measures.vectors import ScoreArray, Vectors
 
 
 def overlap_at_k(a: Sequence[str], b: Sequence[str]) -> float:
@@ -25,7 +25,7 @@ def overlap_at_k(a: Sequence[str], b: Sequence[str]) -> float:
     return len(set(a) & set(b)) / len(a)
 
 
-def mutual_knn(a: Vectors, b: Vectors, *, k: int = 10) -> Scores:
+def mutual_knn(a: Vectors, b: Vectors, *, k: int = 10) -> ScoreArray:
     """For every image, the share of its ``k`` nearest others that two encoders have in common.
 
     ``[n, d], [n, e] -> [n]``, from 0 to 1; the mean is mutual k-NN (Huh et al. 2024, equation 13). Neighbours are by
@@ -74,7 +74,7 @@ def ranked_others(
     return similarity[~itself].reshape(len(rows), k), position[~itself].reshape(len(rows), k)
 
 
-def shared(a: Positions, b: Positions) -> Scores:
+def shared(a: Positions, b: Positions) -> ScoreArray:
     """The share of each row's neighbours that both have. ``[m, k], [m, k] -> [m]``, from 0 to 1."""
     both = np.sort(np.concatenate([a, b], axis=1), axis=1)
     return np.asarray((both[:, 1:] == both[:, :-1]).sum(1) / a.shape[1])  # each list names a row once: twice is in both
@@ -82,7 +82,7 @@ def shared(a: Positions, b: Positions) -> Scores:
 
 def shared_by_chance(
     a: Positions, b: Positions, *, n: int, at: Positions | None = None, matchings: int = 200, seed: int = 0
-) -> Scores:
+) -> ScoreArray:
     """The mean of :func:`shared` if the rows of one encoder were matched at random with those of the other.
 
     ``[m, k], [m, k] -> [matchings]``, for neighbours among ``n`` rows, of the rows ``at``, or of all. A matching takes

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import Scores, Vectors, unit
+from embprobe.measures.vectors import ScoreArray, Vectors, unit
 
 Attribute = NDArray[Any] | Sequence[AbstractSet[str]] | Sequence[str]
 """Labels ``[n]``, a measured property such as a colour histogram ``[n, d]``, or a set of words for each image."""
@@ -20,12 +20,12 @@ LEAST = 9
 _DECIMALS = 7  # of a similarity: what differs by less is rounding, and a tie
 _LEFT = 1e-9  # of a variance: what the controls leave of it by rounding alone
 _CHUNK = 256
-_Similarity = Callable[[int, int], Scores]
+_Similarity = Callable[[int, int], ScoreArray]
 
 
 def natural_pairs(
     vectors: Vectors, attributes: Mapping[str, Attribute], of: str, *, partners: int = 500, seed: int = 0
-) -> Scores:
+) -> ScoreArray:
     """For every image, how its similarity to others goes with their similarity in ``of``, the others held constant.
 
     ``[n, d] -> [n]``, from -1 to 1; 0 means that ``of`` makes no difference beyond what it shares with the other
@@ -70,7 +70,7 @@ def natural_pairs(
     return scores
 
 
-def _partial(correlation: Scores) -> Scores:
+def _partial(correlation: ScoreArray) -> ScoreArray:
     """The correlation of the first two variables, given the others: ``[n, k, k] -> [n]``."""
     two, controls = correlation[:, :2, :2], correlation[:, :2, 2:]
     # The pseudo-inverse drops controls that do not vary and all but one of those that say the same.
@@ -82,7 +82,7 @@ def _partial(correlation: Scores) -> Scores:
     return np.asarray(np.where(defined, np.clip(found, -1, 1), np.nan))
 
 
-def standard_ranks(similarity: Scores) -> Scores:
+def standard_ranks(similarity: ScoreArray) -> ScoreArray:
     """Ranks along each row, less their mean, scaled to length 1; zeros where all are equal. ``[n, k] -> [n, k]``.
 
     What differs by less than rounding is a tie, and ties have the mean of their ranks.
@@ -119,10 +119,10 @@ def _similarity(name: str, attribute: Attribute, n: int, shifts: NDArray[np.int6
     )
 
 
-def _cosine(x: Scores, shifts: NDArray[np.int64]) -> _Similarity:
+def _cosine(x: ScoreArray, shifts: NDArray[np.int64]) -> _Similarity:
     around = np.concatenate([x, x])  # so that the partners at one shift of consecutive images are a slice, not a copy
 
-    def similarity(start: int, end: int) -> Scores:
+    def similarity(start: int, end: int) -> ScoreArray:
         here = x[start:end]
         return np.stack([np.einsum("nd,nd->n", here, around[start + s : end + s]) for s in shifts], axis=1)
 
@@ -137,7 +137,7 @@ def _jaccard(sets: Sequence[frozenset[str]], shifts: NDArray[np.int64]) -> _Simi
     for i, words in enumerate(sets):
         has[i, : len(words)] = [code[word] for word in words]
 
-    def similarity(start: int, end: int) -> Scores:
+    def similarity(start: int, end: int) -> ScoreArray:
         rows, here = _partners(start, end, len(sets), shifts), np.arange(end - start)[:, None]
         asked = np.zeros((end - start, nothing + 1), bool)
         asked[here, has[start:end]] = True

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import Labels, Scores, Vectors, check_labels, unit
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_labels, unit
 
 TIE = 1e-7
 """Cosines that differ by less are equal: it is what float32 leaves of a number near 1."""
@@ -22,14 +22,14 @@ _Pool = Callable[[_Codes], tuple[_Codes, _Codes]]
 
 def preference(
     vectors: Vectors,
-    concept: Labels,
-    cue: Labels,
+    concept: LabelArray,
+    cue: LabelArray,
     *,
-    within: Labels | None = None,
-    apart: Labels | None = None,
+    within: LabelArray | None = None,
+    apart: LabelArray | None = None,
     pairs: int = 200,
     seed: int = 0,
-) -> Scores:
+) -> ScoreArray:
     """For every image, how often the same concept with another cue is nearer than the same cue on another concept.
 
     ``[n, d], [n], [n] -> [n]``. 1: always the concept. 0: always the cue. 0.5: neither. For the anchor i, let A be the
@@ -99,7 +99,7 @@ def _triplets(
     return anchors, a[first_a[:, None] + number // in_b[:, None]], b[first_b[:, None] + number % in_b[:, None]], drawn
 
 
-def _difference(x: Scores, anchors: _Codes, a: _Codes, b: _Codes) -> Scores:
+def _difference(x: ScoreArray, anchors: _Codes, a: _Codes, b: _Codes) -> ScoreArray:
     """cos(i, a) - cos(i, b), ``[m, k]``, from one product of the anchors with every row that occurs."""
     occurs = np.zeros(len(x), bool)
     occurs[a] = occurs[b] = True
@@ -130,7 +130,7 @@ def _pool(same: _Codes, *others: _Codes | None) -> _Pool:
     return members
 
 
-def _coded(labels: Labels, n: int, what: str) -> _Codes:
+def _coded(labels: LabelArray, n: int, what: str) -> _Codes:
     if len(labels) != n:
         raise EmbprobeError(f"There are {n:,} embeddings, but {len(labels):,} values of '{what}': give one for each.")
     return np.asarray(np.unique(labels, return_inverse=True)[1], np.int64)

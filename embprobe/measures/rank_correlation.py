@@ -7,10 +7,10 @@ import numpy as np
 from embprobe.errors import EmbprobeError
 from embprobe.measures.natural_pairs import standard_ranks
 from embprobe.measures.rows import check_rows
-from embprobe.measures.vectors import Scores, Vectors, unit
+from embprobe.measures.vectors import ScoreArray, Vectors, unit
 
 
-def rank_correlation(a: Vectors, b: Vectors) -> Scores:
+def rank_correlation(a: Vectors, b: Vectors) -> ScoreArray:
     """For every image, the Spearman correlation of its cosines to all others within two encoders.
 
     ``[n, d], [n, e] -> [n]``, from −1 to 1: 1 if both rank the others alike; 0 is chance. Unlike mutual k-NN, it asks
@@ -29,7 +29,7 @@ def rank_correlation(a: Vectors, b: Vectors) -> Scores:
     return np.asarray((ranks(a) * ranks(b)).sum(1))
 
 
-def ranks(vectors: Vectors) -> Scores:
+def ranks(vectors: Vectors) -> ScoreArray:
     """The ranks of every row's cosines to the others, less their mean, each row of length 1. ``[n, d] -> [n, n]``.
 
     Zero on the diagonal, and where a row's cosines are all the same; ties have the mean of their ranks.
@@ -43,7 +43,7 @@ def ranks(vectors: Vectors) -> Scores:
     return found
 
 
-def correlation_by_chance(a: Scores, b: Scores, *, matchings: int = 200, seed: int = 0) -> Scores:
+def correlation_by_chance(a: ScoreArray, b: ScoreArray, *, matchings: int = 200, seed: int = 0) -> ScoreArray:
     """The mean of the rank correlation if the rows of one encoder were matched at random with those of the other.
 
     From both encoders' :func:`ranks` ``[n, n]`` to ``[matchings]``.

@@ -7,19 +7,19 @@ from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
 from embprobe.measures.knn import nearest
-from embprobe.measures.vectors import Labels, Scores, Vectors
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
 
 
 def recall_at_k(
     queries: Vectors,
     keys: Vectors,
-    query_labels: Labels,
-    key_labels: Labels,
+    query_labels: LabelArray,
+    key_labels: LabelArray,
     *,
     k: int,
     exclude: NDArray[np.integer] | None = None,
     device: str = "cpu",
-) -> Scores:
+) -> ScoreArray:
     """1 for a query with at least one key of its label among its ``k`` nearest, else 0. ``[m, d], [n, d] -> [m]``.
 
     This is what image-text papers call recall@k, as in CLIP_benchmark: not the share of a query's keys that were found.

@@ -10,7 +10,7 @@ from itertools import combinations, product
 import numpy as np
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import Labels, Scores, Vectors
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
 from embprobe.measures.vectors import unit as unit_length
 
 REST = "rest"
@@ -22,7 +22,7 @@ _BATCH = 4_000_000  # numbers held at once
 _Set = frozenset[int]
 
 
-def variance_shares(vectors: Vectors, factors: Mapping[str, Labels], *, unit: str) -> dict[str, Scores]:
+def variance_shares(vectors: Vectors, factors: Mapping[str, LabelArray], *, unit: str) -> dict[str, ScoreArray]:
     """The share of variance of each factor, and of the "rest", as one score per level of ``unit``, in sorted order.
 
     ``[n, d], {name: [n]} -> {name: [levels of unit]}``. There is exactly one row for each combination of the factors'
@@ -62,7 +62,7 @@ def variance_shares(vectors: Vectors, factors: Mapping[str, Labels], *, unit: st
     return {name: count * found[name][0] - (count - 1) * found[name][1:] for name in (*factors, REST)}
 
 
-def plain_shares(vectors: Vectors, factors: Mapping[str, Labels]) -> dict[str, float]:
+def plain_shares(vectors: Vectors, factors: Mapping[str, LabelArray]) -> dict[str, float]:
     """The shares of :func:`variance_shares` themselves, over all rows and without the jackknife.
 
     >>> x = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
@@ -77,7 +77,7 @@ def plain_shares(vectors: Vectors, factors: Mapping[str, Labels]) -> dict[str, f
 
 
 def permutation_p(
-    vectors: Vectors, factors: Mapping[str, Labels], of: str, *, permutations: int = 999, seed: int = 0
+    vectors: Vectors, factors: Mapping[str, LabelArray], of: str, *, permutations: int = 999, seed: int = 0
 ) -> float:
     """The p-value of the hypothesis that the factor ``of`` makes no difference to the embeddings. ``[n, d] -> (0, 1]``.
 
@@ -118,11 +118,13 @@ def permutation_p(
     return (1 + extreme) / (1 + permutations)
 
 
-def _shares(squares: Mapping[_Set, Scores], levels: Sequence[Scores], names: Sequence[str]) -> dict[str, Scores]:
+def _shares(
+    squares: Mapping[_Set, ScoreArray], levels: Sequence[ScoreArray], names: Sequence[str]
+) -> dict[str, ScoreArray]:
     """From the sums of :func:`_squares` and the number of levels of each factor, one entry for each set of rows."""
     every = frozenset(range(len(names)))
 
-    def mean_product(shared: _Set) -> Scores:
+    def mean_product(shared: _Set) -> ScoreArray:
         """E[x.x'] over pairs of rows that share these factors and no other: inclusion and exclusion."""
         total = sum((-1) ** len(more - shared) * square for more, square in squares.items() if more >= shared)
         pairs = math.prod(levels) * math.prod(levels[factor] - 1 for factor in every - shared)
@@ -139,14 +141,14 @@ def _shares(squares: Mapping[_Set, Scores], levels: Sequence[Scores], names: Seq
     return {**found, REST: 1 - np.sum(list(found.values()), axis=0)}
 
 
-def _squares(table: Scores) -> dict[_Set, Scores]:
+def _squares(table: ScoreArray) -> dict[_Set, ScoreArray]:
     """For every set of factors, the sum of x.x' over all pairs that share at least these: ``[1 + C]``.
 
     A pair's products add up to the squared length of a marginal sum of rows, so no pair is ever formed. The first
     entry is of all rows, the others without one of the C levels of the first factor: with s the marginal sum of all
     rows and s_c that of level c, |s - s_c|^2 = |s|^2 - 2 s.s_c + |s_c|^2.
     """
-    found: dict[_Set, Scores] = {}
+    found: dict[_Set, ScoreArray] = {}
     others = range(1, table.ndim - 1)
     for shared in (set(some) for k in range(len(others) + 1) for some in combinations(others, k)):
         by_level = table.sum(axis=tuple(set(others) - shared)).reshape(len(table), -1)
@@ -158,7 +160,7 @@ def _squares(table: Scores) -> dict[_Set, Scores]:
     return found
 
 
-def _crossed(vectors: Vectors, factors: Mapping[str, Labels], *, least: Mapping[str, int]) -> Scores:
+def _crossed(vectors: Vectors, factors: Mapping[str, LabelArray], *, least: Mapping[str, int]) -> ScoreArray:
     """Rows of length 1, less their mean, in a table with an axis for each factor: ``[levels, ..., levels, d]``."""
     x = unit_length(vectors)
     if len(factors) < 2:
@@ -182,7 +184,7 @@ def _crossed(vectors: Vectors, factors: Mapping[str, Labels], *, least: Mapping[
     return np.asarray(x[order].reshape(*(len(values) for values in levels), -1))
 
 
-def _check_combinations(columns: Mapping[str, Labels], levels: Sequence[Labels]) -> None:
+def _check_combinations(columns: Mapping[str, LabelArray], levels: Sequence[LabelArray]) -> None:
     """Raise unless each combination of levels occurs exactly once."""
     times = Counter(zip(*(labels.tolist() for labels in columns.values()), strict=True))
     wanted = math.prod(len(values) for values in levels)
@@ -200,10 +202,10 @@ def _check_combinations(columns: Mapping[str, Labels], levels: Sequence[Labels])
         )
 
 
-def _named(columns: Mapping[str, Labels], combination: Sequence[object]) -> str:
+def _named(columns: Mapping[str, LabelArray], combination: Sequence[object]) -> str:
     return ", ".join(f"{name} '{value}'" for name, value in zip(columns, combination, strict=True))
 
 
-def _check_name(name: str, factors: Mapping[str, Labels]) -> None:
+def _check_name(name: str, factors: Mapping[str, LabelArray]) -> None:
     if name not in factors:
         raise EmbprobeError(f"There is no factor '{name}'; there are {', '.join(map(repr, factors)) or 'none'}.")

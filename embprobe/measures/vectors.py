@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from embprobe.errors import EmbprobeError
 
 Vectors = NDArray[np.floating]
-Labels = NDArray[np.str_]
-Scores = NDArray[np.float64]
+LabelArray = NDArray[np.str_]
+ScoreArray = NDArray[np.float64]
 
 
-def unit(vectors: Vectors, *, least: int = 2) -> Scores:
+def unit(vectors: Vectors, *, least: int = 2) -> ScoreArray:
     """Each row divided by its length, in float64. ``[n, d] -> [n, d]``.
 
     Raises :class:`EmbprobeError` for fewer than ``least`` rows, and if any is zero or not finite: it has no direction.
@@ -23,7 +23,7 @@ def unit(vectors: Vectors, *, least: int = 2) -> Scores:
     return np.asarray(wide / lengths(wide)[:, None])
 
 
-def lengths(vectors: Vectors) -> Scores:
+def lengths(vectors: Vectors) -> ScoreArray:
     """Of each row, in float64. ``[n, d] -> [n]``. Raises :class:`EmbprobeError` if one is zero or not finite."""
     found = np.linalg.norm(np.asarray(vectors, np.float64), axis=1)
     bad = int((~np.isfinite(found) | (found == 0)).sum())
@@ -39,7 +39,7 @@ def check_finite(*vectors: Vectors) -> None:
         raise EmbprobeError(f"{bad:,} embeddings hold numbers that are not finite, so nothing can be measured on them.")
 
 
-def check_labels(labels: Labels, what: str = "label") -> None:
+def check_labels(labels: LabelArray, what: str = "label") -> None:
     """Raise :class:`EmbprobeError` unless there are at least two different labels."""
     found = np.unique(labels)
     if len(found) < 2:

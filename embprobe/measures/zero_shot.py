@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import Labels, Scores, Vectors, check_labels, unit
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_labels, unit
 
 _CELLS = 2**24
 """Similarities held at once: 128 MiB."""
 
 
-def class_vectors(texts: Sequence[Vectors] | Vectors) -> Scores:
+def class_vectors(texts: Sequence[Vectors] | Vectors) -> ScoreArray:
     """One unit vector per class, from its texts: their mean, each divided by its length. ``c of [t, d] -> [c, d]``.
 
     The texts of a class are its name in several templates; classes may differ in how many they have (Radford et al.
@@ -40,7 +40,7 @@ def class_vectors(texts: Sequence[Vectors] | Vectors) -> Scores:
     return unit(means, least=1)
 
 
-def predict_zero_shot(images: Vectors, class_vectors: Vectors, classes: Labels) -> Labels:
+def predict_zero_shot(images: Vectors, class_vectors: Vectors, classes: LabelArray) -> LabelArray:
     """The class whose vector has the highest cosine with each image. ``[n, d], [c, d], [c] -> [n]``.
 
     (Radford et al. 2021, section 3.1.2; the temperature scales all logits alike, so it does not matter.) Ties go to the
@@ -62,5 +62,5 @@ def predict_zero_shot(images: Vectors, class_vectors: Vectors, classes: Labels) 
         )
     x, names, step = unit(images, least=1), unit(class_vectors), max(1, _CELLS // len(classes))
     best = np.concatenate([(x[i : i + step] @ names.T).argmax(1) for i in range(0, len(x), step)])
-    predicted: Labels = np.asarray(classes)[best]
+    predicted: LabelArray = np.asarray(classes)[best]
     return predicted

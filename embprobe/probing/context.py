@@ -15,7 +15,7 @@ from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images
 from embprobe.interventions import intervene
 from embprobe.interventions.treatments import IMAGE, Levels, Treatment
-from embprobe.measures.vectors import Scores as Values
+from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.card import Card, Selection
 from embprobe.probing.results import Scores
 
@@ -120,7 +120,7 @@ class Asked:
 
 def scored(
     measure: str,
-    values: Mapping[str, Values],
+    values: Mapping[str, ScoreArray],
     keys: Sequence[str],
     groups: Sequence[str],
     *,

@@ -46,7 +46,7 @@ def write_report(
     *,
     images: Images | None = None,
     encoders: Sequence[str] | None = None,
-    tell: Callable[[str], None] = lambda now: None,
+    notify: Callable[[str], None] = lambda now: None,
 ) -> Path:
     """The page, from every result in the workspace, the newest first.
 
@@ -57,12 +57,12 @@ def write_report(
     by ``encoders`` that are given.
     """
     findings = read_findings(workspace)
-    tell("opening images")
+    notify("opening images")
     opened = open_images(findings.asked, images)
     notes = list(opened.notes)
-    tell("map")
+    notify("map")
     mapped = _map(findings, opened, workspace, encoders, notes)
-    tell("pictures")
+    notify("pictures")
     known = opened.images
     panels = forest(findings.probes)
     sections = [

@@ -64,7 +64,7 @@ class Index:
         )
 
 
-def open_index(store: Store, *, exact: bool = False, tell: Callable[[str], None] = lambda now: None) -> Index:
+def open_index(store: Store, *, exact: bool = False, notify: Callable[[str], None] = lambda now: None) -> Index:
     """The index beside a store, built if there is none or the store has changed since.
 
     It is exact up to ``EXACT_UP_TO`` rows, or if ``exact`` search is wanted. ``tell`` is called with what takes long.
@@ -81,7 +81,7 @@ def open_index(store: Store, *, exact: bool = False, tell: Callable[[str], None]
             return Index(store, faiss.read_index(str(path)), int(found["cells"]), float(found["recall"]))
     except (OSError, ValueError, RuntimeError, KeyError, TypeError):
         pass  # none yet, or damaged: it can always be made again
-    index = Index(store, _flat(store)) if rows <= EXACT_UP_TO else _approximate(store, tell)
+    index = Index(store, _flat(store)) if rows <= EXACT_UP_TO else _approximate(store, notify)
     sweep(store.folder, "index", older_than=_ABANDONED)
     with replacing(path) as temporary:
         try:
@@ -105,10 +105,10 @@ def _flat(store: Store) -> Any:
     return index
 
 
-def _approximate(store: Store, tell: Callable[[str], None]) -> Index:
+def _approximate(store: Store, notify: Callable[[str], None]) -> Index:
     """Cells around √n centres, and as many of them searched as the recall takes, doubled from one."""
     vectors = normalize(store.vectors())
-    tell(f"building an approximate index of {len(vectors):,} vectors of {store.spec.name}")
+    notify(f"building an approximate index of {len(vectors):,} vectors of {store.spec.name}")
     cells = max(1, int(np.sqrt(len(vectors))))
     index = faiss.index_factory(store.spec.dimension, f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT)
     rng = np.random.default_rng(0)

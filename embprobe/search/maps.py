@@ -55,7 +55,7 @@ def make_maps(
     session: Session,
     *,
     method: str = "umap",
-    tell: Callable[[str], None] = lambda now: None,
+    notify: Callable[[str], None] = lambda now: None,
 ) -> Maps:
     """The maps from the workspace if they were made before, or new ones; raises as :func:`layouts` does.
 
@@ -64,7 +64,7 @@ def make_maps(
     maps = saved_maps(embedded, [encoder.spec for encoder in encoders], session.workspace, method, session.seed)
     if maps.layouts:
         return maps
-    known = layouts(embedded.vectors, method=method, seed=session.seed, tell=tell)
+    known = layouts(embedded.vectors, method=method, seed=session.seed, notify=notify)
     _write(maps.table, embedded.keys(), known)
     return replace(maps, layouts=known)
 

@@ -101,7 +101,7 @@ def find_neighbors(
     include_self: bool = False,
     where: Mapping[str, Sequence[str]] | None = None,
     exact: bool = False,
-    tell: Callable[[str], None] = lambda now: None,
+    notify: Callable[[str], None] = lambda now: None,
 ) -> list[Neighborhood]:
     """For each query, the ``k`` nearest rows of each encoder's store, among those that have the labels ``where``.
 
@@ -116,9 +116,9 @@ def find_neighbors(
     near: list[dict[str, list[Neighbor]]] = [{} for _ in queries]
     fewest = None
     for encoder, store in zip(encoders, stores, strict=True):
-        index = open_index(store, exact=exact, tell=tell)
+        index = open_index(store, exact=exact, notify=notify)
         if index.says():
-            tell(index.says())
+            notify(index.says())
         images = store.embedded()
         search = _Search(index, images, matching(images, where or {}), k, include_self)
         fewest = search.size if fewest is None else min(fewest, search.size)
@@ -126,7 +126,7 @@ def find_neighbors(
             place[encoder.spec.name] = search.near(query, vector)
     there = max(len(neighbors) for place in near for neighbors in place.values())
     if there < k:
-        tell(f"{k} neighbours are asked for, and there are {there}")
+        notify(f"{k} neighbours are asked for, and there are {there}")
     return [_neighborhood(query, place, fewest or 1) for query, place in zip(queries, near, strict=True)]
 
 

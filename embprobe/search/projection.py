@@ -27,7 +27,7 @@ def layouts(
     *,
     method: str = "umap",
     seed: int = 0,
-    tell: Callable[[str], None] = lambda now: None,
+    notify: Callable[[str], None] = lambda now: None,
 ) -> dict[str, Floats]:
     """By encoder, the same rows in the plane: ``[n, d] -> [n, 2]``, the same for the same seed; distances are cosines.
 
@@ -47,7 +47,7 @@ def layouts(
         least = _AXES if method == "pca" else NEIGHBORS
         if len(each) <= least:
             raise EmbprobeError(f"A map by {method} needs more than {least} images; there are {len(each)}.")
-        tell(f"{method}: {name}")
+        notify(f"{method}: {name}")
         directions = normalize(each)
         if float(directions.std(0).max()) < _COINCIDE:
             raise EmbprobeError("All embeddings coincide, so there is no map of them.")

@@ -12,7 +12,7 @@ from embprobe.embeddings.workspace import Workspace
 from embprobe.images import load_images
 from embprobe.images.rows import Images
 from embprobe.measures.displacement import displacement
-from embprobe.measures.vectors import Scores
+from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.card import bundled_card
 from embprobe.probing.results import Question
 from embprobe.probing.run import run_probe
@@ -79,7 +79,7 @@ class Verdict:
 
 
 def selftest(
-    *, studies: int = 400, seed: int = 0, tell: Callable[[str], None] = lambda what: None
+    *, studies: int = 400, seed: int = 0, notify: Callable[[str], None] = lambda what: None
 ) -> Iterator[Verdict]:
     """Verdicts as they come: planted orders and shares, blindness, false alarms, coverage.
 
@@ -88,9 +88,9 @@ def selftest(
     """
     images = _images()
     for attribute in ORDERED:
-        tell(f"oracles, {attribute}")
+        notify(f"oracles, {attribute}")
         yield from planted(attribute, images, seed=seed)
-    tell(f"{studies} simulated studies")
+    notify(f"{studies} simulated studies")
     yield from simulated(studies, seed=seed)
 
 
@@ -158,7 +158,7 @@ def simulated(studies: int, *, seed: int) -> Iterator[Verdict]:
         )
 
 
-def _displacements(rng: np.random.Generator, *, concepts: int) -> Scores:
+def _displacements(rng: np.random.Generator, *, concepts: int) -> ScoreArray:
     """Displacement of every concept's image for two encoders, ``[concepts, 2]``."""
     signal = rng.standard_normal((concepts, _DIMENSION))
     size = rng.gamma(2.0, 0.25, (concepts, 1))  # how much the change shows differs from concept to concept

@@ -229,9 +229,9 @@ def test_selftest_ends_with_what_it_found(
 
     asked: list[tuple[int, int]] = []
 
-    def planted(*, studies: int, seed: int, tell: Callable[[str], None]) -> Iterator[Verdict]:
+    def planted(*, studies: int, seed: int, notify: Callable[[str], None]) -> Iterator[Verdict]:
         asked.append((studies, seed))
-        tell("oracles, color")
+        notify("oracles, color")
         for each in passed:
             yield Verdict("color: variance share", "0.12", "0.121", each)
 

@@ -140,10 +140,12 @@ def test_what_could_not_be_read_is_said_once_for_all_encoders(tmp_path: Path, re
 
 
 def test_an_image_that_any_store_lacks_is_told_once(tmp_path: Path, reads: Reads, capsys: Capture) -> None:
-    tell = terminal.rejections()
-    tell([store_of(tmp_path / "a", reads)])
-    tell([store_of(tmp_path / "a", reads), store_of(tmp_path / "b", reads, rejected=2, name="b")])
-    tell([store_of(tmp_path / "c", reads, rejected=3, name="c"), store_of(tmp_path / "b", reads, rejected=2, name="b")])
+    notify = terminal.rejections()
+    notify([store_of(tmp_path / "a", reads)])
+    notify([store_of(tmp_path / "a", reads), store_of(tmp_path / "b", reads, rejected=2, name="b")])
+    notify(
+        [store_of(tmp_path / "c", reads, rejected=3, name="c"), store_of(tmp_path / "b", reads, rejected=2, name="b")]
+    )
     assert lines(capsys) == [
         "2 of 20 images could not be read and were left out:",
         "  '000': torn in two",
@@ -297,9 +299,9 @@ def test_verdicts_are_lines_and_a_count(capsys: Capture) -> None:
 
 
 def test_in_a_log_what_is_being_done_is_a_line(capsys: Capture) -> None:
-    with terminal.spinner("selftest") as tell:
-        tell("oracles, color")
-        tell("400 [bold] studies")
+    with terminal.spinner("selftest") as notify:
+        notify("oracles, color")
+        notify("400 [bold] studies")
     assert lines(capsys) == ["selftest: oracles, color", "selftest: 400 [bold] studies"]
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from embprobe.encoders import EncoderSpec, families, list_encoders, load_encoder
+from embprobe.encoders import EncoderSpec, list_encoders, list_families, load_encoder
 from embprobe.encoders.spec import hash_weights
 from embprobe.errors import EmbprobeError, UsageError
 from tests.conftest import make_encoder
@@ -78,7 +78,7 @@ def test_encoders_are_listed_by_pattern() -> None:
 def test_another_package_adds_a_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "plug = plug_encoders", plug_encoders=PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
-    assert families() == [
+    assert list_families() == [
         "bundled",
         "reference",
         "open_clip",
@@ -101,7 +101,7 @@ def test_another_package_cannot_take_the_place_of_our_own_family(
 ) -> None:
     install(tmp_path, "reference = plug_encoders", plug_encoders=PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
-    assert families().count("reference") == 1
+    assert list_families().count("reference") == 1
     assert load_encoder("reference/pixels").spec.model == "pixels"
 
 

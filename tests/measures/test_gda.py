@@ -11,14 +11,14 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from embprobe.errors import EmbprobeError
 from embprobe.measures import gda
 from embprobe.measures.gda import predict_gda
-from embprobe.measures.vectors import Labels
+from embprobe.measures.vectors import LabelArray
 
 Vectors = NDArray[np.float64]
 
 A_B = np.array(["a", "a", "b", "b"])
 
 
-def drawn(seed: int, n: int, d: int, classes: int, *, spread: float = 1.0) -> tuple[Vectors, Labels]:
+def drawn(seed: int, n: int, d: int, classes: int, *, spread: float = 1.0) -> tuple[Vectors, LabelArray]:
     """Gaussians of one uneven covariance round the means of classes of uneven size."""
     rng = np.random.default_rng(seed)
     mean, mixing = rng.normal(size=(classes, d)), rng.normal(size=(d, d)) / np.sqrt(d)
@@ -26,7 +26,7 @@ def drawn(seed: int, n: int, d: int, classes: int, *, spread: float = 1.0) -> tu
     return mean[label] + spread * rng.normal(size=(n, d)) @ mixing, np.array([f"class {i:02d}" for i in label])
 
 
-def transcribed(train: Vectors, labels: Labels, test: Vectors) -> tuple[Vectors, Labels]:
+def transcribed(train: Vectors, labels: LabelArray, test: Vectors) -> tuple[Vectors, LabelArray]:
     """The formulas of the paper as they stand, with a pseudo-inverse: scores ``[m, c]`` and the classes."""
     x = train / np.linalg.norm(train, axis=1, keepdims=True)
     (n, d), classes = x.shape, np.unique(labels)

@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from embprobe.errors import EmbprobeError
 from embprobe.measures import knn
 from embprobe.measures.knn import nearest, predict_knn
-from embprobe.measures.vectors import Labels
+from embprobe.measures.vectors import LabelArray
 
 Vectors = NDArray[np.float64]
 
@@ -25,7 +25,7 @@ def at(*degrees: float) -> Vectors:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def names(numbers: NDArray[np.integer]) -> Labels:
+def names(numbers: NDArray[np.integer]) -> LabelArray:
     return np.array([f"class {i}" for i in numbers])
 
 

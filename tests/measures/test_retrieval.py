@@ -9,7 +9,7 @@ from scipy.stats import ortho_group
 
 from embprobe.errors import EmbprobeError
 from embprobe.measures.retrieval import recall_at_k
-from embprobe.measures.vectors import Labels
+from embprobe.measures.vectors import LabelArray
 
 Vectors = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ def at(*degrees: float) -> Vectors:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def names(numbers: NDArray[np.integer]) -> Labels:
+def names(numbers: NDArray[np.integer]) -> LabelArray:
     return np.array([f"label {i}" for i in numbers])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embprobe.measures.vectors import Scores as Values
+from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.card import Card
 from embprobe.probing.conclusions import conclude
 from embprobe.probing.context import GUESS
@@ -32,7 +32,7 @@ def card(headline: Mapping[str, Any] | None = HEADLINE, *checks: Mapping[str, An
 
 
 def concluded(
-    card: Card, asked: Mapping[Question, Mapping[str, Values]], subjects: Sequence[str] = ("a", "b")
+    card: Card, asked: Mapping[Question, Mapping[str, ScoreArray]], subjects: Sequence[str] = ("a", "b")
 ) -> Conclusions:
     """What is concluded from scores, one a concept, by question and encoder."""
     groups = [f"c{i}" for i in range(GROUPS)]

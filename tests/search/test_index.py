@@ -112,7 +112,7 @@ def test_a_large_store_is_searched_approximately_and_says_how_well(
     monkeypatch.setattr(module, "EXACT_UP_TO", 1999)
     vectors = clustered(2000)
     store, told = store_of(tmp_path, vectors), list[str]()
-    index = open_index(store, tell=told.append)
+    index = open_index(store, notify=told.append)
     assert 0 < index.cells < 44 and index.recall >= 0.95 and len(told) == 1
     assert f"recall@10 {index.recall:.3f} against exact search, {index.cells} of 44 cells" in index.says()
     # measured here on every row, itself left out
@@ -120,7 +120,7 @@ def test_a_large_store_is_searched_approximately_and_says_how_well(
     nearest = np.argsort(-cosines(vectors, vectors), axis=1)[:, :11]
     shares = [len((set(a) & set(b)) - {i}) / 10 for i, (a, b) in enumerate(zip(found, nearest, strict=True))]
     assert np.mean(shares) == pytest.approx(index.recall, abs=0.03)
-    again = open_index(store, tell=told.append)  # from the file
+    again = open_index(store, notify=told.append)  # from the file
     assert (again.cells, again.recall, len(told)) == (index.cells, index.recall, 1)
     assert np.array_equal(again.search(vectors[:9], 5)[1], index.search(vectors[:9], 5)[1])
     exact = open_index(store, exact=True)

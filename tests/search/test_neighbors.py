@@ -55,8 +55,8 @@ def neighbors_of(
     told: list[str] | None = None,
 ) -> Neighborhood:
     stores = extract(images, encoders, workspace)
-    asked, tell = Query(query.rows[0]), (lambda _: None) if told is None else told.append
-    (found,) = find_neighbors([asked], encoders, stores, k=k, include_self=include_self, where=where, tell=tell)
+    asked, notify = Query(query.rows[0]), (lambda _: None) if told is None else told.append
+    (found,) = find_neighbors([asked], encoders, stores, k=k, include_self=include_self, where=where, notify=notify)
     return found
 
 

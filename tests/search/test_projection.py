@@ -20,7 +20,7 @@ def two_ends(seed: int = 0) -> Floats:
 def test_what_is_apart_stays_apart_and_maps_lie_on_each_other(method: str) -> None:
     told: list[str] = []
     a, b = two_ends(), two_ends(1) @ np.diag([-1, 1, 1]).astype(np.float32)  # another encoder sees it mirrored
-    maps = layouts({"a": a, "b": b}, method=method, seed=1, tell=told.append)
+    maps = layouts({"a": a, "b": b}, method=method, seed=1, notify=told.append)
     assert told == [f"{method}: a", f"{method}: b"]
     again = layouts({"a": a, "b": b}, method=method, seed=1)
     side = np.repeat([0, 1], 30)

@@ -75,9 +75,9 @@ def spinner(what: str) -> Iterator[Callable[[str], None]]:
     """What is being done now: a moving sign on a terminal, lines in a log; gives what to call with it."""
     with notes.status(escape(what)) as status:
 
-        def tell(now: str) -> None:
+        def notify(now: str) -> None:
             status.update(escape(f"{what}: {now}"))
             if not notes.is_terminal:
                 note(f"{what}: {now}")
 
-        yield tell
+        yield notify

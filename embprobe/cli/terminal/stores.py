@@ -29,7 +29,7 @@ def rejections() -> Callable[[Sequence[Store]], None]:
     """What to call with the stores of the same images: says of each image once that it could not be read."""
     told: set[str] = set()
 
-    def tell(stores: Sequence[Store]) -> None:
+    def notify(stores: Sequence[Store]) -> None:
         unread = {row.key: row.reason for store in stores for row in store.rejected if row.key not in told}
         told.update(unread)
         if unread:
@@ -39,7 +39,7 @@ def rejections() -> Callable[[Sequence[Store]], None]:
         if len(unread) > _LISTED:
             note(f"  and {len(unread) - _LISTED:,} more, all in {stores[0].folder / 'rejected.jsonl'}")
 
-    return tell
+    return notify
 
 
 def print_checked(checked: Sequence[Checked], root: Path, *, repaired: bool = False) -> None:

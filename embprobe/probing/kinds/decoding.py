@@ -20,8 +20,7 @@ from embprobe.measures.few_shot import draw_shots
 from embprobe.measures.gda import predict_gda
 from embprobe.measures.knn import predict_knn
 from embprobe.measures.logistic import predict_logistic
-from embprobe.measures.vectors import Labels, Vectors
-from embprobe.measures.vectors import Scores as Values
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
 from embprobe.probing.card import Decoding
 from embprobe.probing.context import GUESS, Asked, NotApplicable, levels, scored
 from embprobe.probing.results import CONTROL, Scores
@@ -34,7 +33,7 @@ FEW = 2_000
 UNSEEN = "unseen images"
 DRAWS = 10
 """Of few images; each image's score is its mean over them."""
-Predict = Callable[[Vectors, Labels, Labels, Sequence[Vectors]], list[Labels]]
+Predict = Callable[[Vectors, LabelArray, LabelArray, Sequence[Vectors]], list[LabelArray]]
 """``(train [n, d], labels [n], groups [n], tests) -> predictions``, one array a test."""
 _HOW = {"logistic": "decoding", "knn": "k-NN", "gda": "GDA"}
 Positions = NDArray[np.int64]
@@ -59,7 +58,7 @@ def ask(measure: Decoding, asked: Asked) -> Iterator[Scores]:
     predict = _classifier(measure, asked)
 
     def answer(
-        what: str, right: Callable[[str, Test], Values], *, guess: bool = False, **condition: object
+        what: str, right: Callable[[str, Test], ScoreArray], *, guess: bool = False, **condition: object
     ) -> Iterator[Scores]:
         for test in tests:
             values = {encoder: right(encoder, test) for encoder in known_rows.vectors}
@@ -75,8 +74,8 @@ def ask(measure: Decoding, asked: Asked) -> Iterator[Scores]:
             )
 
     def plainly(
-        fitted_to: Labels, truth: Mapping[str, Labels], transform: str | None = None
-    ) -> Callable[[str, Test], Values]:
+        fitted_to: LabelArray, truth: Mapping[str, LabelArray], transform: str | None = None
+    ) -> Callable[[str, Test], ScoreArray]:
         predicted = {
             encoder: _predictions(predict, vectors, fitted_to, groups, tests, encoder, transform)
             for encoder, vectors in known_rows.vectors.items()
@@ -190,7 +189,7 @@ def _embed(measure: Decoding, images: Images, asked: Asked) -> EmbeddingSet:
     return asked.embed(images, measure.label)
 
 
-def _check(measure: Decoding, labels: Labels, asked: Asked) -> None:
+def _check(measure: Decoding, labels: LabelArray, asked: Asked) -> None:
     if len(np.unique(labels)) < 2:
         raise EmbprobeError(
             f"All images of '{asked.images.name}' that a classifier would be fitted on have {measure.label} "
@@ -198,7 +197,7 @@ def _check(measure: Decoding, labels: Labels, asked: Asked) -> None:
         )
 
 
-def _fewest(labels: Labels) -> int:
+def _fewest(labels: LabelArray) -> int:
     """Images of the label that has the fewest."""
     return int(np.unique(labels, return_counts=True)[1].min())
 
@@ -217,12 +216,12 @@ def _classifier(measure: Decoding, asked: Asked) -> Predict:
 def _predictions(
     predict: Predict,
     vectors: Floats,
-    labels: Labels,
-    groups: Labels,
+    labels: LabelArray,
+    groups: LabelArray,
     tests: Sequence[Test],
     encoder: str,
     transform: str | None = None,
-) -> dict[str, Labels]:
+) -> dict[str, LabelArray]:
     """By test, the predicted labels; one fit serves all tests that are fitted on the same rows."""
     found = {test.name: np.empty(len(test.rows.rows), labels.dtype) for test in tests}
     for part in range(len(tests[0].parts)):
@@ -238,14 +237,14 @@ def _predictions(
 
 def _few(
     shots: int,
-    labels: Labels,
-    groups: Labels,
+    labels: LabelArray,
+    groups: LabelArray,
     known_rows: EmbeddingSet,
     tests: Sequence[Test],
-    truths: Mapping[str, Labels],
+    truths: Mapping[str, LabelArray],
     predict: Predict,
     seed: int,
-) -> Callable[[str, Test], Values]:
+) -> Callable[[str, Test], ScoreArray]:
     """Each image's share of right predictions over draws of few images; all encoders are fitted on the same draws."""
     right = {(name, test.name): np.zeros(len(test.rows.rows)) for name in known_rows.vectors for test in tests}
     for draw in range(DRAWS):
@@ -257,12 +256,12 @@ def _few(
     return lambda encoder, test: right[encoder, test.name] / DRAWS  # ten tenths are not 1
 
 
-def _drawn(test: Test, labels: Labels, shots: int, seed: int) -> Test:
+def _drawn(test: Test, labels: LabelArray, shots: int, seed: int) -> Test:
     parts = [(fit[draw_shots(labels[fit], shots, seed=seed)], rows) for fit, rows in test.parts]
     return Test(test.name, test.rows, parts)
 
 
-def _guess(measure: Decoding, labels: Labels, test: Test) -> Values:
+def _guess(measure: Decoding, labels: LabelArray, test: Test) -> ScoreArray:
     """Of treatments, as many images get each; else what guessing the most frequent label gives."""
     if measure.treatments:
         return np.full(len(test.rows.rows), 1 / len(measure.treatments))

@@ -8,7 +8,7 @@ from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.images.rows import Images
 from embprobe.interventions import check_strength, find_intervention, intervene
 from embprobe.measures.displacement import displacement, displacement_percentile
-from embprobe.measures.vectors import Scores as Values
+from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.card import Displacement
 from embprobe.probing.context import Asked, scored
 from embprobe.probing.results import Scores
@@ -62,8 +62,8 @@ def _changed(images: Images, name: str, strength: float, asked: Asked) -> Images
     return intervene(images, name, strength, seed=asked.session.seed, donors=asked.images)
 
 
-def _scores(before: EmbeddingSet, afters: list[EmbeddingSet], seed: int) -> dict[str, dict[str, Values]]:
-    found: dict[str, dict[str, Values]] = {}
+def _scores(before: EmbeddingSet, afters: list[EmbeddingSet], seed: int) -> dict[str, dict[str, ScoreArray]]:
+    found: dict[str, dict[str, ScoreArray]] = {}
     for name, original in before.vectors.items():
         moved = [displacement(original, after.vectors[name]) for after in afters]
         found.setdefault(_MOVED, {})[name] = moved[0]

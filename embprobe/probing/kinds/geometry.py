@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.measures import geometry
-from embprobe.measures.vectors import Scores as Values
+from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.card import Geometry
 from embprobe.probing.context import Asked, NotApplicable, scored
 from embprobe.probing.results import Scores
@@ -56,7 +56,7 @@ def _impossible(name: str, label: str | None, asked: Asked) -> str | None:
     return None
 
 
-def _values(name: str, label: str | None, embedded: EmbeddingSet, asked: Asked) -> dict[str, Values]:
+def _values(name: str, label: str | None, embedded: EmbeddingSet, asked: Asked) -> dict[str, ScoreArray]:
     vectors = embedded.vectors
     if name in _OF_LABELS and label is not None:
         labels = embedded.label(label)

@@ -12,8 +12,7 @@ from embprobe.images.rows import Images
 from embprobe.interventions.treatments import Treatment, assign, cross
 from embprobe.interventions.words import word_of
 from embprobe.measures.preference import preference
-from embprobe.measures.vectors import Labels
-from embprobe.measures.vectors import Scores as Values
+from embprobe.measures.vectors import LabelArray, ScoreArray
 from embprobe.probing.card import Preference
 from embprobe.probing.context import Asked, NotApplicable, levels, scored
 from embprobe.probing.results import Scores
@@ -73,7 +72,7 @@ def _between_words(measure: Preference, conflict: str, chosen: Images, asked: As
         yield from _told(f"{measure.cue} preferred to {rival}", by_word, embedded, asked)
 
 
-def _third(own: Labels, words: Labels, anchors: NDArray[np.bool_], seed: int) -> Labels:
+def _third(own: LabelArray, words: LabelArray, anchors: NDArray[np.bool_], seed: int) -> LabelArray:
     """For every anchor a word that was drawn into another: neither what it shows nor what is written in it."""
     rng = np.random.default_rng(seed)
     drawn, third = words[anchors], words.copy()
@@ -87,11 +86,11 @@ def _third(own: Labels, words: Labels, anchors: NDArray[np.bool_], seed: int) ->
 def _scores(
     measure: Preference,
     embedded: EmbeddingSet,
-    concepts: Labels,
-    cues: Labels,
+    concepts: LabelArray,
+    cues: LabelArray,
     anchors: NDArray[np.bool_],
     asked: Asked,
-) -> dict[str, Values]:
+) -> dict[str, ScoreArray]:
     """By encoder, each anchor's share of triplets in which the concept wins; NaN where there is no triplet."""
     within, apart = _joined(embedded, measure.within), _joined(embedded, measure.apart)
     seed = asked.session.seed
@@ -102,7 +101,7 @@ def _scores(
     return {name: np.where(anchors, values, np.nan) for name, values in found.items()}
 
 
-def _told(what: str, values: dict[str, Values], embedded: EmbeddingSet, asked: Asked) -> Iterator[Scores]:
+def _told(what: str, values: dict[str, ScoreArray], embedded: EmbeddingSet, asked: Asked) -> Iterator[Scores]:
     return scored(what, values, embedded.keys(), asked.groups(embedded.rows), unit="share of triplets")
 
 
@@ -112,7 +111,7 @@ def _labels(measure: Preference) -> list[str]:
     return [*([] if measure.conflict else [measure.concept]), *cue, *measure.within, *measure.apart]
 
 
-def _joined(embedded: EmbeddingSet, labels: list[str]) -> Labels | None:
+def _joined(embedded: EmbeddingSet, labels: list[str]) -> LabelArray | None:
     """Several labels as one."""
     if not labels:
         return None

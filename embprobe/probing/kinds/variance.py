@@ -12,7 +12,7 @@ from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.images.rows import Images, Row
 from embprobe.interventions.treatments import IMAGE, cross
 from embprobe.measures.variance import permutation_p, variance_shares
-from embprobe.measures.vectors import Labels
+from embprobe.measures.vectors import LabelArray
 from embprobe.probing.card import Variance
 from embprobe.probing.context import Asked, NotApplicable, levels, scored
 from embprobe.probing.results import Scores
@@ -92,7 +92,7 @@ def _design(measure: Variance, asked: Asked) -> Images:
     return design.labelled(labels)
 
 
-def _factors(embedded: EmbeddingSet, names: list[str]) -> dict[str, Labels]:
+def _factors(embedded: EmbeddingSet, names: list[str]) -> dict[str, LabelArray]:
     return {name: embedded.label(name) for name in names}
 
 

@@ -10,7 +10,7 @@ from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.interventions.treatments import Treatment
 from embprobe.measures.decoding import correct
 from embprobe.measures.retrieval import recall_at_k
-from embprobe.measures.vectors import Labels, Vectors
+from embprobe.measures.vectors import LabelArray, Vectors
 from embprobe.measures.zero_shot import class_vectors, predict_zero_shot
 from embprobe.probing.card import ZeroShot
 from embprobe.probing.context import GUESS, Asked, NotApplicable, scored
@@ -57,7 +57,7 @@ def check(measure: ZeroShot) -> None:
 
 
 def _named(
-    measure: ZeroShot, treatment: Treatment, embedded: EmbeddingSet, classes: Classes, names: Labels, asked: Asked
+    measure: ZeroShot, treatment: Treatment, embedded: EmbeddingSet, classes: Classes, names: LabelArray, asked: Asked
 ) -> Iterator[Scores]:
     truth = embedded.label(measure.label)
     values = {
@@ -77,7 +77,7 @@ def _named(
 
 
 def _retrieved(
-    measure: ZeroShot, embedded: EmbeddingSet, classes: Classes, names: Labels, asked: Asked
+    measure: ZeroShot, embedded: EmbeddingSet, classes: Classes, names: LabelArray, asked: Asked
 ) -> Iterator[Scores]:
     truth, groups = embedded.label(measure.label), asked.groups(embedded.rows)
     of_name = dict(zip(truth.tolist(), groups, strict=True))

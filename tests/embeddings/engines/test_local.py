@@ -95,12 +95,12 @@ def test_every_row_goes_to_its_shard_and_every_shard_to_the_encoders_that_lack_i
         [make_encoder("a", side=8), make_encoder("b", side=8)],
     )
 
-    def tell(count: int) -> None:
+    def notify(count: int) -> None:
         progress["rows"] += count
 
     torch.set_num_threads(workers)
     try:
-        done = list(local.run(job_of(images, encoders, shards, batch_size=batch, progress=tell)))
+        done = list(local.run(job_of(images, encoders, shards, batch_size=batch, progress=notify)))
         assert torch.get_num_threads() == workers
     finally:
         torch.set_num_threads(1)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 import embprobe.cli.app
 from embprobe.embeddings.extract import encode
-from embprobe.encoders import Listing, describe_encoder, families, list_encoders, load_encoder
+from embprobe.encoders import Listing, describe_encoder, list_encoders, list_families, load_encoder
 from embprobe.encoders.families import study
 from embprobe.encoders.families.study import EncoderCard
 from embprobe.encoders.registry import Name
@@ -54,7 +54,7 @@ def test_every_encoder_of_the_card_is_one_that_its_family_knows() -> None:
     for each in study.card().encoders:
         for full in filter(None, (each.encoder, each.checkpoint)):
             parts = Name.parse(full)
-            assert parts.family in set(families()) - {"study"}, each.name
+            assert parts.family in set(list_families()) - {"study"}, each.name
             whole = f"{parts.family}/{parts.model}" + (f":{parts.weights}" if parts.weights else "")
             place = parts.model == "hf-hub" and parts.weights.count("/") == 1
             bare = full == each.checkpoint and any(name.startswith(f"{whole}:") for name in known)
