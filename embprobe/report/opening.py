@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from embprobe.embeddings.store import Store, open_store, read_manifest
+from embprobe.embeddings.manifest import read_manifest
+from embprobe.embeddings.store import Store, open_store
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import EncoderSpec
 from embprobe.errors import EmbprobeError, UsageError
@@ -73,7 +74,7 @@ def _specs(images: Images, workspace: Workspace) -> list[EncoderSpec]:
     found = []
     for folder in workspace.stores():
         if folder.parent.name.endswith(f"-{images.fingerprint[:8]}"):
-            facts: dict[str, Any] = read_manifest(folder)["encoder"]
+            facts: dict[str, Any] = read_manifest(folder).encoder
             try:
                 found.append(EncoderSpec(**facts | {"mean": tuple(facts["mean"]), "std": tuple(facts["std"])}))
             except (TypeError, KeyError):

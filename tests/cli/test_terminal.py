@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from embprobe.cli import terminal
-from embprobe.embeddings.store import Rejected, Store
+from embprobe.embeddings.manifest import Rejected
+from embprobe.embeddings.store import Store
 from embprobe.embeddings.verify import Checked
 from embprobe.probing.results import Check, Conclusions, Result, Results
 from embprobe.selftest.run import Verdict
@@ -319,7 +320,7 @@ def stores(text: str, folder: Path, reads: Reads) -> None:
 
 def rejected(text: str, folder: Path, reads: Reads) -> None:
     store = store_of(folder, reads, rejected=1)
-    store.shards[0]["rejected"] = [{"key": text, "reason": text, "row": 0}]
+    store.shards[0] = store.shards[0].model_copy(update={"rejected": (Rejected(text, text, 0),)})
     terminal.print_stores([store], {})
 
 
