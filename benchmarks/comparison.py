@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from embprobe.comparing.result import Terms
+from embprobe.comparing.result import ComparisonSettings
 from embprobe.comparing.run import compare
 from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.embeddings.session import Session
@@ -100,7 +100,7 @@ def everything(n: int, d: int) -> None:
     encoders = [Oracle(name, {"style": 0.5}) for name in "ab"]  # of which the session takes no more than the names
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
-    found = compare(Images("ready", tuple(rows)), encoders, ready, Terms())
+    found = compare(Images("ready", tuple(rows)), encoders, ready, ComparisonSettings())
     seconds = time.perf_counter() - started
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
     print(f"\nembprobe compare of {n:,} x {d}: {seconds:.0f} s, {peak:.2f} GiB above vectors and rows")

@@ -172,10 +172,9 @@ def compare(
 ) -> None:
     """How far do encoders agree, what explains where they do not, and on which pairs do they disagree most?"""
     from embprobe.cli import terminal
-    from embprobe.comparing.result import Terms
+    from embprobe.comparing.result import ComparisonSettings
     from embprobe.comparing.run import COLOR, compare
     from embprobe.plots.pairs import plot_pairs
-    from embprobe.system.files import write_json
 
     rows, encoders, session = begin(
         images, encoder, workspace, device, precision=precision, fast_decode=fast_decode, seed=seed
@@ -183,21 +182,21 @@ def compare(
     for label in by or []:
         if label != COLOR:
             rows.label(label)  # that all have it is known before anything is extracted
-    terms = Terms(k, tuple(by or Terms.by), pairs, cosines)
+    settings = ComparisonSettings(k, tuple(by or ComparisonSettings.by), pairs, cosines)
     with terminal.spinner("comparing") as notify:
-        found = compare(rows, encoders, session, terms, notify=notify)
+        found = compare(rows, encoders, session, settings, notify=notify)
     folder = session.workspace.results(f"compare-{found.fingerprint}")
-    write_json(folder / "comparison.json", found.as_json())
+    saved = found.save(folder)
     sheets: list[Path] = []
     for both in found.both_ways():
         sheets.append(folder / f"pairs-{len(sheets) + 1}.png")
-        plot_pairs(both, sheets[-1])
+        plot_pairs(both, rows, sheets[-1])
     if json:
         terminal.print_json({**found.as_json(), "figures": [str(sheet) for sheet in sheets]})
     else:
         terminal.print_comparison(found)
         terminal.note("\n".join(f"Figure: {sheet}" for sheet in sheets))
-        terminal.note(f"Numbers: {folder / 'comparison.json'}")
+        terminal.note(f"Numbers: {saved}")
 
 
 def draw_map(

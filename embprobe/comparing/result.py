@@ -1,45 +1,75 @@
-"""What a comparison of encoders found: how far they agree, what similarity goes with, and where they disagree."""
+"""The result of a comparison of encoders: how far they agree, what similarity goes with, and where they disagree.
+
+It is data alone, without images or vectors: :meth:`Comparison.save` writes it, :func:`load_comparison` reads it back.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, Field, StrictBool, TypeAdapter
+
+from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images, Row
-from embprobe.measures.disagreement import Pair
 from embprobe.probing.conclusions import CERTAIN
 from embprobe.statistics import Estimate, holm
+from embprobe.system.files import write_json
+from embprobe.system.models import Count, DamagedFile, Number, check_json, read_json
 from embprobe.system.text import printable
+
+VERSION = 1
+FILE = "comparison.json"
+_Key = Annotated[str, AfterValidator(printable)]
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What is asked of every two encoders."""
+class ComparisonSettings:
+    """How every two encoders are compared."""
 
-    k: int = 10
+    k: Count = 10
     """Neighbours of an image that mutual k-NN compares."""
     by: tuple[str, ...] = ("category", "style")
     """Labels that may explain a disagreement."""
-    pairs: int = 12
+    pairs: Count = 12
     """Disagreement pairs to show in each direction."""
-    cosines: tuple[float, float] | None = None
-    """Between which cosines these lie, if not the largest difference is wanted."""
+    cosines: tuple[Number, Number] | None = None
+    """Show pairs with a cosine above the first number by one encoder and below the second by the other, instead of
+    those with the largest difference."""
+
+
+@dataclass(frozen=True)
+class ImagesSummary:
+    """The name, fingerprint and number of the images that were compared: enough to open them again and to know them."""
+
+    name: str
+    fingerprint: str
+    count: Count
+
+    @classmethod
+    def of(cls, images: Images) -> ImagesSummary:
+        """The summary of these images."""
+        return cls(images.name, images.fingerprint, len(images))
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """One measure of how far two encoders agree, beside what a random matching of their rows gives."""
+    """How far encoders ``a`` and ``b`` agree by one measure, beside what a random matching of their rows gives."""
 
     measure: str
+    """``debiased CKA``, ``mutual 10-NN`` or ``rank correlation``; each is 1 where the encoders agree in everything."""
     a: str
     b: str
     found: Estimate
-    chance: float
-    chance_high: float
-    """The mean and the 97.5th percentile over matchings."""
+    """The measure over the images, with its bootstrap interval."""
+    chance: Number
+    """The mean of the measure over random matchings of the rows."""
+    chance_high: Number
+    """Its 97.5th percentile over them."""
 
 
 @dataclass(frozen=True)
@@ -47,108 +77,131 @@ class Explanation:
     """How much more the similarity of one encoder goes with an attribute than that of another.
 
     Partial rank correlations over pairs of images, the other attributes held constant
-    (:func:`embprobe.measures.natural_pairs.natural_pairs`); the estimate is a's less b's.
+    (:func:`embprobe.measures.natural_pairs.natural_pairs`).
     """
 
     attribute: str
+    """A label, or ``color``."""
     a: str
     b: str
     of_a: Estimate
     of_b: Estimate
     difference: Estimate
+    """The correlation of a less that of b, over the same resamples."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A pair of images, near for one encoder and far for another, with its attributes measured."""
+class DisagreementPair:
+    """Two images, near for one encoder and far for another, and the attributes that they share."""
 
-    first: Row
-    second: Row
-    pair: Pair
-    same: Mapping[str, bool]
-    """By label, whether both have the same value."""
-    color: float
+    keys: tuple[_Key, _Key]
+    """The keys of their rows, as they are printed (:func:`rows_by_key` finds the rows)."""
+    cosines: tuple[Number, Number]
+    """By the encoder that calls them near, and by the one that calls them far."""
+    percentiles: tuple[Number, Number]
+    """The share of all pairs of images that are less similar than these, from 0 to 1, by the same two encoders."""
+    same: Mapping[str, StrictBool]
+    """By label, whether both images have the same value."""
+    color: Number
     """The cosine of their colour histograms, from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Pairs that ``near`` calls the same and ``far`` does not."""
+    """The pairs that encoder ``near`` calls alike and ``far`` does not, largest difference first."""
 
     near: str
     far: str
-    pairs: Sequence[Shown]
+    pairs: tuple[DisagreementPair, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All of it, and what it was asked of."""
+    """How far every two of some encoders agree on the same images, what explains where they do not, and on which pairs.
 
-    images: Images
-    """Those that were asked."""
-    compared: int
-    """So many of them have a vector by every encoder."""
+    The alias of a field is its key in ``comparison.json``.
+    """
+
+    images: ImagesSummary
+    """All images that were given."""
+    compared: Annotated[Count, Field(alias="images_compared")]
+    """The number of them that have a vector by every encoder."""
     encoders: Mapping[str, str]
     """The fingerprints of their specs, by name."""
-    queries: int
-    """Images whose neighbours were compared, among all."""
+    settings: Annotated[ComparisonSettings, Field(alias="terms")]
+    queries: Annotated[Count, Field(alias="images_whose_neighbours_were_compared")]
+    """The number of images whose neighbours were compared; these were sought among all."""
     resampled: str
-    seed: int
-    terms: Terms
-    agreements: Sequence[Agreement]
-    explanations: Sequence[Explanation]
-    disagreements: Sequence[Disagreement]
+    """The unit of the bootstrap: ``concept`` or ``image``."""
+    seed: Count
+    agreements: Annotated[tuple[Agreement, ...], Field(alias="agreement")]
+    """Three measures of every two encoders."""
+    explanations: Annotated[tuple[Explanation, ...], Field(alias="explanation")]
+    """Every attribute of every two encoders."""
+    disagreements: Annotated[tuple[Disagreement, ...], Field(alias="disagreement")]
+    """Both directions of every two encoders, one after the other."""
 
     def sentence(self, a: str, b: str) -> str:
         """What explains the disagreement of two encoders: attributes that similarity goes with more for one of them.
 
         Those with p < 0.05, Holm-corrected over all attributes and pairs of encoders.
         """
-        adjusted = holm([each.difference.p or 0.0 for each in self.explanations])
-        told: dict[str, list[str]] = {a: [], b: []}
-        for each, p in zip(self.explanations, adjusted, strict=True):
-            if (each.a, each.b) == (a, b) and p < CERTAIN:
-                d = each.difference
+        adjusted = holm([explanation.difference.p or 0.0 for explanation in self.explanations])
+        stronger: dict[str, list[str]] = {a: [], b: []}
+        for explanation, p in zip(self.explanations, adjusted, strict=True):
+            if (explanation.a, explanation.b) == (a, b) and p < CERTAIN:
+                d = explanation.difference
                 low, high = (d.low, d.high) if d.estimate > 0 else (-d.high, -d.low)
-                more = f"{each.attribute} (by {abs(d.estimate):.3f}, {low:.3f} to {high:.3f})"
-                told[a if d.estimate > 0 else b].append(more)
-        said = [f"more with {' and '.join(what)} for {name}" for name, what in told.items() if what]
-        return f"Similarity goes {', '.join(said)}." if said else f"{a} and {b}: no attribute tells them apart."
+                attribute = f"{explanation.attribute} (by {abs(d.estimate):.3f}, {low:.3f} to {high:.3f})"
+                stronger[a if d.estimate > 0 else b].append(attribute)
+        parts = [f"more with {' and '.join(names)} for {encoder}" for encoder, names in stronger.items() if names]
+        return f"Similarity goes {', '.join(parts)}." if parts else f"{a} and {b}: no attribute tells them apart."
 
     def both_ways(self) -> list[tuple[Disagreement, Disagreement]]:
-        """The disagreements of every two encoders: what the first one calls the same, and what the second does."""
+        """The disagreements of every two encoders: the pairs that the first calls alike, and those of the second."""
         return list(zip(self.disagreements[::2], self.disagreements[1::2], strict=True))
 
     @property
     def fingerprint(self) -> str:
-        """Eight hex digits that change with the images, the encoders and what was asked."""
-        asked = [self.images.fingerprint, dict(self.encoders), self.seed, asdict(self.terms)]
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+        """Eight hex digits that change with the images, the encoders, the seed and the settings."""
+        inputs = [self.images.fingerprint, dict(self.encoders), self.seed, asdict(self.settings)]
+        return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:8]
 
     def as_json(self) -> dict[str, Any]:
-        """For ``--json`` and for the file."""
-        return {
-            "images": {"name": self.images.name, "fingerprint": self.images.fingerprint, "count": len(self.images)},
-            "images_compared": self.compared,
-            "encoders": dict(self.encoders),
-            "terms": asdict(self.terms),
-            "images_whose_neighbours_were_compared": self.queries,
-            "resampled": self.resampled,
-            "seed": self.seed,
-            "agreement": [asdict(each) for each in self.agreements],
-            "explanation": [asdict(each) for each in self.explanations],
-            "disagreement": [
-                {"near": each.near, "far": each.far, "pairs": [_shown(pair) for pair in each.pairs]}
-                for each in self.disagreements
-            ],
-        }
+        """The whole comparison, for ``--json`` and for the file."""
+        return {"version": VERSION, **_COMPARISON.dump_python(self, by_alias=True)}
+
+    def save(self, folder: Path) -> Path:
+        """Write ``comparison.json`` into a folder, which is made if needed; return its path."""
+        write_json(folder / FILE, self.as_json())
+        return folder / FILE
 
 
-def _shown(shown: Shown) -> dict[str, Any]:
-    return {
-        "keys": [printable(shown.first.key), printable(shown.second.key)],
-        "cosines": list(shown.pair.cosines),
-        "percentiles": list(shown.pair.percentiles),
-        "same": dict(shown.same),
-        "color": shown.color,
-    }
+_COMPARISON = TypeAdapter(Comparison)
+
+
+def load_comparison(folder: Path) -> Comparison:
+    """Read back the comparison that :meth:`Comparison.save` wrote into a folder.
+
+    Files from before they had a version are of version 1. Raises :class:`EmbprobeError` if the file is damaged, of
+    another version or cannot be read.
+    """
+    path = folder / FILE
+    try:
+        content = read_json(path)
+        version = content.get("version", VERSION)
+        if version != VERSION:
+            raise EmbprobeError(
+                f"'{path}' is of comparison version {version}; this embprobe reads version {VERSION}. "
+                "Remove it, and run 'embprobe compare' again."
+            )
+        return check_json(Comparison, content, path)
+    except OSError as error:
+        raise EmbprobeError(f"'{path}' cannot be read: {error.strerror}.") from None
+    except DamagedFile as damage:
+        raise EmbprobeError(f"'{path}' is damaged. Remove it, and run 'embprobe compare' again.") from damage
+
+
+def rows_by_key(images: Images) -> dict[str, Row]:
+    """The rows of images by their keys as a comparison holds them, which is as they are printed."""
+    return {printable(row.key): row for row in images.rows}

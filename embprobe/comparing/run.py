@@ -7,7 +7,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from embprobe.comparing.result import Agreement, Comparison, Disagreement, Explanation, Shown, Terms
+from embprobe.comparing.result import (
+    Agreement,
+    Comparison,
+    ComparisonSettings,
+    Disagreement,
+    DisagreementPair,
+    Explanation,
+    ImagesSummary,
+)
 from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.embeddings.session import Session
 from embprobe.encoders import load_encoder
@@ -22,47 +30,59 @@ from embprobe.measures.natural_pairs import LEAST, Attribute, natural_pairs
 from embprobe.measures.rank_correlation import correlation_by_chance, ranks
 from embprobe.measures.vectors import ScoreArray
 from embprobe.statistics import resample
+from embprobe.system.text import printable
 
 QUERIES = 10_000
-"""Of more rows, the neighbours of so many random ones are compared; they are sought among all."""
+"""Of more rows, the neighbours of this many random ones are compared; they are sought among all."""
 RANKED = 2_000
-"""Of more rows, so many random ones have all their pairs ranked."""
+"""Of more rows, all pairs of this many random ones are ranked."""
 EXPLAINED = 2_000
-"""Of more rows, so many random ones are asked what similarity goes with."""
+"""Of more rows, similarity is explained on this many random ones."""
 CANDIDATES = 50
-"""Nearest others of an image by one encoder, of which some may be far for another."""
+"""An image's nearest others by one encoder, among which pairs are sought that are far for another."""
 COLOR = "color"
+"""The name of colour as an attribute."""
 COLORS = "reference/color-histogram"
-"""The encoder that measures it."""
+"""The encoder whose vectors measure colour."""
 _CONCEPT = "concept"
 _MATCHINGS = 200
-_TWO_SIDED = 1.96
+_TWO_SIDED = 1.96  # standard deviations to the 97.5th percentile of a normal distribution
 
 
 def compare(
     images: Images,
     encoders: Sequence[Encoder],
     session: Session,
-    terms: Terms,
+    settings: ComparisonSettings,
     *,
     notify: Callable[[str], None] = lambda now: None,
 ) -> Comparison:
-    """Every two of the encoders, in their order, and the pairs on which they disagree most, in both directions.
+    """Compare every two of the encoders, in their order, and find the pairs on which they disagree most.
 
-    What no image has a label for is not asked; with labels ``concept``, these are resampled, and none is shown twice.
-    ``tell`` is called with what is being done. Raises :class:`UsageError` for fewer than two encoders,
-    :class:`EmbprobeError` for fewer than k + 2 images that all of them have a vector for.
+    Labels of ``settings.by`` that no image has are passed over. Images with a label ``concept`` are resampled by it,
+    and each concept is in at most one pair of each direction.
+
+    Args:
+        images: the rows to compare the encoders on.
+        encoders: at least two.
+        session: gives the vectors, the device and the seed.
+        settings: k, the labels, how many pairs.
+        notify: is called with each step in a few words as it begins.
+
+    Raises:
+        UsageError: fewer than two encoders.
+        EmbprobeError: fewer than k + 2 images have a vector by all of them.
     """
     if len(encoders) < 2:
         raise UsageError("A comparison needs at least two encoders: say -e twice or more.")
     names = [encoder.spec.name for encoder in encoders]
     measuring = [] if COLORS in names else [load_encoder(COLORS, device=session.device)]
-    found = session.embed(images, [*encoders, *measuring], "extracting")
-    embedded = EmbeddingSet(found.rows, {name: found.vectors[name] for name in names})
-    if len(embedded.rows) < terms.k + 2:
-        needed = f"Comparing the {terms.k} nearest needs at least {terms.k + 2} images"
+    with_colors = session.embed(images, [*encoders, *measuring], "extracting")
+    embedded = EmbeddingSet(with_colors.rows, {name: with_colors.vectors[name] for name in names})
+    if len(embedded.rows) < settings.k + 2:
+        needed = f"Comparing the {settings.k} nearest needs at least {settings.k + 2} images"
         raise EmbprobeError(f"{needed}; there are {len(embedded.rows)}.")
-    compared = _Compared(embedded, found.vectors[COLORS], terms, session)
+    compared = _Compared(embedded, with_colors.vectors[COLORS], settings, session)
     disagreements: list[Disagreement] = []
     agreements: list[Agreement] = []
     for a, b in itertools.combinations(embedded.vectors, 2):
@@ -71,30 +91,30 @@ def compare(
         disagreements += [compared.disagreement(a, b), compared.disagreement(b, a)]
     notify("what similarity goes with")
     return Comparison(
-        images,
-        len(embedded.rows),
-        {encoder.spec.name: encoder.spec.fingerprint for encoder in encoders},
-        len(compared.at),
-        _CONCEPT if compared.concepts else "image",
-        session.seed,
-        terms,
-        agreements,
-        compared.explanations(),
-        disagreements,
+        images=ImagesSummary.of(images),
+        compared=len(embedded.rows),
+        encoders={encoder.spec.name: encoder.spec.fingerprint for encoder in encoders},
+        settings=settings,
+        queries=len(compared.at),
+        resampled=_CONCEPT if compared.concepts else "image",
+        seed=session.seed,
+        agreements=tuple(agreements),
+        explanations=tuple(compared.explanations()),
+        disagreements=tuple(disagreements),
     )
 
 
 class _Compared:
-    """What every two encoders share: rows, labels, which rows are drawn; and the neighbours and ranks of each."""
+    """The rows, labels and random choices of rows that all pairs of encoders share; each one's neighbours and ranks."""
 
-    def __init__(self, embedded: EmbeddingSet, colors: Floats, terms: Terms, session: Session) -> None:
-        self.embedded, self._colors, self._terms, self._seed = embedded, colors, terms, session.seed
+    def __init__(self, embedded: EmbeddingSet, colors: Floats, settings: ComparisonSettings, session: Session) -> None:
+        self.embedded, self._colors, self._settings, self._seed = embedded, colors, settings, session.seed
         rows, n, rng = embedded.rows, len(embedded.rows), np.random.default_rng(session.seed)
-        self._labels = {name: rows.label(name) for name in terms.by if not rows.lacks(name)}
+        self._labels = {name: rows.label(name) for name in settings.by if not rows.lacks(name)}
         self.concepts = rows.label(_CONCEPT) if rows.has(_CONCEPT) else None
         self._groups = self.concepts or embedded.keys()
         self.at, self._ranked, self._explained = (_some(n, most, rng) for most in (QUERIES, RANKED, EXPLAINED))
-        candidates = min(max(terms.k, CANDIDATES), n - 2)
+        candidates = min(max(settings.k, CANDIDATES), n - 2)
         random = random_pairs(n, seed=session.seed)
         self._near, self._ranks, self._random, self._kernels = {}, {}, {}, {}
         for name, vectors in embedded.vectors.items():
@@ -104,20 +124,20 @@ class _Compared:
             self._kernels[name] = Kernel.of(vectors)
 
     def agreements(self, a: str, b: str) -> list[Agreement]:
-        n, k, seed, everywhere = len(self.embedded.rows), self._terms.k, self._seed, np.arange(len(self.embedded.rows))
+        n, k, seed = len(self.embedded.rows), self._settings.k, self._seed
         lists = self._near[a][:, :k], self._near[b][:, :k]
         orders = self._ranks[a], self._ranks[b]
         sharing = shared_by_chance(*lists, n=n, at=self.at, matchings=_MATCHINGS, seed=seed)
         ranking = correlation_by_chance(*orders, matchings=_MATCHINGS, seed=seed)
         chance = [(0.0, _TWO_SIDED * chance_cka(n)), _ends(sharing), _ends(ranking)]
-        found = {
-            "debiased CKA": (cka_of(self._kernels[a], self._kernels[b]), everywhere),
+        measured = {
+            "debiased CKA": (cka_of(self._kernels[a], self._kernels[b]), np.arange(n)),
             f"mutual {k}-NN": (shared(*lists), self.at),
             "rank correlation": (np.asarray((orders[0] * orders[1]).sum(1)), self._ranked),
         }
         return [
             Agreement(measure, a, b, resample(scores[:, None], self._groups_at(at), seed=seed).mean(0), *ends)
-            for (measure, (scores, at)), ends in zip(found.items(), chance, strict=True)
+            for (measure, (scores, at)), ends in zip(measured.items(), chance, strict=True)
         ]
 
     def disagreement(self, near: str, far: str) -> Disagreement:
@@ -126,12 +146,12 @@ class _Compared:
             self.embedded.vectors[far],
             self._near[near],
             at=self.at,
-            most=self._terms.pairs,
+            most=self._settings.pairs,
             groups=self.concepts,
-            cosines=self._terms.cosines,
+            cosines=self._settings.cosines,
             among=(self._random[near], self._random[far]),
         )
-        return Disagreement(near, far, [self._shown(pair) for pair in pairs])
+        return Disagreement(near, far, tuple(self._described(pair) for pair in pairs))
 
     def explanations(self) -> list[Explanation]:
         at, seed = self._explained, self._seed
@@ -141,26 +161,29 @@ class _Compared:
             if 1 < len({values[i] for i in at}) <= len(at) // 4  # a value that few images have is rarely met
         }
         attributes[COLOR] = self._colors[at]
-        asked = {name: vectors[at] for name, vectors in self.embedded.vectors.items() if name != COLORS}
-        if len(at) <= LEAST + len(attributes) or len(asked) < 2:
+        explained = {name: vectors[at] for name, vectors in self.embedded.vectors.items() if name != COLORS}
+        if len(at) <= LEAST + len(attributes) or len(explained) < 2:
             return []
-        found = []
-        for of in attributes:
-            scores = np.stack([natural_pairs(vectors, attributes, of, seed=seed) for vectors in asked.values()], axis=1)
+        explanations = []
+        for attribute in attributes:
+            by_encoder = [natural_pairs(vectors, attributes, attribute, seed=seed) for vectors in explained.values()]
+            scores = np.stack(by_encoder, axis=1)
             kept = np.isfinite(scores).all(1)
             drawn = resample(scores[kept], self._groups_at(at[kept]), seed=seed)
-            for (i, a), (j, b) in itertools.combinations(enumerate(asked), 2):
-                found.append(Explanation(of, a, b, drawn.mean(i), drawn.mean(j), drawn.difference(i, j)))
-        return found
+            for (i, a), (j, b) in itertools.combinations(enumerate(explained), 2):
+                estimates = drawn.mean(i), drawn.mean(j), drawn.difference(i, j)
+                explanations.append(Explanation(attribute, a, b, *estimates))
+        return explanations
 
     def _groups_at(self, at: Positions) -> list[str]:
         return [self._groups[i] for i in at]
 
-    def _shown(self, pair: Pair) -> Shown:
+    def _described(self, pair: Pair) -> DisagreementPair:
         rows = self.embedded.rows.rows
+        keys = printable(rows[pair.first].key), printable(rows[pair.second].key)
         same = {name: values[pair.first] == values[pair.second] for name, values in self._labels.items()}
         color = pair_cosines(self._colors, np.array([[pair.first, pair.second]]))
-        return Shown(rows[pair.first], rows[pair.second], pair, same, float(color[0]))
+        return DisagreementPair(keys, pair.cosines, pair.percentiles, same, float(color[0]))
 
 
 def _ends(by_chance: ScoreArray) -> tuple[float, float]:

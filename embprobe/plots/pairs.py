@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
-from embprobe.comparing.result import Disagreement, Shown
+from embprobe.comparing.result import Disagreement, DisagreementPair, rows_by_key
 from embprobe.encoders.naming import short_names
+from embprobe.images.rows import Images, Row
 from embprobe.plots.style import PALETTE, figure, save
 from embprobe.plots.thumbnails import describe, shorten
 from embprobe.system.text import visible
@@ -22,8 +24,12 @@ _SIDE, _GAP = 192, 12
 _LETTERS = 30
 
 
-def plot_pairs(both: tuple[Disagreement, Disagreement], out: Path) -> None:
-    """The pairs of both directions, largest difference first; under each its percentiles and attributes."""
+def plot_pairs(both: tuple[Disagreement, Disagreement], images: Images, out: Path) -> None:
+    """The pairs of both directions, largest difference first; under each its percentiles and attributes.
+
+    ``images`` are those that were compared.
+    """
+    known = rows_by_key(images)
     lines = max(1, *(-(-len(half.pairs) // _ACROSS) for half in both))
     gap = [0.12]
     widths = [1.0] * _ACROSS + gap + [1.0] * _ACROSS
@@ -35,7 +41,8 @@ def plot_pairs(both: tuple[Disagreement, Disagreement], out: Path) -> None:
         for side, half in enumerate(both):
             for i, pair in enumerate(half.pairs):
                 line, place = divmod(i, _ACROSS)
-                _draw(axes[line * len(widths) + side * (_ACROSS + 1) + place], pair, half, PALETTE[side])
+                rows = [known[key] for key in pair.keys]
+                _draw(axes[line * len(widths) + side * (_ACROSS + 1) + place], pair, rows, half, PALETTE[side])
         save(canvas, out)
 
 
@@ -45,9 +52,9 @@ def _heading(half: Disagreement, side: str) -> str:
     return f"{side}: near for {near} and far for {far}{there}"
 
 
-def _draw(axis: Axes, shown: Shown, half: Disagreement, color: str) -> None:
+def _draw(axis: Axes, pair: DisagreementPair, rows: Sequence[Row], half: Disagreement, color: str) -> None:
     sheet = Image.new("RGB", (2 * _SIDE + _GAP, _SIDE), "white")
-    for row, left in ((shown.first, 0), (shown.second, _SIDE + _GAP)):
+    for row, left in zip(rows, (0, _SIDE + _GAP), strict=True):
         picture = ImageOps.contain(row.load(), (_SIDE, _SIDE), Image.Resampling.LANCZOS)
         sheet.paste(picture, (left + (_SIDE - picture.width) // 2, (_SIDE - picture.height) // 2))
     axis.axis("on")
@@ -56,12 +63,10 @@ def _draw(axis: Axes, shown: Shown, half: Disagreement, color: str) -> None:
     for spine in axis.spines.values():
         spine.set_visible(True)
         spine.set_color(color)
-    axis.set_title(
-        "\n".join(shorten(", ".join(describe(row)), _LETTERS) for row in (shown.first, shown.second)), fontsize=7
-    )
+    axis.set_title("\n".join(shorten(", ".join(describe(row)), _LETTERS) for row in rows), fontsize=7)
     called = short_names([half.near, half.far]).values()
-    shares = zip(called, shown.pair.percentiles, strict=True)
+    shares = zip(called, pair.percentiles, strict=True)
     near, far = (f"{name.partition('/')[2]} {share:.1%}" for name, share in shares)
-    facts = [f"{'same' if same else 'other'} {visible(name)}" for name, same in shown.same.items()]
-    axis.set_xlabel(f"less alike: {near}, {far} of pairs\n{', '.join([*facts, f'colours {shown.color:.2f}'])}")
+    facts = [f"{'same' if same else 'other'} {visible(name)}" for name, same in pair.same.items()]
+    axis.set_xlabel(f"less alike: {near}, {far} of pairs\n{', '.join([*facts, f'colours {pair.color:.2f}'])}")
     axis.xaxis.label.set_fontsize(6.5)

@@ -72,7 +72,7 @@ def write_report(
     page = render(
         findings=findings,
         sections=sections,
-        comparisons=[compared(each, known.get(each["images"]["fingerprint"])) for each in findings.comparisons],
+        comparisons=[compared(each, known.get(each.images.fingerprint)) for each in findings.comparisons],
         near=near_examples(mapped.atlas) if mapped else [],
         sheets=[drawn for path in findings.sheets[:_SHEETS] if (drawn := _drawn(path, notes))],
         atlas=mapped.atlas if mapped else None,

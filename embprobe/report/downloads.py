@@ -33,7 +33,7 @@ def numbers_csv(probes: Sequence[Probe]) -> str:
 def numbers_json(findings: Findings) -> str:
     """All results with their manifests, and all comparisons, as they are in the workspace."""
     probes = [{**probe.manifest, "results": [asdict(row) for row in probe.rows]} for probe in findings.probes]
-    return json_text({"probes": probes, "comparisons": list(findings.comparisons)})
+    return json_text({"probes": probes, "comparisons": [each.as_json() for each in findings.comparisons]})
 
 
 def link_to(text: str, kind: str) -> str:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from embprobe.comparing.result import Comparison, load_comparison
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import EncoderSpec
 from embprobe.errors import EmbprobeError
 from embprobe.probing.results import Question, Result, is_subject, load_results
 
 _NEEDED = {"card", "images", "encoders", "seed", "versions", "conclusions", "left_out"}
-_ASKED = {"images", "images_compared", "encoders", "terms", "resampled", "seed"}
-_COMPARED = _ASKED | {"agreement", "explanation", "disagreement"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class Findings:
     """All of them, the newest first."""
 
     probes: Sequence[Probe]
-    comparisons: Sequence[Mapping[str, Any]]
+    comparisons: Sequence[Comparison]
     sheets: Sequence[Path]
     asked: Sequence[Asked]
 
@@ -99,10 +97,10 @@ def read_findings(workspace: Workspace) -> Findings:
     if not results and not comparisons:
         raise EmbprobeError(f"There are no results in '{workspace.root}' yet. Run 'embprobe probe' first.")
     probes = {path: _probe(path) for path in results}
-    compared = {path: _comparison(path) for path in comparisons}
+    compared = {path: load_comparison(path.parent) for path in comparisons}
     asked = {path: _asked_of(path, probe) for path, probe in probes.items()}
-    for path, content in compared.items():
-        asked[path] = Asked(content["images"]["name"], content["images"]["fingerprint"], content["encoders"])
+    for path, comparison in compared.items():
+        asked[path] = Asked(comparison.images.name, comparison.images.fingerprint, comparison.encoders)
     return Findings(
         list(probes.values()),
         list(compared.values()),
@@ -163,24 +161,3 @@ def _asked_of(path: Path, probe: Probe) -> Asked:
 def _spec(facts: Mapping[str, Any]) -> EncoderSpec:
     known = {field.name for field in fields(EncoderSpec)}
     return EncoderSpec(**{name: value for name, value in facts.items() if name in known})
-
-
-def _comparison(path: Path) -> Mapping[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if _COMPARED - content.keys():
-            raise KeyError
-        measured = [row["found"] for row in content["agreement"]]
-        measured += [row[which] for row in content["explanation"] for which in ("of_a", "of_b", "difference")]
-        numbers = [each[name] for each in measured for name in ("estimate", "low", "high")]
-        pairs = [pair for half in content["disagreement"] for pair in half["pairs"]]
-        whole = isinstance(content["encoders"], dict) and _named(content["images"])
-        whole &= isinstance(content["images_compared"], int)
-        whole &= all(len(pair["keys"]) == len(pair["cosines"]) == len(pair["percentiles"]) == 2 for pair in pairs)
-        numbers += [number for pair in pairs for number in (*pair["cosines"], *pair["percentiles"], pair["color"])]
-        numbers += [row[name] for row in content["agreement"] for name in ("chance", "chance_high")]
-        if not whole or not all(map(math.isfinite, numbers)):
-            raise ValueError
-        return content
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise EmbprobeError(f"'{path}' is damaged. Remove it, and run 'embprobe compare' again.") from None

@@ -109,8 +109,8 @@ def _resource(name: str) -> str:
 
 def _measured(findings: Findings) -> list[str]:
     """Which images, and by which encoders, in the order in which something was asked of them."""
-    manifests = [probe.manifest for probe in findings.probes] + list(findings.comparisons)
-    counts = {m["images"]["fingerprint"]: m["images"]["count"] for m in manifests}
+    counts = {probe.manifest["images"]["fingerprint"]: probe.manifest["images"]["count"] for probe in findings.probes}
+    counts |= {comparison.images.fingerprint: comparison.images.count for comparison in findings.comparisons}
     told = [
         f"{counts[each.fingerprint]:,} images of {each.name}"
         + (f" by {', '.join(each.encoders)}" if each.encoders else "")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from embprobe.errors import EmbprobeError
+from embprobe.comparing.result import Comparison, DisagreementPair, rows_by_key
 from embprobe.images import Images, Row
 from embprobe.plots.thumbnails import describe
 from embprobe.report.thumbnails import row_uri
-from embprobe.system.text import printable
 
 SIDE = 80
 
@@ -39,36 +37,31 @@ class Half:
 
 @dataclass(frozen=True)
 class Compared:
-    """One comparison."""
+    """A comparison, and its disagreements with their pictures."""
 
-    manifest: Mapping[str, Any]
+    comparison: Comparison
     halves: Sequence[Half]
 
 
-def compared(content: Mapping[str, Any], images: Images | None) -> Compared:
-    """A comparison with the pictures of its pairs, if its images are there; :class:`EmbprobeError` if it is damaged."""
-    rows = {} if images is None else {printable(row.key): row for row in images.rows}
-    try:
-        halves = [
-            Half(half["near"], half["far"], [_pair(pair, rows) for pair in half["pairs"]])
-            for half in content["disagreement"]
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise EmbprobeError("A comparison in this workspace is damaged. Run 'embprobe compare' again.") from None
-    return Compared(content, halves)
+def compared(comparison: Comparison, images: Images | None) -> Compared:
+    """A comparison with the pictures of its pairs, if its images are there."""
+    rows = {} if images is None else rows_by_key(images)
+    return Compared(
+        comparison,
+        [Half(half.near, half.far, [_pair(pair, rows) for pair in half.pairs]) for half in comparison.disagreements],
+    )
 
 
-def _pair(pair: Mapping[str, Any], rows: Mapping[str, Row]) -> Pair:
-    found = [rows.get(key) for key in pair["keys"]]
+def _pair(pair: DisagreementPair, known: Mapping[str, Row]) -> Pair:
+    rows = [known.get(key) for key in pair.keys]
     near, far = (
         f"cosine {cosine:.2f}, more alike than {share:.1%} of pairs"
-        for cosine, share in zip(pair["cosines"], pair["percentiles"], strict=True)
+        for cosine, share in zip(pair.cosines, pair.percentiles, strict=True)
     )
     return Pair(
-        ["" if row is None else row_uri(row, SIDE) for row in found],
-        [key if row is None else ", ".join(describe(row)) for key, row in zip(pair["keys"], found, strict=True)],
+        ["" if row is None else row_uri(row, SIDE) for row in rows],
+        [key if row is None else ", ".join(describe(row)) for key, row in zip(pair.keys, rows, strict=True)],
         near,
         far,
-        [f"{'same' if same else 'other'} {name}" for name, same in pair["same"].items()]
-        + [f"colours {float(pair['color']):.2f}"],
+        [f"{'same' if same else 'other'} {name}" for name, same in pair.same.items()] + [f"colours {pair.color:.2f}"],
     )

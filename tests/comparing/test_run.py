@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from embprobe.comparing import run as comparing
-from embprobe.comparing.result import Comparison, Terms
+from embprobe.comparing.result import Comparison, ComparisonSettings, ImagesSummary, load_comparison, rows_by_key
 from embprobe.comparing.run import compare
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
@@ -32,8 +32,10 @@ def few(emoji: Images) -> Images:
     return emoji.take(i for i, row in enumerate(emoji.rows) if row.labels["concept"] in kept)
 
 
-def compared(images: Images, workspace: Workspace, *encoders: Oracle, terms: Terms | None = None) -> Comparison:
-    return compare(images, encoders, OracleSession(workspace), terms or Terms())
+def compared(
+    images: Images, workspace: Workspace, *encoders: Oracle, settings: ComparisonSettings | None = None
+) -> Comparison:
+    return compare(images, encoders, OracleSession(workspace), settings or ComparisonSettings())
 
 
 def test_what_is_measured_is_what_the_measures_say(few: Images, workspace: Workspace) -> None:
@@ -69,19 +71,20 @@ def test_what_was_planted_explains_the_disagreement(few: Images, workspace: Work
 
 
 def test_pairs_are_alike_in_what_their_encoder_sees(few: Images, workspace: Workspace) -> None:
-    found = compared(few, workspace, KIND, LOOK, terms=Terms(by=("category", "family")))
+    found = compared(few, workspace, KIND, LOOK, settings=ComparisonSettings(by=("category", "family")))
     ((kind, look),) = found.both_ways()
     assert (kind.near, kind.far, look.near, look.far) == ("oracle/kind", "oracle/look", "oracle/look", "oracle/kind")
     assert len(kind.pairs) == len(look.pairs) == 12
+    known = rows_by_key(few)
     assert all(pair.same == {"category": True, "family": False} for pair in kind.pairs)
     assert all(pair.same == {"category": False, "family": True} for pair in look.pairs)
     for half in (kind, look):
-        concepts = [{row.labels["concept"] for row in (pair.first, pair.second)} for pair in half.pairs]
+        concepts = [{known[key].labels["concept"] for key in pair.keys} for pair in half.pairs]
         assert sum(map(len, concepts)) == len(set().union(*concepts))  # none twice
-    blind = compared(few, workspace, KIND, LOOK, terms=Terms(cosines=(0.5, 0.1), pairs=3))
+    blind = compared(few, workspace, KIND, LOOK, settings=ComparisonSettings(cosines=(0.5, 0.1), pairs=3))
     for half in blind.disagreements:
         assert len(half.pairs) == 3
-        assert all(pair.pair.cosines[0] > 0.5 and pair.pair.cosines[1] < 0.1 for pair in half.pairs)
+        assert all(pair.cosines[0] > 0.5 and pair.cosines[1] < 0.1 for pair in half.pairs)
 
 
 def test_three_encoders_are_three_pairs(few: Images, workspace: Workspace) -> None:
@@ -113,7 +116,7 @@ def test_images_without_labels_are_compared_by_colour_alone(few: Images, workspa
 
 def test_the_histogram_of_colours_is_not_asked_about_itself(few: Images, workspace: Workspace) -> None:
     names = ("reference/color-histogram", "reference/random-vit", "reference/pixels")
-    found = compare(few, [load_encoder(name) for name in names], Session(workspace), Terms())
+    found = compare(few, [load_encoder(name) for name in names], Session(workspace), ComparisonSettings())
     assert {(each.a, each.b) for each in found.explanations} == {("reference/random-vit", "reference/pixels")}
     assert len(found.agreements) == 9
 
@@ -128,7 +131,7 @@ def test_images_that_only_some_encoders_can_read_are_left_out(
 
     monkeypatch.setattr(OracleSession, "embed", embed)
     found = compared(few, workspace, KIND, LOOK)
-    assert found.compared == len(few) - 5 and found.images is few
+    assert found.compared == len(few) - 5 and found.images == ImagesSummary(few.name, few.fingerprint, len(few))
 
 
 def test_the_same_seed_gives_the_same_file_and_another_question_another_name(few: Images, workspace: Workspace) -> None:
@@ -136,7 +139,8 @@ def test_the_same_seed_gives_the_same_file_and_another_question_another_name(few
     text = json.dumps(found.as_json())
     assert text == json.dumps(again.as_json()) and found.fingerprint == again.fingerprint
     assert json.loads(text)["disagreement"][0]["pairs"][0]["keys"]
-    assert replace(found, terms=Terms(k=5)).fingerprint != found.fingerprint
+    assert load_comparison(found.save(workspace.results("compare")).parent) == found
+    assert replace(found, settings=ComparisonSettings(k=5)).fingerprint != found.fingerprint
     assert replace(found, seed=1).fingerprint != found.fingerprint
 
 

@@ -11,12 +11,22 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from embprobe.comparing.result import (
+    Agreement,
+    Comparison,
+    ComparisonSettings,
+    Disagreement,
+    DisagreementPair,
+    Explanation,
+    ImagesSummary,
+)
 from embprobe.embeddings.extract import extract
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
 from embprobe.images import Images
 from embprobe.probing.results import VERSION, Result
 from embprobe.report import write_report
+from embprobe.statistics import Estimate
 
 HOSTILE = "<script>alert(1)</script> & {{ 7 * 7 }} \u202e"
 SAID: dict[str, Any] = {
@@ -93,40 +103,21 @@ def fill(workspace: Workspace, images: Images, encoders: Sequence[str] = PAIR, n
 
 def save_comparison(workspace: Workspace, images: Images, *pairs: tuple[str, str], name: str = "compare-1") -> None:
     """A comparison in which the first encoder takes these pairs for the same, and the second none."""
-    found = {"estimate": 0.5, "low": 0.25, "high": 0.75}
+    measured = Estimate(0.5, 0.25, 0.75, images=len(images), groups=len(images))
     a, b = PAIR
-    content = {
-        "images": {"name": images.name, "fingerprint": images.fingerprint, "count": len(images)},
-        "images_compared": len(images),
-        "encoders": {name: load_encoder(name).spec.fingerprint for name in PAIR},
-        "terms": {"k": 10},
-        "resampled": "concept",
-        "seed": 0,
-        "agreement": [
-            {"measure": "debiased CKA", "a": a, "b": b, "found": found, "chance": 0.0, "chance_high": 0.0625}
-        ],
-        "explanation": [{"attribute": HOSTILE, "a": a, "b": b, "of_a": found, "of_b": found, "difference": found}],
-        "disagreement": [
-            {
-                "near": a,
-                "far": b,
-                "pairs": [
-                    {
-                        "keys": list(keys),
-                        "cosines": [0.9, -0.1],
-                        "percentiles": [0.99, 0.01],
-                        "same": {"style": False},
-                        "color": 0.5,
-                    }
-                    for keys in pairs
-                ],
-            },
-            {"near": b, "far": a, "pairs": []},
-        ],
-    }
-    folder = workspace.results(name)
-    folder.mkdir(parents=True)
-    (folder / "comparison.json").write_text(json.dumps(content), encoding="utf-8")
+    shown = [DisagreementPair(keys, (0.9, -0.1), (0.99, 0.01), {"style": False}, 0.5) for keys in pairs]
+    Comparison(
+        images=ImagesSummary.of(images),
+        compared=len(images),
+        encoders={name: load_encoder(name).spec.fingerprint for name in PAIR},
+        settings=ComparisonSettings(),
+        queries=len(images),
+        resampled="concept",
+        seed=0,
+        agreements=(Agreement("debiased CKA", a, b, measured, 0.0, 0.0625),),
+        explanations=(Explanation(HOSTILE, a, b, measured, measured, measured),),
+        disagreements=(Disagreement(a, b, tuple(shown)), Disagreement(b, a, ())),
+    ).save(workspace.results(name))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pydantic import Field
 
 from embprobe.system.models import Count, DamagedFile, Number, Record, read_json, read_json_file
 
@@ -15,7 +14,7 @@ class Note(Record):
     count: Count
     share: Number = 0.0
     names: tuple[str, ...] = ()
-    by_number: dict[int, str] = Field({}, alias="numbers")
+    numbers: dict[int, str] = {}
 
 
 @dataclass(frozen=True)
