@@ -113,7 +113,7 @@ def neighbors(
     labels = parse_where(where or [])
     matching(rows, labels)  # before anything is extracted
     encoders = load_encoders(encoder, where_to, precision)
-    if queries[0].reads:
+    if queries[0].has_text:
         encoders = reading(encoders)
     space = Workspace.open(workspace)
     with terminal.progress_bar("extracting", len(rows)) as progress:

@@ -1,4 +1,4 @@
-"""An embedding set: rows, and the vectors that one or more encoders gave them."""
+"""Embedding sets: rows with the vectors that one or more encoders gave them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embprobe.measures.vectors import LabelArray
 
 @dataclass(frozen=True)
 class EmbeddingSet:
-    """Rows, and by encoder name their vectors ``[n, d]``."""
+    """Rows of images, and their vectors ``[n, d]`` by encoder name; vector *i* is that of row *i*."""
 
     rows: Images
     vectors: dict[str, Floats]

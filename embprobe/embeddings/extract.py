@@ -1,4 +1,4 @@
-"""Images x encoders -> stores. Each image is read once and given to every encoder that still lacks it."""
+"""Extraction: images x encoders -> stores. Each image is read once and given to every encoder that still lacks it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from embprobe.system.locks import held
 from embprobe.system.text import visible
 
 BATCH_SIZE, GPU_BATCH_SIZE = 16, 64
-"""A core works on a batch alone, and a small one's intermediate results stay in memory that is at hand."""
+"""Images in a batch. A CPU core works on a batch alone, and a small one's intermediate results stay in its cache."""
 
 
 def extract(
@@ -37,18 +37,29 @@ def extract(
     engine: Engine | None = None,
     seconds: Seconds | None = None,
 ) -> list[Store]:
-    """One complete store per encoder, in their order. Shards that are already there are not encoded again.
+    """Encode images into one complete store per encoder, in their order; shards that exist are not encoded again.
 
-    ``batch_size`` is :data:`BATCH_SIZE` on a CPU and :data:`GPU_BATCH_SIZE` elsewhere, unless given. With
-    ``fast_decode``, large JPEGs are decoded at reduced scale: faster, slightly different vectors, other stores.
-    Rows whose image cannot be read are left out and listed in the store. ``seconds`` is added to. Raises
-    :class:`EmbprobeError` if no image can be read, if another process writes one of the stores, or if the disk is full.
+    Rows whose image cannot be read are left out and listed in the store.
+
+    Args:
+        images: the rows to encode.
+        encoders: one that is named twice is used once, and its store returned twice.
+        workspace: holds the stores, and the locks of those that are written.
+        device: where the encoders compute, as the manifest will name it.
+        batch_size: images in a batch; :data:`BATCH_SIZE` on a CPU and :data:`GPU_BATCH_SIZE` elsewhere unless given.
+        fast_decode: decode large JPEGs at reduced scale: faster, slightly different vectors, other stores.
+        progress: is called with the number of rows just finished.
+        engine: encodes the missing shards; the local one unless given.
+        seconds: the time of each stage is added to it.
+
+    Raises:
+        EmbprobeError: no image can be read, another process writes one of the stores, or the disk is full.
     """
     if not len(images):
         raise EmbprobeError(f"There are no images in '{images.name}' to extract.")
     specs = [replace(encoder.spec, decoding="fast" if fast_decode else "exact") for encoder in encoders]
     first = {spec.fingerprint: i for i, spec in reversed(list(enumerate(specs)))}
-    chosen = sorted(first.values())  # an encoder under two names is one
+    chosen = sorted(first.values())  # two names of one encoder need one store
     folders = [workspace.store(images, specs[i]) for i in chosen]
 
     def opened() -> list[Store]:
@@ -58,14 +69,15 @@ def extract(
     with ExitStack() as stack:
         stores = opened()
         lacking = [store for store in stores if not store.complete or store.damaged()]
-        for store in sorted(lacking, key=lambda store: store.folder):
-            what = f"The store of '{store.spec.name}' for '{images.name}'"
+        for store in sorted(lacking, key=lambda store: store.folder):  # so that of two processes one gets them all
+            title = f"The store of '{store.spec.name}' for '{images.name}'"
             with _writing(store):
-                stack.enter_context(held(workspace.lock(store.folder), what))
+                stack.enter_context(held(workspace.lock(store.folder), title))
         if lacking:
-            stores = opened()  # as whoever wrote before has left them
+            stores = opened()  # another process may have written to them before they were locked
+            locked = {store.folder for store in lacking}
             for store in stores:
-                if store.folder in {each.folder for each in lacking}:
+                if store.folder in locked:
                     with _writing(store):
                         store.sweep()
                         store.drop_damaged()
@@ -74,8 +86,8 @@ def extract(
         size = batch_size or (BATCH_SIZE if device == "cpu" else GPU_BATCH_SIZE)
         job = Job(images, [encoders[i] for i in chosen], [specs[i] for i in chosen], shards, device, size, notify)
         if shards:
-            with closing((engine or _local)(job)) as done:
-                _write(done, stores, {} if seconds is None else seconds)
+            with closing((engine or _local)(job)) as encoded:
+                _write(encoded, stores, {} if seconds is None else seconds)
         _refuse_unreadable(images, stores)
     by_fingerprint = {store.spec.fingerprint: store for store in stores}
     return [replace(by_fingerprint[spec.fingerprint], spec=spec) for spec in specs]
@@ -93,7 +105,10 @@ def encode(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats:
 
 
 def _counting(progress: Progress | None, times: int) -> Progress:
-    """Tell of each row once, although rows are gone through so many times (stores with shards of different sizes)."""
+    """Return a callback that reports each row once, although rows are encoded in as many passes as ``times`` says.
+
+    There is a pass for every size of shards among the stores.
+    """
     done = 0
 
     def notify(rows: int) -> None:
@@ -106,7 +121,7 @@ def _counting(progress: Progress | None, times: int) -> Progress:
 
 
 def _missing(stores: Sequence[Store], progress: Progress) -> list[Shard]:
-    """The shards that a store lacks; those of one size first, if a store is of another version's size."""
+    """The shards that a store lacks, size by size: another version may have begun a store with shards of another."""
     missing = []
     for size in sorted({store.shard_rows for store in stores}):
         alike = [i for i, store in enumerate(stores) if store.shard_rows == size]
@@ -121,20 +136,20 @@ def _missing(stores: Sequence[Store], progress: Progress) -> list[Shard]:
     return missing
 
 
-def _write(done: Iterator[Encoded], stores: Sequence[Store], seconds: Seconds) -> None:
-    """Write shards as they come."""
-    for found in done:
+def _write(encoded_shards: Iterator[Encoded], stores: Sequence[Store], seconds: Seconds) -> None:
+    """Write shards to their stores as they come from an engine."""
+    for encoded in encoded_shards:
         began = time.perf_counter()
-        for i, vectors in zip(found.shard.lacking, found.vectors, strict=True):
-            rows = [stores[i].images.rows[position] for position in found.good]
+        for i, vectors in zip(encoded.shard.lacking, encoded.vectors, strict=True):
+            rows = [stores[i].images.rows[position] for position in encoded.good]
             with _writing(stores[i]):
-                stores[i].write_shard(found.shard.number, vectors, rows, found.rejected, found.seconds)
-        add_seconds(seconds, found.seconds | {"write": time.perf_counter() - began})
+                stores[i].write_shard(encoded.shard.number, vectors, rows, encoded.rejected, encoded.seconds)
+        add_seconds(seconds, encoded.seconds | {"write": time.perf_counter() - began})
 
 
 @contextmanager
 def _writing(store: Store) -> Iterator[None]:
-    """What the system refuses becomes a sentence."""
+    """Turn an ``OSError`` of the block into an :class:`EmbprobeError` that names the store and the reason."""
     try:
         yield
     except OSError as error:
@@ -145,7 +160,7 @@ def _writing(store: Store) -> Iterator[None]:
 
 
 def _refuse_unreadable(images: Images, stores: Sequence[Store]) -> None:
-    """Raise if no row could be read, and leave no store."""
+    """Raise :class:`EmbprobeError` if no row could be read, and remove the stores, which are empty."""
     rejected = stores[0].rejected
     if len(rejected) < len(images):
         return

@@ -1,4 +1,4 @@
-"""What an engine is given to do, and what it gives back: rows in shards, and their vectors."""
+"""Jobs of engines: the shards to encode, by which encoders, and the vectors that come back."""
 
 from __future__ import annotations
 
@@ -17,41 +17,47 @@ Seconds = dict[str, float]
 
 
 def add_seconds(total: Seconds, more: Mapping[str, float]) -> None:
-    """Add to a total, stage by stage."""
+    """Add the seconds of each stage to those of a total."""
     for stage, taken in more.items():
         total[stage] = total.get(stage, 0.0) + taken
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What is to be done: rows ``start`` to ``stop`` of the images, for some of the encoders."""
+    """A stretch of rows to encode: from ``start`` to before ``stop``, by the encoders whose stores lack it.
+
+    It becomes the files with this ``number`` in each of their stores.
+    """
 
     number: int
     start: int
     stop: int
     lacking: tuple[int, ...]
-    """Positions of the encoders whose stores lack it."""
+    """Positions of those encoders in the job."""
 
 
 @dataclass
 class Encoded:
-    """A shard that was done: the positions of the rows that could be read, and each lacking encoder's vectors."""
+    """The vectors of a shard by each encoder that lacked it, ready to be written."""
 
     shard: Shard
     good: list[int] = field(default_factory=list)
+    """The positions among the images of the rows that could be read."""
     vectors: list[Floats] = field(default_factory=list)
+    """For each position in ``shard.lacking``, that encoder's vectors of these rows, ``[n, d]``."""
     rejected: list[Rejected] = field(default_factory=list)
+    """The shard's other rows."""
     seconds: Seconds = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything an engine needs to do shards; it never sees a store."""
+    """Shards to encode, and all that an engine needs for it: images, encoders and a device. It never sees a store."""
 
     images: Images
     encoders: Sequence[Encoder]
     specs: Sequence[EncoderSpec]
-    """The encoders' own, but for what the whole run decides (how images are decoded)."""
+    """The encoders' own, except for how images are decoded, which the run decides for all of them."""
     shards: Sequence[Shard]
     device: str
     batch_size: int
@@ -59,4 +65,4 @@ class Job:
 
 
 Engine = Callable[[Job], Generator[Encoded]]
-"""Does the shards of a job, in any order."""
+"""Encodes the shards of a job and yields each when it is whole, in any order."""

@@ -1,4 +1,4 @@
-"""What every step of a run shares, and vectors with the rows they are of."""
+"""Sessions: workspace, device and seed of a run, and from images and encoders to an embedding set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from embprobe.encoders.spec import Encoder
 from embprobe.images.rows import Images
 
 ProgressBar = Callable[[str, int], AbstractContextManager[Progress | None]]
-"""Called with what is being done and how many rows it has; gives what to call with the rows just finished."""
+"""Called with a step's name and its number of rows; its context gives the callback for rows just finished."""
 
 
 def no_progress(what: str, total: int) -> AbstractContextManager[Progress | None]:
@@ -24,12 +24,15 @@ def no_progress(what: str, total: int) -> AbstractContextManager[Progress | None
 
 
 def ignore(stores: Sequence[Store]) -> None:
-    """What to do with stores if nobody wants to know what was left out."""
+    """Report nothing of rows that could not be read."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """What every step of a run shares."""
+    """The settings that all steps of a run share: workspace, device, seed, and who is told of progress.
+
+    :meth:`embed` gives images and encoders their vectors, out of the workspace where they were extracted before.
+    """
 
     workspace: Workspace
     device: str = "cpu"
@@ -37,10 +40,13 @@ class Session:
     fast_decode: bool = False
     progress: ProgressBar = no_progress
     extracted: Callable[[Sequence[Store]], None] = ignore
-    """Called with the stores of every embedding: they list what could not be read."""
+    """Called with the stores behind every embedding set; they list the rows that could not be read."""
 
     def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> EmbeddingSet:
-        """Each encoder's vectors for the rows that all of them could be given, from stores that are made if needed."""
+        """Return the rows that could be read, with each encoder's vectors of them; missing stores are extracted first.
+
+        ``what`` names the step for the progress bar. Raises as :func:`embprobe.embeddings.extract.extract` does.
+        """
         with self.progress(what, len(images)) as progress:
             stores = extract(
                 images,
@@ -55,7 +61,10 @@ class Session:
 
 
 def joined(stores: Sequence[Store]) -> EmbeddingSet:
-    """The rows that every one of these stores has, with the vectors of each; there must be at least one store."""
+    """Return the rows that all of these stores have, with each store's vectors of them, by encoder name.
+
+    There must be at least one store.
+    """
     parts = [EmbeddingSet(store.embedded(), {store.spec.name: store.vectors()}) for store in stores]
     first, *others = (part.restricted_to(*parts) for part in parts)
     return EmbeddingSet(first.rows, first.vectors | {name: v for part in others for name, v in part.vectors.items()})

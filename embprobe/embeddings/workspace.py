@@ -99,7 +99,7 @@ class Workspace:
 
 
 def _folder(parent: Path, name: str, fingerprint: str) -> Path:
-    """The folder in ``parent`` that ends in this fingerprint; if there is none, where it would be."""
+    """The folder in ``parent`` that ends in this fingerprint; a path for a new one if there is none."""
     mark = fingerprint[:8]
     return next(iter(sorted(parent.glob(f"*-{mark}"))), parent / f"{name}-{mark}")
 

@@ -25,7 +25,7 @@ from embprobe.system.text import printable
 
 @dataclass(frozen=True)
 class Maps:
-    """The rows and by encoder where they are, ``[n, 2]``; ``folder`` holds them as a table."""
+    """The places ``[n, 2]`` of the same rows in the plane, by encoder; ``folder`` holds them as a table."""
 
     folder: Path
     rows: Images
@@ -39,7 +39,7 @@ class Maps:
         return self.folder / "map.parquet"
 
     def as_json(self) -> dict[str, Any]:
-        """What was drawn, for ``--json``; the points are in the table."""
+        """Images, encoders, method and the table's path, for ``--json``; the points are in the table."""
         return {
             "images": {"name": self.rows.name, "count": len(self.rows)},
             "encoders": list(self.layouts),
@@ -57,50 +57,51 @@ def make_maps(
     method: str = "umap",
     notify: Callable[[str], None] = lambda now: None,
 ) -> Maps:
-    """The maps from the workspace if they were made before, or new ones; raises as :func:`layouts` does.
+    """Return the maps of an embedding set, from the workspace if they were made before; raises as :func:`layouts` does.
 
-    ``encoders`` are those that gave the vectors, in their order.
+    ``encoders`` are those that gave the vectors, in their order. ``notify`` is called with the method and encoder of
+    each map as it is begun.
     """
     maps = saved_maps(embedded, [encoder.spec for encoder in encoders], session.workspace, method, session.seed)
     if maps.layouts:
         return maps
-    known = layouts(embedded.vectors, method=method, seed=session.seed, notify=notify)
-    _write(maps.table, embedded.keys(), known)
-    return replace(maps, layouts=known)
+    made = layouts(embedded.vectors, method=method, seed=session.seed, notify=notify)
+    _write(maps.table, embedded.keys(), made)
+    return replace(maps, layouts=made)
 
 
 def saved_maps(
     embedded: EmbeddingSet, specs: Sequence[EncoderSpec], workspace: Workspace, method: str, seed: int
 ) -> Maps:
-    """What the workspace has of these vectors by this method; without layouts, if they were not made or not kept whole.
+    """Return the maps of these vectors that the workspace holds; without layouts if there are none or they are damaged.
 
     ``specs`` are those of the encoders that gave the vectors, in their order.
     """
-    asked = [embedded.rows.fingerprint, [spec.fingerprint for spec in specs], method, seed]
-    mark = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+    inputs = [embedded.rows.fingerprint, [spec.fingerprint for spec in specs], method, seed]
+    mark = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:8]
     maps = Maps(workspace.results(f"map-{mark}"), embedded.rows, method, seed, {})
     return replace(maps, layouts=_read(maps.table, embedded.keys(), list(embedded.vectors)) or {})
 
 
-def _write(path: Path, keys: Sequence[str], found: Mapping[str, Floats]) -> None:
-    told = [printable(key) for key in keys]
+def _write(path: Path, keys: Sequence[str], layouts: Mapping[str, Floats]) -> None:
+    printed = [printable(key) for key in keys]
     parts = [
-        pa.table({"key": told, "encoder": [name] * len(told), "x": points[:, 0], "y": points[:, 1]})
-        for name, points in found.items()
+        pa.table({"key": printed, "encoder": [name] * len(printed), "x": points[:, 0], "y": points[:, 1]})
+        for name, points in layouts.items()
     ]
     with replacing(path) as temporary:
         pq.write_table(pa.concat_tables(parts), temporary)
 
 
 def _read(path: Path, keys: Sequence[str], encoders: Sequence[str]) -> dict[str, Floats] | None:
-    """What was written, or None if it is not there, or not whole."""
+    """The layouts that were written for these keys and encoders, or None if there are none or they are damaged."""
     try:
         table = pq.read_table(path)
         points = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1).astype(np.float32)
-        said = table["key"].to_pylist(), table["encoder"].to_pylist()
+        columns = table["key"].to_pylist(), table["encoder"].to_pylist()
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
     n = len(keys)
-    if said != ([printable(key) for key in keys] * len(encoders), [name for name in encoders for _ in range(n)]):
+    if columns != ([printable(key) for key in keys] * len(encoders), [name for name in encoders for _ in range(n)]):
         return None
     return {name: points[i * n : (i + 1) * n] for i, name in enumerate(encoders)} if np.isfinite(points).all() else None

@@ -1,4 +1,4 @@
-"""What each encoder finds nearest to an image, a text, or a sum of both."""
+"""Nearest neighbours: the rows that each encoder places nearest to an image, a text, or a sum of both."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from embprobe.encoders.spec import Encoder, Floats
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images, Row
 from embprobe.measures.mutual_knn import overlap_at_k
-from embprobe.search.index import Index, normalize, open_index
+from embprobe.search.index import Index, l2_normalize, open_index
 from embprobe.statistics import Estimate, resample
 from embprobe.system.text import printable, visible
 
 _SAME = 1 - 1e-4
 """Cosine above which a neighbour's pixels are compared with the query's."""
-_NAMED = 8
+_LISTED = 8
+"""Values of a label that a message lists."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is near is sought: an image, texts, or a sum of them, less others."""
+    """The point to search from: an image, texts, or the sum of their directions, less those of others."""
 
     row: Row | None = None
     texts: tuple[str, ...] = ()
@@ -48,13 +49,13 @@ class Query:
 
     @property
     def file_name(self) -> str:
-        """What a sheet of it is called: an image's key without its suffix, or the words."""
-        alone = self.row if not (self.reads or self.minus_rows) else None
+        """The name of a figure of its neighbours: an image's key without its suffix, or the words."""
+        alone = self.row if not (self.has_text or self.minus_rows) else None
         return self.name if alone is None else str(PurePath(alone.key).with_suffix(""))
 
     @property
-    def reads(self) -> bool:
-        """Whether an encoder must take text."""
+    def has_text(self) -> bool:
+        """Whether an encoder must take text to answer it."""
         return bool(self.texts or self.minus_texts)
 
 
@@ -103,43 +104,55 @@ def find_neighbors(
     exact: bool = False,
     notify: Callable[[str], None] = lambda now: None,
 ) -> list[Neighborhood]:
-    """For each query, the ``k`` nearest rows of each encoder's store, among those that have the labels ``where``.
+    """Find the ``k`` nearest rows to each query in each encoder's store.
 
-    An image with exactly the query's pixels is the query itself and is left out unless ``include_self``. ``tell`` is
-    called with what a search leaves to be desired: fewer images than ``k``, a large store searched approximately.
-    Raises :class:`UsageError` if a query has text and an encoder takes none, or if no row has the labels;
-    :class:`EmbprobeError` if a store has no rows to offer.
+    Args:
+        queries: images, texts or sums of them.
+        encoders: encode the queries.
+        stores: the rows to choose from, a store for each encoder.
+        k: neighbours of each query.
+        include_self: keep images with exactly the query's pixels, which are otherwise taken for the query itself.
+        where: choose among rows whose label has one of these values, for every label.
+        exact: search exactly, however many rows there are.
+        notify: is called with a line where a search is approximate or gives fewer than ``k`` rows.
+
+    Raises:
+        UsageError: a query has text and an encoder takes none, or no row has the labels.
+        EmbprobeError: a store has no row but the query itself.
     """
     for encoder in encoders:
-        if not encoder.spec.has_text and any(query.reads for query in queries):
+        if not encoder.spec.has_text and any(query.has_text for query in queries):
             raise UsageError(f"'{encoder.spec.name}' takes no text. Leave it out, or ask by images.")
     near: list[dict[str, list[Neighbor]]] = [{} for _ in queries]
     fewest = None
     for encoder, store in zip(encoders, stores, strict=True):
         index = open_index(store, exact=exact, notify=notify)
-        if index.says():
-            notify(index.says())
+        if approximation := index.approximation():
+            notify(approximation)
         images = store.embedded()
         search = _Search(index, images, matching(images, where or {}), k, include_self)
         fewest = search.size if fewest is None else min(fewest, search.size)
-        for place, query, vector in zip(near, queries, _vectors(queries, encoder, store), strict=True):
-            place[encoder.spec.name] = search.near(query, vector)
-    there = max(len(neighbors) for place in near for neighbors in place.values())
-    if there < k:
-        notify(f"{k} neighbours are asked for, and there are {there}")
-    return [_neighborhood(query, place, fewest or 1) for query, place in zip(queries, near, strict=True)]
+        for by_encoder, query, vector in zip(near, queries, _vectors(queries, encoder, store), strict=True):
+            by_encoder[encoder.spec.name] = search.near(query, vector)
+    most = max(len(neighbors) for by_encoder in near for neighbors in by_encoder.values())
+    if most < k:
+        notify(f"{k} neighbours are asked for, and there are {most}")
+    return [_neighborhood(query, by_encoder, fewest or 1) for query, by_encoder in zip(queries, near, strict=True)]
 
 
-def mean_overlaps(found: Sequence[Neighborhood]) -> dict[tuple[str, str], Estimate]:
-    """Of every two encoders, the mean overlap over several queries, with its interval over these."""
-    pairs = list(found[0].overlap)
-    scores = np.array([[each.overlap[pair] for pair in pairs] for each in found])
-    drawn = resample(scores, [each.query.name for each in found], seed=0, unit="query")
+def mean_overlaps(neighborhoods: Sequence[Neighborhood]) -> dict[tuple[str, str], Estimate]:
+    """Return the mean overlap of every two encoders over several queries, with its bootstrap interval over queries."""
+    pairs = list(neighborhoods[0].overlap)
+    scores = np.array([[neighborhood.overlap[pair] for pair in pairs] for neighborhood in neighborhoods])
+    drawn = resample(scores, [neighborhood.query.name for neighborhood in neighborhoods], seed=0, unit="query")
     return {pair: drawn.mean(i) for i, pair in enumerate(pairs)}
 
 
 def matching(images: Images, where: Mapping[str, Sequence[str]]) -> NDArray[np.int64] | None:
-    """The positions of rows with these labels; None for all. Raises :class:`UsageError` if there is none."""
+    """Return the positions of rows with these labels, or None if no label is wanted.
+
+    Raises :class:`UsageError`, with the labels or values that exist, if no row has them.
+    """
     if not where:
         return None
     for label in where:
@@ -151,16 +164,16 @@ def matching(images: Images, where: Mapping[str, Sequence[str]]) -> NDArray[np.i
     kept = [i for i, row in enumerate(images.rows) if all(row.labels.get(n) in v for n, v in where.items())]
     if not kept:
         label, values = next(iter(where.items()))
-        there = sorted({row.labels[label] for row in images.rows if label in row.labels})
-        told = ", ".join(map(visible, there[:_NAMED])) + (", …" if len(there) > _NAMED else "")
-        asked = " and ".join(f"{name}={','.join(wanted)}" for name, wanted in where.items())
-        raise UsageError(f"No image in '{images.name}' has {asked}. Values of '{label}': {told}.")
+        existing = sorted({row.labels[label] for row in images.rows if label in row.labels})
+        listed = ", ".join(map(visible, existing[:_LISTED])) + (", …" if len(existing) > _LISTED else "")
+        wanted = " and ".join(f"{name}={','.join(values)}" for name, values in where.items())
+        raise UsageError(f"No image in '{images.name}' has {wanted}. Values of '{label}': {listed}.")
     return np.array(kept, np.int64)
 
 
 @dataclass(frozen=True)
 class _Search:
-    """Rows to choose from, and how many are wanted of them."""
+    """A search among some rows of a store, for ``k`` neighbours of each query."""
 
     index: Index
     images: Images
@@ -173,40 +186,42 @@ class _Search:
         return len(self.images if self.among is None else self.among)
 
     def near(self, query: Query, vector: Floats) -> list[Neighbor]:
-        rows, found = self.images.rows, list[Neighbor]()
+        rows, neighbors = self.images.rows, list[Neighbor]()
         picture = query.row.load() if query.row is not None and not self.include_self else None
         wanted = self.k
-        while len(found) < self.k and wanted < 2 * max(self.k, self.size):
+        while len(neighbors) < self.k and wanted < 2 * max(self.k, self.size):
             wanted *= 2
-            similarity, position = self.index.search(vector, wanted, among=self.among)
-            near = (Neighbor(rows[i], float(s)) for s, i in zip(similarity[0], position[0], strict=True) if i >= 0)
+            cosines, positions = self.index.search(vector, wanted, among=self.among)
+            near = (Neighbor(rows[i], float(c)) for c, i in zip(cosines[0], positions[0], strict=True) if i >= 0)
             kept = (n for n in near if picture is None or n.similarity < _SAME or not _same(n.row, picture))
-            found = list(itertools.islice(kept, self.k))
-        if not found:
+            neighbors = list(itertools.islice(kept, self.k))
+        if not neighbors:
             raise EmbprobeError(f"There is nothing but the query itself in '{self.images.name}'.")
-        return found
+        return neighbors
 
 
 def _vectors(queries: Sequence[Query], encoder: Encoder, store: Store) -> Iterator[Floats]:
-    """Of each query ``[1, d]``: the sum of directions, less those that are subtracted.
+    """Yield each query's vector ``[1, d]``: the sum of directions, less those that are subtracted.
 
-    What several queries take away or add is encoded once.
+    Texts and subtracted images that several queries share are encoded once.
     """
 
     @cache
-    def said(text: str) -> Floats:
-        return normalize(encoder.encode_texts([text]))
+    def text_direction(text: str) -> Floats:
+        return l2_normalize(encoder.encode_texts([text]))
 
     subtracted = {id(row): row for query in queries for row in query.minus_rows}
-    taken = {mark: _direction(row, encoder, store) for mark, row in subtracted.items()}
+    minus = {mark: _direction(row, encoder, store) for mark, row in subtracted.items()}
     for query in queries:
         parts = [] if query.row is None else [_direction(query.row, encoder, store)]
-        parts += [-taken[id(row)] for row in query.minus_rows]
-        yield np.asarray(sum([*parts, *map(said, query.texts), *(-said(text) for text in query.minus_texts)]))
+        parts += [-minus[id(row)] for row in query.minus_rows]
+        parts += [text_direction(text) for text in query.texts]
+        parts += [-text_direction(text) for text in query.minus_texts]
+        yield np.asarray(sum(parts))
 
 
 def _direction(row: Row, encoder: Encoder, store: Store) -> Floats:
-    return normalize(encode(encoder, [row.load(at_least=decoded_side(store.spec))]))
+    return l2_normalize(encode(encoder, [row.load(at_least=decoded_side(store.spec))]))
 
 
 def _neighborhood(query: Query, near: dict[str, list[Neighbor]], size: int) -> Neighborhood:

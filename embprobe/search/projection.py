@@ -9,10 +9,10 @@ import numpy as np
 
 from embprobe.encoders.spec import Floats
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.search.index import normalize
+from embprobe.search.index import l2_normalize
 
 NEIGHBORS = 15
-"""Of UMAP, its default. t-SNE's perplexity is 30, its default."""
+"""UMAP's neighbours of a point, its default. t-SNE's perplexity is 30, its default."""
 _AXES = 2
 """Two points lie on one axis, so PCA of them is no map."""
 _SPREAD = 10.0
@@ -29,38 +29,39 @@ def layouts(
     seed: int = 0,
     notify: Callable[[str], None] = lambda now: None,
 ) -> dict[str, Floats]:
-    """By encoder, the same rows in the plane: ``[n, d] -> [n, 2]``, the same for the same seed; distances are cosines.
+    """Lay the same rows out in the plane for each encoder: ``[n, d] -> [n, 2]``, by cosine, the same for the same seed.
 
     ``method`` is ``umap``, ``tsne`` or ``pca``. So that maps can be compared, the first encoder's starts at its
     principal components and every other at the first one's map, and is then turned, mirrored, moved and scaled to lie
-    on it as well as may be (:func:`aligned`). So a point that is elsewhere has other neighbours, but what is far from
-    what is a matter of the start, in every UMAP and t-SNE (Kobak and Linderman 2021, "Initialization is critical for
-    preserving global data structure in both t-SNE and UMAP"). Each map's standard deviation is 1.
+    on it as closely as possible (:func:`aligned`). A point in another place therefore has other neighbours; but which
+    groups lie far apart depends on the start, in every UMAP and t-SNE (Kobak and Linderman 2021, "Initialization is
+    critical for preserving global data structure in both t-SNE and UMAP"). Each map's standard deviation is 1.
 
     Loading UMAP takes about 15 seconds and its first use in a process compiles for 10 to 30 more. Raises
     :class:`UsageError` for no such method, :class:`EmbprobeError` for too few points or ones that all coincide.
     """
     check_method(method)
-    found: dict[str, Floats] = {}
+    maps: dict[str, Floats] = {}
     first: Floats | None = None
     for name, each in vectors.items():
         least = _AXES if method == "pca" else NEIGHBORS
         if len(each) <= least:
             raise EmbprobeError(f"A map by {method} needs more than {least} images; there are {len(each)}.")
         notify(f"{method}: {name}")
-        directions = normalize(each)
+        directions = l2_normalize(each)
         if float(directions.std(0).max()) < _COINCIDE:
             raise EmbprobeError("All embeddings coincide, so there is no map of them.")
         start = _scaled(_pca(directions, None, seed)) if first is None else first
-        found[name] = aligned(METHODS[method](directions, start, seed), first)
-        first = found[name] if first is None else first
-    return found
+        maps[name] = aligned(METHODS[method](directions, start, seed), first)
+        first = maps[name] if first is None else first
+    return maps
 
 
 def aligned(layout: Floats, target: Floats | None) -> Floats:
-    """The layout ``[n, 2]`` about its mean and with a standard deviation of 1, turned or mirrored towards ``target``.
+    """Centre a layout ``[n, 2]``, scale it to a standard deviation of 1, and turn or mirror it towards ``target``.
 
-    The orthogonal matrix that brings it nearest in least squares (Schönemann 1966). Without a target it is not turned.
+    It is turned by the orthogonal matrix that brings it nearest in least squares (Schönemann 1966); without a target it
+    is not turned.
 
     >>> corner = np.array([[0, 0], [1, 0], [0, 2]], np.float32)
     >>> turned = corner[:, ::-1] * [-3, 3] + 7  # by 90 degrees, larger and elsewhere
@@ -82,8 +83,8 @@ def _scaled(layout: Floats) -> Floats:
 def _pca(directions: Floats, start: Floats | None, seed: int) -> Floats:
     from sklearn.decomposition import PCA
 
-    found = PCA(n_components=2, svd_solver="covariance_eigh").fit_transform(directions)
-    return np.asarray(found, np.float32)
+    layout = PCA(n_components=2, svd_solver="covariance_eigh").fit_transform(directions)
+    return np.asarray(layout, np.float32)
 
 
 def _umap(directions: Floats, start: Floats | None, seed: int) -> Floats:
@@ -92,8 +93,9 @@ def _umap(directions: Floats, start: Floats | None, seed: int) -> Floats:
         from umap import UMAP
 
         begin = "spectral" if start is None else _SPREAD * start / np.abs(start).max()
-        found = UMAP(n_neighbors=NEIGHBORS, metric="cosine", init=begin, random_state=seed).fit_transform(directions)
-    return np.asarray(found, np.float32)
+        reducer = UMAP(n_neighbors=NEIGHBORS, metric="cosine", init=begin, random_state=seed)
+        layout = reducer.fit_transform(directions)
+    return np.asarray(layout, np.float32)
 
 
 def _tsne(directions: Floats, start: Floats | None, seed: int) -> Floats:
@@ -101,15 +103,15 @@ def _tsne(directions: Floats, start: Floats | None, seed: int) -> Floats:
 
     begin = "pca" if start is None else 1e-4 * start / start[:, 0].std()
     perplexity = min(30.0, (len(directions) - 1) / 3)
-    found = TSNE(perplexity=perplexity, init=begin, random_state=seed).fit_transform(directions)
-    return np.asarray(found, np.float32)
+    layout = TSNE(perplexity=perplexity, init=begin, random_state=seed).fit_transform(directions)
+    return np.asarray(layout, np.float32)
 
 
 METHODS: dict[str, _Method] = {"umap": _umap, "tsne": _tsne, "pca": _pca}
 
 
 def check_method(name: str, *others: str) -> str:
-    """The name of a method, or one of the others; raises :class:`UsageError` with all of them if it is neither."""
+    """Return the name if it is a method's or one of ``others``; raises :class:`UsageError` that lists all of them."""
     if name not in (*METHODS, *others):
         raise UsageError(f"There is no method '{name}' for maps. There are: {', '.join([*METHODS, *others])}.")
     return name

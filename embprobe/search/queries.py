@@ -1,4 +1,4 @@
-"""What was typed, made into queries for neighbours."""
+"""Queries for neighbours from names, texts and conditions as a user types them."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from embprobe.search.neighbors import Query
 def parse_queries(
     names: Sequence[str], images: Images, *, texts: Sequence[str] = (), minus: Sequence[str] = ()
 ) -> list[Query]:
-    """A query for each image: a file, each file of a folder, or a row of ``images`` by its key.
+    """Make a query of each image: a file, each file of a folder, or a row of ``images`` by its key.
 
-    ``texts`` are added to each; without an image they are one query by themselves. What is to be taken away is an image
-    file, a key of ``images``, or else a text. Raises :class:`UsageError` if there is nothing to ask, and for what is
-    neither a file nor a key.
+    ``texts`` are added to each; without an image they are one query by themselves. Each of ``minus`` is subtracted: an
+    image file, a key of ``images``, or else a text. Raises :class:`UsageError` if there is neither an image nor a text,
+    and for a name that is neither a file nor a key.
     """
     if blank := [text for text in (*texts, *minus) if not text.strip()]:
         raise UsageError(f"A text to find must say something; '{blank[0]}' does not.")
     keys = {row.key: row for row in images.rows}
-    rows = {what: _row(what, keys) for what in minus}
-    taken = [row for row in rows.values() if row is not None]
-    silent = tuple(what for what, row in rows.items() if row is None)
-    queries = [Query(row, tuple(texts), tuple(taken), silent) for name in names for row in _rows(name, images)]
+    subtracted = {name: _row(name, keys) for name in minus}
+    minus_rows = tuple(row for row in subtracted.values() if row is not None)
+    minus_texts = tuple(text for text, row in subtracted.items() if row is None)
+    queries = [Query(row, tuple(texts), minus_rows, minus_texts) for name in names for row in _rows(name, images)]
     if not queries and texts:
-        queries = [Query(None, tuple(texts), tuple(taken), silent)]
+        queries = [Query(None, tuple(texts), minus_rows, minus_texts)]
     if not queries:
         raise UsageError("Say what to look for: an image file, or --text and some words.")
     return queries
 
 
 def parse_where(conditions: Sequence[str]) -> dict[str, list[str]]:
-    """``category=Food,Drink`` to the label and its values; the same label again adds values.
+    """Parse conditions such as ``category=Food,Drink`` into values by label; a label that is repeated gains values.
 
-    Raises :class:`UsageError` for what has no equals sign.
+    Raises :class:`UsageError` for a condition without a label, an equals sign or a value.
 
     >>> parse_where(["category=Food,Drink", "style=noto"])
     {'category': ['Food', 'Drink'], 'style': ['noto']}
     """
-    found: dict[str, list[str]] = {}
+    values_by_label: dict[str, list[str]] = {}
     for condition in conditions:
         label, equals, values = condition.partition("=")
         if not (label and equals and values):
             raise UsageError(f"--where wants LABEL=VALUE, such as category=Food; '{condition}' is none.")
-        found.setdefault(label, []).extend(values.split(","))
-    return found
+        values_by_label.setdefault(label, []).extend(values.split(","))
+    return values_by_label
 
 
-def _row(what: str, keys: dict[str, Row]) -> Row | None:
-    path = Path(what)
+def _row(name: str, keys: dict[str, Row]) -> Row | None:
+    path = Path(name)
     if exists(path) and path.is_file():
-        return find_row(what, Images("", tuple(keys.values())))
-    return keys.get(what)
+        return find_row(name, Images("", tuple(keys.values())))
+    return keys.get(name)
 
 
 def _rows(name: str, images: Images) -> Sequence[Row]:

@@ -17,7 +17,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that takes the place of ``path`` when the block ends without an error."""
+    """Give a temporary path in the same folder; it takes the place of ``path`` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")  # as sweep() expects
     try:
@@ -32,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def making(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` that becomes it when the block ends without an error.
+    """Give a temporary folder beside ``folder``; it takes its place when the block ends without an error.
 
     ``folder`` must not be there, or be empty; ``OSError`` otherwise. A process that is killed leaves a folder whose
     name begins with a dot and ends in ``.tmp``.
@@ -40,7 +40,7 @@ def making(folder: Path) -> Iterator[Path]:
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had our number
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process that had the same number
     try:
         temporary.mkdir()
         yield temporary
@@ -52,9 +52,9 @@ def making(folder: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path, stem: str = "*", *, older_than: float = 0.0) -> None:
-    """Remove what killed processes left of files they were replacing, if untouched for so many seconds.
+    """Remove the temporary files of killed processes that nothing has written to for ``older_than`` seconds.
 
-    With 0, only for who alone writes there.
+    With 0 seconds, the caller must be the only one that writes there.
     """
     for leftover in folder.glob(f".{stem}.*.tmp*"):
         with suppress(FileNotFoundError):
@@ -63,16 +63,17 @@ def sweep(folder: Path, stem: str = "*", *, older_than: float = 0.0) -> None:
 
 
 def json_text(content: Any, *, default: Callable[[Any], Any] | None = None) -> str:
-    """Indented, keys in the order given, a newline at the end; NaN is refused because JSON has none.
+    """Return content as JSON: indented, keys in the order given, a newline at the end.
 
-    Half a surrogate pair, as a file name may hold, becomes an escape and is read as what it was.
+    NaN is a ``ValueError``, for JSON has none. Half a surrogate pair, as a file name may hold, becomes an escape and is
+    read back as it was.
     """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=default)
-    return _SURROGATES.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
+    return _SURROGATES.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
 def write_json(path: Path, content: Any, *, default: Callable[[Any], Any] | None = None) -> None:
-    """Write :func:`json_text` whole."""
+    """Replace a file by content as JSON (:func:`json_text`), whole or not at all."""
     text = json_text(content, default=default)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -13,7 +13,7 @@ import pytest
 from embprobe.embeddings.store import Store
 from embprobe.encoders.spec import Floats
 from embprobe.search import index as module
-from embprobe.search.index import normalize, open_index
+from embprobe.search.index import l2_normalize, open_index
 from tests.conftest import Reads, cosines, make_encoder
 
 
@@ -51,7 +51,7 @@ def test_k_is_cut_to_the_number_of_rows(tmp_path: Path) -> None:
 
 
 def test_a_row_of_zeros_is_no_nan(tmp_path: Path) -> None:
-    assert normalize(np.array([[0, 0], [3, 4]], np.float32)).tolist() == pytest.approx(
+    assert l2_normalize(np.array([[0, 0], [3, 4]], np.float32)).tolist() == pytest.approx(
         np.array([[0, 0], [0.6, 0.8]]), abs=1e-7
     )
     store = store_of(tmp_path, np.array([[0, 0], [3, 4]], np.float32))
@@ -114,7 +114,7 @@ def test_a_large_store_is_searched_approximately_and_says_how_well(
     store, told = store_of(tmp_path, vectors), list[str]()
     index = open_index(store, notify=told.append)
     assert 0 < index.cells < 44 and index.recall >= 0.95 and len(told) == 1
-    assert f"recall@10 {index.recall:.3f} against exact search, {index.cells} of 44 cells" in index.says()
+    assert f"recall@10 {index.recall:.3f} against exact search, {index.cells} of 44 cells" in index.approximation()
     # measured here on every row, itself left out
     _, found = index.search(vectors, 11)
     nearest = np.argsort(-cosines(vectors, vectors), axis=1)[:, :11]
@@ -124,7 +124,7 @@ def test_a_large_store_is_searched_approximately_and_says_how_well(
     assert (again.cells, again.recall, len(told)) == (index.cells, index.recall, 1)
     assert np.array_equal(again.search(vectors[:9], 5)[1], index.search(vectors[:9], 5)[1])
     exact = open_index(store, exact=True)
-    assert exact.says() == "" and np.array_equal(exact.search(vectors, 11)[1], nearest)
+    assert exact.approximation() == "" and np.array_equal(exact.search(vectors, 11)[1], nearest)
 
 
 @pytest.mark.parametrize("most", [10_000, 10])

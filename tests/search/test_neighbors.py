@@ -248,8 +248,8 @@ def test_files_folders_keys_and_texts_become_queries(photos: Path) -> None:
     (one,) = parse_queries(
         [], images, texts=["a cat", "in snow"], minus=["red", "a dog", str(photos / "cat" / "d.png")]
     )
-    assert one.name == '"a cat" + "in snow" - red - d.png - "a dog"' and one.reads
-    assert not parse_queries(["red"], images, minus=["blue"])[0].reads
+    assert one.name == '"a cat" + "in snow" - red - d.png - "a dog"' and one.has_text
+    assert not parse_queries(["red"], images, minus=["blue"])[0].has_text
     for names, texts, told in (
         ([], [], "Say what to look for"),
         (["rod"], [], "no image file 'rod', and no image of that key in 'colors'. Did you mean red"),
