@@ -29,7 +29,7 @@ def ignore(stores: Sequence[Store]) -> None:
 
 @dataclass(frozen=True)
 class Session:
-    """The settings that all steps of a run share: workspace, device, seed, and who is told of progress.
+    """The settings that all steps of a run share: workspace, device, seed, and the callbacks that report progress.
 
     :meth:`embed` gives images and encoders their vectors, out of the workspace where they were extracted before.
     """

@@ -260,9 +260,10 @@ class Store:
 
 
 def open_store(folder: Path, spec: EncoderSpec, images: Images, *, device: str = "cpu") -> Store:
-    """The store in ``folder``, with the shards that are already there, or an empty one.
+    """Open the store in ``folder``, with the shards that are written there, or an empty one.
 
-    Raises :class:`EmbprobeError` if what lies there was written by another schema version or for something else.
+    Raises :class:`EmbprobeError` if the folder holds a store of another schema version, encoder or images, or a damaged
+    one.
     """
     try:
         manifest = read_manifest(folder)

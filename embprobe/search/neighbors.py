@@ -45,7 +45,7 @@ class Query:
         plus = [self.row.key] if self.row else []
         plus += [f'"{text}"' for text in self.texts]
         minus = [row.key for row in self.minus_rows] + [f'"{text}"' for text in self.minus_texts]
-        return " + ".join(plus) + "".join(f" - {what}" for what in minus)
+        return " + ".join(plus) + "".join(f" - {part}" for part in minus)
 
     @property
     def file_name(self) -> str:

@@ -25,18 +25,20 @@ class _Holder(Record):
 
 
 @contextmanager
-def held(path: Path, what: str) -> Iterator[None]:
+def held(path: Path, subject: str) -> Iterator[None]:
     """Hold a lock file while the block runs; the system releases it when the process ends, however it ends.
 
-    ``what`` is written, in the words of an error. Raises :class:`EmbprobeError` that names the process that holds the
-    lock, and since when, if another one does.
+    ``subject`` is the first words of the error: ``The store 'x'``. Raises :class:`EmbprobeError` that names the
+    process that holds the lock, and since when, if another one does.
     """
     note = path.with_suffix(".json")
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise EmbprobeError(f"{what} is being written by {_holder(note)}. Run this again when that is done.") from None
+        raise EmbprobeError(
+            f"{subject} is being written by {_holder(note)}. Run this again when that is done."
+        ) from None
     try:
         sweep(note.parent, note.stem)
         write_json(note, {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat()})

@@ -1,7 +1,7 @@
 """TOML and JSON files read into models: anyone may have written them, so every key is checked and errors name it.
 
-Cards are TOML, written by people: :func:`read_card_file` says what to mend. JSON files are written by embprobe:
-:func:`read_json_file` raises :class:`DamagedFile`, and its caller says what to do without the file.
+Cards are TOML, written by people: the errors of :func:`read_card_file` say how to mend them. JSON files are written by
+embprobe: :func:`read_json_file` raises :class:`DamagedFile`, and its caller says how to go on without the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Engines: who does the shards of an extraction. The local one by default; Ray's for a cluster."""
+"""Engines encode the shards of an extraction: the local one by default, Ray's on a cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ENGINES = ("local", "ray")
 
 
 def find_engine(name: str) -> Engine:
-    """An engine by its name; raises :class:`UsageError` if there is none, or what it needs is not installed."""
+    """Return an engine by its name; raises :class:`UsageError` for an unknown one or if its package is missing."""
     if name not in ENGINES:
         raise UsageError(f"There is no engine '{name}'; there are {' and '.join(ENGINES)}.")
     try:

@@ -30,7 +30,7 @@ _SEATS_PER_GPU = 2
 
 
 def run(job: Job) -> Generator[Encoded]:
-    """The job's shards, each as soon as its last batch is done, in order."""
+    """Encode the shards of a job on this machine; yields them in order, each as soon as its last batch is done."""
     with _crew(job) as crew:
         waiting: deque[tuple[Shard, bool, Future[_Batch]]] = deque()
         parts: list[_Batch] = []
@@ -78,7 +78,7 @@ def _joined(shard: Shard, parts: Sequence[_Batch], job: Job) -> Encoded:
 
 @dataclass(frozen=True)
 class _Crew:
-    """Who does the work, how many batches may wait, and the encoders, as often as they may work at the same time."""
+    """The threads, how many batches may wait for them, and the encoders, as often as they may work at the same time."""
 
     pool: ThreadPoolExecutor
     ahead: int
@@ -119,7 +119,7 @@ def _seats(job: Job, workers: int) -> Iterator[Sequence[Encoder]]:
 
 
 def _on(encoder: Encoder, device: str) -> Encoder:
-    """A copy on that device; what is no network of ours stays where it is and serves all."""
+    """A copy of the encoder on that device; one that is no :class:`NetworkEncoder` stays where it is and serves all."""
     return encoder.on(device) if isinstance(encoder, NetworkEncoder) else encoder
 
 
@@ -157,8 +157,8 @@ def _encode(start: int, stop: int, lacking: Sequence[int], job: Job, seats: Simp
         seconds["encode"] += time.perf_counter() - began
     except torch.OutOfMemoryError:
         smaller = f"batches of {job.batch_size} images: use --batch-size {job.batch_size // 2}"
-        what = smaller if job.batch_size > 1 else "one image"
-        raise EmbprobeError(f"The GPU has not enough memory for {what}.") from None
+        batch = smaller if job.batch_size > 1 else "one image"
+        raise EmbprobeError(f"The GPU has not enough memory for {batch}.") from None
     finally:
         seats.put(encoders)
     return _Batch(good, vectors, rejected, seconds)

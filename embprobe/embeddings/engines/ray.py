@@ -1,8 +1,8 @@
 """Ray's engine: the same work, shard by shard, on the machines of a Ray cluster.
 
 Every machine must see the images and weights under the names that were typed (a shared disk, a URL, a hub). Workers
-open them for themselves and send back vectors; stores are written by the process that asked. A shard whose worker dies
-is done again by another. Each worker works as the local engine does with one thread, so the bytes are the same.
+open them for themselves and send back vectors; the process that runs the job writes the stores. A shard whose worker
+dies is done again by another. Each worker works as the local engine does with one thread, so the bytes are the same.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ class Order:
 
 
 def run(job: Job) -> Generator[Encoded]:
-    """The job's shards as they come. Joins the cluster at ``RAY_ADDRESS``, or starts one on this machine."""
+    """Encode the shards of a job on a cluster; yields them as they come.
+
+    Joins the cluster at ``RAY_ADDRESS``, or starts one on this machine.
+    """
     order = _order(job)
     begun = not ray.is_initialized()
     if begun:
@@ -66,20 +69,20 @@ def run(job: Job) -> Generator[Encoded]:
                 running[task.remote(order, shard)] = shard
         while running:
             (ready,), _ = ray.wait(list(running), num_returns=1)
-            found = _result(ready, running.pop(ready))
+            encoded = _result(ready, running.pop(ready))
             if (shard := next(todo, None)) is not None:
                 running[task.remote(order, shard)] = shard
-            job.progress(len(found.good) + len(found.rejected))
-            yield found
+            job.progress(len(encoded.good) + len(encoded.rejected))
+            yield encoded
     finally:
         if begun:
             ray.shutdown()  # a cluster that was there before is only left
 
 
 def encode_shard(order: Order, shard: Shard) -> Encoded:
-    """What a worker does: one shard, as the local engine does it."""
-    (found,) = local.run(replace(_job(order), shards=[shard]))
-    return found
+    """Encode one shard in a worker, as the local engine does it."""
+    (encoded,) = local.run(replace(_job(order), shards=[shard]))
+    return encoded
 
 
 def _order(job: Job) -> Order:
@@ -117,9 +120,9 @@ def _job(order: Order) -> Job:
 
 
 def _result(ready: ray.ObjectRef[Encoded], shard: Shard) -> Encoded:
-    """What the worker found, or what went wrong, in words."""
+    """The shard that a worker encoded; raises :class:`EmbprobeError` with the reason if it failed or died."""
     try:
-        found: Encoded = ray.get(ready)
+        encoded: Encoded = ray.get(ready)
     except RayTaskError as error:
         if isinstance(error.cause, EmbprobeError):
             raise type(error.cause)(str(error.cause)) from None
@@ -127,4 +130,4 @@ def _result(ready: ray.ObjectRef[Encoded], shard: Shard) -> Encoded:
     except (WorkerCrashedError, OutOfMemoryError) as error:
         rows = f"rows {shard.start:,} to {shard.stop:,}"
         raise EmbprobeError(f"Ray's workers died {RETRIES + 1} times on {rows} ({type(error).__name__}).") from None
-    return found
+    return encoded
