@@ -20,6 +20,8 @@ RESAMPLES = 2_000
 FLIPS, MOST_FLIPS = 9_999, 49_999
 """Between them, as many as 50 million signs allow: so many that p stays below 0.001 when it is corrected for fifty."""
 LEVEL = 0.95
+CERTAIN = 0.05
+"""A corrected p below this decides."""
 _CELLS = 2**21  # of resamples x groups at a time, 16 MiB: with fewer, BLAS threads spend their time on waiting
 _SIGNS = 50_000_000
 _COUNTED = 2**17  # of them that are drawn and counted at a time, 1 MiB: what a core's cache holds

@@ -75,7 +75,7 @@ def probe(
         folder = session.workspace.results(f"{asked.attribute}-{results.fingerprint}")
         results.save(folder)
         figure = folder / "figure.png"
-        plot_probe(results.rows, figure, question=asked.question, first=results.conclusions.question)
+        plot_probe(results.rows, figure, question=asked.question, first=results.conclusions.key)
         found.append(results)
         if not json:
             terminal.print_results(results, title=f"{asked.title}: {asked.question}")

@@ -10,8 +10,7 @@ from typing import Any
 
 from embprobe.images.rows import Images, Row
 from embprobe.measures.disagreement import Pair
-from embprobe.probing.conclusions import CERTAIN
-from embprobe.statistics import Estimate, holm
+from embprobe.statistics import CERTAIN, Estimate, holm
 from embprobe.system.text import printable
 
 

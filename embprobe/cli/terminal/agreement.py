@@ -13,7 +13,7 @@ from rich.table import Table
 from embprobe.comparing.result import Agreement, Comparison
 from embprobe.encoders.naming import short_names
 from embprobe.plots.thumbnails import describe
-from embprobe.probing.results import spanned
+from embprobe.probing.results import span
 from embprobe.search.neighbors import Neighborhood, mean_overlaps
 from embprobe.statistics import Estimate
 from embprobe.system.text import visible
@@ -56,7 +56,7 @@ def _neighbors(found: Neighborhood) -> Table:
 def print_comparison(found: Comparison) -> None:
     """How far every two encoders agree beside chance, and what the similarity of each goes with."""
     console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 140)
-    over = spanned([each.found.groups for each in found.agreements])
+    over = span([each.found.groups for each in found.agreements])
     table = Table(
         title=f"Do the encoders agree? {found.compared:,} images of {escape(visible(found.images.name))}",
         title_justify="left",

@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from embprobe.encoders.naming import names_in_lines
-from embprobe.probing.results import Question, Result, Results, p_told, spanned
+from embprobe.probing.key import Key
+from embprobe.probing.results import Result, Results, format_p, span
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
@@ -45,11 +46,11 @@ def print_results(results: Results, *, title: str) -> None:
     for encoder, against in columns:
         heading = called[encoder] if against is None else f"{called[encoder]}\n- {called[against]}"
         table.add_column(escape(heading), justify="right")
-    questions: dict[Question, dict[tuple[str, str | None], Result]] = {}
+    answers: dict[Key, dict[tuple[str, str | None], Result]] = {}
     for row in results.rows:
-        questions.setdefault(row.question, {})[row.encoder, row.against] = row
-    for question, answers in questions.items():
-        table.add_row(escape(visible(str(question))), *(_cell(answers.get(who)) for who in columns), end_section=True)
+        answers.setdefault(row.key, {})[row.encoder, row.against] = row
+    for key, cells in answers.items():
+        table.add_row(escape(visible(str(key))), *(_cell(cells.get(who)) for who in columns), end_section=True)
     width = None if sys.stdout.isatty() else 32 + 19 * len(columns)
     console = Console(highlight=False, emoji=False, width=width)
     console.print(table)
@@ -64,7 +65,7 @@ def print_results(results: Results, *, title: str) -> None:
 def print_study(study: Study) -> None:
     """A line a claim with its verdict; then what each encoder has learned, and what was checked."""
     asked = [row for each in study.decisions if (row := each.difference) is not None]
-    over = f"{spanned([row.groups for row in asked])} {visible(asked[0].resampled)}s"
+    over = f"{span([row.groups for row in asked])} {visible(asked[0].resampled)}s"
     table = Table(
         title=escape(visible(str(study.results.manifest["card"]["title"]))),
         title_justify="left",
@@ -81,8 +82,8 @@ def print_study(study: Study) -> None:
     console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 140)
     console.print(table)
     said = Console(highlight=False, emoji=False, soft_wrap=True)
-    for content in study.contents:
-        said.print(escape(visible(content.sentence)))
+    for learning in study.learned:
+        said.print(escape(visible(learning.sentence)))
     _print_checks(said, study.results)
     roles = ", ".join(f"{role} is {name}" for role, name in study.names.items())
     said.print(escape(visible(f"Roles: {roles}.")))
@@ -95,7 +96,12 @@ def _decided(decision: Decision) -> tuple[str, str, str, str]:
     verdict = decision.verdict + (f": {visible(decision.because)}" if decision.because else "")
     roles = zip((claim.a, claim.b), decision.estimates or (), strict=False)
     estimates = "\n".join(f"{role} {row.estimate:.3f}" for role, row in roles)
-    return f"{claim.sentence}\n({claim.question}{margin})", estimates, _cell(decision.difference), verdict
+    return f"{claim.sentence}\n({_number(decision)}{margin})", estimates, _cell(decision.difference), verdict
+
+
+def _number(decision: Decision) -> str:
+    """The number that decides a claim, as it was measured or as the claim names it."""
+    return decision.claim.number.describe() if decision.difference is None else str(decision.difference.key)
 
 
 def _print_checks(console: Console, results: Results) -> None:
@@ -123,7 +129,7 @@ def _cell(row: Result | None) -> str:
     if row is None:
         return ""
     sign = "+" if row.is_difference else ""
-    p = "" if row.p_adjusted is None else f", {p_told(row.p_adjusted)}"
+    p = "" if row.p_adjusted is None else f", {format_p(row.p_adjusted)}"
     return f"{row.estimate:{sign}.3f}{p}\n{row.low:{sign}.3f} to {row.high:{sign}.3f}"
 
 
@@ -131,12 +137,12 @@ def _caption(rows: Sequence[Result]) -> str:
     units: dict[str, list[str]] = {}
     for row in rows:
         names = units.setdefault(row.unit, [])
-        if row.measure not in names:
-            names.append(row.measure)
+        if row.key.phrase not in names:
+            names.append(row.key.phrase)
     units.pop("accuracy", None)
     told = [f"{', '.join(names)}: {unit}." for unit, names in units.items()]
     what = "".join(f"\n{visible(line)}" for line in told)
-    over = f"{spanned([row.groups for row in rows])} {visible(rows[0].resampled)}s"
+    over = f"{span([row.groups for row in rows])} {visible(rows[0].resampled)}s"
     return (
         f"95 % bootstrap intervals over {over}; p of a difference by sign flips, of a variance share by permutation, "
         f"Holm-corrected over the card.{what}"
