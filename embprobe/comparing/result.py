@@ -66,8 +66,8 @@ class Shown:
     pair: Pair
     same: Mapping[str, bool]
     """By label, whether both have the same value."""
-    color: float
-    """The cosine of their colour histograms, from 0 to 1."""
+    color: float | None
+    """The cosine of their colour histograms, from 0 to 1; None of rows without pictures."""
 
 
 @dataclass(frozen=True)

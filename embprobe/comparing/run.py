@@ -56,13 +56,14 @@ def compare(
     if len(encoders) < 2:
         raise UsageError("A comparison needs at least two encoders: say -e twice or more.")
     names = [encoder.spec.name for encoder in encoders]
-    measuring = [] if COLORS in names else [load_encoder(COLORS, device=session.device)]
+    known = COLORS in names or not images.has_pictures
+    measuring = [] if known else [load_encoder(COLORS, device=session.device)]
     found = session.embed(images, [*encoders, *measuring], "extracting")
     embedded = EmbeddingSet(found.rows, {name: found.vectors[name] for name in names})
     if len(embedded.rows) < terms.k + 2:
         needed = f"Comparing the {terms.k} nearest needs at least {terms.k + 2} images"
         raise EmbprobeError(f"{needed}; there are {len(embedded.rows)}.")
-    compared = _Compared(embedded, found.vectors[COLORS], terms, session)
+    compared = _Compared(embedded, found.vectors.get(COLORS), terms, session)
     disagreements: list[Disagreement] = []
     agreements: list[Agreement] = []
     for a, b in itertools.combinations(embedded.vectors, 2):
@@ -87,7 +88,7 @@ def compare(
 class _Compared:
     """What every two encoders share: rows, labels, which rows are drawn; and the neighbours and ranks of each."""
 
-    def __init__(self, embedded: EmbeddingSet, colors: Floats, terms: Terms, session: Session) -> None:
+    def __init__(self, embedded: EmbeddingSet, colors: Floats | None, terms: Terms, session: Session) -> None:
         self.embedded, self._colors, self._terms, self._seed = embedded, colors, terms, session.seed
         rows, n, rng = embedded.rows, len(embedded.rows), np.random.default_rng(session.seed)
         self._labels = {name: rows.label(name) for name in terms.by if not rows.lacks(name)}
@@ -140,7 +141,8 @@ class _Compared:
             for name, values in self._labels.items()
             if 1 < len({values[i] for i in at}) <= len(at) // 4  # a value that few images have is rarely met
         }
-        attributes[COLOR] = self._colors[at]
+        if self._colors is not None:
+            attributes[COLOR] = self._colors[at]
         asked = {name: vectors[at] for name, vectors in self.embedded.vectors.items() if name != COLORS}
         if len(at) <= LEAST + len(attributes) or len(asked) < 2:
             return []
@@ -159,8 +161,9 @@ class _Compared:
     def _shown(self, pair: Pair) -> Shown:
         rows = self.embedded.rows.rows
         same = {name: values[pair.first] == values[pair.second] for name, values in self._labels.items()}
-        color = pair_cosines(self._colors, np.array([[pair.first, pair.second]]))
-        return Shown(rows[pair.first], rows[pair.second], pair, same, float(color[0]))
+        at = np.array([[pair.first, pair.second]])
+        color = None if self._colors is None else float(pair_cosines(self._colors, at)[0])
+        return Shown(rows[pair.first], rows[pair.second], pair, same, color)
 
 
 def _ends(by_chance: ScoreArray) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
-from embprobe.encoders.spec import Encoder, Family, Listing
+from embprobe.encoders.spec import COLON, Encoder, Family, Listing
 from embprobe.errors import EmbprobeError, UsageError
 
 ENTRY_POINTS = "embprobe.encoders"
@@ -24,10 +24,12 @@ _OWN = {
     "transformers": "embprobe.encoders.families.transformers",
     "study": "embprobe.encoders.families.study",
     "python": "embprobe.encoders.families.python",
+    "vectors": "embprobe.encoders.families.vectors",
 }
+_COLON = tuple(f"{family}:" for family in COLON)
 _OPTIONS = re.compile(r"((?:,[a-z_]+=[^,=/\\]*)*)$")
 """No slash in a value, or folders of a path could be taken for options; but a function may be given a path."""
-_PYTHON_OPTIONS = re.compile(r"((?:,[a-z_]+=[^,=]*)*)$")
+_COLON_OPTIONS = re.compile(r"((?:,[a-z_]+=[^,=]*)*)$")
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,10 @@ class Name:
     @classmethod
     def parse(cls, text: str) -> Name:
         """Take a name apart, whatever it says; options are what stands at the end in the form ``,option=value``."""
-        found = (_PYTHON_OPTIONS if text.startswith("python") else _OPTIONS).search(text)
+        found = (_COLON_OPTIONS if text.startswith(_COLON) else _OPTIONS).search(text)
         options = found.group(1) if found else ""
         body = text[: len(text) - len(options)]
-        family, _, rest = (
-            body.replace(":", "/", 1).partition("/") if body.startswith("python:") else body.partition("/")
-        )
+        family, _, rest = body.replace(":", "/", 1).partition("/") if body.startswith(_COLON) else body.partition("/")
         model, _, weights = rest.partition(":")
         return cls(family, model, weights, dict(option.split("=") for option in options.split(",")[1:]))
 
@@ -85,7 +85,7 @@ def load_encoder(name: str, *, device: str = "cpu", **defaults: str) -> Encoder:
         raise UsageError(_unknown(name, list_encoders("bundled/*") + list_encoders("reference/*")))
     family = _family(parts.family)
     of_ones_own = parts.family == "bundled" and parts.model and parts.weights  # by any name: the file says what it is
-    if parts.family != "python" and not of_ones_own:
+    if parts.family not in COLON and not of_ones_own:
         known = family.names()
         if parts.model not in {known_name.partition(":")[0] for known_name in known}:
             raise UsageError(_unknown(name, [_spelled(parts.family, known_name) for known_name in known]))
@@ -110,7 +110,7 @@ def _options(family: Family) -> tuple[list[str], bool]:
 
 
 def _spelled(family: str, name: str) -> str:
-    return f"{family}:{name}" if family == "python" else f"{family}/{name}"
+    return f"{family}:{name}" if family in COLON else f"{family}/{name}"
 
 
 def _family(name: str) -> Family:

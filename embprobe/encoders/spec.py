@@ -22,6 +22,8 @@ Pooling = Literal["cls", "mean", "cls+mean", "attention", "projected", "trunk", 
 the other; ``attention``: a learned pooling; ``projected``: after the projection into the space shared with text;
 ``trunk``: before it; ``none``: there are no tokens to pool.
 """
+COLON = ("python", "vectors")
+"""Families whose names go on behind a colon: what follows is the user's own."""
 Precision = Literal["float32", "bfloat16", "float16"]
 """In which the network computes (torch's autocast, if not float32); vectors are float32 always."""
 
@@ -58,8 +60,12 @@ class EncoderSpec:
 
     @property
     def name(self) -> str:
-        """As the user types it: ``family/model``, ``family/model:weights``, either with ``,option=value`` behind it."""
-        model = f"{self.family}{':' if self.family == 'python' else '/'}{self.model}"
+        """As the user types it: ``family/model``, ``family/model:weights``, either with ``,option=value`` behind it.
+
+        Without a family, as of vectors from Python, the model is the name.
+        """
+        head = f"{self.family}{':' if self.family in COLON else '/'}" if self.family else ""
+        model = f"{head}{self.model}"
         return model + (f":{self.weights}" if self.weights else "") + (f",{self.options}" if self.options else "")
 
     @property

@@ -76,6 +76,10 @@ class Row:
         return self.rgb(self.fetch(), background, at_least=at_least)
 
 
+def _no_picture() -> bytes:
+    raise UnreadableImage("there is no picture, only its key")
+
+
 class MissingLabel(EmbprobeError):
     """Images lack a label that was asked for, all or some of them."""
 
@@ -89,6 +93,17 @@ class Images:
     notes: tuple[str, ...] = ()
     opened_as: str = ""
     """What ``load_images`` opens as these very rows, in another process, too; empty where there is nothing."""
+    has_pictures: bool = True
+    """Whether there is anything to decode; False for rows that are known by their keys, labels and vectors only."""
+
+    @classmethod
+    def without_pictures(cls, name: str, keys: Sequence[str], labels: Sequence[Mapping[str, str]]) -> Images:
+        """Return rows that have keys and labels and no picture: reading one raises :class:`UnreadableImage`."""
+        rows = (
+            Row(key=key, labels=of_row, content="no picture", source=_no_picture)
+            for key, of_row in zip(keys, labels, strict=True)
+        )
+        return cls(name, tuple(rows), has_pictures=False)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -50,7 +50,7 @@ def plot_maps(
     values = labels or [""] * len(next(iter(layouts.values())))
     shown = [value for value, _ in Counter(values).most_common(_NAMED)]
     value_of = np.array([shown.index(value) if value in shown else -1 for value in values])
-    pictures = _pictures(next(iter(layouts.values())), rows, thumbnails) if thumbnails else {}
+    pictures = _pictures(next(iter(layouts.values())), rows, thumbnails) if thumbnails and rows else {}
     called = names_in_lines(layouts, _LETTERS)
     with figure(width=5.2 * len(layouts), height=5.8, columns=len(layouts)) as (canvas, axes):
         for axis, (encoder, points) in zip(axes, layouts.items(), strict=True):

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from embprobe.comparing.result import Disagreement, Shown
 from embprobe.encoders.naming import short_names
 from embprobe.plots.style import PALETTE, figure, save
-from embprobe.plots.thumbnails import describe, shorten
+from embprobe.plots.thumbnails import describe, picture_of, shorten
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _heading(half: Disagreement, side: str) -> str:
 def _draw(axis: Axes, shown: Shown, half: Disagreement, color: str) -> None:
     sheet = Image.new("RGB", (2 * _SIDE + _GAP, _SIDE), "white")
     for row, left in ((shown.first, 0), (shown.second, _SIDE + _GAP)):
-        picture = ImageOps.contain(row.load(), (_SIDE, _SIDE), Image.Resampling.LANCZOS)
+        picture = ImageOps.contain(picture_of(row), (_SIDE, _SIDE), Image.Resampling.LANCZOS)
         sheet.paste(picture, (left + (_SIDE - picture.width) // 2, (_SIDE - picture.height) // 2))
     axis.axis("on")
     axis.imshow(sheet)
@@ -63,5 +63,6 @@ def _draw(axis: Axes, shown: Shown, half: Disagreement, color: str) -> None:
     shares = zip(called, shown.pair.percentiles, strict=True)
     near, far = (f"{name.partition('/')[2]} {share:.1%}" for name, share in shares)
     facts = [f"{'same' if same else 'other'} {visible(name)}" for name, same in shown.same.items()]
-    axis.set_xlabel(f"less alike: {near}, {far} of pairs\n{', '.join([*facts, f'colours {shown.color:.2f}'])}")
+    facts += [] if shown.color is None else [f"colours {shown.color:.2f}"]
+    axis.set_xlabel(f"less alike: {near}, {far} of pairs\n{', '.join(facts)}")
     axis.xaxis.label.set_fontsize(6.5)

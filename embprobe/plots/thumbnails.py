@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Row
 from embprobe.system.text import visible
 
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
 
 _SIDE = 256
 _LETTERS = 22
+_NONE = (235, 235, 235)
 
 
 def show_thumbnail(axis: Axes, row: Row, title: str, *, frame: str | None = None) -> None:
     """The row's image in these axes; lines of the title that are too long for it are cut."""
-    picture = row.load()
+    picture = picture_of(row)
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     axis.imshow(picture)
     axis.set_xticks([])
@@ -27,6 +29,14 @@ def show_thumbnail(axis: Axes, row: Row, title: str, *, frame: str | None = None
         spine.set_visible(frame is not None)
         spine.set_color(frame or "none")
     axis.set_title("\n".join(shorten(line, _LETTERS) for line in title.splitlines()), fontsize=6, loc="center")
+
+
+def picture_of(row: Row) -> Image.Image:
+    """Return the image of a row; of a row that has none, a light grey square."""
+    try:
+        return row.load()
+    except UnreadableImage:
+        return Image.new("RGB", (_SIDE, _SIDE), _NONE)
 
 
 def describe(row: Row) -> list[str]:

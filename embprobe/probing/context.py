@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embprobe.encoders.given import GivenVectors
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images
@@ -93,8 +94,13 @@ class ProbeContext:
         Raises:
             NotApplicable: What is done to the images can be done to none of them.
         """
+        encoders: Sequence[Encoder] = self.encoders
+        if any(row.change is not None for row in images.rows):
+            if not images.has_pictures:
+                raise NotApplicable(f"it changes images, and '{self.images.name}' has vectors and no pictures")
+            encoders = self._able_to_embed()
         try:
-            return self.session.embed(images, self.encoders, activity)
+            return self.session.embed(images, encoders, activity)
         except EmbprobeError:
             reason = _failure_of_all(images)
             if reason is None:
@@ -102,6 +108,16 @@ class ProbeContext:
             raise NotApplicable(
                 f"what it does to images can be done to none of '{self.images.name}': {reason}"
             ) from None
+
+    def _able_to_embed(self) -> list[Encoder]:
+        """Return the encoders that can embed changed images; vectors that a user brings do not change with them."""
+        able = [encoder for encoder in self.encoders if not isinstance(encoder, GivenVectors)]
+        given = [encoder.spec.name for encoder in self.encoders if isinstance(encoder, GivenVectors)]
+        if not any(encoder in able for encoder in self.subjects):
+            raise NotApplicable(f"it changes images, and there are no vectors of changed ones in {', '.join(given)}")
+        if given:
+            self.note(f"what changes images, of {', '.join(given)}: there are no vectors of changed ones")
+        return able
 
     def untouched(self, images: Images) -> EmbeddingSet:
         """Return vectors of some of the images as they are, from the stores of all of them."""

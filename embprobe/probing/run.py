@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embprobe.encoders.given import GivenVectors
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
 from embprobe.interventions.treatments import IMAGE
@@ -54,7 +55,9 @@ def run_probe(
     """
     for measure in card.measures:  # before anything slow
         measure.check()
-    context = ProbeContext(card, images, encoders, references, session)
+    context = ProbeContext(card, images, encoders, _able(references, images), session)
+    for name in (each.spec.name for each in references if each not in context.references):
+        context.note(f"the reference {name}, which reads pictures: '{images.name}' has vectors only")
     _check_resampled(context)
     scores = _measure(context)
     subjects = [encoder.spec.name for encoder in encoders]
@@ -84,6 +87,11 @@ def run_probe(
         conclusions=conclude(card, Measured(scores, resampled, rows), subjects if differences else []),
         left_out=context.left_out,
     )
+
+
+def _able(references: Sequence[Encoder], images: Images) -> list[Encoder]:
+    """Return the references that can embed these rows."""
+    return [each for each in references if images.has_pictures or isinstance(each, GivenVectors)]
 
 
 def _check_resampled(context: ProbeContext) -> None:

@@ -58,7 +58,7 @@ def write_report(
     """
     findings = read_findings(workspace)
     notify("opening images")
-    opened = open_images(findings.asked, images)
+    opened = open_images(findings.asked, images, workspace)
     notes = list(opened.notes)
     notify("map")
     mapped = _map(findings, opened, workspace, encoders, notes)
@@ -118,7 +118,9 @@ def _map(
         return None
     if len(stores) == 1:
         notes.append(f"Only one encoder was asked, {visible(stores[0].spec.name)}: nothing is compared on the map.")
-    if sheets.unreadable:
+    if not atlas.images.has_pictures:
+        notes.append(f"'{visible(atlas.images.name)}' has vectors and no pictures: the map shows points and keys.")
+    elif sheets.unreadable:
         key, why = sheets.unreadable[0]
         number = f"{len(sheets.unreadable):,} of the {len(atlas.images):,} images of the map"
         notes.append(f"{number} cannot be read any more and have no picture; the first is '{visible(key)}' ({why}).")
@@ -128,7 +130,8 @@ def _map(
 def _section(number: int, probe: Probe, panel: Panel | None, known: Mapping[str, Images], notes: list[str]) -> Section:
     images = known.get(probe.manifest["images"]["fingerprint"])
     try:
-        examples = None if images is None else examples_of(probe.card, images, seed=0)
+        shown = images is not None and images.has_pictures
+        examples = examples_of(probe.card, images, seed=0) if shown and images is not None else None
     except (KeyError, TypeError, ValueError, AttributeError):
         told = probe.folder / "results.json"
         raise EmbprobeError(f"The card in '{told}' is damaged. Remove it, and run the probe again.") from None

@@ -168,7 +168,7 @@ def _comparison(path: Path) -> Mapping[str, Any]:
         whole = isinstance(content["encoders"], dict) and _named(content["images"])
         whole &= isinstance(content["images_compared"], int)
         whole &= all(len(pair["keys"]) == len(pair["cosines"]) == len(pair["percentiles"]) == 2 for pair in pairs)
-        numbers += [number for pair in pairs for number in (*pair["cosines"], *pair["percentiles"], pair["color"])]
+        numbers += [number for pair in pairs for number in (*pair["cosines"], *pair["percentiles"], pair["color"] or 0)]
         numbers += [row[name] for row in content["agreement"] for name in ("chance", "chance_high")]
         if not whole or not all(map(math.isfinite, numbers)):
             raise ValueError

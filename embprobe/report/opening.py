@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from embprobe.embeddings.store import Store, open_store, read_manifest
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import EncoderSpec
@@ -25,7 +27,7 @@ class Opened:
     notes: Sequence[str]
 
 
-def open_images(asked: Sequence[Asked], given: Images | None) -> Opened:
+def open_images(asked: Sequence[Asked], given: Images | None, workspace: Workspace) -> Opened:
     """Every set of images that something was asked of, each once; ``given`` is one the user named."""
     found = {} if given is None else {given.fingerprint: given}
     notes: dict[str, str] = {}
@@ -36,6 +38,9 @@ def open_images(asked: Sequence[Asked], given: Images | None) -> Opened:
         try:
             images = load_images(each.name)
         except (EmbprobeError, OSError) as reason:
+            if (rows := _rows_of_store(each, workspace)) is not None:
+                found[each.fingerprint] = rows
+                continue
             told = visible(str(reason)).rstrip(".")
             notes[each.fingerprint] = (
                 f"{missing}, for these images cannot be opened again by their name ({told}). "
@@ -47,6 +52,20 @@ def open_images(asked: Sequence[Asked], given: Images | None) -> Opened:
         else:
             notes[each.fingerprint] = f"{missing}: the images of this name are no longer those that were measured."
     return Opened(found, given, list(notes.values()))
+
+
+def _rows_of_store(asked: Asked, workspace: Workspace) -> Images | None:
+    """Return rows that have vectors and no pictures, from the keys and labels beside their vectors."""
+    for folder in workspace.stores():
+        if not folder.parent.name.endswith(f"-{asked.fingerprint[:8]}"):
+            continue
+        tables = [pq.read_table(path).to_pylist() for path in sorted((folder / "metadata").glob("*.parquet"))]
+        lines = [line for table in tables for line in table]
+        labels = [{name: value for name, value in line.items() if name != "key" and value} for line in lines]
+        rows = Images.without_pictures(asked.name, [line["key"] for line in lines], labels)
+        if rows.fingerprint == asked.fingerprint:
+            return rows
+    return None
 
 
 def open_stores(images: Images, workspace: Workspace, wanted: Sequence[str] | Mapping[str, str]) -> list[Store]:

@@ -70,5 +70,5 @@ def _pair(pair: Mapping[str, Any], rows: Mapping[str, Row]) -> Pair:
         near,
         far,
         [f"{'same' if same else 'other'} {name}" for name, same in pair["same"].items()]
-        + [f"colours {float(pair['color']):.2f}"],
+        + ([] if pair["color"] is None else [f"colours {float(pair['color']):.2f}"]),
     )

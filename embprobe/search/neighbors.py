@@ -15,6 +15,7 @@ from PIL import Image
 
 from embprobe.embeddings.extract import encode
 from embprobe.embeddings.store import Store
+from embprobe.encoders.given import GivenVectors
 from embprobe.encoders.preprocessing import decoded_side
 from embprobe.encoders.spec import Encoder, Floats
 from embprobe.errors import EmbprobeError, UsageError
@@ -174,17 +175,30 @@ class _Search:
 
     def near(self, query: Query, vector: Floats) -> list[Neighbor]:
         rows, found = self.images.rows, list[Neighbor]()
-        picture = query.row.load() if query.row is not None and not self.include_self else None
+        picture = self._picture(query)
         wanted = self.k
         while len(found) < self.k and wanted < 2 * max(self.k, self.size):
             wanted *= 2
             similarity, position = self.index.search(vector, wanted, among=self.among)
             near = (Neighbor(rows[i], float(s)) for s, i in zip(similarity[0], position[0], strict=True) if i >= 0)
-            kept = (n for n in near if picture is None or n.similarity < _SAME or not _same(n.row, picture))
+            kept = (n for n in near if not self._is_query(n, query, picture))
             found = list(itertools.islice(kept, self.k))
         if not found:
             raise EmbprobeError(f"There is nothing but the query itself in '{self.images.name}'.")
         return found
+
+    def _picture(self, query: Query) -> Image.Image | None:
+        """The query's pixels, where neighbours are compared with them."""
+        wanted = query.row is not None and not self.include_self and self.images.has_pictures
+        return query.row.load() if wanted and query.row is not None else None
+
+    def _is_query(self, neighbor: Neighbor, query: Query, picture: Image.Image | None) -> bool:
+        """Whether a neighbour is the query itself: by its pixels, or of rows without pictures by its key."""
+        if self.include_self or query.row is None:
+            return False
+        if picture is None:
+            return neighbor.row.key == query.row.key
+        return neighbor.similarity >= _SAME and _same(neighbor.row, picture)
 
 
 def _vectors(queries: Sequence[Query], encoder: Encoder, store: Store) -> Iterator[Floats]:
@@ -206,6 +220,12 @@ def _vectors(queries: Sequence[Query], encoder: Encoder, store: Store) -> Iterat
 
 
 def _direction(row: Row, encoder: Encoder, store: Store) -> Floats:
+    if isinstance(encoder, GivenVectors):
+        if (found := encoder.positions([row.key], strict=False)[0]) < 0:
+            raise UsageError(
+                f"'{encoder.spec.name}' has no vector of '{visible(row.key)}': ask by the key of an image that has one."
+            )
+        return normalize(encoder.vectors[[found]])
     return normalize(encode(encoder, [row.load(at_least=decoded_side(store.spec))]))
 
 

@@ -76,7 +76,8 @@ class Displacement(Measure):
 def _values(before: EmbeddingSet, afters: list[EmbeddingSet], seed: int) -> dict[str | None, dict[str, ScoreArray]]:
     """Return scores by variant and encoder, from the vectors under the intervention and, if any, under its control."""
     values: dict[str | None, dict[str, ScoreArray]] = {}
-    for name, original in before.vectors.items():
+    for name in afters[0].vectors:
+        original = before.vectors[name]
         moved = [displacement(original, after.vectors[name]) for after in afters]
         values.setdefault(None, {})[name] = moved[0]
         values.setdefault(PERCENTILE, {})[name] = displacement_percentile(original, afters[0].vectors[name], seed=seed)

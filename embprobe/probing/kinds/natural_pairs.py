@@ -51,10 +51,12 @@ class NaturalPairs(Measure):
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield for every image the partial rank correlation over its pairs."""
         context.require(*_labels(self.attributes[self.of]))
+        if not _has(context, self.attributes[self.of]):
+            raise NotApplicable(f"{self.attributes[self.of]} reads pictures, and '{context.images.name}' has none")
         embedded = context.untouched(context.select(self.images))
         attributes: dict[str, Attribute] = {}
         for name, source in self.attributes.items():
-            if name == self.of or not any(context.images.lacks(label) for label in _labels(source)):
+            if name == self.of or _has(context, source):
                 attributes[name] = _measured(source, embedded, context)
         needed = LEAST + len(attributes)
         if len(embedded.rows) < needed:
@@ -83,6 +85,12 @@ def _labels(source: str) -> list[str]:
     if source.startswith(_WORDS_OF):
         return [source.removeprefix(_WORDS_OF)]
     return [] if "/" in source else [source]
+
+
+def _has(context: ProbeContext, source: str) -> bool:
+    """Return whether the images have the label that a source reads, or pictures where it is an encoder."""
+    labels = _labels(source)
+    return not any(context.images.lacks(label) for label in labels) if labels else context.images.has_pictures
 
 
 def _measured(source: str, embedded: EmbeddingSet, context: ProbeContext) -> Attribute:
