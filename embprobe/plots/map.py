@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from embprobe.embeddings.workspace import slug
 from embprobe.encoders.naming import names_in_lines
 from embprobe.encoders.spec import Floats
 from embprobe.images.rows import Row
 from embprobe.plots.style import MARKERS, PALETTE, figure, save
+from embprobe.search.maps import Maps
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
@@ -29,6 +31,14 @@ CROWDED = 20_000
 _BINS = 90
 _SIDE, _SHARE = 64, 0.045
 """Pixels of a thumbnail, and its share of the panel's width."""
+
+
+def save_maps(maps: Maps, *, label: str = "", thumbnails: int = 0) -> Path:
+    """Draw the maps in their folder, coloured by a label that every row has, and return the path of the PNG."""
+    figure = maps.folder / (f"by-{slug(label)}.png" if label else "plain.png")
+    labels = maps.rows.label(label) if label else None
+    plot_maps(maps.layouts, labels, figure, label=label, rows=maps.rows.rows, thumbnails=thumbnails)
+    return figure
 
 
 def plot_maps(

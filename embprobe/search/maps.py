@@ -49,6 +49,17 @@ class Maps:
         }
 
 
+def choose_label(images: Images, label: str | None = None) -> str:
+    """Return the label that colours a map: the one that is named, or ``category`` where every row has it; else ``""``.
+
+    Raises as :meth:`Images.label` does if some row lacks the label that is named.
+    """
+    chosen = label or ("category" if images.has("category") else "")
+    if chosen:
+        images.label(chosen)
+    return chosen
+
+
 def make_maps(
     embedded: EmbeddingSet,
     encoders: Sequence[Encoder],
