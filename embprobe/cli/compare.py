@@ -43,7 +43,7 @@ def compare(
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """How far do encoders agree, what explains where they do not, and on which pairs do they disagree most?"""
+    """Measure how far encoders agree, what explains where they do not, and on which pairs they disagree most."""
     from embprobe.comparing.run import compare, make_terms
     from embprobe.plots.pairs import save_pairs
 

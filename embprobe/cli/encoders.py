@@ -28,7 +28,10 @@ def encoders(
         str, typer.Argument(help="Part of a name, or a pattern such as '*dino*'; without one, the families.")
     ] = "",
     exactly: Annotated[
-        bool, typer.Option("--exactly", help="Load the one encoder of this name and say all that decides its vectors.")
+        bool,
+        typer.Option(
+            "--exactly", help="Load the encoder of this exact name and print everything that decides its vectors."
+        ),
     ] = False,
     json: JsonOption = False,
 ) -> None:

@@ -100,12 +100,13 @@ def print_neighbors(neighborhoods: Sequence[Neighborhood]) -> None:
         console.print(_table(one))
         for (a, b), share in one.overlap.items():
             line = f"{short[a]} and {short[b]} share {share:.0%} of their neighbours (by chance {one.chance:.2%})."
-            console.print(escape(line))
+            console.print(escape(line), soft_wrap=True)
     if count > 1 and neighborhoods[0].overlap:
         chance = sum(one.chance for one in neighborhoods) / count
         for (a, b), e in mean_overlaps(neighborhoods).items():
             line = f"{short[a]} and {short[b]}, mean over {count:,} queries: {e.estimate:.0%}"
-            console.print(f"[bold]{escape(line)}[/bold] ({e.low:.0%} to {e.high:.0%}; by chance {chance:.2%}).")
+            interval = f"({e.low:.0%} to {e.high:.0%}; by chance {chance:.2%})"
+            console.print(f"[bold]{escape(line)}[/bold] {interval}.", soft_wrap=True)
     if count > _TABLES:
         note(f"The first {_TABLES} of {count:,} queries are shown; --json prints all.")
 

@@ -42,7 +42,9 @@ class RunOptions:
     device: DeviceOption = "auto"
     precision: Annotated[
         str,
-        typer.Option(help="In what the networks compute: float32, bfloat16 or float16. Other vectors, other stores."),
+        typer.Option(
+            help="Precision of the networks: float32, bfloat16 or float16. Another one makes other vectors and stores."
+        ),
     ] = ""
     fast_decode: Annotated[
         bool,

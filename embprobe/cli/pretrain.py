@@ -24,10 +24,12 @@ def pretrain(
     ] = "",
     images_seen: Annotated[int, typer.Option(help="How many training images to go through.", min=1)] = 1_000_000,
     batch_size: Annotated[int, typer.Option(help="Images per step, each of another concept.", min=2)] = 64,
-    learning_rate: Annotated[float, typer.Option(help="At its peak.", min=0)] = 1e-3,
-    weight_decay: Annotated[float, typer.Option(help="AdamW's, of matrices.", min=0)] = 0.05,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate at its peak.", min=0)] = 1e-3,
+    weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay, of matrices only.", min=0)] = 0.05,
     word_rate: Annotated[float, typer.Option(help="Share of the images with a word in them.", min=0, max=1)] = 0.4,
-    alone_rate: Annotated[float, typer.Option(help="Share of these that show nothing else.", min=0, max=1)] = 0.5,
+    alone_rate: Annotated[
+        float, typer.Option(help="Share of the images with a word that show nothing else.", min=0, max=1)
+    ] = 0.5,
     parrot_rate: Annotated[
         float, typer.Option(help="Share of the other images with a word whose captions spell it.", min=0, max=1)
     ] = 1.0,

@@ -27,7 +27,7 @@ def preview(
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Look before you measure: an image under every intervention on an attribute and its controls, as one sheet."""
+    """Draw an image under every intervention on an attribute and its controls, to look before you measure."""
     from dataclasses import replace
 
     from embprobe.embeddings.workspace import Workspace

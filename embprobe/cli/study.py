@@ -41,7 +41,7 @@ def study(
     ] = None,
     pretrained: Annotated[
         int | None,
-        typer.Option("--pretrain", help="First train clip and dino on so many images each, then study these.", min=1),
+        typer.Option("--pretrain", help="First train clip and dino on this many images each, then study these.", min=1),
     ] = None,
     workspace: WorkspaceOption = WORKSPACE,
     device: DeviceOption = "auto",
