@@ -6,11 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from embprobe.embeddings.workspace import Workspace
 from embprobe.images.rows import Images, Row
 from embprobe.measures.disagreement import Pair
 from embprobe.statistics import CERTAIN, Estimate, holm
+from embprobe.system.files import write_json
 from embprobe.system.text import printable
 
 
@@ -123,6 +126,12 @@ class Comparison:
         """Eight hex digits that change with the images, the encoders and what was asked."""
         asked = [self.images.fingerprint, dict(self.encoders), self.seed, asdict(self.terms)]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+
+    def save(self, workspace: Workspace) -> Path:
+        """Write ``comparison.json`` into a folder of the workspace's results and return its path."""
+        path = workspace.results(f"compare-{self.fingerprint}") / "comparison.json"
+        write_json(path, self.as_json())
+        return path
 
     def as_json(self) -> dict[str, Any]:
         """For ``--json`` and for the file."""

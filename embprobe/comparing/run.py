@@ -39,6 +39,24 @@ _MATCHINGS = 200
 _TWO_SIDED = 1.96
 
 
+def make_terms(
+    images: Images,
+    *,
+    k: int = Terms.k,
+    by: Sequence[str] | None = None,
+    pairs: int = Terms.pairs,
+    cosines: tuple[float, float] | None = None,
+) -> Terms:
+    """Return the terms of a comparison, after checking that every image has the labels that are named in ``by``.
+
+    Without ``by``, labels that an image lacks are passed over. Raises as :meth:`Images.label` does.
+    """
+    for label in by or []:
+        if label != COLOR:
+            images.label(label)
+    return Terms(k, tuple(by or Terms.by), pairs, cosines)
+
+
 def compare(
     images: Images,
     encoders: Sequence[Encoder],

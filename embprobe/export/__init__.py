@@ -8,13 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embprobe.errors import UsageError
-from embprobe.export.atlas import atlas_arguments, open_atlas, write_atlas
+from embprobe.export.atlas import atlas_arguments, atlas_path, open_atlas, write_atlas
+from embprobe.export.collect import collect_content
 from embprobe.export.content import Content
 from embprobe.export.fiftyone import open_fiftyone, write_fiftyone
 from embprobe.export.huggingface import open_huggingface, write_huggingface
 from embprobe.export.plain import open_csv, open_npy, write_csv, write_npy
 
-__all__ = ["TARGETS", "Content", "Target", "atlas_arguments", "check_target", "write_atlas"]
+__all__ = [
+    "TARGETS",
+    "Content",
+    "Target",
+    "atlas_arguments",
+    "atlas_path",
+    "check_target",
+    "collect_content",
+    "write_atlas",
+]
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embprobe.encoders.spec import Floats
+from embprobe.embeddings.workspace import Workspace
+from embprobe.encoders.spec import Encoder, Floats
 from embprobe.export.content import IMAGE, Content, image_type, named
 from embprobe.export.pictures import small
+from embprobe.images.rows import Images
 from embprobe.measures.knn import Positions
 from embprobe.measures.mutual_knn import ranked_others
 from embprobe.system.files import replacing
@@ -48,6 +51,13 @@ def write_atlas(content: Content, path: Path) -> None:
         finally:
             if writer:
                 writer.close()
+
+
+def atlas_path(rows: Images, encoders: Sequence[Encoder], workspace: Workspace) -> Path:
+    """Return where a workspace keeps the file of these rows and encoders."""
+    fingerprints = [rows.fingerprint, *(encoder.spec.fingerprint for encoder in encoders)]
+    mark = hashlib.sha256(" ".join(fingerprints).encode()).hexdigest()[:8]
+    return workspace.results(f"atlas-{mark}") / "atlas.parquet"
 
 
 def atlas_arguments(content: Content, path: Path, encoder: str) -> list[str]:

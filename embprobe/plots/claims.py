@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embprobe.claims.verdicts import Decision, Verdict
+from embprobe.plots.probe import FIGURE
 from embprobe.plots.style import MARKERS, PALETTE, error_bar, figure, save
 from embprobe.probing.results import span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from embprobe.claims.run import Study
+    from embprobe.embeddings.workspace import Workspace
 
 _LOOKS: dict[Verdict, tuple[str, str]] = {
     "reproduced": (PALETTE[2], MARKERS[0]),
@@ -45,6 +49,14 @@ def plot_claims(decisions: Sequence[Decision], out: Path) -> None:
         for axis, (unit, panel) in zip(axes, panels.items(), strict=True):
             _draw(axis, panel, unit)
         save(canvas, out, vector=True)
+
+
+def save_study(study: Study, workspace: Workspace) -> Path:
+    """Write the results of a study and its figure into a folder of the workspace, and return the folder."""
+    folder = study.results.folder(workspace)
+    study.results.save(folder)
+    plot_claims(study.decisions, folder / FIGURE)
+    return folder
 
 
 def _draw(axis: Axes, panel: Sequence[Decision], unit: str) -> None:

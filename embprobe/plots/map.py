@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from embprobe.embeddings.workspace import slug
 from embprobe.encoders.naming import names_in_lines
 from embprobe.encoders.spec import Floats
 from embprobe.images.rows import Row
 from embprobe.plots.style import MARKERS, PALETTE, figure, save
+from embprobe.search.maps import Maps
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
@@ -29,6 +31,15 @@ CROWDED = 20_000
 _BINS = 90
 _SIDE, _SHARE = 64, 0.045
 """Pixels of a thumbnail, and its share of the panel's width."""
+
+
+def save_maps(maps: Maps, *, label: str = "", thumbnails: int = 0) -> Path:
+    """Draw the maps in their folder, coloured by a label that every row has, and return the path of the PNG."""
+    figure = maps.folder / (f"by-{slug(label)}.png" if label else "plain.png")
+    labels = maps.rows.label(label) if label else None
+    drawn = thumbnails if maps.rows.has_pictures else 0
+    plot_maps(maps.layouts, labels, figure, label=label, rows=maps.rows.rows, thumbnails=drawn)
+    return figure
 
 
 def plot_maps(
@@ -50,7 +61,7 @@ def plot_maps(
     values = labels or [""] * len(next(iter(layouts.values())))
     shown = [value for value, _ in Counter(values).most_common(_NAMED)]
     value_of = np.array([shown.index(value) if value in shown else -1 for value in values])
-    pictures = _pictures(next(iter(layouts.values())), rows, thumbnails) if thumbnails and rows else {}
+    pictures = _pictures(next(iter(layouts.values())), rows, thumbnails) if thumbnails else {}
     called = names_in_lines(layouts, _LETTERS)
     with figure(width=5.2 * len(layouts), height=5.8, columns=len(layouts)) as (canvas, axes):
         for axis, (encoder, points) in zip(axes, layouts.items(), strict=True):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.naming import names_in_lines, short_names
 from embprobe.plots.style import figure, save
 from embprobe.plots.thumbnails import describe, show_thumbnail
@@ -15,10 +17,25 @@ from embprobe.system.text import visible
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+SHEETS = 20
+"""Most queries that get a sheet of their own."""
 _LETTERS = 12
 """Of a line of a query that is told in words."""
 _NAME = 17
 """Of a line of an encoder's name above the query."""
+
+
+def save_neighbors(neighborhoods: Sequence[Neighborhood], workspace: Workspace) -> list[Path]:
+    """Draw a sheet for each of the first queries among the workspace's figures and return their paths.
+
+    Sheets are named after their queries; of two with the same name the later one gets its number.
+    """
+    sheets: list[Path] = []
+    for one in neighborhoods[:SHEETS]:
+        sheet = workspace.figure(f"neighbors-{one.query.file_name}")
+        sheets.append(sheet if sheet not in sheets else sheet.with_stem(f"{sheet.stem}-{len(sheets) + 1}"))
+        plot_neighbors(one, sheets[-1])
+    return sheets
 
 
 def plot_neighbors(found: Neighborhood, out: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
-from embprobe.comparing.result import Disagreement, Shown
+from embprobe.comparing.result import Comparison, Disagreement, Shown
 from embprobe.encoders.naming import short_names
 from embprobe.plots.style import PALETTE, figure, save
 from embprobe.plots.thumbnails import describe, picture_of, shorten
@@ -20,6 +20,15 @@ _ACROSS = 2
 """Pairs beside each other on each half."""
 _SIDE, _GAP = 192, 12
 _LETTERS = 30
+
+
+def save_pairs(comparison: Comparison, folder: Path) -> list[Path]:
+    """Draw ``pairs-1.png`` and so on, a sheet for every two encoders, and return their paths."""
+    sheets = []
+    for number, both in enumerate(comparison.both_ways(), 1):
+        sheets.append(folder / f"pairs-{number}.png")
+        plot_pairs(both, sheets[-1])
+    return sheets
 
 
 def plot_pairs(both: tuple[Disagreement, Disagreement], out: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from embprobe.embeddings.workspace import Workspace
 from embprobe.interventions.preview import Cell, Line, Sheet
 from embprobe.plots.style import figure, save
 from embprobe.system.text import visible
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 _INCHES = 1.5
 _FLATTEST = 0.4
+
+
+def save_preview(sheet: Sheet, workspace: Workspace) -> Path:
+    """Draw the sheet among the workspace's figures and return its path."""
+    figure = workspace.figure(f"preview-{sheet.attribute}-{sheet.key}")
+    plot_preview(sheet, figure)
+    return figure
 
 
 def plot_preview(sheet: Sheet, out: Path) -> None:

@@ -13,12 +13,14 @@ from embprobe.encoders.naming import names_in_lines
 from embprobe.interventions import find_intervention
 from embprobe.plots.style import MARKERS, PALETTE, error_bar, figure, save
 from embprobe.probing.key import SHOTS, SHUFFLED, Key
-from embprobe.probing.results import Result, span
+from embprobe.probing.results import Result, Results, span
 from embprobe.probing.scores import Role
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from embprobe.embeddings.workspace import Workspace
 
 _CONDITIONS = {SHOTS: "images of each value that the classifier was fitted on"}
 """What a strength is in where it is none of an intervention."""
@@ -28,6 +30,8 @@ _NAME, _TITLE, _UNIT = 22, 38, 24
 """How many letters fit into a line of an encoder's name, above a panel, and beside its axis."""
 
 
+FIGURE = "figure.png"
+"""The name of a figure beside the numbers it shows."""
 Encoders = Mapping[str, Role]
 """The encoders of a figure by name, in their order."""
 
@@ -36,6 +40,14 @@ def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Key |
     """Write the figure of :func:`draw_probe` to ``out``, and as SVG beside it."""
     with _drawn(rows, question=question, first=first) as canvas:
         save(canvas, out, vector=True)
+
+
+def save_probe(results: Results, workspace: Workspace) -> Path:
+    """Write results and their figure into a folder of the workspace, and return the folder."""
+    folder = results.folder(workspace)
+    results.save(folder)
+    results.plot(folder / FIGURE)
+    return folder
 
 
 def draw_probe(rows: Sequence[Result], *, question: str, first: Key | None = None) -> Figure:

@@ -24,6 +24,8 @@ from embprobe.system.text import printable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from embprobe.embeddings.workspace import Workspace
+
 VERSION = 3
 """Results are comparable, and can be loaded, only within one version."""
 _RESULTS, _SCORES = "results.json", "scores.parquet"
@@ -116,6 +118,10 @@ class Results:
     def fingerprint(self) -> str:
         """Eight hex digits of a hash over the manifest: what was measured, on what, with which seed."""
         return hashlib.sha256(json.dumps(self.manifest, sort_keys=True).encode()).hexdigest()[:8]
+
+    def folder(self, workspace: Workspace) -> Path:
+        """Return the folder of the workspace that these results belong into."""
+        return workspace.results(f"{self.manifest['card']['attribute']}-{self.fingerprint}")
 
     def headline(self) -> str:
         """Return what follows, a sentence for every two encoders; of a single encoder, its number."""

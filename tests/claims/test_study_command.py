@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import embprobe.cli.probes
+import embprobe.cli.study
 from embprobe.claims.model import CLAIMS
 from embprobe.images import Images
 from tests.conftest import Run
@@ -21,7 +21,7 @@ def _few(monkeypatch: pytest.MonkeyPatch, emoji: Images) -> None:
     """The program's emoji are every hundredth concept."""
     kept = set(sorted(set(emoji.label("concept")))[::100])
     few = Images("few", tuple(row for row in emoji.rows if row.labels["concept"] in kept))
-    monkeypatch.setattr(embprobe.cli.probes, "open_rows", lambda images: few)
+    monkeypatch.setattr(embprobe.cli.study, "open_rows", lambda images: few)
 
 
 def test_a_study_is_printed_saved_drawn_and_reported(run: Run, space: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,9 +12,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import typer
 from PIL import Image
 
+import embprobe
 import embprobe.cli.app
+from embprobe.cli.app import COMMANDS
 from embprobe.errors import UsageError
 from embprobe.images import load_images
 from tests.conftest import Run, encoded, noise, snapshot, solid
@@ -267,10 +271,22 @@ def test_a_folder_of_queries_has_a_sheet_each_and_a_mean(run: Run, photos: Path,
     assert [each["query"] for each in content] == ["c.jpeg", "d.png", "e.webp"]
     assert [Path(each["figure"]).name for each in content] == [f"neighbors-{name}.png" for name in "cde"]
     assert all((space / "figures" / f"neighbors-{name}.png").exists() for name in "cde")
-    told = run("neighbors", photos / "cat", "--images", photos, *both)
-    assert told.out.count("Nearest to") == 3 and "mean over 3 queries" in told.out
+    printed = run("neighbors", photos / "cat", "--images", photos, *both)
+    assert printed.out.count("Nearest to") == 3 and "mean over 3 queries" in printed.out
+    assert "are shown" not in printed.err
     twice = run("neighbors", photos / "cat" / "d.png", photos / "cat" / "d.png", "--images", photos, *both, "--json")
     assert [Path(each["figure"]).name for each in json.loads(twice.out)] == ["neighbors-d.png", "neighbors-d-2.png"]
+
+
+def test_many_queries_are_summarised(run: Run, photos: Path) -> None:
+    both = (*PIXELS, "-e", "reference/color-histogram", "-k", "2")
+    printed = run("neighbors", photos, "--images", photos, *both)
+    assert printed.out.count("Nearest to") == 3
+    summary = " ".join(printed.out.split())
+    assert "reference/pixels and reference/color-histogram, mean over 9 queries: " in summary
+    assert summary.endswith("; by chance 22.22%).")  # two of nine images
+    assert "The first 3 of 9 queries are shown; --json prints all." in printed.err
+    assert len(json.loads(run("neighbors", photos, "--images", photos, *both, "--json").out)) == 9
 
 
 def test_an_encoder_without_text_is_left_out_of_a_question_in_words(run: Run, photos: Path) -> None:
@@ -400,28 +416,45 @@ def test_the_program_is_a_module_too() -> None:
     assert found.returncode == 2 and "Missing option '--objective'" in " ".join(found.stderr.split())
 
 
-def test_the_help_names_every_command_and_loads_nothing_heavy(run: Run) -> None:
+def test_the_help_names_every_command_under_its_purpose(run: Run) -> None:
     found = run("--help")
     assert found.code == 0
-    for command in (
-        "demo",
-        "extract",
-        "verify",
-        "probe",
-        "study",
-        "selftest",
-        "preview",
-        "neighbors",
-        "compare",
-        "map",
-        "report",
-        "export",
-        "atlas",
-        "pretrain",
-        "encoders",
-        "datasets",
-    ):
-        assert command in " ".join(found.out.split())
+    listed = found.out
+    for purpose, commands in COMMANDS.items():
+        _, heading, listed = listed.partition(f" {purpose} ")
+        panel = listed.partition("╰")[0]
+        assert heading and all(f"│ {command} " in panel for command in commands)
+    assert sum(map(len, COMMANDS.values())) == 16
+
+
+def test_every_argument_and_option_is_explained() -> None:
+    program = typer.main.get_command(embprobe.cli.app.app)
+    for command in program.commands.values():  # type: ignore[attr-defined]
+        assert command.help and all(parameter.help for parameter in command.params)
+
+
+def test_options_that_commands_share_reach_each_of_them(run: Run) -> None:
+    for command in ("extract", "probe", "compare", "neighbors", "map", "export", "atlas"):
+        told = run(command, "--help").out
+        assert all(option in told for option in ("--workspace", "--device", "--precision", "--fast-decode"))
+
+
+def test_the_version_is_the_packages(run: Run) -> None:
+    found = run("--version")
+    assert (found.code, found.out) == (0, f"embprobe {embprobe.__version__}\n")
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    script = "import sys; sys.argv = ['embprobe']; from embprobe.cli.app import main; main()"
+    for words, expected in {"embprobe ne": "neighbors", "embprobe extract --pre": "--precision"}.items():
+        asked = {"_EMBPROBE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        ended = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ, **asked}
+        )
+        assert ended.stdout.split() == [expected]
+
+
+def test_the_program_loads_nothing_heavy_before_it_knows_the_command() -> None:
     script = """
 import sys, embprobe.cli.app
 heavy = {"torch", "numpy", "faiss", "matplotlib", "sklearn", "umap", "PIL", "pyarrow", "open_clip", "timm", "scipy"}

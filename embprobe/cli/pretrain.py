@@ -1,4 +1,4 @@
-"""The controlled study retrained."""
+"""``embprobe pretrain``: the controlled study's encoders, trained."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from typing import Annotated
 
 import typer
 
-from embprobe.cli.options import (
-    IMAGES,
-    TRAIN,
-    DeviceOption,
-    ImagesOption,
-    SeedOption,
-    choose_device,
-    open_rows,
-)
+from embprobe.cli.console import note
+from embprobe.cli.options import IMAGES, TRAIN, DeviceOption, ImagesOption, SeedOption
+from embprobe.cli.progress import training_bar
+from embprobe.cli.session import choose_device, open_rows
 
 
 def pretrain(
@@ -29,10 +24,12 @@ def pretrain(
     ] = "",
     images_seen: Annotated[int, typer.Option(help="How many training images to go through.", min=1)] = 1_000_000,
     batch_size: Annotated[int, typer.Option(help="Images per step, each of another concept.", min=2)] = 64,
-    learning_rate: Annotated[float, typer.Option(help="At its peak.", min=0)] = 1e-3,
-    weight_decay: Annotated[float, typer.Option(help="AdamW's, of matrices.", min=0)] = 0.05,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate at its peak.", min=0)] = 1e-3,
+    weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay, of matrices only.", min=0)] = 0.05,
     word_rate: Annotated[float, typer.Option(help="Share of the images with a word in them.", min=0, max=1)] = 0.4,
-    alone_rate: Annotated[float, typer.Option(help="Share of these that show nothing else.", min=0, max=1)] = 0.5,
+    alone_rate: Annotated[
+        float, typer.Option(help="Share of the images with a word that show nothing else.", min=0, max=1)
+    ] = 0.5,
     parrot_rate: Annotated[
         float, typer.Option(help="Share of the other images with a word whose captions spell it.", min=0, max=1)
     ] = 1.0,
@@ -57,7 +54,6 @@ def pretrain(
     ] = None,
 ) -> None:
     """Train the small ViT with an objective: the same images in the same order for each."""
-    from embprobe.cli import terminal
     from embprobe.images import load_images
     from embprobe.pretraining.processes import choose_machine
     from embprobe.pretraining.recipe import Recipe
@@ -81,16 +77,16 @@ def pretrain(
         choose_device(device), precision=precision, accumulate=accumulate, workers=workers, threads=threads
     )
     rows = open_rows(images)
-    beside = held_out or (f"{IMAGES}:unseen-drawing" if images == TRAIN else "")
-    with terminal.training_bar(recipe.steps) as progress:
+    unseen = held_out or (f"{IMAGES}:unseen-drawing" if images == TRAIN else "")
+    with training_bar(recipe.steps) as progress:
         folder = pretrain(
             rows,
             recipe,
             out,
-            held_out=load_images(beside) if beside else None,
+            held_out=load_images(unseen) if unseen else None,
             language_model=Path(text) if text else None,
             machine=machine,
             progress=progress,
         )
-    terminal.note(f"Weights: {folder / 'model.safetensors'}\nLoss curve: {folder / 'losses.png'}")
-    terminal.note(f"Use them as: embprobe extract -e bundled/{objective}:{folder / 'model.safetensors'}")
+    note(f"Weights: {folder / 'model.safetensors'}\nLoss curve: {folder / 'losses.png'}")
+    note(f"Use them as: embprobe extract -e bundled/{objective}:{folder / 'model.safetensors'}")

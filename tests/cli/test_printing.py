@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embprobe.cli import terminal
+from embprobe.cli.extract import print_stores
+from embprobe.cli.probe import print_results
+from embprobe.cli.progress import progress_bar, spinner
+from embprobe.cli.selftest import print_verdicts
+from embprobe.cli.session import unreadable_reporter
+from embprobe.cli.verify import print_checked
 from embprobe.embeddings.store import Rejected, Store
 from embprobe.embeddings.verify import Checked
 from embprobe.probing.results import Check, Conclusions, Result, Results
@@ -34,7 +39,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("embprobe.cli.terminal.progress.time", made)
+    monkeypatch.setattr("embprobe.cli.progress.time", made)
     return made
 
 
@@ -62,7 +67,7 @@ def lines(capsys: Capture) -> list[str]:
 
 
 def test_in_a_log_progress_is_a_line_every_half_minute(clock: Clock, capsys: Capture) -> None:
-    with terminal.progress_bar("extracting", 3_000) as progress:
+    with progress_bar("extracting", 3_000) as progress:
         for _ in range(30):  # 100 images in 10 s, thirty times
             clock.now += 10
             progress(100)
@@ -79,7 +84,7 @@ def test_in_a_log_progress_is_a_line_every_half_minute(clock: Clock, capsys: Cap
 
 
 def test_what_takes_less_than_half_a_minute_is_said_once(clock: Clock, capsys: Capture) -> None:
-    with terminal.progress_bar("extracting", 2) as progress:
+    with progress_bar("extracting", 2) as progress:
         clock.now += 29
         progress(1)
         progress(1)
@@ -87,14 +92,14 @@ def test_what_takes_less_than_half_a_minute_is_said_once(clock: Clock, capsys: C
 
 
 def test_a_run_that_fails_is_not_said_to_be_done(clock: Clock, capsys: Capture) -> None:
-    with pytest.raises(ZeroDivisionError), terminal.progress_bar("extracting", 2) as progress:
+    with pytest.raises(ZeroDivisionError), progress_bar("extracting", 2) as progress:
         progress(1)
         raise ZeroDivisionError
     assert lines(capsys) == []
 
 
 def test_what_was_there_when_it_began_does_not_make_it_faster(clock: Clock, capsys: Capture) -> None:
-    with terminal.progress_bar("extracting", 1_100) as progress:
+    with progress_bar("extracting", 1_100) as progress:
         clock.now += 0.01
         progress(1_000)  # they need not be encoded again
         for _ in range(6):  # 10 in 10 s
@@ -111,7 +116,7 @@ def test_what_was_there_when_it_began_does_not_make_it_faster(clock: Clock, caps
 
 def test_where_the_time_went_by_hand(tmp_path: Path, reads: Reads, capsys: Capture) -> None:
     store = store_of(tmp_path / "store", reads)
-    terminal.print_stores([store], {"read": 1.0, "decode": 4.0, "encode": 2.5, "write": 2.5})
+    print_stores([store], {"read": 1.0, "decode": 4.0, "encode": 2.5, "write": 2.5})
     assert lines(capsys) == [
         f"test/means: 20 x 3, 20 encoded now, in {tmp_path / 'store'}",
         "Where the time went: read 10%, decode 40%, encode 25%, write 25%.",
@@ -124,12 +129,12 @@ def test_nothing_is_said_of_time_that_was_not_spent(
 ) -> None:
     store = store_of(tmp_path / "store", reads)
     store.written = 0
-    terminal.print_stores([store], seconds)
+    print_stores([store], seconds)
     assert lines(capsys) == [f"test/means: 20 x 3, already there, in {tmp_path / 'store'}"]
 
 
 def test_what_could_not_be_read_is_said_once_for_all_encoders(tmp_path: Path, reads: Reads, capsys: Capture) -> None:
-    terminal.print_stores([store_of(tmp_path / name, reads, rejected=12, name=name) for name in "ab"], {})
+    print_stores([store_of(tmp_path / name, reads, rejected=12, name=name) for name in "ab"], {})
     assert lines(capsys) == [
         f"test/a: 8 x 3, 8 encoded now, in {tmp_path / 'a'}",
         f"test/b: 8 x 3, 8 encoded now, in {tmp_path / 'b'}",
@@ -140,7 +145,7 @@ def test_what_could_not_be_read_is_said_once_for_all_encoders(tmp_path: Path, re
 
 
 def test_an_image_that_any_store_lacks_is_told_once(tmp_path: Path, reads: Reads, capsys: Capture) -> None:
-    notify = terminal.rejections()
+    notify = unreadable_reporter()
     notify([store_of(tmp_path / "a", reads)])
     notify([store_of(tmp_path / "a", reads), store_of(tmp_path / "b", reads, rejected=2, name="b")])
     notify(
@@ -162,7 +167,7 @@ def test_what_was_checked_is_a_line_a_store_and_its_problems(tmp_path: Path, cap
         checked(tmp_path / "c", damaged=(0, 1), problems=("img_emb/x has changed", "metadata/y is gone")),
         checked(tmp_path / "d", encoder="", images="", shards=0, bytes=0, problems=("It is damaged.",)),
     ]
-    terminal.print_checked(stores, tmp_path)
+    print_checked(stores, tmp_path)
     assert lines(capsys) == [
         "whole: test/means x noise, 2 shards, 1.2 MB, a",
         "whole, unfinished: test/means x noise, 1 shard, 1.2 MB, b",
@@ -173,10 +178,10 @@ def test_what_was_checked_is_a_line_a_store_and_its_problems(tmp_path: Path, cap
         "  It is damaged.",
         "With --repair the next extract makes the damaged shards again, and only those.",
     ]
-    terminal.print_checked([], tmp_path)
+    print_checked([], tmp_path)
     assert lines(capsys) == ["There are no stores yet."]
     many = checked(tmp_path / "a", damaged=(0,), problems=tuple(f"{i} is gone" for i in range(12)))
-    terminal.print_checked([many], tmp_path)
+    print_checked([many], tmp_path)
     assert lines(capsys)[-3:-1] == ["  9 is gone", "  and 2 more"]
 
 
@@ -207,7 +212,7 @@ def results(*rows: Result, **changes: Any) -> Results:
 
 
 def printed(capsys: Capture, found: Results, title: str = "Colour: does it move?") -> str:
-    terminal.print_results(found, title=title)
+    print_results(found, title=title)
     out, err = capsys.readouterr()
     assert err == ""
     return out
@@ -288,18 +293,18 @@ def test_many_differences_are_counted_not_shown(capsys: Capture, encoders: int, 
 
 def test_verdicts_are_lines_and_a_count(capsys: Capture) -> None:
     good, bad = Verdict("color: share", "0.12", "0.121", True), Verdict("[red] alarms", "5 %", "50 %", False)
-    terminal.print_verdicts([good, bad, good])
+    print_verdicts([good, bad, good])
     out, err = capsys.readouterr()
     cells = [line.split("  ")[0].strip() for line in out.splitlines()]
     assert cells == ["", "passed", "FAILED", "passed"]
     assert "[red] alarms" in out and "50 %" in out
     assert err == "2 of 3 passed. Do not believe a probe yet.\n"
-    terminal.print_verdicts([good])
+    print_verdicts([good])
     assert capsys.readouterr().err == "1 of 1 passed.\n"
 
 
 def test_in_a_log_what_is_being_done_is_a_line(capsys: Capture) -> None:
-    with terminal.spinner("selftest") as notify:
+    with spinner("selftest") as notify:
         notify("oracles, color")
         notify("400 [bold] studies")
     assert lines(capsys) == ["selftest: oracles, color", "selftest: 400 [bold] studies"]
@@ -309,28 +314,28 @@ def test_in_a_log_what_is_being_done_is_a_line(capsys: Capture) -> None:
 
 
 def bar(text: str, folder: Path, reads: Reads) -> None:
-    with terminal.progress_bar(text, 1) as progress:
+    with progress_bar(text, 1) as progress:
         progress(1)
 
 
 def stores(text: str, folder: Path, reads: Reads) -> None:
-    terminal.print_stores([store_of(folder, reads, name=text)], {})
+    print_stores([store_of(folder, reads, name=text)], {})
 
 
 def rejected(text: str, folder: Path, reads: Reads) -> None:
     store = store_of(folder, reads, rejected=1)
     store.shards[0]["rejected"] = [{"key": text, "reason": text, "row": 0}]
-    terminal.print_stores([store], {})
+    print_stores([store], {})
 
 
 def verified(text: str, folder: Path, reads: Reads) -> None:
-    terminal.print_checked([checked(folder, encoder=text, images=text, damaged=(0,), problems=(text,))], folder.parent)
+    print_checked([checked(folder, encoder=text, images=text, damaged=(0,), problems=(text,))], folder.parent)
 
 
 def probed(text: str, folder: Path, reads: Reads) -> None:
     rows = [result(encoder=text, measure=text, resampled=text, unit=text)]
     said = Conclusions(None, {}, [text], [Check(text, text, False, text)])
-    terminal.print_results(results(*rows, conclusions=said, left_out=[text]), title=text)
+    print_results(results(*rows, conclusions=said, left_out=[text]), title=text)
 
 
 SHOWN: dict[str, tuple[Callable[[str, Path, Reads], None], int]] = {

@@ -6,16 +6,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from embprobe.cli.terminal.console import note, notes
-from embprobe.embeddings.job import Progress as Advance
+from embprobe.cli.console import note, notes
 from embprobe.system.text import visible
 
-_SAY_EVERY = 30.0
+if TYPE_CHECKING:
+    from embprobe.embeddings.job import Progress as Advance
+
+_LOG_EVERY = 30.0
 """Seconds between two lines about progress in a log."""
 
 
@@ -27,36 +30,36 @@ class _Speed(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Advance]:
-    """A bar on a terminal, a line every half minute in a log; gives what to call with the number of rows just done."""
+def progress_bar(activity: str, total: int) -> Iterator[Advance]:
+    """Show a bar on a terminal, a line every half minute in a log; yield a callback for the number of finished rows."""
     columns = (TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
-        what = visible(what)
-        task = bar.add_task(escape(what), total=total)
-        started = said = time.perf_counter()
-        done = there = 0
+        activity = visible(activity)
+        task = bar.add_task(escape(activity), total=total)
+        started = logged = time.perf_counter()
+        done = cached = 0
 
         def advance(rows: int) -> None:
-            nonlocal done, said, there
+            nonlocal done, logged, cached
             done += rows
             bar.advance(task, rows)
             now = time.perf_counter()
-            if now - started < 1:  # most of these were there already
-                there = done
-            if not notes.is_terminal and now - said >= _SAY_EVERY and done < total:
-                said = now
-                speed = max(done - there, 1) / (now - started)
+            if now - started < 1:  # most of these were in their stores already
+                cached = done
+            if not notes.is_terminal and now - logged >= _LOG_EVERY and done < total:
+                logged = now
+                speed = max(done - cached, 1) / (now - started)
                 left = timedelta(seconds=round((total - done) / speed))
-                note(f"{what}: {done:,} of {total:,} images, {speed:,.1f} images/s, {left} left")
+                note(f"{activity}: {done:,} of {total:,} images, {speed:,.1f} images/s, {left} left")
 
         yield advance
     if not notes.is_terminal:
-        note(f"{what}: {total:,} images in {time.perf_counter() - started:.1f} s")
+        note(f"{activity}: {total:,} images in {time.perf_counter() - started:.1f} s")
 
 
 @contextmanager
 def training_bar(steps: int) -> Iterator[Callable[[int, int, dict[str, float]], None]]:
-    """A bar with the latest numbers on a terminal; in a log, a line now and then."""
+    """Show a bar with the latest numbers on a terminal, a line now and then in a log; yield a callback for a step."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=notes, disable=not notes.is_terminal) as bar:
         task = bar.add_task("", total=steps)
@@ -71,13 +74,13 @@ def training_bar(steps: int) -> Iterator[Callable[[int, int, dict[str, float]], 
 
 
 @contextmanager
-def spinner(what: str) -> Iterator[Callable[[str], None]]:
-    """What is being done now: a moving sign on a terminal, lines in a log; gives what to call with it."""
-    with notes.status(escape(what)) as status:
+def spinner(activity: str) -> Iterator[Callable[[str], None]]:
+    """Show a moving sign on a terminal, lines in a log; yield a callback for the name of each step."""
+    with notes.status(escape(activity)) as status:
 
-        def notify(now: str) -> None:
-            status.update(escape(f"{what}: {now}"))
+        def notify(step: str) -> None:
+            status.update(escape(f"{activity}: {step}"))
             if not notes.is_terminal:
-                note(f"{what}: {now}")
+                note(f"{activity}: {step}")
 
         yield notify

@@ -1,0 +1,36 @@
+"""``embprobe report``: a workspace as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embprobe.cli.console import note
+from embprobe.cli.options import WORKSPACE, WorkspaceOption
+from embprobe.cli.progress import spinner
+from embprobe.cli.session import open_rows
+
+
+def report(
+    images: Annotated[
+        str | None,
+        typer.Argument(help="The images on the map, where they are now. Default: those of the newest result."),
+    ] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option("--encoder", "-e", help="Encoders on the map; repeatable. Default: those of the newest result."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The page. Default: report.html in the workspace.")] = None,
+    workspace: WorkspaceOption = WORKSPACE,
+) -> None:
+    """Write one self-contained HTML page: every result and comparison, examples, an interactive map, the numbers."""
+    from embprobe.embeddings.workspace import Workspace
+    from embprobe.report import write_report
+
+    space = Workspace.open(workspace, create=False)
+    rows = None if images is None else open_rows(images)
+    with spinner("report") as notify:
+        page = write_report(space, out or space.root / "report.html", images=rows, encoders=encoder, notify=notify)
+    note(f"Page: {page}")

@@ -1,0 +1,79 @@
+"""Turn what was typed into images, a device, encoders and a session, and print what a person must know of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from embprobe.cli.console import note
+from embprobe.cli.options import PAIR, RunOptions
+from embprobe.cli.progress import progress_bar
+from embprobe.system.text import visible
+
+if TYPE_CHECKING:
+    from embprobe.embeddings.session import Session
+    from embprobe.embeddings.store import Store
+    from embprobe.encoders import Encoder
+    from embprobe.images import Images
+
+LISTED = 10
+"""Images or problems printed one by one; the others are counted."""
+
+
+def open_rows(images: str) -> Images:
+    """Open the images and print their reader's notes before any work begins."""
+    from embprobe.images import load_images
+
+    rows = load_images(images)
+    for remark in rows.notes:
+        note(f"{remark}.")
+    return rows
+
+
+def choose_device(device: str) -> str:
+    """Return the device to compute on, and print a note if there is a GPU that will not be used."""
+    from embprobe.system.devices import resolve_device, unused_gpu
+
+    chosen = resolve_device(device)
+    if unused := unused_gpu(chosen):
+        note(f"{unused}.")
+    return chosen
+
+
+def load_encoders(names: Sequence[str] | None, device: str, precision: str = "") -> list[Encoder]:
+    """Load the encoders of these names, each once; the bundled pair for None."""
+    from embprobe.encoders import load_encoder
+
+    unique = dict.fromkeys(PAIR if names is None else names)
+    return [load_encoder(name, device=device, **({"precision": precision} if precision else {})) for name in unique]
+
+
+def begin(
+    images: str, encoders: Sequence[str] | None, run: RunOptions, *, seed: int = 0
+) -> tuple[Images, list[Encoder], Session]:
+    """Open the images, load the encoders, and start a session that shows its progress and lists unreadable images."""
+    from embprobe.embeddings.session import Session
+    from embprobe.embeddings.workspace import Workspace
+
+    rows, device = open_rows(images), choose_device(run.device)
+    loaded = load_encoders(encoders, device, run.precision)
+    space = Workspace.open(run.workspace)
+    session = Session(space, device, seed, run.fast_decode, progress=progress_bar, extracted=unreadable_reporter())
+    return rows, loaded, session
+
+
+def unreadable_reporter() -> Callable[[Sequence[Store]], None]:
+    """Return a callback that takes the stores of the same images and prints each unreadable image once."""
+    reported: set[str] = set()
+
+    def report(stores: Sequence[Store]) -> None:
+        unread = {row.key: row.reason for store in stores for row in store.rejected if row.key not in reported}
+        reported.update(unread)
+        if unread:
+            note(f"{len(unread):,} of {len(stores[0].images):,} images could not be read and were left out:")
+        for key, reason in list(unread.items())[:LISTED]:
+            note(f"  '{visible(key)}': {visible(reason)}")
+        if len(unread) > LISTED:
+            note(f"  and {len(unread) - LISTED:,} more, all in {stores[0].folder / 'rejected.jsonl'}")
+
+    return report
