@@ -156,16 +156,16 @@ def of_given(images: Images, given: Sequence[GivenVectors]) -> EmbeddingSet:
 
 
 def _rows_of(given: Sequence[GivenVectors]) -> Images:
-    labels: dict[str, dict[str, str]] = {}
+    keys = list(dict.fromkeys(key for each in given for key in each.keys))
+    place = {key: i for i, key in enumerate(keys)}
+    labels: dict[str, list[str | None]] = {}
     for each in given:
-        for i, key in enumerate(each.keys):
-            of_key = labels.setdefault(key, {})
-            for name, values in each.labels.items():
-                value = values[i]
-                if value is not None:
-                    of_key.setdefault(name, value)
-    name = "+".join(each.spec.name for each in given)
-    return Images.without_pictures(name, list(labels), list(labels.values()))
+        for name, values in each.labels.items():
+            column = labels.setdefault(name, [None] * len(keys))
+            for key, value in zip(each.keys, values, strict=True):
+                if column[place[key]] is None:
+                    column[place[key]] = value
+    return Images.without_pictures("+".join(each.spec.name for each in given), keys, labels)
 
 
 def _labels_of(

@@ -52,7 +52,12 @@ class Intervention:
     whole: bool = False
     """Done (strength 1) or not done (0), and nothing between."""
     given: Callable[[str], Intervention] | None = None
-    """The intervention with an argument, ``word=thus``: raises :class:`UsageError` if it is not one it can take."""
+    """Returns the intervention for an argument, as in ``word=thus``; raises :class:`UsageError` for a wrong one.
+
+    None if it takes no argument.
+    """
+    origin: str = ""
+    """The package and version of an intervention that is not ours: its images are made anew for another version."""
 
 
 def pixels(change: Change) -> Planner:

@@ -12,7 +12,8 @@ import numpy as np
 
 from embprobe.errors import UsageError
 from embprobe.images.rows import Images, Row
-from embprobe.interventions import check_strength, find_intervention, intervene
+from embprobe.interventions.apply import check_strength, intervene
+from embprobe.interventions.registry import find_intervention
 
 IMAGE = "image"
 """The label of a treated row that holds the key of the image it was made from."""

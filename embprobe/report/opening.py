@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embprobe.embeddings.store import Store, open_store, read_manifest
@@ -59,10 +60,9 @@ def _rows_of_store(asked: Asked, workspace: Workspace) -> Images | None:
     for folder in workspace.stores():
         if not folder.parent.name.endswith(f"-{asked.fingerprint[:8]}"):
             continue
-        tables = [pq.read_table(path).to_pylist() for path in sorted((folder / "metadata").glob("*.parquet"))]
-        lines = [line for table in tables for line in table]
-        labels = [{name: value for name, value in line.items() if name != "key" and value} for line in lines]
-        rows = Images.without_pictures(asked.name, [line["key"] for line in lines], labels)
+        tables = [pq.read_table(path) for path in sorted((folder / "metadata").glob("*.parquet"))]
+        labels = pa.concat_tables(tables).to_pydict() if tables else {"key": []}
+        rows = Images.without_pictures(asked.name, labels.pop("key"), labels)
         if rows.fingerprint == asked.fingerprint:
             return rows
     return None
