@@ -11,8 +11,7 @@ from rich.table import Table
 
 from embprobe.cli.console import note, output, print_json
 from embprobe.cli.options import IMAGES, EncodersOption, ImagesOption, JsonOption, RunOptions
-from embprobe.cli.progress import progress_bar
-from embprobe.cli.session import choose_device, load_encoders, open_rows, unreadable_reporter
+from embprobe.cli.session import choose_device, load_encoders, open_rows, start_session
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
@@ -49,7 +48,6 @@ def neighbors(
 ) -> None:
     """Show what each encoder finds nearest to an image or a text, and how far the encoders agree."""
     from embprobe.embeddings.extract import extract
-    from embprobe.embeddings.workspace import Workspace
     from embprobe.plots.neighbors import save_neighbors
     from embprobe.search.neighbors import find_neighbors, matching
     from embprobe.search.queries import encoders_for, parse_queries, parse_where
@@ -62,10 +60,12 @@ def neighbors(
     encoders, wordless = encoders_for(queries, loaded)
     for each in wordless:
         note(f"{each.spec.name} takes no text and is left out.")
-    space = Workspace.open(run.workspace)
-    with progress_bar("extracting", len(rows)) as progress:
-        stores = extract(rows, encoders, space, device=device, fast_decode=run.fast_decode, progress=progress)
-    unreadable_reporter()(stores)
+    session = start_session(run, device)
+    with session.progress("extracting", len(rows)) as progress:
+        stores = extract(
+            rows, encoders, session.workspace, device=device, fast_decode=run.fast_decode, progress=progress
+        )
+    session.extracted(stores)
     neighborhoods = find_neighbors(
         queries,
         encoders,
@@ -76,7 +76,7 @@ def neighbors(
         exact=exact,
         notify=lambda remark: note(f"{remark}."),
     )
-    figures = save_neighbors(neighborhoods, space)
+    figures = save_neighbors(neighborhoods, session.workspace)
     if json:
         documents = [one.as_json() for one in neighborhoods]
         for document, figure in zip(documents, figures, strict=False):

@@ -51,15 +51,19 @@ def load_encoders(names: Sequence[str] | None, device: str, precision: str = "")
 def begin(
     images: str, encoders: Sequence[str] | None, run: RunOptions, *, seed: int = 0
 ) -> tuple[Images, list[Encoder], Session]:
-    """Open the images, load the encoders, and start a session that shows its progress and lists unreadable images."""
+    """Open the images, load the encoders, and start a session."""
+    rows, device = open_rows(images), choose_device(run.device)
+    loaded = load_encoders(encoders, device, run.precision)
+    return rows, loaded, start_session(run, device, seed=seed)
+
+
+def start_session(run: RunOptions, device: str, *, seed: int = 0) -> Session:
+    """Open the workspace and start a session in it that shows its progress and lists unreadable images."""
     from embprobe.embeddings.session import Session
     from embprobe.embeddings.workspace import Workspace
 
-    rows, device = open_rows(images), choose_device(run.device)
-    loaded = load_encoders(encoders, device, run.precision)
     space = Workspace.open(run.workspace)
-    session = Session(space, device, seed, run.fast_decode, progress=progress_bar, extracted=unreadable_reporter())
-    return rows, loaded, session
+    return Session(space, device, seed, run.fast_decode, progress=progress_bar, extracted=unreadable_reporter())
 
 
 def unreadable_reporter() -> Callable[[Sequence[Store]], None]:

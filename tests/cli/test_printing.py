@@ -1,4 +1,4 @@
-"""What a person is told: while it runs, when it is done, and of names that would rather speak to the terminal."""
+"""Printed lines: while a command runs, when it is done, and of names that would steer the terminal."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def lines(capsys: Capture) -> list[str]:
     return err.splitlines()
 
 
-# --- while it runs -----------------------------------------------------------------------------------------------
+# --- while it runs ---------------------------------------------------------------------------------------------------
 
 
 def test_in_a_log_progress_is_a_line_every_half_minute(clock: Clock, capsys: Capture) -> None:
@@ -71,16 +71,16 @@ def test_in_a_log_progress_is_a_line_every_half_minute(clock: Clock, capsys: Cap
         for _ in range(30):  # 100 images in 10 s, thirty times
             clock.now += 10
             progress(100)
-    found = lines(capsys)
-    assert found[:2] == [
+    logged = lines(capsys)
+    assert logged[:2] == [
         "extracting: 300 of 3,000 images, 10.0 images/s, 0:04:30 left",
         "extracting: 600 of 3,000 images, 10.0 images/s, 0:04:00 left",
     ]
-    assert found[-2:] == [
+    assert logged[-2:] == [
         "extracting: 2,700 of 3,000 images, 10.0 images/s, 0:00:30 left",
         "extracting: 3,000 images in 300.0 s",
     ]
-    assert len(found) == 10
+    assert len(logged) == 10
 
 
 def test_what_takes_less_than_half_a_minute_is_said_once(clock: Clock, capsys: Capture) -> None:
@@ -111,7 +111,7 @@ def test_what_was_there_when_it_began_does_not_make_it_faster(clock: Clock, caps
     ]
 
 
-# --- when it is done ---------------------------------------------------------------------------------------------
+# --- when it is done -------------------------------------------------------------------------------------------------
 
 
 def test_where_the_time_went_by_hand(tmp_path: Path, reads: Reads, capsys: Capture) -> None:
@@ -185,7 +185,7 @@ def test_what_was_checked_is_a_line_a_store_and_its_problems(tmp_path: Path, cap
     assert lines(capsys)[-3:-1] == ["  9 is gone", "  and 2 more"]
 
 
-# --- what a probe found ------------------------------------------------------------------------------------------
+# --- results of a probe ----------------------------------------------------------------------------------------------
 
 
 def result(**changes: Any) -> Result:
@@ -211,8 +211,8 @@ def results(*rows: Result, **changes: Any) -> Results:
     return replace(Results({}, rows, [], Conclusions(None, {}, [], [])), **changes)
 
 
-def printed(capsys: Capture, found: Results, title: str = "Colour: does it move?") -> str:
-    print_results(found, title=title)
+def printed(capsys: Capture, content: Results, title: str = "Colour: does it move?") -> str:
+    print_results(content, title=title)
     out, err = capsys.readouterr()
     assert err == ""
     return out
@@ -246,7 +246,7 @@ def test_a_line_is_a_question_and_a_column_an_encoder(capsys: Capture) -> None:
         "0.062 to 0.250",
         "+0.100 to +0.500",
     ]
-    assert row_of_table(out, "category decoding") == ["", "", "", ""]  # who was not asked has an empty cell
+    assert row_of_table(out, "category decoding") == ["", "", "", ""]  # no result, no text
     caption = " ".join(out.split())
     assert "95 % bootstrap intervals over 50 concepts" in caption
     assert caption.endswith("displacement: distance to an unrelated image.")  # that decoding is accuracy goes unsaid
@@ -263,13 +263,13 @@ def test_the_numbers_of_groups_are_named_from_the_fewest(capsys: Capture) -> Non
 
 
 def test_what_is_concluded_stands_under_the_table(capsys: Capture) -> None:
-    said = Conclusions(
+    conclusions = Conclusions(
         None,
         {},
         ["bundled/clip notices hue 2.00 times as much as bundled/dino."],
         [Check("reference/pixels", "m", True, "it failed."), Check("reference/pixels", "m", False, "0.9 is too much.")],
     )
-    out = printed(capsys, results(result(), conclusions=said, left_out=["zero-shot: none has a text side"]))
+    out = printed(capsys, results(result(), conclusions=conclusions, left_out=["zero-shot: none has a text side"]))
     assert out.splitlines()[-4:] == [
         "bundled/clip notices hue 2.00 times as much as bundled/dino.",
         "Check passed: it failed.",
@@ -288,7 +288,7 @@ def test_many_differences_are_counted_not_shown(capsys: Capture, encoders: int, 
     assert ("The 6 differences between encoders are in the results file." in out) is not columns
 
 
-# --- the instrument, tested --------------------------------------------------------------------------------------
+# --- the instrument, tested ------------------------------------------------------------------------------------------
 
 
 def test_verdicts_are_lines_and_a_count(capsys: Capture) -> None:
@@ -310,7 +310,7 @@ def test_in_a_log_what_is_being_done_is_a_line(capsys: Capture) -> None:
     assert lines(capsys) == ["selftest: oracles, color", "selftest: 400 [bold] studies"]
 
 
-# --- names that would rather speak to the terminal ---------------------------------------------------------------
+# --- names that would rather speak to the terminal -------------------------------------------------------------------
 
 
 def bar(text: str, folder: Path, reads: Reads) -> None:
@@ -334,8 +334,8 @@ def verified(text: str, folder: Path, reads: Reads) -> None:
 
 def probed(text: str, folder: Path, reads: Reads) -> None:
     rows = [result(encoder=text, measure=text, resampled=text, unit=text)]
-    said = Conclusions(None, {}, [text], [Check(text, text, False, text)])
-    print_results(results(*rows, conclusions=said, left_out=[text]), title=text)
+    conclusions = Conclusions(None, {}, [text], [Check(text, text, False, text)])
+    print_results(results(*rows, conclusions=conclusions, left_out=[text]), title=text)
 
 
 SHOWN: dict[str, tuple[Callable[[str, Path, Reads], None], int]] = {

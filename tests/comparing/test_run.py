@@ -10,16 +10,18 @@ import pytest
 
 from embprobe.comparing import run as comparing
 from embprobe.comparing.result import Comparison, Terms
-from embprobe.comparing.run import compare
+from embprobe.comparing.run import compare, make_terms
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images
+from embprobe.images.rows import MissingLabel
 from embprobe.measures.cka import cka
 from embprobe.measures.mutual_knn import mutual_knn
 from embprobe.measures.rank_correlation import rank_correlation
 from embprobe.selftest.oracles import Oracle, OracleSession
+from tests.conftest import Reads
 
 KIND = Oracle("kind", {"category": 0.5, "concept": 0.2})
 LOOK = Oracle("look", {"style": 0.5, "concept": 0.2})
@@ -147,3 +149,17 @@ def test_what_cannot_be_compared(few: Images, workspace: Workspace) -> None:
         compared(few.take(range(11)), workspace, KIND, LOOK)
     tiny = compared(few.take(range(12)), workspace, KIND, LOOK)
     assert np.isfinite([each.found.estimate for each in tiny.agreements]).all()
+
+
+def test_a_label_that_is_named_must_be_there_and_a_default_one_need_not(reads: Reads) -> None:
+    plain = reads(2)
+    assert make_terms(plain, k=3) == Terms(3) and make_terms(plain, by=["color"]).by == ("color",)
+    with pytest.raises(MissingLabel, match="'style'"):
+        make_terms(plain, by=["style"])
+
+
+def test_a_comparison_is_saved_among_the_results(few: Images, workspace: Workspace) -> None:
+    comparison = compared(few, workspace, KIND, LOOK, terms=Terms(3, pairs=1))
+    path = comparison.save(workspace)
+    assert path == workspace.results(f"compare-{comparison.fingerprint}") / "comparison.json"
+    assert json.loads(path.read_text()) == json.loads(json.dumps(comparison.as_json()))
