@@ -255,7 +255,7 @@ def test_what_is_saved_holds_claims_rows_and_scores(workspace: Workspace) -> Non
         *(decision.sentence for decision in study.decisions),
         *(content.sentence for content in study.contents),
     ]
-    differences = [(row.who, row.p_adjusted) for row in rows if row.is_difference]
+    differences = [(row.label, row.p_adjusted) for row in rows if row.is_difference]
     assert differences == [
         ("test/clip - test/dino", 2 * 2 / 64),
         ("test/clip - test/dino", None),  # p is of the margin there

@@ -25,7 +25,7 @@ BLIND = Oracle("blind", {"category": 0.2, "concept": 0.3, "text": 0.1, "color": 
 
 
 def estimates(results: Results) -> dict[tuple[Question, str], float]:
-    return {(row.question, row.who): row.estimate for row in results.rows}
+    return {(row.key, row.label): row.estimate for row in results.rows}
 
 
 @pytest.mark.parametrize("attribute", ORDERED)
