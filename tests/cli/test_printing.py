@@ -227,9 +227,7 @@ def row_of_table(out: str, measure: str) -> list[str]:
 
 def test_a_line_is_a_question_and_a_column_an_encoder(capsys: Capture) -> None:
     other = result(encoder="bundled/dino", estimate=0.125, low=0.0625, high=0.25)
-    difference = result(
-        against="bundled/dino", kind="difference", estimate=0.375, low=0.1, high=0.5, p=0.0001, p_adjusted=0.0002
-    )
+    difference = result(against="bundled/dino", estimate=0.375, low=0.1, high=0.5, p=0.0001, p_adjusted=0.0002)
     out = printed(
         capsys,
         results(
@@ -282,7 +280,7 @@ def test_what_is_concluded_stands_under_the_table(capsys: Capture) -> None:
 def test_many_differences_are_counted_not_shown(capsys: Capture, encoders: int, columns: bool) -> None:
     names = [f"test/{name}" for name in "abcd"[:encoders]]
     rows = [result(encoder=name) for name in names]
-    rows += [result(encoder=a, against=b, kind="difference", p_adjusted=1.0) for a in names for b in names if a < b]
+    rows += [result(encoder=a, against=b, p_adjusted=1.0) for a in names for b in names if a < b]
     out = printed(capsys, results(*rows))
     assert ("+0.500, p = 1.000" in out) is columns
     assert ("The 6 differences between encoders are in the results file." in out) is not columns

@@ -110,11 +110,6 @@ def probe(
     return run_probe(card_of(*measures, **more), images, encoders, [], Session(workspace))
 
 
-def key_of(measure: str, condition: str | None = None, strength: float | None = None) -> Key:
-    """A key whose phrase is this, whatever it is of."""
-    return Key(kind="geometry", target=measure, condition=condition, strength=strength)
-
-
 def done(row: Result | Scores) -> str | None:
     """What was done to images, labels or vectors, as the sentence of the row's key says it."""
     key = row.key

@@ -17,7 +17,8 @@ from embprobe.probing.key import Key
 from embprobe.probing.results import Conclusions, Result
 from embprobe.probing.scores import Role, Scores
 from embprobe.statistics import Estimate, holm, resample
-from tests.probing.conftest import card_of, key_of
+from tests.probing.conftest import card_of
+from tests.results import key_of
 
 MEASURE = "notice"
 Q = key_of(MEASURE)

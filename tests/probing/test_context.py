@@ -18,7 +18,8 @@ from embprobe.interventions.treatments import IMAGE
 from embprobe.probing.context import NotApplicable, ProbeContext
 from embprobe.probing.selection import Selection
 from tests.conftest import make_encoder
-from tests.probing.conftest import BLUE, GREEN, RED, card_of, key_of, painted, reader
+from tests.probing.conftest import BLUE, GREEN, RED, card_of, painted, reader
+from tests.results import key_of
 
 ANY = {"kind": "geometry", "statistics": ["uniformity"]}
 

@@ -17,15 +17,26 @@ from embprobe.encoders import load_encoder
 from embprobe.images import Images
 from embprobe.probing.results import VERSION, Result
 from embprobe.report import write_report
+from tests.results import result_of
 
 HOSTILE = "<script>alert(1)</script> & {{ 7 * 7 }} \u202e"
 SAID: dict[str, Any] = {
-    "question": None,
+    "key": None,
     "numbers": {},
     "sentences": ["a notices it 2.00 times as much as b.", HOSTILE],
     "checks": [
-        {"encoder": "reference/pixels", "measure": "m", "passed": True, "text": f"it failed as it should {HOSTILE}"},
-        {"encoder": "reference/pixels", "measure": "m", "passed": False, "text": f"0.9, above the limit {HOSTILE}"},
+        {
+            "encoder": "reference/pixels",
+            "key": {"kind": "geometry", "target": "m"},
+            "passed": True,
+            "text": f"it failed as it should {HOSTILE}",
+        },
+        {
+            "encoder": "reference/pixels",
+            "key": {"kind": "geometry", "target": "m"},
+            "passed": False,
+            "text": f"0.9, above the limit {HOSTILE}",
+        },
     ],
 }
 
@@ -34,10 +45,7 @@ def row(**changes: Any) -> Result:
     facts: dict[str, Any] = {
         "attribute": "color",
         "measure": HOSTILE,
-        "intervention": None,
-        "strength": None,
         "encoder": HOSTILE,
-        "kind": "estimate",
         "resampled": "concept",
         "groups": 5,
         "images": 10,
@@ -46,7 +54,7 @@ def row(**changes: Any) -> Result:
         "high": 0.5,
         "unit": "accuracy",
     }
-    return Result(**facts | changes)
+    return result_of(**facts | changes)
 
 
 def save(workspace: Workspace, name: str, *rows: Result, **changes: Any) -> None:
@@ -61,7 +69,7 @@ def save(workspace: Workspace, name: str, *rows: Result, **changes: Any) -> None
         "versions": {"embprobe": "0"},
         "conclusions": SAID,
         "left_out": [f"zero-shot: nobody reads {HOSTILE}"],
-        "results": [vars(each) for each in rows or (row(),)],
+        "results": [each.as_json() for each in rows or (row(),)],
         **changes,
     }  # fmt: skip
     folder = workspace.results(name)

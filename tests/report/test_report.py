@@ -63,8 +63,8 @@ def test_a_row_names_its_question_and_a_difference_both_encoders(space: Workspac
         space,
         "one",
         moved,
-        row(encoder="a/b", against="c/d", kind="difference", estimate=0.5, p=0.01, p_adjusted=0.02),
-        row(encoder="a/b", against="e/f", kind="difference", estimate=0.25, p=2e-5, p_adjusted=4e-4),
+        row(encoder="a/b", against="c/d", estimate=0.5, p=0.01, p_adjusted=0.02),
+        row(encoder="a/b", against="e/f", estimate=0.25, p=2e-5, p_adjusted=4e-4),
     )
     page = page_of(space)
     assert '<th scope="row" dir="auto">hue 120: displacement</th>' in page
