@@ -179,7 +179,10 @@ because = "it was set up to"
 
 def test_only_what_is_quick(run: Run, photos: Path, mine: Path) -> None:
     quick = json.loads(run("probe", photos, "--card", mine, *PIXELS, "--quick", "--json").out)
-    assert {row["measure"] for row in quick["results"]} == {"displacement", "displacement percentile"}
+    assert {row["measure"] for row in quick["results"]} == {
+        "greyscale 1: displacement",
+        "greyscale 1: displacement percentile",
+    }
     assert quick["left_out"] == [] and len(quick["card"]["measures"]) == 1
 
 

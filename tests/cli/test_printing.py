@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from embprobe.cli.session import unreadable_reporter
 from embprobe.cli.verify import print_checked
 from embprobe.embeddings.store import Rejected, Store
 from embprobe.embeddings.verify import Checked
+from embprobe.probing.key import Key
 from embprobe.probing.results import Check, Conclusions, Result, Results
 from embprobe.selftest.run import Verdict
 from tests.conftest import Reads, make_encoder
 
 Capture = pytest.CaptureFixture[str]
+M = Key(kind="other", target="m")
 HOSTILE = "\x1b[31m\x1b]0;title\x07[bold]a\x9b2J\r\nb\u202ec\u2028d\x00e"
 
 
@@ -191,11 +193,9 @@ def test_what_was_checked_is_a_line_a_store_and_its_problems(tmp_path: Path, cap
 def result(**changes: Any) -> Result:
     facts: dict[str, Any] = {
         "attribute": "color",
-        "measure": "displacement",
-        "intervention": "hue",
-        "strength": 60.0,
+        "key": Key(kind="displacement", target="hue", strength=60.0),
         "encoder": "bundled/clip",
-        "kind": "estimate",
+        "role": "subject",
         "resampled": "concept",
         "groups": 50,
         "images": 50,
@@ -207,8 +207,12 @@ def result(**changes: Any) -> Result:
     return Result(**facts | changes)
 
 
+def conclusions(sentences: Sequence[str] = (), checks: Sequence[Check] = ()) -> Conclusions:
+    return Conclusions(key=None, numbers={}, sentences=sentences, checks=checks)
+
+
 def results(*rows: Result, **changes: Any) -> Results:
-    return replace(Results({}, rows, [], Conclusions(None, {}, [], [])), **changes)
+    return replace(Results(manifest={}, rows=rows, scores=[], conclusions=conclusions()), **changes)
 
 
 def printed(capsys: Capture, content: Results, title: str = "Colour: does it move?") -> str:
@@ -234,7 +238,7 @@ def test_a_line_is_a_question_and_a_column_an_encoder(capsys: Capture) -> None:
             result(),
             other,
             difference,
-            result(measure="category decoding", intervention=None, strength=None, unit="accuracy"),
+            result(key=Key(kind="decoding", target="category", variant="k-NN", test="unseen"), unit="accuracy"),
         ),
     )
     assert out.startswith("Colour: does it move?")
@@ -244,7 +248,7 @@ def test_a_line_is_a_question_and_a_column_an_encoder(capsys: Capture) -> None:
         "0.062 to 0.250",
         "+0.100 to +0.500",
     ]
-    assert row_of_table(out, "category decoding") == ["", "", "", ""]  # no result, no text
+    assert row_of_table(out, "category k-NN, unseen") == ["", "", "", ""]  # no result, no text
     caption = " ".join(out.split())
     assert "95 % bootstrap intervals over 50 concepts" in caption
     assert caption.endswith("displacement: distance to an unrelated image.")  # that decoding is accuracy goes unsaid
@@ -256,18 +260,19 @@ def test_p_is_never_shown_as_zero(capsys: Capture) -> None:
 
 
 def test_the_numbers_of_groups_are_named_from_the_fewest(capsys: Capture) -> None:
-    out = printed(capsys, results(result(groups=1234), result(measure="m", groups=7)))
+    out = printed(capsys, results(result(groups=1234), result(key=M, groups=7)))
     assert "over 7 to 1,234 concepts" in " ".join(out.split())
 
 
 def test_what_is_concluded_stands_under_the_table(capsys: Capture) -> None:
-    conclusions = Conclusions(
-        None,
-        {},
+    concluded = conclusions(
         ["bundled/clip notices hue 2.00 times as much as bundled/dino."],
-        [Check("reference/pixels", "m", True, "it failed."), Check("reference/pixels", "m", False, "0.9 is too much.")],
+        [
+            Check(encoder="reference/pixels", key=M, passed=True, text="it failed."),
+            Check(encoder="reference/pixels", key=M, passed=False, text="0.9 is too much."),
+        ],
     )
-    out = printed(capsys, results(result(), conclusions=conclusions, left_out=["zero-shot: none has a text side"]))
+    out = printed(capsys, results(result(), conclusions=concluded, left_out=["zero-shot: none has a text side"]))
     assert out.splitlines()[-4:] == [
         "bundled/clip notices hue 2.00 times as much as bundled/dino.",
         "Check passed: it failed.",
@@ -331,9 +336,10 @@ def verified(text: str, folder: Path, reads: Reads) -> None:
 
 
 def probed(text: str, folder: Path, reads: Reads) -> None:
-    rows = [result(encoder=text, measure=text, resampled=text, unit=text)]
-    conclusions = Conclusions(None, {}, [text], [Check(text, text, False, text)])
-    print_results(results(*rows, conclusions=conclusions, left_out=[text]), title=text)
+    key = Key(kind="decoding", target=text, test=text)
+    rows = [result(encoder=text, key=key, resampled=text, unit=text)]
+    concluded = conclusions([text], [Check(encoder=text, key=key, passed=False, text=text)])
+    print_results(results(*rows, conclusions=concluded, left_out=[text]), title=text)
 
 
 SHOWN: dict[str, tuple[Callable[[str, Path, Reads], None], int]] = {
