@@ -58,9 +58,14 @@ def list_families() -> list[str]:
 
 
 def list_encoders(pattern: str = "*") -> list[str]:
-    """Full names that match a pattern (``*dino*``); a pattern without a wildcard matches anywhere in the name."""
+    """Full names that match a pattern (``*dino*``); a pattern without a wildcard matches anywhere in the name.
+
+    A pattern that begins with a family's name and a slash is sought in that family alone, and no other is imported.
+    """
     wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
-    names = (_spelled(family, name) for family in list_families() for name in _family(family).names())
+    families, first = list_families(), pattern.lower().partition("/")[0]
+    searched = [first] if "/" in pattern and first in families else families
+    names = (_spelled(family, name) for family in searched for name in _family(family).names())
     return [name for name in names if fnmatch.fnmatchcase(name.lower(), wanted.lower())]
 
 
