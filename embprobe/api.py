@@ -21,6 +21,7 @@ from embprobe.system.devices import resolve_device
 
 if TYPE_CHECKING:
     from embprobe.claims.model import Claim
+    from embprobe.claims.roles import Roles
     from embprobe.claims.run import Study
     from embprobe.comparing.result import Comparison
     from embprobe.encoders.spec import Encoder
@@ -115,18 +116,21 @@ def open_subjects(
         UsageError: There are no such images or encoders.
         EmbprobeError: No vector belongs to any of the images.
     """
-    session = open_session(**settings)
     embedded = images if isinstance(images, EmbeddingSet) else None
+    known = settings.get("session")
+    device = resolve_device(settings.get("device", "auto")) if known is None else known.device
     names = () if embedded is not None and encoders is None else _several(encoders, default)
     precision = settings.get("precision", "")
-    loaded = [each if not isinstance(each, str) else _load(each, session.device, precision) for each in names]
+    loaded = [each if not isinstance(each, str) else _load(each, device, precision) for each in names]
     loaded = [*(embedded.as_encoders() if embedded is not None else []), *loaded]
     by_name = {encoder.spec.name: encoder for encoder in loaded}
     given = [encoder for encoder in by_name.values() if isinstance(encoder, GivenVectors)]
-    if not given:
-        return Subjects(_rows(images), list(by_name.values()), session)
-    alone = images is None and len(given) == len(by_name)  # then the vectors have rows of their own
-    rows, matched, notes = match_rows(given, None if alone else _rows(images))
+    alone = images is None and bool(given) and len(given) == len(by_name)  # then the vectors have rows of their own
+    opened = None if alone else _rows(images)
+    session = open_session(**settings)  # last, so that a wrong name leaves no workspace
+    if opened is not None and not given:
+        return Subjects(opened, list(by_name.values()), session)
+    rows, matched, notes = match_rows(given, opened)
     for note in notes:
         session.note(note)
     return Subjects(rows, list((by_name | {each.spec.name: each for each in matched}).values()), session)
@@ -283,6 +287,7 @@ def neighbors(
     where: Mapping[str, Sequence[str]] | None = None,
     include_self: bool = False,
     exact: bool = False,
+    draw: bool = False,
     notify: Notify = lambda remark: None,
     **settings: Unpack[Settings],
 ) -> list[Neighborhood]:
@@ -299,6 +304,7 @@ def neighbors(
         where: Only among images with these values of labels.
         include_self: Whether an image with the query's own pixels counts.
         exact: Whether a large store is searched exactly, however long it takes.
+        draw: Draw a sheet of each of the first queries into the workspace's figures.
         notify: Called with what a search leaves to be desired.
         settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``seed``, or a ``session``.
 
@@ -308,6 +314,7 @@ def neighbors(
     Raises:
         UsageError: A query is neither a file nor a key, or no encoder takes text.
     """
+    from embprobe.plots.neighbors import save_neighbors
     from embprobe.search.neighbors import find_neighbors, matching
     from embprobe.search.queries import encoders_for, parse_queries
 
@@ -319,7 +326,14 @@ def neighbors(
     for encoder in wordless:
         notify(f"{encoder.spec.name} takes no text and is left out")
     stores = subjects.session.stores(subjects.images, able, "extracting")
-    return find_neighbors(parsed, able, stores, k=k, include_self=include_self, where=where, exact=exact, notify=notify)
+    neighborhoods = find_neighbors(
+        parsed, able, stores, k=k, include_self=include_self, where=where, exact=exact, notify=notify
+    )
+    if not draw:
+        return neighborhoods
+    figures = save_neighbors(neighborhoods, subjects.session.workspace)
+    drawn = [replace(one, figure=figure) for one, figure in zip(neighborhoods, figures, strict=False)]
+    return [*drawn, *neighborhoods[len(drawn) :]]
 
 
 def draw_map(
@@ -392,7 +406,7 @@ def intervene(
 
 def check_claims(
     images: ImageSource = None,
-    roles: Mapping[str, str] | None = None,
+    roles: Mapping[str, str] | Roles | None = None,
     *,
     claims: str | Path | Sequence[Claim] | None = None,
     save: bool = True,
@@ -422,7 +436,9 @@ def check_claims(
 
     asked = tuple(read_claims(Path(claims)) if isinstance(claims, str | Path) else claims or bundled_claims())
     known = roles_of(asked)
-    names = bundled_roles() if roles is None else parse_roles([f"{role}={name}" for role, name in roles.items()], known)
+    names = bundled_roles() if roles is None else roles
+    if isinstance(names, Mapping):
+        names = parse_roles([f"{role}={name}" for role, name in names.items()], known)
     session = open_session(**settings)
     if isinstance(images, EmbeddingSet):
         raise UsageError("Claims are checked on images that encoders embed, not on an embedding set.")

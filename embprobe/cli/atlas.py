@@ -8,12 +8,12 @@ import typer
 
 from embprobe.cli.console import note
 from embprobe.cli.export import NeighborsOption, begin_export
-from embprobe.cli.options import IMAGES, EncodersOption, ImagesArgument, RunOptions, SeedOption
+from embprobe.cli.options import EncodersOption, ImagesArgument, RunOptions, SeedOption
 from embprobe.cli.progress import progress_bar
 
 
 def atlas(
-    images: ImagesArgument = IMAGES,
+    images: ImagesArgument = None,
     encoder: EncodersOption = None,
     map: Annotated[str, typer.Option("--map", help="umap, tsne, pca or none.")] = "umap",
     k: NeighborsOption = 15,

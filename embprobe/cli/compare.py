@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embprobe.cli.console import note, output, print_json
-from embprobe.cli.options import IMAGES, EncodersOption, ImagesArgument, JsonOption, RunOptions, SeedOption
+from embprobe.cli.options import EncodersOption, ImagesArgument, JsonOption, RunOptions, SeedOption
 from embprobe.cli.progress import spinner
 from embprobe.cli.session import begin
 from embprobe.system.text import visible
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    images: ImagesArgument = IMAGES,
+    images: ImagesArgument = None,
     encoder: EncodersOption = None,
     k: Annotated[int, typer.Option("-k", help="Neighbours of an image that mutual k-NN compares.", min=1)] = 10,
     by: Annotated[
@@ -44,15 +44,23 @@ def compare(
     json: JsonOption = False,
 ) -> None:
     """Measure how far encoders agree, what explains where they do not, and on which pairs they disagree most."""
-    from embprobe.comparing.run import compare, make_terms
-    from embprobe.plots.pairs import save_pairs
+    from embprobe import api
+    from embprobe.plots.pairs import sheets_of
 
-    rows, encoders, session = begin(images, encoder, run, seed=seed)
-    terms = make_terms(rows, k=k, by=by, pairs=pairs, cosines=cosines)
+    subjects = begin(images, encoder, run, seed=seed)
     with spinner("comparing") as notify:
-        comparison = compare(rows, encoders, session, terms, notify=notify)
-    path = comparison.save(session.workspace)
-    figures = save_pairs(comparison, path.parent)
+        comparison = api.compare(
+            subjects.images,
+            subjects.encoders,
+            k=k,
+            by=by,
+            pairs=pairs,
+            cosines=cosines,
+            notify=notify,
+            session=subjects.session,
+        )
+    path = comparison.path(subjects.session.workspace)
+    figures = sheets_of(comparison, path.parent)
     if json:
         print_json({**comparison.as_json(), "figures": [str(figure) for figure in figures]})
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embprobe.cli.console import note, print_json
-from embprobe.cli.options import IMAGES, EncodersOption, ImagesArgument, JsonOption, RunOptions, SeedOption
+from embprobe.cli.options import EncodersOption, ImagesArgument, JsonOption, RunOptions, SeedOption
 from embprobe.cli.progress import progress_bar, spinner
 from embprobe.cli.session import begin
 
@@ -23,7 +23,7 @@ NeighborsOption = Annotated[int, typer.Option("-k", help="Neighbours of an image
 def export(
     to: Annotated[str, typer.Option(help="atlas, fiftyone, huggingface, npy or csv.")],
     out: Annotated[Path, typer.Option(help="The file (atlas) or folder to write, which must not be there yet.")],
-    images: ImagesArgument = IMAGES,
+    images: ImagesArgument = None,
     encoder: EncodersOption = None,
     map: Annotated[
         str | None, typer.Option(help="umap, tsne, pca or none. Default: umap for atlas, else none.")
@@ -63,14 +63,15 @@ def export(
 
 
 def begin_export(
-    images: str, encoders: list[str] | None, run: RunOptions, *, seed: int, method: str, neighbors: int
+    images: str | None, encoders: list[str] | None, run: RunOptions, *, seed: int, method: str, neighbors: int
 ) -> tuple[Content, list[Encoder], Session]:
     """Embed the images and lay them out; print a note if there are too few for a map."""
     from embprobe.export import collect_content
     from embprobe.search.projection import NEIGHBORS
 
-    rows, loaded, session = begin(images, encoders, run, seed=seed)
-    embedded = session.embed(rows, loaded, "extracting")
+    subjects = begin(images, encoders, run, seed=seed)
+    loaded, session = subjects.encoders, subjects.session
+    embedded = session.embed(subjects.images, loaded, "extracting")
     with spinner("maps") as notify:
         content = collect_content(embedded, loaded, session, method=method, neighbors=neighbors, notify=notify)
     if method != "none" and not content.layouts:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embprobe.cli.console import note, print_json
-from embprobe.cli.options import IMAGES, EncodersOption, ImagesArgument, JsonOption, RunOptions
-from embprobe.cli.progress import progress_bar
-from embprobe.cli.session import choose_device, load_encoders, open_rows, unreadable_reporter
+from embprobe.cli.options import EncodersOption, ImagesArgument, JsonOption, RunOptions
+from embprobe.cli.session import begin, unreadable_reporter
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def extract(
-    images: ImagesArgument = IMAGES,
+    images: ImagesArgument = None,
     encoder: EncodersOption = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Images that go through a network at once. Default: 16, on a GPU 64.", min=1)
@@ -34,33 +33,26 @@ def extract(
     json: JsonOption = False,
 ) -> None:
     """Turn images into embeddings with every encoder, and index them. What is already there is not done again."""
+    from dataclasses import replace
+
     from embprobe.embeddings.engines import find_engine
-    from embprobe.embeddings.extract import extract
-    from embprobe.embeddings.workspace import Workspace
+    from embprobe.embeddings.session import ignore_stores
     from embprobe.encoders import NetworkEncoder
     from embprobe.errors import UsageError
     from embprobe.search.index import open_index
 
     chosen_engine = find_engine(engine)
-    rows, device = open_rows(images), choose_device(run.device)
-    encoders = load_encoders(encoder, device, run.precision)
     if compile and engine != "local":
         raise UsageError("--compile is for the local engine.")
+    subjects = begin(images, encoder, run)
+    encoders = subjects.encoders
     if compile:
         encoders = [each.compiled() if isinstance(each, NetworkEncoder) else each for each in encoders]
     seconds: dict[str, float] = {}
-    with progress_bar("extracting", len(rows)) as progress:
-        stores = extract(
-            rows,
-            encoders,
-            Workspace.open(run.workspace),
-            device=device,
-            batch_size=batch_size,
-            fast_decode=run.fast_decode,
-            progress=progress,
-            engine=chosen_engine,
-            seconds=seconds,
-        )
+    session = replace(subjects.session, extracted=ignore_stores)  # they are listed below
+    stores = session.stores(
+        subjects.images, encoders, "extracting", batch_size=batch_size, engine=chosen_engine, seconds=seconds
+    )
     for store in stores:
         open_index(store)
     if json:

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from embprobe.cli.console import note, print_json
-from embprobe.cli.options import IMAGES, EncodersOption, ImagesArgument, JsonOption, RunOptions, SeedOption
+from embprobe.cli.options import EncodersOption, ImagesArgument, JsonOption, RunOptions, SeedOption
 from embprobe.cli.progress import spinner
 from embprobe.cli.session import begin
 
 
 def draw_map(
-    images: ImagesArgument = IMAGES,
+    images: ImagesArgument = None,
     encoder: EncodersOption = None,
     by: Annotated[
         str | None, typer.Option(help="The label that colours the points. Default: category, if they have it.")
@@ -26,18 +26,23 @@ def draw_map(
     json: JsonOption = False,
 ) -> None:
     """Lay the embeddings out in the plane, one map per encoder, aligned with each other and coloured by a label."""
-    from embprobe.plots.map import save_maps
-    from embprobe.search.maps import choose_label, make_maps
+    from embprobe import api
     from embprobe.search.projection import check_method
 
     check_method(method)
-    rows, encoders, session = begin(images, encoder, run, seed=seed)
-    label = choose_label(rows, by)  # before anything is extracted
-    embedded = session.embed(rows, encoders, "extracting")
+    subjects = begin(images, encoder, run, seed=seed)
     with spinner("maps") as notify:
-        maps = make_maps(embedded, encoders, session, method=method, notify=notify)
-    figure = save_maps(maps, label=label, thumbnails=thumbnails)
+        maps = api.draw_map(
+            subjects.images,
+            subjects.encoders,
+            by=by,
+            method=method,
+            thumbnails=thumbnails,
+            notify=notify,
+            session=subjects.session,
+        )
     if json:
-        print_json({**maps.as_json(), "figure": str(figure)})
+        print_json({**maps.as_json(), "figure": str(maps.figure)})
     else:
-        note(f"Figure: {figure}, {figure.with_suffix('.svg').name}\nPoints: {maps.table}")
+        vector = maps.figure.with_suffix(".svg").name if maps.figure else ""
+        note(f"Figure: {maps.figure}, {vector}\nPoints: {maps.table}")

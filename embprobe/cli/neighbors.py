@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from embprobe.cli.console import note, output, print_json
-from embprobe.cli.options import IMAGES, EncodersOption, ImagesOption, JsonOption, RunOptions
-from embprobe.cli.session import choose_device, load_encoders, open_rows, start_session
+from embprobe.cli.options import EncodersOption, ImagesOption, JsonOption, RunOptions
+from embprobe.cli.session import begin
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def neighbors(
     where: Annotated[
         list[str] | None, typer.Option(help="Only among images with this label: category=Food,Drink; repeatable.")
     ] = None,
-    images: ImagesOption = IMAGES,
+    images: ImagesOption = None,
     encoder: EncodersOption = None,
     k: Annotated[int, typer.Option("-k", help="How many neighbours.", min=1, max=100)] = 8,
     include_self: Annotated[bool, typer.Option(help="Show the image itself too, if it is among the images.")] = False,
@@ -47,40 +47,28 @@ def neighbors(
     json: JsonOption = False,
 ) -> None:
     """Show what each encoder finds nearest to an image or a text, and how far the encoders agree."""
-    from embprobe.embeddings.extract import extract
-    from embprobe.plots.neighbors import save_neighbors
-    from embprobe.search.neighbors import find_neighbors, matching
-    from embprobe.search.queries import encoders_for, parse_queries, parse_where
+    from embprobe import api
+    from embprobe.search.queries import parse_where
 
-    rows, device = open_rows(images), choose_device(run.device)
-    queries = parse_queries(image or [], rows, texts=text or [], minus=minus or [])
     labels = parse_where(where or [])
-    matching(rows, labels)  # before anything is extracted
-    loaded = load_encoders(encoder, device, run.precision)
-    encoders, wordless = encoders_for(queries, loaded)
-    for each in wordless:
-        note(f"{each.spec.name} takes no text and is left out.")
-    session = start_session(run, device)
-    with session.progress("extracting", len(rows)) as progress:
-        stores = extract(
-            rows, encoders, session.workspace, device=device, fast_decode=run.fast_decode, progress=progress
-        )
-    session.extracted(stores)
-    neighborhoods = find_neighbors(
-        queries,
-        encoders,
-        stores,
+    subjects = begin(images, encoder, run)
+    neighborhoods = api.neighbors(
+        image or [],
+        subjects.images,
+        subjects.encoders,
         k=k,
-        include_self=include_self,
+        texts=text or [],
+        minus=minus or [],
         where=labels,
+        include_self=include_self,
         exact=exact,
+        draw=True,
         notify=lambda remark: note(f"{remark}."),
+        session=subjects.session,
     )
-    figures = save_neighbors(neighborhoods, session.workspace)
+    figures = [one.figure for one in neighborhoods if one.figure]
     if json:
         documents = [one.as_json() for one in neighborhoods]
-        for document, figure in zip(documents, figures, strict=False):
-            document["figure"] = str(figure)
         print_json(documents[0] if len(documents) == 1 else documents)
     else:
         print_neighbors(neighborhoods)

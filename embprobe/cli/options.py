@@ -17,14 +17,18 @@ IMAGES, TRAIN = "bundled/emoji", "bundled/emoji:train"
 WORKSPACE = Path("embprobe-workspace")
 _IMAGES_HELP = (
     "A folder of images, tars or parquet files (path, pattern or URL), hf:OWNER/NAME, a data set that "
-    "'embprobe datasets' lists, or bundled images."
+    "'embprobe datasets' lists, or bundled images. Without any, vectors:FILE has rows of its own."
 )
 
-ImagesArgument = Annotated[str, typer.Argument(help=_IMAGES_HELP, metavar="[IMAGES]", show_default=True)]
-ImagesOption = Annotated[str, typer.Option("--images", "-i", help=_IMAGES_HELP)]
+ImagesArgument = Annotated[str | None, typer.Argument(help=_IMAGES_HELP, metavar="[IMAGES]", show_default=f"{IMAGES}")]
+ImagesOption = Annotated[str | None, typer.Option("--images", "-i", help=_IMAGES_HELP, show_default=f"{IMAGES}")]
 EncodersOption = Annotated[
     list[str] | None,
-    typer.Option("--encoder", "-e", help="As 'embprobe encoders' lists them. Default: the bundled pair."),
+    typer.Option(
+        "--encoder",
+        "-e",
+        help="As 'embprobe encoders' lists them, or vectors:FILE; repeatable. Default: the bundled pair.",
+    ),
 ]
 WorkspaceOption = Annotated[
     Path, typer.Option(envvar="EMBPROBE_WORKSPACE", help="Folder for stores, results, figures.")

@@ -76,7 +76,7 @@ def pretrain(
     machine = choose_machine(
         choose_device(device), precision=precision, accumulate=accumulate, workers=workers, threads=threads
     )
-    rows = open_rows(images)
+    rows = open_rows(images or TRAIN)
     unseen = held_out or (f"{IMAGES}:unseen-drawing" if images == TRAIN else "")
     with training_bar(recipe.steps) as progress:
         folder = pretrain(

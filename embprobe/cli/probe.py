@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from embprobe.cli.console import note, output, print_json
-from embprobe.cli.options import IMAGES, EncodersOption, ImagesArgument, JsonOption, RunOptions, SeedOption
+from embprobe.cli.options import EncodersOption, ImagesArgument, JsonOption, RunOptions, SeedOption
 from embprobe.cli.results import estimate_cell, print_checks
-from embprobe.cli.session import begin, load_encoders
+from embprobe.cli.session import begin
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _COMPARED = 3
 
 
 def probe(
-    images: ImagesArgument = IMAGES,
+    images: ImagesArgument = None,
     attribute: Annotated[
         list[str] | None, typer.Option("--attribute", "-a", help="What to probe, or 'all'; repeatable.")
     ] = None,
@@ -40,40 +40,34 @@ def probe(
     json: JsonOption = False,
 ) -> None:
     """Measure how much each encoder notices an attribute: a table, a figure and a JSON, with intervals."""
+    from embprobe import api
     from embprobe.errors import EmbprobeError, UsageError
     from embprobe.plots.forest import plot_forest
-    from embprobe.plots.probe import plot_probe
+    from embprobe.plots.probe import FIGURE
     from embprobe.probing.card import attributes, bundled_card, read_card
     from embprobe.probing.context import NotApplicable
-    from embprobe.probing.run import run_probe
 
     every = attributes() if "all" in (attribute or []) else []
     names = dict.fromkeys([name for name in attribute or [] if name != "all"] + every)
     cards = [bundled_card(name) for name in names] + [read_card(path) for path in card or []]
     if not cards:
         raise UsageError(f"Say what to probe: --attribute {', '.join([*attributes(), 'all'])}; or --card FILE.")
-    if quick:
-        cards = [one.quickly() for one in cards]
-    rows, encoders, session = begin(images, encoder, run, seed=seed)
-    subjects = [each.spec.name for each in encoders]
+    subjects = begin(images, encoder, run, seed=seed)
+    rows, session = subjects.images, subjects.session
     probed: list[Results] = []
     for one in cards:
-        references = load_encoders([name for name in one.references if name not in subjects], session.device)
         try:
-            results = run_probe(one, rows, encoders, references, session)
+            results = api.probe(rows, one, subjects.encoders, quick=quick, session=session, precision=run.precision)
         except NotApplicable as reason:
             if len(cards) == 1:
                 raise
             note(str(reason))
             continue
-        folder = session.workspace.results(f"{one.attribute}-{results.fingerprint}")
-        results.save(folder)
-        figure = folder / "figure.png"
-        plot_probe(results.rows, figure, question=one.question, first=results.conclusions.key)
+        folder = results.folder(session.workspace)
         probed.append(results)
         if not json:
             print_results(results, title=f"{one.title}: {one.question}")
-            note(f"Figure: {figure}\nNumbers: {folder / 'results.json'}")
+            note(f"Figure: {folder / FIGURE}\nNumbers: {folder / 'results.json'}")
     if not probed:
         raise EmbprobeError(f"None of the probes can be asked of '{rows.name}'.")
     together = session.workspace.figure("attributes")

@@ -26,11 +26,9 @@ def report(
     workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
     """Write one self-contained HTML page: every result and comparison, examples, an interactive map, the numbers."""
-    from embprobe.embeddings.workspace import Workspace
-    from embprobe.report import write_report
+    from embprobe import api
 
-    space = Workspace.open(workspace, create=False)
     rows = None if images is None else open_rows(images)
     with spinner("report") as notify:
-        page = write_report(space, out or space.root / "report.html", images=rows, encoders=encoder, notify=notify)
+        page = api.write_report(out, images=rows, encoders=encoder, workspace=workspace, notify=notify)
     note(f"Page: {page}")

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from embprobe.cli.console import note
-from embprobe.cli.options import PAIR, RunOptions
+from embprobe.cli.options import IMAGES, PAIR, RunOptions
 from embprobe.cli.progress import progress_bar
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
+    from embprobe.api import Subjects
     from embprobe.embeddings.session import Session
     from embprobe.embeddings.store import Store
     from embprobe.encoders import Encoder
@@ -48,22 +49,43 @@ def load_encoders(names: Sequence[str] | None, device: str, precision: str = "")
     return [load_encoder(name, device=device, **({"precision": precision} if precision else {})) for name in unique]
 
 
-def begin(
-    images: str, encoders: Sequence[str] | None, run: RunOptions, *, seed: int = 0
-) -> tuple[Images, list[Encoder], Session]:
-    """Open the images, load the encoders, and start a session."""
-    rows, device = open_rows(images), choose_device(run.device)
+def begin(images: str | None, encoders: Sequence[str] | None, run: RunOptions, *, seed: int = 0) -> Subjects:
+    """Open the images, load the encoders, match vectors that a user brings, and start a session.
+
+    Without images, vectors that are alone have rows of their own; else the bundled images are meant.
+    """
+    from embprobe.api import open_subjects
+    from embprobe.encoders.given import GivenVectors
+
+    rows = None if images is None else open_rows(images)
+    device = choose_device(run.device)
     loaded = load_encoders(encoders, device, run.precision)
-    return rows, loaded, start_session(run, device, seed=seed)
+    if rows is None and not all(isinstance(encoder, GivenVectors) for encoder in loaded):
+        rows = open_rows(IMAGES)
+    return open_subjects(rows, loaded, session=start_session(run, device, seed=seed))
 
 
 def start_session(run: RunOptions, device: str, *, seed: int = 0) -> Session:
-    """Open the workspace and start a session in it that shows its progress and lists unreadable images."""
+    """Open the workspace and start a session in it that shows its progress and prints what is left out, once."""
     from embprobe.embeddings.session import Session
     from embprobe.embeddings.workspace import Workspace
 
-    space = Workspace.open(run.workspace)
-    return Session(space, device, seed, run.fast_decode, progress=progress_bar, extracted=unreadable_reporter())
+    printed: set[str] = set()
+
+    def note_once(remark: str) -> None:
+        if remark not in printed:
+            printed.add(remark)
+            note(f"{visible(remark)}.")
+
+    return Session(
+        Workspace.open(run.workspace),
+        device,
+        seed,
+        run.fast_decode,
+        progress=progress_bar,
+        extracted=unreadable_reporter(),
+        note=note_once,
+    )
 
 
 def unreadable_reporter() -> Callable[[Sequence[Store]], None]:

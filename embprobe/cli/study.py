@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,12 +16,13 @@ from embprobe.cli.options import (
     DeviceOption,
     ImagesArgument,
     JsonOption,
+    RunOptions,
     SeedOption,
     WorkspaceOption,
 )
-from embprobe.cli.progress import progress_bar, training_bar
+from embprobe.cli.progress import training_bar
 from embprobe.cli.results import estimate_cell, print_checks
-from embprobe.cli.session import choose_device, open_rows, unreadable_reporter
+from embprobe.cli.session import choose_device, open_rows, start_session
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
@@ -29,13 +31,13 @@ if TYPE_CHECKING:
 
 
 def study(
-    images: ImagesArgument = IMAGES,
+    images: ImagesArgument = None,
     encoder: Annotated[
         list[str] | None,
         typer.Option(
             "--encoder",
             "-e",
-            help="ROLE=ENCODER, with a role of clip, dino, siglip, nclip, xclip, clip-lm or twin (an untrained "
+            help="ROLE=ENCODER, with a role of clip, dino, siglip, clip-lm, nclip, xclip or twin (an untrained "
             "network); repeatable. Default: the bundled encoders.",
         ),
     ] = None,
@@ -43,39 +45,40 @@ def study(
         int | None,
         typer.Option("--pretrain", help="First train clip and dino on this many images each, then study these.", min=1),
     ] = None,
+    claims: Annotated[
+        Path | None, typer.Option(help="A file of claims of your own (.toml). Default: those that come along.")
+    ] = None,
     workspace: WorkspaceOption = WORKSPACE,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
     """Ask the claims of the studies one by one: reproduced, not reproduced or undecided, with intervals."""
-    from embprobe.claims.roles import bundled_roles, load_cast, parse_roles
-    from embprobe.claims.run import run_study
-    from embprobe.embeddings.session import Session
-    from embprobe.embeddings.workspace import Workspace
+    from embprobe import api
+    from embprobe.claims.model import read_claims, roles_of
+    from embprobe.claims.roles import parse_roles
     from embprobe.errors import UsageError
-    from embprobe.plots.claims import plot_claims
+    from embprobe.plots.probe import FIGURE
 
     if encoder and pretrained:
         raise UsageError("--pretrain trains the encoders that are studied: leave it out or --encoder.")
-    rows, chosen_device = open_rows(images), choose_device(device)
-    roles = parse_roles(encoder) if encoder else bundled_roles()
-    space = Workspace.open(workspace)
+    asked = read_claims(claims) if claims else None
+    rows, chosen_device = open_rows(images or IMAGES), choose_device(device)
+    roles = parse_roles(encoder, None if asked is None else roles_of(asked)) if encoder else None
+    session = start_session(RunOptions(workspace=workspace, device=device), chosen_device, seed=seed)
     if pretrained:
         from embprobe.pretraining.pair import pretrained_roles
 
-        roles = pretrained_roles(pretrained, space, seed=seed, device=chosen_device, progress_bar=training_bar)
-    cast = load_cast(roles, device=chosen_device)
-    session = Session(space, chosen_device, seed, progress=progress_bar, extracted=unreadable_reporter())
-    result = run_study(cast, rows, session)
-    folder = space.results(f"study-{result.results.fingerprint}")
-    result.results.save(folder)
-    plot_claims(result.decisions, folder / "figure.png")
+        roles = pretrained_roles(
+            pretrained, session.workspace, seed=seed, device=chosen_device, progress_bar=training_bar
+        )
+    result = api.check_claims(rows, roles, claims=asked, session=session)
+    folder = result.results.folder(session.workspace)
     if json:
         print_json(result.results.as_json())
     else:
         print_study(result)
-        note(f"Figure: {folder / 'figure.png'}\nNumbers: {folder / 'results.json'}")
+        note(f"Figure: {folder / FIGURE}\nNumbers: {folder / 'results.json'}")
 
 
 def print_study(study: Study) -> None:

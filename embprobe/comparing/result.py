@@ -129,9 +129,13 @@ class Comparison:
 
     def save(self, workspace: Workspace) -> Path:
         """Write ``comparison.json`` into a folder of the workspace's results and return its path."""
-        path = workspace.results(f"compare-{self.fingerprint}") / "comparison.json"
+        path = self.path(workspace)
         write_json(path, self.as_json())
         return path
+
+    def path(self, workspace: Workspace) -> Path:
+        """Return where the workspace keeps this comparison."""
+        return workspace.results(f"compare-{self.fingerprint}") / "comparison.json"
 
     def as_json(self) -> dict[str, Any]:
         """For ``--json`` and for the file."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 from embprobe.embeddings.embedding_set import EmbeddingSet, of_given
 from embprobe.embeddings.extract import extract
@@ -77,8 +78,10 @@ class Session:
             encoders={encoder.spec.name: encoder for encoder in encoders},
         )
 
-    def stores(self, images: Images, encoders: Sequence[Encoder], activity: str) -> list[Store]:
+    def stores(self, images: Images, encoders: Sequence[Encoder], activity: str, **options: Any) -> list[Store]:
         """Return a complete store of each encoder, in their order; vectors that a user brings are kept as stores, too.
+
+        ``options`` are further arguments of :func:`embprobe.embeddings.extract.extract`.
 
         Raises:
             UsageError: Images have no pictures, and an encoder cannot embed them.
@@ -88,7 +91,7 @@ class Session:
         self._check(images, networks)
         stores = keep_vectors(images, given, self.workspace)
         if networks:
-            stores += self._extracted(images, networks, activity)
+            stores += self._extracted(images, networks, activity, **options)
         by_name = {store.spec.name: store for store in stores}
         return [by_name[encoder.spec.name] for encoder in encoders]
 
@@ -97,7 +100,7 @@ class Session:
             names = ", ".join(encoder.spec.name for encoder in networks)
             raise UsageError(f"'{images.name}' has vectors and no pictures, so {names} cannot embed them.")
 
-    def _extracted(self, images: Images, encoders: Sequence[Encoder], activity: str) -> list[Store]:
+    def _extracted(self, images: Images, encoders: Sequence[Encoder], activity: str, **options: Any) -> list[Store]:
         with self.progress(activity, len(images)) as progress:
             stores = extract(
                 images,
@@ -106,6 +109,7 @@ class Session:
                 device=self.device,
                 fast_decode=self.fast_decode,
                 progress=progress,
+                **options,
             )
         self.extracted(stores)
         return stores

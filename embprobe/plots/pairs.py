@@ -24,11 +24,15 @@ _LETTERS = 30
 
 def save_pairs(comparison: Comparison, folder: Path) -> list[Path]:
     """Draw ``pairs-1.png`` and so on, a sheet for every two encoders, and return their paths."""
-    sheets = []
-    for number, both in enumerate(comparison.both_ways(), 1):
-        sheets.append(folder / f"pairs-{number}.png")
-        plot_pairs(both, sheets[-1])
+    sheets = sheets_of(comparison, folder)
+    for both, sheet in zip(comparison.both_ways(), sheets, strict=True):
+        plot_pairs(both, sheet)
     return sheets
+
+
+def sheets_of(comparison: Comparison, folder: Path) -> list[Path]:
+    """Return the paths of a comparison's sheets in its folder."""
+    return [folder / f"pairs-{number}.png" for number in range(1, len(comparison.both_ways()) + 1)]
 
 
 def plot_pairs(both: tuple[Disagreement, Disagreement], out: Path) -> None:

@@ -240,6 +240,10 @@ def _read(path: Path) -> tuple[dict[str, Any], _File]:
             f"'{path}' is of result version {content['version']}; this embprobe reads version {VERSION}. "
             "Run the probe again."
         )
+    if lacking := {name for name, field in _File.model_fields.items() if field.is_required()} - content.keys():
+        raise EmbprobeError(
+            f"'{path}' is damaged: it lacks {', '.join(sorted(lacking))}. Remove it, and run the probe again."
+        )
     try:
         file = _File.model_validate(content)
     except (ValidationError, RecursionError):

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,8 @@ class Neighborhood:
     overlap: dict[tuple[str, str], float]
     chance: float
     """The overlap of two random choices among the same rows."""
+    figure: Path | None = None
+    """The sheet of it, if it was drawn."""
 
     def as_json(self) -> dict[str, Any]:
         """Keys, cosines and labels, for ``--json``."""
@@ -90,6 +92,7 @@ class Neighborhood:
             },
             "overlap": [{"encoders": list(pair), "share": share} for pair, share in self.overlap.items()],
             "overlap_by_chance": self.chance,
+            **({"figure": str(self.figure)} if self.figure else {}),
         }
 
 

@@ -204,7 +204,7 @@ def test_each_encoder_is_set_beside_its_twin(workspace: Workspace) -> None:
         "effective rank 23.0."
     )
     assert dino.startswith("dino is worse than its untrained twin at")
-    same = studied(workspace, [claim_of()], {"clip": 12, "dino": 24}, concepts=24, twin=12).contents[0].sentence
+    same = studied(workspace, [claim_of()], {"clip": 12, "dino": 24}, concepts=24, twin=12).learned[0].sentence
     assert same.startswith("clip is not surely better or worse than its untrained twin")
 
 
@@ -216,8 +216,8 @@ def test_who_has_no_text_is_named(workspace: Workspace) -> None:
     study = studied(workspace, [claim_of(), zero_shot], {"clip": 0, "dino": 6})
     assert verdicts(study) == ["reproduced", "not asked"]
     assert study.decisions[1].because == (
-        "test/clip and test/dino cannot be asked for kind 'zero-shot', target 'name' (zero-shot: none of the encoders has "
-        "a text side)"
+        "test/clip and test/dino cannot be asked for kind 'zero-shot', target 'name' "
+        "(zero-shot: none of the encoders has a text side)"
     )
 
 

@@ -115,8 +115,8 @@ def test_a_verdict_is_a_sentence_with_its_numbers() -> None:
     similar = claim_of("similar")
     margin = replace(decision, claim=similar, verdict="undecided", because="dino has learned nothing")
     assert margin.sentence == (
-        "Undecided: A and B are similarly sensitive (clip - dino at 'notice': +0.250, +0.125 to +0.500, margin 0.1; p = 0.011), "
-        "because dino has learned nothing."
+        "Undecided: A and B are similarly sensitive (clip - dino at 'notice': +0.250, +0.125 to +0.500, margin 0.1; "
+        "p = 0.011), because dino has learned nothing."
     )
     unasked = Decision(claim=CLAIM, verdict="not asked", because="bundled/dino is not trained")
     assert unasked.sentence == "Not asked: A is more sensitive than B (bundled/dino is not trained)."

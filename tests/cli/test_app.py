@@ -640,7 +640,7 @@ def test_the_program_shows_the_traceback_too_and_leaves_nothing(tmp_path: Path) 
 
 
 def test_the_bundled_images_are_what_is_extracted_unless_told_otherwise(run: Run) -> None:
-    assert "[default: bundled/emoji]" in run("extract", "--help").out
+    assert "[default: (bundled/emoji)]" in run("extract", "--help").out
     assert load_images().name == "bundled/emoji"
 
 

@@ -87,6 +87,7 @@ def test_another_package_adds_a_family(tmp_path: Path, monkeypatch: pytest.Monke
         "transformers",
         "study",
         "python",
+        "vectors",
         "plug",
     ]
     assert list_encoders("plug/") == ["plug/tiny", "plug/tiny:v1"]

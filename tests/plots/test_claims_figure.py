@@ -23,7 +23,8 @@ from tests.results import result_of
 CLAIMS = bundled_claims()
 
 DIFFERENCE = result_of(
-    attribute="category", measure="category decoding", encoder="a", against="b", resampled="concept", groups=60, images=90, estimate=0.02, low=0.01, high=0.03, p=0.01,
+    attribute="category", measure="category decoding", encoder="a", against="b", resampled="concept", groups=60,
+    images=90, estimate=0.02, low=0.01, high=0.03, p=0.01,
     p_adjusted=0.02, unit="accuracy",
 )  # fmt: skip
 MOVED = replace(DIFFERENCE, unit="distance", estimate=-0.5, low=-0.6, high=-0.4, groups=20)

@@ -206,7 +206,7 @@ DAMAGED: dict[str, object] = {
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 def test_what_lacks_something_is_damaged(tmp_path: Path, content: object) -> None:
     (tmp_path / "results.json").write_text(json.dumps(content))
-    with pytest.raises(EmbprobeError, match=r"results\.json' is damaged. Remove it, and run the probe again"):
+    with pytest.raises(EmbprobeError, match=r"results\.json' is damaged.*Remove it, and run the probe again"):
         Results.load(tmp_path, scores=False)
 
 

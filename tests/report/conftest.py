@@ -20,6 +20,7 @@ from embprobe.report import write_report
 from tests.results import result_of
 
 HOSTILE = "<script>alert(1)</script> & {{ 7 * 7 }} \u202e"
+KEY = {"kind": "geometry", "target": "m"}
 SAID: dict[str, Any] = {
     "key": None,
     "numbers": {},
