@@ -58,9 +58,15 @@ def list_families() -> list[str]:
 
 
 def list_encoders(pattern: str = "*") -> list[str]:
-    """Full names that match a pattern (``*dino*``); a pattern without a wildcard matches anywhere in the name.
+    """Return the full names of encoders that match a pattern.
 
-    A pattern that begins with a family's name and a slash is sought in that family alone, and no other is imported.
+    Args:
+        pattern: ``*dino*``; without a wildcard it matches anywhere in the name. One that begins with a family's name
+            and a slash is sought in that family alone, and no other is imported.
+
+    Example:
+        >>> list_encoders("bundled/*")[:2]
+        ['bundled/clip', 'bundled/clip-lm']
     """
     wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
     families, first = list_families(), pattern.lower().partition("/")[0]

@@ -63,7 +63,7 @@ def load(
     path = Path(name)
     if match not in ("", "position"):
         raise UsageError(f"match of 'vectors:{name}' may be 'position', not '{match}'; without it keys decide.")
-    if not path.exists():
+    if not name or not path.exists():
         raise UsageError(f"There is no file or folder of vectors '{name}'.")
     by_position = match == "position"
     vectors, names_of_rows, labels = _read(path, keys=keys, key=key, column=column, by_position=by_position)
@@ -96,9 +96,13 @@ def _read(
 
 def _array(path: Path) -> Any:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise EmbprobeError(f"'{path}' cannot be read as an array of numbers: {_reason(error)}.") from None
+        array = np.load(path, allow_pickle=False)
+        if isinstance(array, np.ndarray):
+            return array
+        reason = "it holds several"
+    except Exception as error:  # numpy's and zipfile's many
+        reason = _reason(error)
+    raise EmbprobeError(f"'{path}' cannot be read as an array of numbers: {reason}.")
 
 
 def _npz(path: Path, key: str, column: str) -> tuple[Any, Sequence[str] | None, Labels]:
