@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import asdict
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from embprobe.cli.options import (
     load_encoders,
 )
 from embprobe.errors import EmbprobeError
+from embprobe.system.suggestions import did_you_mean
 
 _DESCRIBED = 60
 """So many encoders are described in a list, each in up to a fifth of a second; of more, only the names."""
@@ -41,8 +41,7 @@ def encoders(
     names = list_encoders(pattern) if pattern else [*list_encoders("bundled/"), *list_encoders("reference/")]
     names = [pattern] if pattern in names else names
     if not names:
-        near = difflib.get_close_matches(pattern, list_encoders(), n=3)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(pattern, list_encoders(), n=3)
         raise EmbprobeError(f"No encoder's name matches '{pattern}'.{hint}")
     few = len(names) <= _DESCRIBED
     listed = [describe_encoder(name) if few else Listing(name) for name in names]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import BeforeValidator, Field, FiniteFloat, TypeAdapter, model_val
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
 from embprobe.system.models import Strict, names_of, parse_card, read_card_file
+from embprobe.system.suggestions import did_you_mean
 
 Treatments = dict[str, Annotated[list[str], Field(min_length=1)]]
 """By the value of a label, what is done to an image that gets it: ``hue 120``, ``word=thus 0.9``, ``none``."""
@@ -294,8 +294,7 @@ def bundled_card(attribute: str) -> Card:
     """The bundled card of an attribute; raises :class:`UsageError` with the nearest names if there is none."""
     known = attributes()
     if attribute not in known:
-        near = difflib.get_close_matches(attribute, known, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(attribute, known)
         raise UsageError(f"There is no probe of '{attribute}'.{hint} There are: {', '.join(known)}.")
     name = f"{attribute}.toml"
     return parse_card(Card, (files("embprobe.probes") / name).read_text(encoding="utf-8"), name)
