@@ -7,6 +7,7 @@ from griffe import Extension, Object
 
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):`~?([^`]+)`")
 EXAMPLE = re.compile(r"(?m)^(?:>>> .*\n?)(?:.+\n?)*")
+"""Of a docstring without sections; examples in a section are indented, and griffe reads them itself."""
 
 
 class AsMarkdown(Extension):

@@ -27,7 +27,8 @@ def result_of(**facts: Any) -> Result:
     key = facts.pop("key", None) or key_of(
         facts.pop("measure"), facts.pop("intervention", None), facts.pop("strength", None)
     )
-    return Result(**{"key": key, "role": role_of(facts["encoder"])} | facts)
+    given: dict[str, Any] = {"key": key, "role": role_of(facts["encoder"]), **facts}
+    return Result(**given)
 
 
 def changed(row: Result, **facts: Any) -> Result:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def mine() -> ep.EmbeddingSet:
 
 
 def test_the_names_are_these() -> None:
-    assert set(ep.__all__) == NAMES and set(dir(ep)) >= NAMES
+    assert set(vars(ep)["__all__"]) == NAMES and set(dir(ep)) >= NAMES
 
 
 def test_the_import_loads_nothing() -> None:
@@ -118,7 +119,8 @@ def test_with_images_what_reads_pictures_is_asked_too(tmp_path: Path) -> None:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     table, x = labelled()
-    np.savez(tmp_path / "mine.npz", vectors=x, keys=table.pop("key"), **table)
+    labels: dict[str, Any] = table
+    np.savez(tmp_path / "mine.npz", vectors=x, keys=labels.pop("key"), **labels)
     return tmp_path / "mine.npz"
 
 

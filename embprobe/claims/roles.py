@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ from embprobe.claims.model import bundled_claims, roles_of
 from embprobe.encoders import list_encoders, load_encoder
 from embprobe.encoders.spec import Encoder
 from embprobe.errors import UsageError
+from embprobe.system.suggestions import did_you_mean
 
 TWIN = "twin"
 """The role of the untrained network that the others are compared with."""
@@ -53,8 +53,7 @@ def parse_roles(assignments: Sequence[str], known: Sequence[str] | None = None) 
     for text in assignments:
         role, _, name = text.partition("=")
         if role not in known or not name:
-            near = difflib.get_close_matches(role, known, n=1, cutoff=0.75)
-            hint = f" Did you mean {near[0]}?" if near and near[0] != role else ""
+            hint = did_you_mean(role, known, cutoff=0.75)
             raise UsageError(
                 f"'{text}' gives no role an encoder: write ROLE=ENCODER with one of {', '.join(known[:-1])} or {TWIN}, "
                 f"such as clip=open_clip/ViT-B-16:openai.{hint}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from rich.table import Table
 from embprobe.cli.console import note, output, print_json
 from embprobe.cli.options import JsonOption
 from embprobe.errors import EmbprobeError
+from embprobe.system.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from embprobe.encoders import EncoderSpec, Listing
@@ -48,8 +48,7 @@ def encoders(
     names = list_encoders(pattern) if pattern else [*list_encoders("bundled/"), *list_encoders("reference/")]
     names = [pattern] if pattern in names else names
     if not names:
-        near = difflib.get_close_matches(pattern, list_encoders(), n=3)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(pattern, list_encoders(), n=3)
         raise EmbprobeError(f"No encoder's name matches '{pattern}'.{hint}")
     few = len(names) <= _DESCRIBED
     listings = [describe_encoder(name) if few else Listing(name) for name in names]

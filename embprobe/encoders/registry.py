@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import inspect
 import re
@@ -13,6 +12,7 @@ from typing import Any, cast
 
 from embprobe.encoders.spec import COLON, Encoder, Family, Listing
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.system.suggestions import did_you_mean
 
 ENTRY_POINTS = "embprobe.encoders"
 _OWN = {
@@ -106,8 +106,7 @@ def load_encoder(name: str, *, device: str = "cpu", **defaults: str) -> Encoder:
             raise UsageError(f"'device' is no option of '{name}': say --device.")
         if option not in taken and not any_taken:
             there = f"it has {', '.join(taken)}" if taken else "it has none"
-            near = difflib.get_close_matches(option, taken, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
+            hint = did_you_mean(option, taken, quoted=True)
             raise UsageError(f"'{parts.family}' has no option '{option}'; {there}.{hint}")
     wanted = {option: value for option, value in defaults.items() if option in taken} | parts.options
     return family.load(parts.model, parts.weights, device=device, **wanted)
@@ -140,6 +139,5 @@ def _entry_point(name: str) -> EntryPoint:
 
 
 def _unknown(name: str, candidates: list[str]) -> str:
-    near = difflib.get_close_matches(name, candidates, n=3, cutoff=0.4)
-    hint = f" Did you mean {' or '.join(near)}?" if near else f" Families are {', '.join(list_families())}."
+    hint = did_you_mean(name, candidates, n=3, cutoff=0.4) or f" Families are {', '.join(list_families())}."
     return f"There is no encoder '{name}'.{hint} 'embprobe encoders' lists them."

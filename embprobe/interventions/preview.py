@@ -1,4 +1,4 @@
-"""Look before you measure: one image under every intervention on an attribute, and under their controls."""
+"""Preview interventions before measuring: one image under all that change an attribute, and under their controls."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from functools import reduce
 from importlib.resources import files
@@ -18,6 +17,7 @@ from embprobe.probing.kinds.decoding import UNSEEN
 from embprobe.probing.measure import Measure
 from embprobe.probing.pattern import KeyPattern
 from embprobe.system.models import Strict, names_of, parse_card, read_card_file
+from embprobe.system.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     Tables = list[Measure]
@@ -120,8 +120,7 @@ def bundled_card(attribute: str) -> Card:
     """
     known = attributes()
     if attribute not in known:
-        near = difflib.get_close_matches(attribute, known, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(attribute, known)
         raise UsageError(f"There is no probe of '{attribute}'.{hint} There are: {', '.join(known)}.")
     name = f"{attribute}.toml"
     return parse_card(Card, (files("embprobe.probes") / name).read_text(encoding="utf-8"), name)

@@ -11,6 +11,7 @@ from pydantic import Field, FiniteFloat
 from embprobe.interventions.treatments import Levels, Treatment
 from embprobe.probing.key import Key
 from embprobe.probing.scores import Scores
+from embprobe.probing.selection import Selection
 from embprobe.system.models import Strict
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Measure(Strict, ABC):
     kind: str
     quick: bool = False
     """Whether it is asked even if there is little time: what the headline and the checks need."""
+    images: Selection = Selection()
+    """The rows it is asked of."""
 
     @abstractmethod
     def check(self) -> None:

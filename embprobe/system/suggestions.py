@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 CUTOFF = 0.6
-"""How alike two names must be to be near (difflib's ratio, 0 to 1): two thirds of their letters, roughly."""
+"""The least ratio (difflib, 0 to 1) of near names: about three of five letters in common."""
 
 
 def near_matches(name: str, known: Iterable[str], *, n: int = 1, cutoff: float = CUTOFF) -> list[str]:

@@ -302,4 +302,5 @@ def test_a_result_draws_itself(tmp_path: Path) -> None:
     path = FOUND.plot(tmp_path / "figure.png")
     assert path == tmp_path / "figure.png" and path.read_bytes().startswith(b"\x89PNG")
     assert path.with_suffix(".svg").exists()
-    assert "Does it move?" in FOUND.plot()._suptitle.get_text()
+    figure: Any = FOUND.plot()
+    assert "Does it move?" in figure._suptitle.get_text()

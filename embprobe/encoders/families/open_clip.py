@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -21,6 +20,7 @@ from embprobe.encoders.network import NetworkEncoder, TextFeatures, network_enco
 from embprobe.encoders.options import pixels, spelled
 from embprobe.encoders.spec import Listing
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.system.suggestions import did_you_mean
 
 
 def names() -> list[str]:
@@ -136,8 +136,7 @@ def _check_weights(model: str, weights: str, like: str) -> None:
     if weights in tags or Path(weights).is_file():
         return
     known = f"one of {', '.join(tags)}" if tags else "it has none published"
-    near = difflib.get_close_matches(weights, tags, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
+    hint = did_you_mean(weights, tags, quoted=True)
     raise UsageError(
         f"'open_clip/{model}' needs weights: a file that exists, or a tag ({known}); not '{weights}'.{hint}"
     )

@@ -60,7 +60,6 @@ class Decoding(Measure):
     classifier: Literal["knn", "logistic", "gda"]
     k: Annotated[int, Field(ge=1)] = 20
     """Neighbours of the k-NN classifier."""
-    images: Selection = Selection()
     fit: Selection
     tests: Annotated[dict[str, Selection], Field(min_length=1)]
     treatments: Treatments = {}

@@ -11,7 +11,6 @@ from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.key import BEYOND_CONTROL, CONTROL, PERCENTILE, Key
 from embprobe.probing.measure import Measure, Strengths
 from embprobe.probing.scores import Scores
-from embprobe.probing.selection import Selection
 
 if TYPE_CHECKING:
     from embprobe.embeddings.embedding_set import EmbeddingSet
@@ -29,7 +28,6 @@ class Displacement(Measure):
     strengths: Strengths
     control: str | None = None
     """Of the intervention's controls, the one whose displacement is subtracted image by image."""
-    images: Selection = Selection()
 
     def check(self) -> None:
         intervention = find_intervention(self.intervention + (f"/{self.control}" if self.control else ""))

@@ -13,7 +13,6 @@ from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import Key
 from embprobe.probing.measure import Measure
 from embprobe.probing.scores import Scores
-from embprobe.probing.selection import Selection
 
 if TYPE_CHECKING:
     from embprobe.embeddings.embedding_set import EmbeddingSet
@@ -40,7 +39,6 @@ class Geometry(Measure):
     ]
     label: str | None = None
     """Whose values say which images belong together, for alignment; its values are the texts of the modality gap."""
-    images: Selection = Selection()
 
     def check(self) -> None:
         """Do nothing: the model finds all that can be wrong."""

@@ -13,7 +13,6 @@ from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import Key
 from embprobe.probing.measure import Measure
 from embprobe.probing.scores import Scores
-from embprobe.probing.selection import Selection
 
 if TYPE_CHECKING:
     from embprobe.embeddings.embedding_set import EmbeddingSet
@@ -29,7 +28,6 @@ class NaturalPairs(Measure):
     of: str
     attributes: Annotated[dict[str, str], Field(min_length=1)]
     """By name: a label (equal or not), ``words of LABEL`` (share in common), or an encoder that measures it."""
-    images: Selection = Selection()
 
     @model_validator(mode="after")
     def _known(self) -> Self:

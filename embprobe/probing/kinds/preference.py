@@ -18,7 +18,6 @@ from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import Key
 from embprobe.probing.measure import Measure, Treatments, levels
 from embprobe.probing.scores import Scores
-from embprobe.probing.selection import Selection
 
 if TYPE_CHECKING:
     from embprobe.embeddings.embedding_set import EmbeddingSet
@@ -38,7 +37,6 @@ class Preference(Measure):
     """Labels that all three images of a triplet share."""
     apart: list[str] = []
     """Labels in which both candidates differ from the anchor."""
-    images: Selection = Selection()
     treatments: Treatments = {}
     """What is done to images, by the value of the cue; as many images get each."""
     crossed: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
@@ -18,7 +19,6 @@ from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import Key
 from embprobe.probing.measure import Labels, Measure, Treatments, levels
 from embprobe.probing.scores import Scores
-from embprobe.probing.selection import Selection
 
 if TYPE_CHECKING:
     from embprobe.embeddings.embedding_set import EmbeddingSet
@@ -42,7 +42,6 @@ class Variance(Measure):
     factors: Annotated[dict[str, Factor], Field(min_length=2)]
     of: Labels
     """The factors whose shares are shown, ``rest`` among them."""
-    images: Selection = Selection()
     limit: Annotated[int, Field(gt=2)] | None = None
     """At most this many values of the unit, at random."""
 
@@ -111,7 +110,7 @@ class Variance(Measure):
             )
         order = np.random.default_rng(context.session.seed).permutation(len(whole))[: self.limit]
         rows = tuple(row for i in sorted(order) for row in by_unit[whole[i]].values())
-        design = Images(f"{context.images.name}+design", rows)
+        design = replace(context.images, name=f"{context.images.name}+design", rows=rows, opened_as="")
         for name, factor in self.factors.items():
             if not isinstance(factor, str):
                 design = cross(design, name, levels(factor), seed=context.session.seed, donors=context.images)

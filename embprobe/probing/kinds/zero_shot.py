@@ -17,7 +17,6 @@ from embprobe.probing.context import GUESSING, NotApplicable
 from embprobe.probing.key import ACCURACY, Key
 from embprobe.probing.measure import Labels, Measure
 from embprobe.probing.scores import Scores
-from embprobe.probing.selection import Selection
 
 if TYPE_CHECKING:
     from embprobe.embeddings.embedding_set import EmbeddingSet
@@ -32,7 +31,6 @@ class ZeroShot(Measure):
 
     kind: Literal["zero-shot"]
     label: str
-    images: Selection = Selection()
     templates: Labels = ["{}"]
     k: list[Annotated[int, Field(ge=1)]] = [1, 5]
     """For recall@k of names by images and of images by names."""
