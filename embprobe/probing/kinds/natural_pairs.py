@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.encoders import load_encoder
 from embprobe.interventions.words import parts_of
-from embprobe.measures.natural_pairs import LEAST, Attribute, natural_pairs
+from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, natural_pairs
 from embprobe.probing.card import NaturalPairs
 from embprobe.probing.context import Asked, NotApplicable, scored
 from embprobe.probing.results import Scores
@@ -26,7 +26,7 @@ def ask(measure: NaturalPairs, asked: Asked) -> Iterator[Scores]:
     for name, source in measure.attributes.items():
         if name == measure.of or not any(asked.images.lacks(label) for label in _label(source)):
             attributes[name] = _measured(source, embedded, asked)
-    needed = LEAST + len(attributes)
+    needed = MIN_PARTNERS + len(attributes)
     if len(embedded.rows) < needed:
         raise NotApplicable(
             f"similarity by {measure.of} needs at least {needed} images, and of '{asked.images.name}' "
