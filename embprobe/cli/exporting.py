@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from embprobe.embeddings.session import Session
     from embprobe.encoders import Encoder
-    from embprobe.export import Content
+    from embprobe.export import ExportTable
     from embprobe.images import Images
 
 MapOption = Annotated[str, typer.Option("--map", help="umap, tsne, pca or none.")]
@@ -128,10 +128,10 @@ def atlas(
         raise typer.Exit(subprocess.run([program, *arguments]).returncode)
 
 
-def _content(rows: Images, encoders: Sequence[Encoder], session: Session, method: str, k: int) -> Content:
+def _content(rows: Images, encoders: Sequence[Encoder], session: Session, method: str, k: int) -> ExportTable:
     """The embeddings of the rows, and their maps from the workspace or new ones; too few for a map go without."""
     from embprobe.cli import terminal
-    from embprobe.export import Content
+    from embprobe.export import ExportTable
     from embprobe.search.maps import make_maps
     from embprobe.search.projection import NEIGHBORS
 
@@ -142,4 +142,4 @@ def _content(rows: Images, encoders: Sequence[Encoder], session: Session, method
     elif method != "none":
         with terminal.spinner("maps") as notify:
             layouts = dict(make_maps(embedded, encoders, session, method=method, notify=notify).layouts)
-    return Content(embedded.rows, embedded.vectors, layouts, neighbors=k, device=session.device)
+    return ExportTable(embedded.rows, embedded.vectors, layouts, neighbors=k, device=session.device)

@@ -89,6 +89,8 @@ class Images:
     notes: tuple[str, ...] = ()
     opened_as: str = ""
     """What ``load_images`` opens as these very rows, in another process, too; empty where there is nothing."""
+    has_pictures: bool = True
+    """False if the rows are keys and labels alone, as those of vectors that somebody else has made."""
 
     def __len__(self) -> int:
         return len(self.rows)
