@@ -112,8 +112,8 @@ def test_fiftyone_finds_a_file_and_fields_for_every_sample(table: ExportTable, t
     vectors = np.array([sample["x_one_vector"] for sample in samples], np.float32)
     assert np.array_equal(vectors, table.vectors["x/one"])
     assert (samples[0]["x_one_x"], samples[0]["x_one_y"]) == (2.0, 0.0) and "x_two_x" not in samples[0]
-    told = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-    assert "version" not in told and told["info"]["encoders"]["x_two_vector"] == "x/two"
+    read = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    assert "version" not in read and read["info"]["encoders"]["x_two_vector"] == "x/two"
 
 
 def test_no_field_is_called_what_a_sample_of_fiftyone_has_itself(table: ExportTable, tmp_path: Path) -> None:
@@ -152,17 +152,17 @@ print(json.dumps({{
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=folder.parent, env=environment
     )
     assert ran.returncode == 0, ran.stderr
-    told: dict[str, Any] = json.loads(ran.stdout)
-    return told
+    read: dict[str, Any] = json.loads(ran.stdout)
+    return read
 
 
 def test_huggingfaces_library_reads_the_folder_and_what_takes_its_place(table: ExportTable, tmp_path: Path) -> None:
     folder = written(table, "huggingface", tmp_path)
-    told = loaded(folder, tmp_path / "cache")
-    assert told["kinds"]["x_one_vector"] == "List(Value('float32'), length=2)"
-    assert told["kinds"]["image"].startswith("Image(") and told["sizes"] == [[8, 8], [600, 300], [8, 8], [8, 8]]
-    assert [each["color"] for each in told["rows"]] == ["red", "mixed", "", None]
-    vectors = np.array([each["x_one_vector"] for each in told["rows"]], np.float32)
+    read = loaded(folder, tmp_path / "cache")
+    assert read["kinds"]["x_one_vector"] == "List(Value('float32'), length=2)"
+    assert read["kinds"]["image"].startswith("Image(") and read["sizes"] == [[8, 8], [600, 300], [8, 8], [8, 8]]
+    assert [each["color"] for each in read["rows"]] == ["red", "mixed", "", None]
+    vectors = np.array([each["x_one_vector"] for each in read["rows"]], np.float32)
     assert np.array_equal(vectors, table.vectors["x/one"])
     shutil.rmtree(folder)
     written(ExportTable(table.rows.take([1]), {"x/one": table.vectors["x/one"][1:2]}), "huggingface", tmp_path)
@@ -281,11 +281,11 @@ def test_hostile_names_are_text_and_never_paths(table: ExportTable, tmp_path: Pa
     below = sorted(each for each in tmp_path.rglob("*") if each.is_file())
     assert all(each.is_relative_to(path) for each in below) and not any("script" in str(each) for each in below)
     if to == "atlas":
-        told = pq.read_table(path)
-        names, values = told.column_names, told[PRINTED].to_pylist()
+        read = pq.read_table(path)
+        names, values = read.column_names, read[PRINTED].to_pylist()
     elif to == "huggingface":
-        told = pq.read_table(path / "data" / "train-00000.parquet")
-        names, values = told.column_names, told[PRINTED].to_pylist()
+        read = pq.read_table(path / "data" / "train-00000.parquet")
+        names, values = read.column_names, read[PRINTED].to_pylist()
         card = (path / "README.md").read_text(encoding="utf-8")
         assert "<script>" not in card.partition("\n---\n")[2]
         assert json.loads(card.split("---\n")[1])["pretty_name"] == PRINTED
@@ -437,9 +437,9 @@ PIXELS = ("-e", "reference/pixels")
 
 def test_export_says_how_to_open_it(run: Run, photos: Path, tmp_path: Path) -> None:
     code, out, _ = run("export", photos, *PIXELS, "--to", "npy", "--out", tmp_path / "out", "--json")
-    told = json.loads(out)
-    assert code == 0 and told["images"] == 9 and told["encoders"] == {"reference/pixels": "reference_pixels"}
-    assert told["opens"][0] == f"numpy.load('{tmp_path}/out/vectors-reference_pixels.npy')"
+    read = json.loads(out)
+    assert code == 0 and read["images"] == 9 and read["encoders"] == {"reference/pixels": "reference_pixels"}
+    assert read["opens"][0] == f"numpy.load('{tmp_path}/out/vectors-reference_pixels.npy')"
     assert np.load(tmp_path / "out" / "vectors-reference_pixels.npy").shape == (9, 432)
     code, _, err = run("export", photos, *PIXELS, "--to", "npy", "--out", tmp_path / "out")
     assert code == 2 and "is there already and is not overwritten" in err

@@ -72,9 +72,9 @@ def test_unrelated_encoders_have_a_cka_of_zero_in_the_mean() -> None:
     assert np.mean(every) == pytest.approx(0, abs=1e-9)
     # and in more dimensions than images, where the CKA that is not debiased is near 1
     noise = np.random.default_rng(0).normal(size=(60, 2, 20, 100))
-    found = np.array([theta(x, y) for x, y in noise])
-    assert abs(found.mean()) < 4 * found.std() / np.sqrt(60)
-    assert found.std() < 0.1
+    values = np.array([theta(x, y) for x, y in noise])
+    assert abs(values.mean()) < 4 * values.std() / np.sqrt(60)
+    assert values.std() < 0.1
     x, y = (each - each.mean(0) for each in noise[0])
     biased = np.square(x.T @ y).sum() / np.sqrt(np.square(x.T @ x).sum() * np.square(y.T @ y).sum())
     assert biased > 0.8

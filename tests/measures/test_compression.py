@@ -56,17 +56,17 @@ def test_pca_by_hand() -> None:
     # about (1, 1), all lie along (1, 1) / sqrt 2, at -sqrt 2 and sqrt 2; (3, 1) is (2, 0) from the mean: 2 / sqrt 2
     compress = fit_compression("pca:1", np.array([[0.0, 0.0], [2.0, 2.0]]))
     sign = np.sign(compress(np.array([[2.0, 2.0]]))[0, 0])
-    found = compress(np.array([[2.0, 2.0], [0.0, 0.0], [3.0, 1.0]])) * sign
-    assert found == pytest.approx(np.array([[1], [-1], [1]]) * np.sqrt(2))
+    compressed = compress(np.array([[2.0, 2.0], [0.0, 0.0], [3.0, 1.0]])) * sign
+    assert compressed == pytest.approx(np.array([[1], [-1], [1]]) * np.sqrt(2))
 
 
 def test_whitening_by_hand() -> None:
     # variances over n - 1: 50 / 3 and 2 / 3, along the dimensions; their mean 26 / 3, the ridge 1e-4 of it
     train = np.array([[5.0, 0.0], [-5.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    found = np.abs(fit_compression("whiten", train)(train[[0, 2]]))
+    compressed = np.abs(fit_compression("whiten", train)(train[[0, 2]]))
     ridge = RIDGE * 26 / 3
     expected = [[5 / np.sqrt(50 / 3 + ridge), 0], [0, 1 / np.sqrt(2 / 3 + ridge)]]
-    assert found == pytest.approx(np.array(expected))
+    assert compressed == pytest.approx(np.array(expected))
 
 
 @settings(max_examples=15)
@@ -82,15 +82,15 @@ def test_pca_and_whitening_agree_with_sklearn(seed: int, n: int, d: int) -> None
         if theirs.whiten:
             variance = theirs.explained_variance_
             expected *= np.sqrt(variance / (variance + RIDGE * variance.mean()))
-        found = ours(test)
-        flipped = np.sign((found * expected).sum(0))  # a component has no sign of its own
-        np.testing.assert_allclose(found * flipped, expected, atol=1e-6)
+        compressed = ours(test)
+        flipped = np.sign((compressed * expected).sum(0))  # a component has no sign of its own
+        np.testing.assert_allclose(compressed * flipped, expected, atol=1e-6)
 
 
 def test_whitened_training_vectors_have_unit_variance_and_no_correlation() -> None:
     x = cloud(0, 500)
-    found = np.cov(fit_compression("whiten", x)(x), rowvar=False)
-    np.testing.assert_allclose(found, np.eye(6), atol=1e-3)  # but for the ridge
+    covariance = np.cov(fit_compression("whiten", x)(x), rowvar=False)
+    np.testing.assert_allclose(covariance, np.eye(6), atol=1e-3)  # but for the ridge
     assert np.abs(np.cov(x, rowvar=False) - np.eye(6)).max() > 1
 
 
@@ -154,11 +154,11 @@ def test_precision_is_kept_and_arithmetic_is_double(name: str, given: type, back
     train: NDArray[np.floating] = cloud(0).astype(given)
     test: NDArray[np.floating] = cloud(1, 20).astype(given)
     before = test.copy()
-    found = fit_compression(name, train)(test)
-    assert found.dtype == back
+    compressed = fit_compression(name, train)(test)
+    assert compressed.dtype == back
     assert np.array_equal(test, before)
     wide = fit_compression(name, train.astype(np.float64))(test.astype(np.float64))
-    np.testing.assert_array_equal(found, wide.astype(back))
+    np.testing.assert_array_equal(compressed, wide.astype(back))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -90,8 +90,8 @@ def test_neighbours_do_not_change_under_rotation_scaling_and_permutation(seed: i
 def test_an_image_is_not_its_own_neighbour_even_among_many_duplicates() -> None:
     # ten times the same and four others: an image's k + 1 nearest need not hold itself
     a = np.concatenate([np.tile([[1.0, 0.0, 0.0]], (10, 1)), related(0, 4, 3, 3)[0]])
-    found = mutual_knn(a, a, k=3)
-    assert found.tolist() == [1] * 14
+    overlap = mutual_knn(a, a, k=3)
+    assert overlap.tolist() == [1] * 14
     b = np.concatenate([related(1, 10, 3, 3)[0], np.tile([[1.0, 0.0, 0.0]], (4, 1))])
     assert ((mutual_knn(a, b, k=3) >= 0) & (mutual_knn(a, b, k=3) <= 1)).all()
 
@@ -117,8 +117,8 @@ def test_neighbours_of_some_rows_are_among_all() -> None:
     a, b = related(0)
     rows = np.array([3, 17, 4])
     assert np.array_equal(nearest_others(a, 5, at=rows), nearest_others(a, 5)[rows])
-    found = neighbor_overlap(nearest_others(a, 5, at=rows), nearest_others(b, 5, at=rows))
-    assert np.array_equal(found, mutual_knn(a, b, k=5)[rows])
+    overlap = neighbor_overlap(nearest_others(a, 5, at=rows), nearest_others(b, 5, at=rows))
+    assert np.array_equal(overlap, mutual_knn(a, b, k=5)[rows])
 
 
 def test_chance_by_matchings_is_that_of_matching_rows() -> None:
