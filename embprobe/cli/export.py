@@ -15,7 +15,7 @@ from embprobe.cli.session import begin
 if TYPE_CHECKING:
     from embprobe.embeddings.session import Session
     from embprobe.encoders import Encoder
-    from embprobe.export import Content
+    from embprobe.export import ExportTable
 
 NeighborsOption = Annotated[int, typer.Option("-k", help="Neighbours of an image to write down, for atlas.", min=0)]
 
@@ -64,7 +64,7 @@ def export(
 
 def begin_export(
     images: str | None, encoders: list[str] | None, run: RunOptions, *, seed: int, method: str, neighbors: int
-) -> tuple[Content, list[Encoder], Session]:
+) -> tuple[ExportTable, list[Encoder], Session]:
     """Embed the images and lay them out; print a note if there are too few for a map."""
     from embprobe.export import collect_content
     from embprobe.search.projection import NEIGHBORS

@@ -14,12 +14,12 @@ from embprobe.encoders import load_encoder
 from embprobe.encoders.spec import Encoder, Floats
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
-from embprobe.measures.cka import Kernel, chance_cka, cka_of
+from embprobe.measures.cka import Kernel, chance_cka, cka_of_kernels
 from embprobe.measures.disagreement import Pair, disagreement_pairs, pair_cosines, random_pairs
 from embprobe.measures.knn import Positions
-from embprobe.measures.mutual_knn import nearest_others, shared, shared_by_chance
-from embprobe.measures.natural_pairs import LEAST, Attribute, natural_pairs
-from embprobe.measures.rank_correlation import correlation_by_chance, ranks
+from embprobe.measures.mutual_knn import nearest_others, neighbor_overlap, neighbor_overlap_by_chance
+from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, natural_pairs
+from embprobe.measures.rank_correlation import correlation_by_chance, cosine_ranks
 from embprobe.measures.vectors import ScoreArray
 from embprobe.statistics import resample
 
@@ -118,7 +118,7 @@ class _Compared:
         self._near, self._ranks, self._random, self._kernels = {}, {}, {}, {}
         for name, vectors in embedded.vectors.items():
             self._near[name] = nearest_others(vectors, candidates, at=self.at, device=session.device)
-            self._ranks[name] = ranks(vectors[self._ranked])
+            self._ranks[name] = cosine_ranks(vectors[self._ranked])
             self._random[name] = pair_cosines(vectors, random)
             self._kernels[name] = Kernel.of(vectors)
 
@@ -126,12 +126,12 @@ class _Compared:
         n, k, seed, everywhere = len(self.embedded.rows), self._terms.k, self._seed, np.arange(len(self.embedded.rows))
         lists = self._near[a][:, :k], self._near[b][:, :k]
         orders = self._ranks[a], self._ranks[b]
-        sharing = shared_by_chance(*lists, n=n, at=self.at, matchings=_MATCHINGS, seed=seed)
+        sharing = neighbor_overlap_by_chance(*lists, n=n, at=self.at, matchings=_MATCHINGS, seed=seed)
         ranking = correlation_by_chance(*orders, matchings=_MATCHINGS, seed=seed)
         chance = [(0.0, _TWO_SIDED * chance_cka(n)), _ends(sharing), _ends(ranking)]
         found = {
-            "debiased CKA": (cka_of(self._kernels[a], self._kernels[b]), everywhere),
-            f"mutual {k}-NN": (shared(*lists), self.at),
+            "debiased CKA": (cka_of_kernels(self._kernels[a], self._kernels[b]), everywhere),
+            f"mutual {k}-NN": (neighbor_overlap(*lists), self.at),
             "rank correlation": (np.asarray((orders[0] * orders[1]).sum(1)), self._ranked),
         }
         return [
@@ -162,7 +162,7 @@ class _Compared:
         if self._colors is not None:
             attributes[COLOR] = self._colors[at]
         asked = {name: vectors[at] for name, vectors in self.embedded.vectors.items() if name != COLORS}
-        if len(at) <= LEAST + len(attributes) or len(asked) < 2:
+        if len(at) <= MIN_PARTNERS + len(attributes) or len(asked) < 2:
             return []
         found = []
         for of in attributes:

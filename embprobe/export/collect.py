@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.embeddings.session import Session
 from embprobe.encoders.spec import Encoder, Floats
-from embprobe.export.content import Content
+from embprobe.export.table import ExportTable
 from embprobe.search.maps import make_maps
 from embprobe.search.projection import NEIGHBORS
 
@@ -20,7 +20,7 @@ def collect_content(
     method: str = "none",
     neighbors: int = 15,
     notify: Callable[[str], None] = lambda now: None,
-) -> Content:
+) -> ExportTable:
     """Return the embeddings with their maps by ``method``, from the workspace or new ones.
 
     ``encoders`` are those that gave the vectors, in their order. There are no maps for the method ``none``, nor of so
@@ -29,4 +29,4 @@ def collect_content(
     layouts: Mapping[str, Floats] = {}
     if method != "none" and len(embedded.rows) > NEIGHBORS:
         layouts = make_maps(embedded, encoders, session, method=method, notify=notify).layouts
-    return Content(embedded.rows, embedded.vectors, layouts, neighbors=neighbors, device=session.device)
+    return ExportTable(embedded.rows, embedded.vectors, layouts, neighbors=neighbors, device=session.device)

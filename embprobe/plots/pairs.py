@@ -1,4 +1,4 @@
-"""A sheet of disagreements: what one encoder calls the same on the left, what the other does on the right."""
+"""A sheet of disagreements: pairs near for one encoder and far for the other on the left, the reverse on the right."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ACROSS = 2
-"""Pairs beside each other on each half."""
+"""Pairs beside each other on each side."""
 _SIDE, _GAP = 192, 12
 _LETTERS = 30
 
@@ -36,7 +36,7 @@ def sheets_of(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def plot_pairs(both: tuple[Disagreement, Disagreement], out: Path) -> None:
-    """The pairs of both directions, largest difference first; under each its percentiles and attributes."""
+    """Draw the pairs of both directions, largest difference first; under each its percentiles and attributes."""
     lines = max(1, *(-(-len(half.pairs) // _ACROSS) for half in both))
     gap = [0.12]
     widths = [1.0] * _ACROSS + gap + [1.0] * _ACROSS
@@ -53,9 +53,9 @@ def plot_pairs(both: tuple[Disagreement, Disagreement], out: Path) -> None:
 
 
 def _heading(half: Disagreement, side: str) -> str:
-    there = "" if half.pairs else ": there are none"
+    none = "" if half.pairs else ": there are none"
     near, far = short_names([half.near, half.far]).values()
-    return f"{side}: near for {near} and far for {far}{there}"
+    return f"{side}: near for {near} and far for {far}{none}"
 
 
 def _draw(axis: Axes, shown: Shown, half: Disagreement, color: str) -> None:
@@ -72,8 +72,8 @@ def _draw(axis: Axes, shown: Shown, half: Disagreement, color: str) -> None:
     axis.set_title(
         "\n".join(shorten(", ".join(describe(row)), _LETTERS) for row in (shown.first, shown.second)), fontsize=7
     )
-    called = short_names([half.near, half.far]).values()
-    shares = zip(called, shown.pair.percentiles, strict=True)
+    names = short_names([half.near, half.far]).values()
+    shares = zip(names, shown.pair.percentiles, strict=True)
     near, far = (f"{name.partition('/')[2]} {share:.1%}" for name, share in shares)
     facts = [f"{'same' if same else 'other'} {visible(name)}" for name, same in shown.same.items()]
     facts += [] if shown.color is None else [f"colours {shown.color:.2f}"]

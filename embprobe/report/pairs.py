@@ -1,4 +1,4 @@
-"""What ``embprobe compare`` found, for the page: agreement beside chance, explanations, pairs with their pictures."""
+"""Results of ``embprobe compare`` on the page: agreement beside chance, explanations, pairs with their pictures."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Pair:
     """Two images, near for one encoder and far for another."""
 
     pictures: Sequence[str]
-    """Two data URIs; empty ones where there is no picture."""
+    """Two data URIs; an empty one if there is no picture."""
     names: Sequence[str]
     near: str
     far: str
-    """What the two encoders say of it."""
+    """Sentences on the pair's similarity for each encoder."""
     facts: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Half:
-    """The pairs that one encoder calls alike and another does not."""
+    """The pairs that are near for one encoder and far for another."""
 
     near: str
     far: str
@@ -39,14 +39,17 @@ class Half:
 
 @dataclass(frozen=True)
 class Compared:
-    """One comparison."""
+    """One comparison with its disagreements in both directions."""
 
     manifest: Mapping[str, Any]
     halves: Sequence[Half]
 
 
 def compared(content: Mapping[str, Any], images: Images | None) -> Compared:
-    """A comparison with the pictures of its pairs, if its images are there; :class:`EmbprobeError` if it is damaged."""
+    """Read a comparison, with the pictures of its pairs if its images can be opened.
+
+    Raises :class:`EmbprobeError` if it is damaged.
+    """
     rows = {} if images is None else {printable(row.key): row for row in images.rows}
     try:
         halves = [
@@ -59,14 +62,14 @@ def compared(content: Mapping[str, Any], images: Images | None) -> Compared:
 
 
 def _pair(pair: Mapping[str, Any], rows: Mapping[str, Row]) -> Pair:
-    found = [rows.get(key) for key in pair["keys"]]
+    pair_rows = [rows.get(key) for key in pair["keys"]]
     near, far = (
         f"cosine {cosine:.2f}, more alike than {share:.1%} of pairs"
         for cosine, share in zip(pair["cosines"], pair["percentiles"], strict=True)
     )
     return Pair(
-        ["" if row is None else row_uri(row, SIDE) for row in found],
-        [key if row is None else ", ".join(describe(row)) for key, row in zip(pair["keys"], found, strict=True)],
+        ["" if row is None else row_uri(row, SIDE) for row in pair_rows],
+        [key if row is None else ", ".join(describe(row)) for key, row in zip(pair["keys"], pair_rows, strict=True)],
         near,
         far,
         [f"{'same' if same else 'other'} {name}" for name, same in pair["same"].items()]

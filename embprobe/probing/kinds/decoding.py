@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
 from embprobe.interventions.treatments import Treatment, assign, repeat
-from embprobe.measures.compression import fit_transform, known
+from embprobe.measures.compression import check_compression, fit_compression
 from embprobe.measures.control_task import control_labels
 from embprobe.measures.decoding import correct, predict_majority
 from embprobe.measures.few_shot import draw_shots
@@ -90,7 +90,7 @@ class Decoding(Measure):
         levels(self.treatments)
         levels(self.held_out)
         for transform in self.transforms:
-            known(transform)
+            check_compression(transform)
 
     def declared_keys(self) -> Sequence[Key]:
         """Return the keys of the card's tests; images that cannot be split into them are asked in folds."""
@@ -302,7 +302,7 @@ def _predictions(
     predictions = {test.name: np.empty(len(test.rows.rows), labels.dtype) for test in tests}
     for part in range(len(tests[0].parts)):
         fit = tests[0].parts[part][0]
-        change = fit_transform(transform, vectors[fit]) if transform else np.asarray
+        change = fit_compression(transform, vectors[fit]) if transform else np.asarray
         positions = [test.parts[part][1] for test in tests]
         new = [change(test.rows.vectors[encoder][rows]) for test, rows in zip(tests, positions, strict=True)]
         predicted = predict(change(vectors[fit]), labels[fit], groups[fit], new)

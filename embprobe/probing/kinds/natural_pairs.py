@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from embprobe.interventions.words import parts_of
-from embprobe.measures.natural_pairs import LEAST, Attribute, natural_pairs
+from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, natural_pairs
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import Key
 from embprobe.probing.measure import Measure
@@ -56,7 +56,7 @@ class NaturalPairs(Measure):
         for name, source in self.attributes.items():
             if name == self.of or _has(context, source):
                 attributes[name] = _measured(source, embedded, context)
-        needed = LEAST + len(attributes)
+        needed = MIN_PARTNERS + len(attributes)
         if len(embedded.rows) < needed:
             raise NotApplicable(
                 f"similarity by {self.of} needs at least {needed} images, and of '{context.images.name}' "
