@@ -36,7 +36,7 @@ from embprobe.embeddings.extract import extract
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
 from embprobe.encoders.preprocessing import decoded_side, preprocess
-from embprobe.encoders.spec import EncoderSpec
+from embprobe.encoders.spec import ImageInput
 from embprobe.images import Row, load_images
 
 CHUNK = 50
@@ -79,10 +79,10 @@ def files(photographs: Sequence[bytes], count: int) -> Iterator[tuple[str, bytes
 # --- images per second -------------------------------------------------------------------------------------------
 
 
-def encoder_spec() -> EncoderSpec:
+def clip_input() -> ImageInput:
     """Return CLIP's transform: 224 pixels, bicubic."""
-    spec = load_encoder("reference/pixels").spec
-    return replace(spec, input_size=224, resize_to=224, mean=(0.48, 0.46, 0.41), std=(0.27, 0.26, 0.28))
+    image_input = load_encoder("reference/pixels").spec.require_image_input()
+    return replace(image_input, input_size=224, resize_to=224, mean=(0.48, 0.46, 0.41), std=(0.27, 0.26, 0.28))
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Way:
 
 def ways(folder: Path) -> list[Way]:
     """Return the plain loop, and our decoding as `extract` runs it."""
-    exact = encoder_spec()
+    exact = clip_input()
     fast = replace(exact, decoding="fast")
     transform = Compose(
         [Resize(224, InterpolationMode.BICUBIC), CenterCrop(224), ToTensor(), Normalize(exact.mean, exact.std)]
@@ -106,8 +106,8 @@ def ways(folder: Path) -> list[Way]:
         tensor: Tensor = transform(Image.open(folder / row.key).convert("RGB"))
         return tensor
 
-    def ours(spec: EncoderSpec) -> Callable[[Row], Tensor]:
-        return lambda row: preprocess(row.load(at_least=decoded_side(spec)), spec)
+    def ours(image_input: ImageInput) -> Callable[[Row], Tensor]:
+        return lambda row: preprocess(row.load(at_least=decoded_side(image_input)), image_input)
 
     return [
         Way("(a) Pillow and torchvision", plain, []),

@@ -139,7 +139,8 @@ def short(encoder: Encoder) -> str:
 
 def random_batch(encoder: Encoder) -> Tensor:
     """Make a random batch as large as those of `extract`."""
-    return torch.rand(BATCH_SIZE, 3, encoder.spec.input_size, encoder.spec.input_size)
+    side = encoder.spec.require_image_input().input_size
+    return torch.rand(BATCH_SIZE, 3, side, side)
 
 
 def forward(encoder: Encoder, batches: int) -> None:

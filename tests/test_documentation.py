@@ -54,7 +54,8 @@ def test_the_encoder_of_ones_own_works_as_it_is_printed(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     spec = load_encoder("python:my_encoders:resnet,layers=34").spec
     assert spec.name == "python:my_encoders:resnet,layers=34"
-    assert (spec.dimension, spec.input_size, spec.resize_to, spec.pooling) == (512, 224, 256, "mean")
+    image_input = spec.require_image_input()
+    assert (spec.dimension, image_input.input_size, image_input.resize_to, spec.pooling) == (512, 224, 256, "mean")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

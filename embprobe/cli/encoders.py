@@ -17,7 +17,7 @@ from embprobe.errors import EmbprobeError
 from embprobe.system.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from embprobe.encoders import EncoderSpec, Listing
+    from embprobe.encoders import EncoderSpec, ImageInput, Listing
 
 _DESCRIBED = 60
 """Most encoders that a list describes, each in up to a fifth of a second; of more, it has only the names."""
@@ -87,13 +87,9 @@ def print_spec(spec: EncoderSpec) -> None:
         "trunk": "features before the projection",
         "none": "the network's output",
     }
-    part = "the whole image" if spec.resize == "squash" else "the shorter side"
     facts = {
         "vector": f"{vectors[spec.pooling]}: {spec.dimension:,} numbers, not normalised",
-        "image": f"{part} resized to {spec.resize_to} pixels ({spec.interpolation}), the central {spec.input_size} x "
-        f"{spec.input_size}, scaled to 0..1",
-        "mean": ", ".join(f"{value:g}" for value in spec.mean),
-        "deviation": ", ".join(f"{value:g}" for value in spec.std),
+        **({} if spec.image_input is None else _facts_of_input(spec.image_input)),
         "precision": spec.precision,
         "text": "yes" if spec.has_text else "no",
         "weights": f"sha256 of their values {spec.weights_sha256}" if spec.weights_sha256 else "none",
@@ -103,6 +99,17 @@ def print_spec(spec: EncoderSpec) -> None:
     console.print(f"[bold]{escape(spec.name)}[/bold]")
     for name, text in facts.items():
         console.print(f"  {name:<12}{escape(text)}")
+
+
+def _facts_of_input(image_input: ImageInput) -> dict[str, str]:
+    """Describe how an image becomes a network's input, by heading."""
+    part = "the whole image" if image_input.resize == "squash" else "the shorter side"
+    return {
+        "image": f"{part} resized to {image_input.resize_to} pixels ({image_input.interpolation}), the central "
+        f"{image_input.input_size} x {image_input.input_size}, scaled to 0..1",
+        "mean": ", ".join(f"{value:g}" for value in image_input.mean),
+        "deviation": ", ".join(f"{value:g}" for value in image_input.std),
+    }
 
 
 def _number(value: int | None) -> str:

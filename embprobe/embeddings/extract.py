@@ -42,11 +42,12 @@ def extract(
     ``batch_size`` is :data:`BATCH_SIZE` on a CPU and :data:`GPU_BATCH_SIZE` elsewhere, unless given. With
     ``fast_decode``, large JPEGs are decoded at reduced scale: faster, slightly different vectors, other stores.
     Rows whose image cannot be read are left out and listed in the store. ``seconds`` is added to. Raises
-    :class:`EmbprobeError` if no image can be read, if another process writes one of the stores, or if the disk is full.
+    :class:`EmbprobeError` if no image can be read, if another process writes one of the stores, or if the disk is full,
+    :class:`UsageError` if an encoder takes no images.
     """
     if not len(images):
         raise EmbprobeError(f"There are no images in '{images.name}' to extract.")
-    specs = [replace(encoder.spec, decoding="fast" if fast_decode else "exact") for encoder in encoders]
+    specs = [encoder.spec.with_decoding("fast" if fast_decode else "exact") for encoder in encoders]
     first = {spec.fingerprint: i for i, spec in reversed(list(enumerate(specs)))}
     chosen = sorted(first.values())  # an encoder under two names is one
     folders = [workspace.store(images, specs[i]) for i in chosen]
@@ -89,7 +90,8 @@ def _local(job: Job) -> Generator[Encoded]:
 
 def encode(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats:
     """Vectors ``[n, d]`` of RGB pictures, without a store."""
-    return encoder.encode_images(torch.stack([preprocess(picture, encoder.spec) for picture in pictures]))
+    image_input = encoder.spec.require_image_input()
+    return encoder.encode_images(torch.stack([preprocess(picture, image_input) for picture in pictures]))
 
 
 def _counting(progress: Progress | None, times: int) -> Progress:

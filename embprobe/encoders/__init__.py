@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from embprobe.encoders.registry import describe_encoder, list_encoders, list_families, load_encoder
-from embprobe.encoders.spec import Encoder, EncoderSpec, Family, Listing
+from embprobe.encoders.spec import Encoder, EncoderSpec, Family, ImageInput, Listing
 
 if TYPE_CHECKING:
     from embprobe.encoders.network import NetworkEncoder, network_encoder
@@ -12,6 +12,7 @@ __all__ = [
     "Encoder",
     "EncoderSpec",
     "Family",
+    "ImageInput",
     "Listing",
     "NetworkEncoder",
     "describe_encoder",

@@ -126,23 +126,5 @@ def given_vectors(
         labels = {label: [values[i] for i in first] for label, values in (labels or {}).items()}
     digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass"))
     digest.update(np.ascontiguousarray(floats).tobytes())
-    spec = _spec(name, family, digest.hexdigest(), floats.shape[1])
+    spec = EncoderSpec(family=family, model=name, weights_sha256=digest.hexdigest(), dimension=floats.shape[1])
     return GivenVectors(spec, names, floats, labels or {}, by_position, notes)
-
-
-def _spec(name: str, family: str, digest: str, dimension: int) -> EncoderSpec:
-    return EncoderSpec(
-        family=family,
-        model=name,
-        weights="",
-        weights_sha256=digest,
-        pooling="none",
-        input_size=1,
-        resize="squash",
-        resize_to=1,
-        interpolation="bilinear",
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-        dimension=dimension,
-        has_text=False,
-    )

@@ -7,12 +7,21 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from embprobe.encoders.spec import EncoderSpec, Floats, Pooling, Precision, hash_weights
+from embprobe.encoders.spec import (
+    EncoderSpec,
+    Floats,
+    ImageInput,
+    Interpolation,
+    Pooling,
+    Precision,
+    Resize,
+    hash_weights,
+)
 from embprobe.errors import EmbprobeError, UsageError
 
 ImageFeatures = Callable[[Any, Tensor], Tensor]
@@ -75,8 +84,8 @@ def network_encoder(
     std: Sequence[float],
     pooling: Pooling,
     resize_to: int | None = None,
-    resize: Literal["shortest", "squash"] = "shortest",
-    interpolation: Literal["bilinear", "bicubic"] = "bicubic",
+    resize: Resize = "shortest",
+    interpolation: Interpolation = "bicubic",
     precision: str = "",
     image: ImageFeatures = call,
     text: TextFeatures | None = None,
@@ -127,15 +136,17 @@ def network_encoder(
         weights=weights,
         weights_sha256=digest,
         pooling=pooling,
-        input_size=input_size,
-        resize=resize,
-        resize_to=resize_to or input_size,
-        interpolation=interpolation,
-        mean=tuple(mean),
-        std=tuple(std),
         dimension=dimension,
         has_text=text is not None,
         precision=precision or "float32",  # type: ignore[arg-type]  # checked above
         options=options,
+        image_input=ImageInput(
+            input_size=input_size,
+            resize=resize,
+            resize_to=resize_to or input_size,
+            interpolation=interpolation,
+            mean=tuple(mean),
+            std=tuple(std),
+        ),
     )
     return NetworkEncoder(spec, network, device, image, text)

@@ -61,7 +61,8 @@ class Monitor:
 
     def _pictures(self, images: Images) -> Tensor:
         spec = encoder_of(TwoTowers(seed=0), family="bundled", model="monitored", weights="", device="cpu").spec
-        return torch.stack([preprocess(row.load(), spec) for row in images.rows])
+        image_input = spec.require_image_input()
+        return torch.stack([preprocess(row.load(), image_input) for row in images.rows])
 
     def _encoded(self, encoder: TwoTowers, pictures: Tensor) -> Tensor:
         parts = [encoder.encode_images(part.to(self._device)) for part in pictures.split(_AT_ONCE)]  # type: ignore[no-untyped-call]

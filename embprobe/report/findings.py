@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -142,18 +142,16 @@ def _named(images: Mapping[str, Any]) -> bool:
 
 def _asked_of(path: Path, probe: Probe) -> Asked:
     try:
-        images, found = probe.manifest["images"], [_spec(facts) for facts in probe.manifest["encoders"]]
+        images, found = (
+            probe.manifest["images"],
+            [EncoderSpec.from_saved(facts) for facts in probe.manifest["encoders"]],
+        )
         specs = [spec for spec in found if probe.is_subject(spec.name)] or found
         if probe.manifest.get("fast_decode"):  # as extraction marks it, in the store's key alone
-            specs = [replace(spec, decoding="fast") for spec in specs]
+            specs = [spec.with_decoding("fast") if spec.image_input else spec for spec in specs]
         return Asked(images["name"], images["fingerprint"], {spec.name: spec.fingerprint for spec in specs})
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise EmbprobeError(f"'{path}' is damaged. Remove it, and run the probe again.") from None
-
-
-def _spec(facts: Mapping[str, Any]) -> EncoderSpec:
-    known = {field.name for field in fields(EncoderSpec)}
-    return EncoderSpec(**{name: value for name, value in facts.items() if name in known})
 
 
 def _comparison(path: Path) -> Mapping[str, Any]:

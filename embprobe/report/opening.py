@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -95,9 +94,9 @@ def _specs(images: Images, workspace: Workspace) -> list[EncoderSpec]:
     specs = []
     for folder in workspace.stores():
         if folder.parent.name.endswith(f"-{images.fingerprint[:8]}"):
-            facts: dict[str, Any] = read_manifest(folder)["encoder"]
+            saved = read_manifest(folder)["encoder"]
             try:
-                specs.append(EncoderSpec(**facts | {"mean": tuple(facts["mean"]), "std": tuple(facts["std"])}))
-            except (TypeError, KeyError):
+                specs.append(EncoderSpec.from_saved(saved))
+            except (KeyError, TypeError, ValueError):
                 raise EmbprobeError(f"'{folder / 'manifest.json'}' is damaged. Remove that folder.") from None
     return specs

@@ -229,7 +229,7 @@ def _direction(row: Row, encoder: Encoder, store: Store) -> Floats:
                 f"'{encoder.spec.name}' has no vector of '{visible(row.key)}': ask by the key of an image that has one."
             )
         return normalize(encoder.vectors[[found]])
-    return normalize(encode(encoder, [row.load(at_least=decoded_side(store.spec))]))
+    return normalize(encode(encoder, [row.load(at_least=decoded_side(store.spec.require_image_input()))]))
 
 
 def _neighborhood(query: Query, near: dict[str, list[Neighbor]], size: int) -> Neighborhood:

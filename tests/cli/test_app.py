@@ -375,7 +375,7 @@ def test_fast_decoding_makes_a_store_of_its_own(run: Run, photos: Path, space: P
     (fast,) = json.loads(run("extract", photos, *PIXELS, "--fast-decode", "--json").out)
     assert exact["folder"] != fast["folder"] and fast["encoded_now"] == 9
     manifests = [json.loads((Path(store["folder"]) / "manifest.json").read_text()) for store in (exact, fast)]
-    assert [manifest["encoder"]["decoding"] for manifest in manifests] == ["exact", "fast"]
+    assert [manifest["encoder"]["image_input"]["decoding"] for manifest in manifests] == ["exact", "fast"]
 
 
 def test_preview_draws_a_sheet_of_a_file_or_of_a_row(run: Run, photos: Path, space: Path) -> None:

@@ -44,7 +44,8 @@ def test_by_hand() -> None:
     batch = torch.stack([torch.full((2, 2), value) for value in (1.0, 2.0, 5.0)])[None]
     assert encoder.encode_images(batch).tolist() == [[4 * 1 + 4 * 20 + 3]]  # = 87
     assert (encoder.spec.dimension, encoder.spec.has_text, encoder.spec.precision) == (1, False, "float32")
-    assert (encoder.spec.mean, encoder.spec.std, encoder.spec.resize_to) == (MEAN, STD, 2)
+    image_input = encoder.spec.require_image_input()
+    assert (image_input.mean, image_input.std, image_input.resize_to) == (MEAN, STD, 2)
 
 
 @pytest.mark.parametrize("network", [linear(), convolutions()], ids=["linear", "convolutions"])

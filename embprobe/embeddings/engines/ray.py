@@ -93,7 +93,7 @@ def _order(job: Job) -> Order:
         job.images.fingerprint,
         tuple(encoder.spec.name for encoder in job.encoders),
         tuple(spec.fingerprint for spec in job.specs),
-        any(spec.decoding == "fast" for spec in job.specs),
+        any(spec.require_image_input().decoding == "fast" for spec in job.specs),
         job.device,
         job.batch_size,
     )
@@ -109,7 +109,7 @@ def _job(order: Order) -> Job:
     if images.fingerprint != order.rows:
         raise EmbprobeError(f"'{order.images}' holds other images on this worker than where the work was asked for.")
     encoders = [load_encoder(name, device=order.device) for name in order.encoders]
-    specs = [replace(each.spec, decoding="fast" if order.fast_decode else "exact") for each in encoders]
+    specs = [each.spec.with_decoding("fast" if order.fast_decode else "exact") for each in encoders]
     for name, spec, wanted in zip(order.encoders, specs, order.specs, strict=True):
         if spec.fingerprint != wanted:
             raise EmbprobeError(f"'{name}' is another encoder on this worker than where the work was asked for.")

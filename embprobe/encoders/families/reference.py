@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embprobe.encoders.families.bundled import encoder_of
-from embprobe.encoders.spec import EncoderSpec, Floats, Listing
+from embprobe.encoders.spec import EncoderSpec, Floats, ImageInput, Listing
 from embprobe.encoders.towers.header import IMAGE_SIZE, WIDTH
 from embprobe.errors import UsageError
 
@@ -29,17 +29,15 @@ class FunctionEncoder:
         self.spec = EncoderSpec(
             family="reference",
             model=model,
-            weights="",
-            weights_sha256="",
-            pooling="none",
-            input_size=side,
-            resize="shortest",
-            resize_to=side,
-            interpolation="bicubic",
-            mean=(0.0, 0.0, 0.0),
-            std=(1.0, 1.0, 1.0),
             dimension=dimension,
-            has_text=False,
+            image_input=ImageInput(
+                input_size=side,
+                resize="shortest",
+                resize_to=side,
+                interpolation="bicubic",
+                mean=(0.0, 0.0, 0.0),
+                std=(1.0, 1.0, 1.0),
+            ),
         )
         self._encode = encode
 

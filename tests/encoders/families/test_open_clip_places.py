@@ -34,7 +34,8 @@ def test_the_hub_and_a_folder_give_the_same(kind: str, clips: dict[str, Path], h
     hub(f"owner/{kind}", clips[kind])
     there, here = load_encoder(f"open_clip/hf-hub:owner/{kind}"), load_encoder(f"open_clip/local-dir:{clips[kind]}")
     assert there.spec.name == f"open_clip/hf-hub:owner/{kind}"
-    assert there.spec.mean == here.spec.mean == tuple(PREPROCESSING.get(kind, {}).get("mean", here.spec.mean))
+    mean = here.spec.require_image_input().mean
+    assert there.spec.require_image_input().mean == mean == tuple(PREPROCESSING.get(kind, {}).get("mean", mean))
     assert np.array_equal(encode(there, PICTURES), encode(here, PICTURES))
     assert there.spec.weights_sha256 == here.spec.weights_sha256
 
@@ -194,7 +195,7 @@ def test_a_published_tag_gives_open_clips_own_vectors(kind: str, published: None
     assert worst(encode(encoder, PICTURES), theirs(f"tiny-{kind}", "web")) < 1e-5
     listing = describe_encoder(f"open_clip/tiny-{kind}:web")
     assert (listing.dimension, listing.has_text) == (encoder.spec.dimension, encoder.spec.has_text)
-    assert listing.input_size == encoder.spec.input_size
+    assert listing.input_size == encoder.spec.require_image_input().input_size
     assert listing.weights == f"Hugging Face hub, owner/{kind}"
 
 
