@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from embprobe.embeddings.store import Rejected
+from embprobe.embeddings.manifest import Rejected
 from embprobe.encoders.spec import Encoder, EncoderSpec, Floats
 from embprobe.images.rows import Images
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from embprobe.embeddings.store import Rejected, Store, open_store
+from embprobe.embeddings.manifest import Rejected
+from embprobe.embeddings.store import Store, open_store
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.given import GivenVectors
 from embprobe.images.rows import Images

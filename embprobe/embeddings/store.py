@@ -2,9 +2,9 @@
 
 A store is a folder with ``img_emb/img_emb_00000.npy`` (memory-mappable, ``[n, d]``), beside it
 ``metadata/metadata_00000.parquet`` (key and labels of the same rows), and ``manifest.json``. Shard *i* holds the rows
-``i * shard_rows`` and on, less those whose image could not be read; these are in ``rejected.jsonl`` with the reason. A
-shard counts once the manifest names it, and the manifest is replaced whole: a killed run loses the shard it was at. The
-manifest also holds the hash of every file, how long each shard took, and on what.
+from ``i * shard_rows`` on, less those whose image could not be read; these are in ``rejected.jsonl`` with the reason. A
+shard counts once the manifest names it, and the manifest is replaced whole: a killed run loses only the shard it was
+writing. The manifest also holds the hash of every file (:mod:`embprobe.embeddings.manifest`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import logging
-import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -27,41 +26,37 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embprobe.embeddings.manifest import SCHEMA, Manifest, Rejected, ShardFacts, read_manifest, write_manifest
 from embprobe.encoders.spec import EncoderSpec, Floats
 from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images, Row
-from embprobe.system.files import replacing, sweep, write_json
+from embprobe.system.files import replacing, sweep
 from embprobe.system.text import printable
 
 _log = logging.getLogger(__name__)
 
-SCHEMA = 2
 SHARD_ROWS, SHARDS = 1024, 256
-"""A shard has at least so many rows, and twice that, and again, until a store has no more than so many shards."""
+"""The fewest rows of a shard, doubled until the store has no more than this many shards."""
 _VERSIONS = ("embprobe", "torch", "open_clip_torch", "timm", "numpy", "pillow")
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A row whose image could not be read, and why."""
-
-    key: str
-    reason: str
-    row: int
-    """Its position among the rows."""
 
 
 @dataclass
 class Store:
-    """Vectors of one encoder for one set of rows. :func:`open_store` makes or resumes one."""
+    """The folder that holds one encoder's vectors of one set of rows, shard by shard.
+
+    :func:`open_store` opens a folder that is complete, half-written or new; :meth:`write_shard` adds to it, and once it
+    is :attr:`complete`, :meth:`vectors` and :meth:`embedded` give the vectors and the rows they are of.
+    """
 
     folder: Path
     spec: EncoderSpec
     images: Images
     device: str
-    shards: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """The device that encodes what is missing, as the manifest will name it."""
+    shards: dict[int, ShardFacts] = field(default_factory=dict)
+    """The shards that are written, by number."""
     shard_rows: int = 0
-    """Rows of a shard; 0 becomes what suits the number of images."""
+    """Rows of a shard; 0 is replaced by a number that suits the number of images."""
     written: int = 0
     """Rows written since the store was opened; 0 if everything was already there."""
     lost: list[int] = field(default_factory=list)
@@ -86,12 +81,12 @@ class Store:
     @property
     def rejected(self) -> list[Rejected]:
         """The rows without a vector, in order."""
-        return [Rejected(**row) for _, shard in sorted(self.shards.items()) for row in shard["rejected"]]
+        return [row for _, facts in sorted(self.shards.items()) for row in facts.rejected]
 
     @property
     def version(self) -> str:
-        """A hash over all shards: what is made from this store is stale when it changes."""
-        hashes = [shard["sha256"] for _, shard in sorted(self.shards.items())]
+        """A hash over all shards: an index or a map made from this store is stale when it changes."""
+        hashes = [facts.sha256 for _, facts in sorted(self.shards.items())]
         return hashlib.sha256("".join(hashes).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def rows_of(self, shard: int) -> Sequence[Row]:
@@ -99,17 +94,17 @@ class Store:
         return self.images.rows[shard * self.shard_rows : (shard + 1) * self.shard_rows]
 
     def sweep(self) -> None:
-        """Remove what killed runs left half-written; only for who holds the store's lock."""
+        """Remove files that killed runs left half-written; only the process that holds the store's lock may."""
         for folder, stem in (("img_emb", "*"), ("metadata", "*"), (".", "manifest"), (".", "rejected")):
             sweep(self.folder / folder, stem)
 
     def damaged(self) -> list[int]:
-        """The shards whose files are gone or not of their size; ``embprobe verify`` reads every byte."""
+        """The shards whose files are gone or of another size; ``embprobe verify`` reads every byte."""
         return [
             shard
             for shard, facts in self.shards.items()
-            if _size(vectors_file(self.folder, shard)) != facts["bytes"]
-            or _size(metadata_file(self.folder, shard)) != facts["metadata_bytes"]
+            if _size(vectors_file(self.folder, shard)) != facts.bytes
+            or _size(metadata_file(self.folder, shard)) != facts.metadata_bytes
         ]
 
     def drop_damaged(self) -> None:
@@ -156,24 +151,22 @@ class Store:
         )
         stages = dict(seconds or {}) | {"write": time.perf_counter() - began}
         before = self.shards.pop(shard, None)
-        self.shards[shard] = {
-            "rows": len(rows),
-            "sha256": digest,
-            "bytes": size,
-            "metadata_sha256": metadata_digest,
-            "metadata_bytes": metadata_size,
-            "rejected": [
-                {"key": printable(row.key), "reason": printable(row.reason), "row": row.row} for row in rejected
-            ],
-            "device": self.device,
-            "seconds": {stage: round(took, 3) for stage, took in stages.items()},
-        }
+        self.shards[shard] = ShardFacts(
+            rows=len(rows),
+            sha256=digest,
+            bytes=size,
+            metadata_sha256=metadata_digest,
+            metadata_bytes=metadata_size,
+            rejected=tuple(rejected),
+            device=self.device,
+            seconds={stage: round(taken, 3) for stage, taken in stages.items()},
+        )
         try:
             if self.complete:
                 with replacing(self.folder / "rejected.jsonl") as path:
                     lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in self.rejected)
                     path.write_text("".join(lines), encoding="utf-8")
-            self._write_manifest()  # last: whatever it names is there
+            self._write_manifest()  # last: every file it names is there
         except OSError:
             del self.shards[shard]
             if before is not None:
@@ -200,7 +193,7 @@ class Store:
                 part: Floats | None = np.load(vectors_file(self.folder, shard), mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError, EOFError):
                 part = None
-            if not isinstance(part, np.ndarray) or part.shape != (facts["rows"], self.spec.dimension):
+            if not isinstance(part, np.ndarray) or part.shape != (facts.rows, self.spec.dimension):
                 raise EmbprobeError(
                     f"Shard {shard} of the store '{self.folder}' is damaged or missing. "
                     "Run 'embprobe verify --repair', then extract again: only such shards are encoded anew."
@@ -210,10 +203,12 @@ class Store:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """How long each stage took over all shards, summed over the workers; all but writing for every encoder of the
-        run that lacked the shard."""
-        stages = dict.fromkeys(stage for facts in self.shards.values() for stage in facts["seconds"])
-        return {stage: sum(facts["seconds"].get(stage, 0.0) for facts in self.shards.values()) for stage in stages}
+        """How long each stage took over all shards, summed over the workers.
+
+        Only writing is this store's alone; the other stages are of all encoders that the run gave the same shards.
+        """
+        stages = dict.fromkeys(stage for facts in self.shards.values() for stage in facts.seconds)
+        return {stage: sum(facts.seconds.get(stage, 0.0) for facts in self.shards.values()) for stage in stages}
 
     def summary(self) -> dict[str, Any]:
         """The store in a few facts, for ``--json``."""
@@ -248,20 +243,20 @@ class Store:
         return content
 
     def _write_manifest(self) -> None:
-        manifest = {
-            "schema": SCHEMA,
-            "encoder": asdict(self.spec),
-            "encoder_fingerprint": self.spec.fingerprint,
-            "images": self.images.name,
-            "images_fingerprint": self.images.fingerprint,
-            "count": len(self.images),
-            "shard_rows": self.shard_rows,
-            "complete": self.complete,
-            "shards": {str(shard): facts for shard, facts in sorted(self.shards.items())},
-            "device": self.device,
-            "versions": _versions(),
-        }
-        write_json(self.folder / "manifest.json", manifest)
+        manifest = Manifest(
+            schema=SCHEMA,
+            encoder=asdict(self.spec),
+            encoder_fingerprint=self.spec.fingerprint,
+            images=self.images.name,
+            images_fingerprint=self.images.fingerprint,
+            count=len(self.images),
+            shard_rows=self.shard_rows,
+            complete=self.complete,
+            shards=dict(sorted(self.shards.items())),
+            device=self.device,
+            versions=_versions(),
+        )
+        write_manifest(self.folder, manifest)
 
 
 def open_store(folder: Path, spec: EncoderSpec, images: Images, *, device: str = "cpu") -> Store:
@@ -273,10 +268,10 @@ def open_store(folder: Path, spec: EncoderSpec, images: Images, *, device: str =
         manifest = read_manifest(folder)
     except FileNotFoundError:
         return Store(folder, spec, images, device)
-    found = [manifest.get(name) for name in ("encoder_fingerprint", "images_fingerprint", "count")]
-    if found != [spec.fingerprint, images.fingerprint, len(images)]:
+    stored = manifest.encoder_fingerprint, manifest.images_fingerprint, manifest.count
+    if stored != (spec.fingerprint, images.fingerprint, len(images)):
         raise EmbprobeError(f"The store '{folder}' is of another encoder or other images. Remove it to extract again.")
-    return Store(folder, spec, images, device, manifest["shards"], manifest["shard_rows"])
+    return Store(folder, spec, images, device, manifest.shards, manifest.shard_rows)
 
 
 def vectors_file(folder: Path, shard: int) -> Path:
@@ -289,33 +284,6 @@ def metadata_file(folder: Path, shard: int) -> Path:
     return folder / "metadata" / f"metadata_{shard:05d}.parquet"
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of the store in ``folder``, its shards by number.
-
-    Raises :class:`EmbprobeError` if it is damaged or of another schema version, ``FileNotFoundError`` if there is none.
-    """
-    path = folder / "manifest.json"
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise EmbprobeError(f"'{path}' cannot be read: {error.strerror}.") from None
-    try:
-        manifest: dict[str, Any] = json.loads(text.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
-        if manifest["schema"] != SCHEMA:
-            raise EmbprobeError(
-                f"The store '{folder}' was written with schema {manifest['schema']}; this embprobe reads {SCHEMA}."
-            )
-        rows, count = _whole_number(manifest["shard_rows"]), _whole_number(manifest["count"])
-        shards = {int(shard): _checked(facts) for shard, facts in manifest["shards"].items()}
-        if rows < 1 or not all(0 <= shard * rows < count for shard in shards):
-            raise ValueError
-        return manifest | {"shards": shards, "shard_rows": rows, "encoder": dict(manifest["encoder"])}
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
-        raise EmbprobeError(f"'{path}' is damaged. Remove the folder '{folder}' to extract it again.") from None
-
-
 @cache
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}}
@@ -323,40 +291,6 @@ def _versions() -> dict[str, str]:
 
 def _label(row: Row, name: str) -> str | None:
     return printable(row.labels[name]) if name in row.labels else None
-
-
-def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """A shard's entry in the manifest, or one of the errors that a damaged one raises."""
-    rejected = [Rejected(**row) for row in facts["rejected"]]
-    texts = [facts["sha256"], facts["metadata_sha256"], facts["device"]]
-    if not all(isinstance(text, str) for text in [*texts, *(t for row in rejected for t in (row.key, row.reason))]):
-        raise ValueError
-    seconds = {printable(stage): float(taken) for stage, taken in facts["seconds"].items()}
-    if not all(map(math.isfinite, seconds.values())):
-        raise ValueError
-    return {
-        **{name: facts[name] for name in ("sha256", "metadata_sha256", "device")},
-        **{name: _whole_number(facts[name]) for name in ("rows", "bytes", "metadata_bytes")},
-        "rejected": [
-            {"key": printable(row.key), "reason": printable(row.reason), "row": _whole_number(row.row)}
-            for row in rejected
-        ],
-        "seconds": seconds,
-    }
-
-
-def _finite(number: str) -> float:
-    """JSON has no NaN and no infinity, so nobody wrote them: whoever did, damaged the file."""
-    value = float(number)
-    if not math.isfinite(value):
-        raise ValueError(f"{number} is no number of JSON")
-    return value
-
-
-def _whole_number(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError
-    return value
 
 
 def _npy(vectors: Floats) -> bytes:

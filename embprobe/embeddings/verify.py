@@ -1,18 +1,17 @@
-"""Whether stores on disk still are what was written: every byte against the hashes in their manifests."""
+"""Checking stores on disk: every byte against the hashes in their manifests, and damaged shards taken out."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embprobe.embeddings.store import metadata_file, read_manifest, vectors_file
+from embprobe.embeddings.manifest import read_manifest, write_manifest
+from embprobe.embeddings.store import metadata_file, vectors_file
 from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError
-from embprobe.system.files import write_json
 from embprobe.system.locks import held
 from embprobe.system.text import printable
 
@@ -21,7 +20,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Checked:
-    """A store, how much of it there is, and what is wrong with it."""
+    """The state of a store on disk: its shards and bytes, and its problems."""
 
     folder: Path
     encoder: str
@@ -30,7 +29,9 @@ class Checked:
     complete: bool
     bytes: int
     damaged: tuple[int, ...]
+    """Shards with a file that is gone or has changed."""
     problems: tuple[str, ...]
+    """A sentence for each of those files, or the one that says why there is no manifest to check against."""
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for ``--json``."""
@@ -52,7 +53,7 @@ def verify_stores(workspace: Workspace, *, repair: bool = False) -> Iterator[Che
         checked = _check(folder)
         if repair and checked.damaged:
             with held(workspace.lock(folder), f"The store '{folder}'"):
-                _forget(folder, checked.damaged)
+                write_manifest(folder, read_manifest(folder).without(checked.damaged))
         yield checked
 
 
@@ -62,26 +63,24 @@ def _check(folder: Path) -> Checked:
     except (EmbprobeError, FileNotFoundError) as error:  # the last: it was removed a moment ago
         return Checked(folder, "", "", 0, False, 0, (), (printable(str(error)),))
     size, damaged, problems = 0, [], []
-    for shard, facts in sorted(manifest["shards"].items()):
+    for shard, facts in sorted(manifest.shards.items()):
         wrong = []
-        for path, digest in (
-            (vectors_file(folder, shard), "sha256"),
-            (metadata_file(folder, shard), "metadata_sha256"),
+        for path, expected in (
+            (vectors_file(folder, shard), facts.sha256),
+            (metadata_file(folder, shard), facts.metadata_sha256),
         ):
-            found, length = _hash(path)
+            digest, length = _hash(path)
             size += length
-            if found != facts[digest]:
-                wrong.append(f"{path.relative_to(folder)} {'is gone' if found is None else 'has changed'}")
+            if digest != expected:
+                wrong.append(f"{path.relative_to(folder)} {'is gone' if digest is None else 'has changed'}")
         problems += wrong
         damaged += [shard] if wrong else []
-    encoder: Mapping[str, Any] = manifest["encoder"]
-    name = f"{encoder.get('family')}/{encoder.get('model')}" + (f":{w}" if (w := encoder.get("weights")) else "")
     return Checked(
         folder,
-        printable(name),
-        printable(str(manifest.get("images"))),
-        len(manifest["shards"]),
-        bool(manifest.get("complete")),
+        printable(manifest.encoder_name),
+        printable(manifest.images),
+        len(manifest.shards),
+        manifest.complete,
         size,
         tuple(damaged),
         tuple(problems),
@@ -99,11 +98,3 @@ def _hash(path: Path) -> tuple[str | None, int]:
     except OSError:
         return None, size
     return digest.hexdigest(), size
-
-
-def _forget(folder: Path, shards: tuple[int, ...]) -> None:
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    manifest["shards"] = {shard: facts for shard, facts in manifest["shards"].items() if int(shard) not in shards}
-    manifest["complete"] = False
-    write_json(path, manifest)

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field
 
 from embprobe.encoders.spec import EncoderSpec
 from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images
 from embprobe.system.files import write_json
+from embprobe.system.models import DamagedFile, Record, read_json_file
 
 SCHEMA = 1
 _MARK, _HALF_MADE = "embprobe.json", ".embprobe.*.tmp.json"
 
 
+class _Mark(Record):
+    """The file by which a workspace is known; its schema is any version's."""
+
+    schema_: Any = Field(alias="schema")
+
+
 @dataclass(frozen=True)
 class Workspace:
-    """Where things lie. :meth:`open` makes or checks the folder; who writes to a path makes it."""
+    """A folder with stores, results, training runs and figures, and the paths of each in it.
+
+    :meth:`open` makes or checks the folder; the folders inside are made by the functions that write there.
+    """
 
     root: Path
 
@@ -45,14 +57,14 @@ class Workspace:
             write_json(mark, {"schema": SCHEMA})
             return cls(root)
         try:
-            found = json.loads(mark.read_text(encoding="utf-8"))["schema"]
-        except (ValueError, KeyError, TypeError):
+            schema = read_json_file(_Mark, mark).schema_
+        except DamagedFile as damage:
             raise EmbprobeError(
                 f"'{mark}' is damaged. Give another folder with --workspace, or remove this one."
-            ) from None
-        if found != SCHEMA:
+            ) from damage
+        if schema != SCHEMA:
             raise EmbprobeError(
-                f"The workspace '{root}' was written with schema {found}; this embprobe reads schema {SCHEMA}. "
+                f"The workspace '{root}' was written with schema {schema}; this embprobe reads schema {SCHEMA}. "
                 "Give another folder with --workspace, or use the embprobe that wrote it."
             )
         return cls(root)
@@ -62,8 +74,8 @@ class Workspace:
 
         The names before them are those under which the rows and the encoder were first met.
         """
-        rows = _found(self.root / "stores", slug(images.name), images.fingerprint)
-        return _found(rows, slug(spec.name), spec.fingerprint)
+        rows = _folder(self.root / "stores", slug(images.name), images.fingerprint)
+        return _folder(rows, slug(spec.name), spec.fingerprint)
 
     def stores(self) -> list[Path]:
         """Every store's folder."""
@@ -86,7 +98,7 @@ class Workspace:
         return self.root / "figures" / f"{slug(name)}.png"
 
 
-def _found(parent: Path, name: str, fingerprint: str) -> Path:
+def _folder(parent: Path, name: str, fingerprint: str) -> Path:
     """The folder in ``parent`` that ends in this fingerprint; if there is none, where it would be."""
     mark = fingerprint[:8]
     return next(iter(sorted(parent.glob(f"*-{mark}"))), parent / f"{name}-{mark}")

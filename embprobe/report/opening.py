@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embprobe.embeddings.store import Store, open_store, read_manifest
+from embprobe.embeddings.manifest import read_manifest
+from embprobe.embeddings.store import Store, open_store
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import EncoderSpec
 from embprobe.errors import EmbprobeError, UsageError
@@ -94,7 +95,7 @@ def _specs(images: Images, workspace: Workspace) -> list[EncoderSpec]:
     specs = []
     for folder in workspace.stores():
         if folder.parent.name.endswith(f"-{images.fingerprint[:8]}"):
-            saved = read_manifest(folder)["encoder"]
+            saved = read_manifest(folder).encoder
             try:
                 specs.append(EncoderSpec.from_saved(saved))
             except (KeyError, TypeError, ValueError):

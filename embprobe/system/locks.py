@@ -1,8 +1,7 @@
-"""One process at a time writes a store; the next one is told who does."""
+"""Locks: one process at a time writes a store, and an error names it to the next one."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -14,13 +13,23 @@ from filelock import FileLock, Timeout
 
 from embprobe.errors import EmbprobeError
 from embprobe.system.files import sweep, write_json
+from embprobe.system.models import DamagedFile, Record, read_json_file
+
+
+class _Holder(Record):
+    """The process that holds a lock, as it wrote itself down."""
+
+    pid: int
+    host: str
+    since: datetime
 
 
 @contextmanager
 def held(path: Path, what: str) -> Iterator[None]:
     """Hold a lock file while the block runs; the system releases it when the process ends, however it ends.
 
-    Raises :class:`EmbprobeError` that says who holds it, and since when, if somebody else does.
+    ``what`` is written, in the words of an error. Raises :class:`EmbprobeError` that names the process that holds the
+    lock, and since when, if another one does.
     """
     note = path.with_suffix(".json")
     lock = FileLock(path)
@@ -36,15 +45,14 @@ def held(path: Path, what: str) -> Iterator[None]:
         with suppress(OSError):
             note.unlink()
         with suppress(OSError):  # Windows keeps an open file
-            path.unlink()  # while it is held: who gets it next looks whether it still lies there
+            path.unlink()  # while it is held: the next holder looks whether it still lies there
         lock.release()
 
 
 def _holder(note: Path) -> str:
-    """In words, as the holder wrote it down."""
+    """The process that holds a lock, in words."""
     try:
-        found = json.loads(note.read_text(encoding="utf-8"))
-        since = datetime.fromisoformat(found["since"]).astimezone()
-        return f"process {int(found['pid'])} on {found['host']} since {since:%H:%M:%S on %Y-%m-%d}"
-    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
-        return "another process"  # it has not written it down yet
+        holder = read_json_file(_Holder, note)
+        return f"process {holder.pid} on {holder.host} since {holder.since.astimezone():%H:%M:%S on %Y-%m-%d}"
+    except (DamagedFile, OSError, ValueError, ArithmeticError):  # the last two: times that no clock here can show
+        return "another process"  # it has not written itself down yet

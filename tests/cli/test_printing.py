@@ -17,7 +17,8 @@ from embprobe.cli.progress import progress_bar, spinner
 from embprobe.cli.selftest import print_verdicts
 from embprobe.cli.session import unreadable_reporter
 from embprobe.cli.verify import print_checked
-from embprobe.embeddings.store import Rejected, Store
+from embprobe.embeddings.manifest import Rejected
+from embprobe.embeddings.store import Store
 from embprobe.embeddings.verify import Checked
 from embprobe.probing.key import Key
 from embprobe.probing.results import Check, Conclusions, Result, Results
@@ -327,7 +328,7 @@ def stores(text: str, folder: Path, reads: Reads) -> None:
 
 def rejected(text: str, folder: Path, reads: Reads) -> None:
     store = store_of(folder, reads, rejected=1)
-    store.shards[0]["rejected"] = [{"key": text, "reason": text, "row": 0}]
+    store.shards[0] = store.shards[0].model_copy(update={"rejected": (Rejected(text, text, 0),)})
     print_stores([store], {})
 
 

@@ -24,7 +24,8 @@ from PIL import Image
 
 import embprobe.embeddings.store
 from embprobe.embeddings.extract import encode, extract
-from embprobe.embeddings.store import Rejected, Store
+from embprobe.embeddings.manifest import Rejected
+from embprobe.embeddings.store import Store
 from embprobe.embeddings.verify import verify_stores
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder

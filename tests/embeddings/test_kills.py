@@ -27,7 +27,8 @@ import embprobe.embeddings.store
 import embprobe.system.files
 from embprobe.embeddings.engines import find_engine
 from embprobe.embeddings.extract import extract
-from embprobe.embeddings.store import metadata_file, read_manifest, vectors_file
+from embprobe.embeddings.manifest import read_manifest
+from embprobe.embeddings.store import metadata_file, vectors_file
 from embprobe.embeddings.verify import verify_stores
 from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError
@@ -241,10 +242,10 @@ class Watch:
         found = {}
         for folder in space.stores():
             manifest = read_manifest(folder)
-            for shard in manifest["shards"]:
+            for shard in manifest.shards:
                 files = (vectors_file(folder, shard), metadata_file(folder, shard))
                 facts = [(path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns) for path in files]
-                found[str(manifest["encoder"]["model"]), shard] = facts
+                found[str(manifest.encoder["model"]), shard] = facts
         assert {shard: found.get(shard) for shard in self.finished} == self.finished
         self.finished = found
 
@@ -290,7 +291,7 @@ def test_an_uninterrupted_run_does_each_image_once_for_each_encoder(start: Start
     readable = [row for row in range(ROWS) if row not in UNREADABLE]
     assert sorted(watch.encoded()) == [(name, row) for name in ENCODERS for row in readable]
     for folder in Workspace.open(watch.root).stores():
-        assert sorted(read_manifest(folder)["shards"]) == list(range(6))  # 60 rows in shards of 10
+        assert sorted(read_manifest(folder).shards) == list(range(6))  # 60 rows in shards of 10
         rejected = (folder / "rejected.jsonl").read_text().splitlines()
         assert [json.loads(line)["row"] for line in rejected] == list(UNREADABLE)
 

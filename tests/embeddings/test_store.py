@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from embprobe.embeddings.extract import extract
-from embprobe.embeddings.store import SCHEMA, Rejected, Store, open_store
+from embprobe.embeddings.manifest import SCHEMA, Rejected
+from embprobe.embeddings.store import Store, open_store
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import EncoderSpec, Floats
 from embprobe.errors import EmbprobeError

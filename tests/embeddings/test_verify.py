@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 import embprobe.embeddings.store
 from embprobe.embeddings.extract import extract
-from embprobe.embeddings.store import SCHEMA, Store, open_store
+from embprobe.embeddings.manifest import SCHEMA
+from embprobe.embeddings.store import Store, open_store
 from embprobe.embeddings.verify import Checked, verify_stores
 from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from embprobe.embeddings.job import Encoded, Job, Seconds, Shard, add_seconds
-from embprobe.embeddings.store import Rejected
+from embprobe.embeddings.manifest import Rejected
 from embprobe.encoders.network import NetworkEncoder
 from embprobe.encoders.preprocessing import Pixels, cropped, decoded_side, geometry, normalized
 from embprobe.encoders.spec import Encoder, Floats, ImageInput
