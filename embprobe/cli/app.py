@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
-import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Annotated
 
 import typer
@@ -82,11 +83,36 @@ class _NoteHandler(logging.Handler):
         typer.echo(_harmless(record.getMessage()), err=True)
 
 
+@contextmanager
+def _hushed_libraries() -> Iterator[None]:
+    """While it lasts, keep off the screen what embprobe reports itself: damaged images and unreachable weights.
+
+    Pillow warns of them, libtiff prints, Hugging Face's libraries log. Everything else that a library writes is shown,
+    above all the last words of native code that crashes; Python's stack is printed below them.
+    """
+    with ExitStack() as stack:
+        if not faulthandler.is_enabled():
+            with suppress(OSError, ValueError, AttributeError, RuntimeError):  # no descriptor behind sys.stderr
+                faulthandler.enable()
+                stack.callback(faulthandler.disable)
+        if "--debug" not in sys.argv:
+            from embprobe.system.libtiff import silent_libtiff
+
+            stack.enter_context(silent_libtiff())
+            stack.enter_context(warnings.catch_warnings(action="ignore"))
+            root, hub = logging.getLogger(), logging.getLogger("huggingface_hub")
+            nowhere = logging.NullHandler()  # or open_clip would make one that prints
+            root.addHandler(nowhere)
+            stack.callback(root.removeHandler, nowhere)
+            stack.callback(hub.setLevel, hub.level)
+            hub.setLevel(logging.CRITICAL)  # it announces every try
+        yield
+
+
+@_hushed_libraries()
 def main() -> None:
     """Run the command line; an error becomes one or two sentences and an exit code."""
     debug = "--debug" in sys.argv
-    if not debug:
-        _hush_libraries()
     log = logging.getLogger("embprobe")
     if not log.handlers:
         log.addHandler(_NoteHandler())
@@ -111,26 +137,6 @@ def _harmless(text: str) -> str:
     from embprobe.system.text import visible
 
     return "\n".join(visible(line) for line in text.split("\n"))
-
-
-def _hush_libraries() -> None:
-    """Keep what libraries say about damaged images and unreachable weights off the screen: embprobe says it itself.
-
-    Pillow warns; libtiff writes a line for every line of an image, straight to the file descriptor 2.
-    """
-    warnings.simplefilter("ignore")
-    logging.getLogger().addHandler(logging.NullHandler())  # or open_clip would make one that prints
-    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # it announces every try
-    try:
-        if sys.stderr.fileno() != 2:
-            return
-    except (OSError, ValueError, AttributeError):
-        return  # replaced by somebody else, as in a test
-    sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 2)
-    os.close(devnull)
 
 
 if __name__ == "__main__":

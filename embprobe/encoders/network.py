@@ -23,6 +23,7 @@ from embprobe.encoders.spec import (
     hash_weights,
 )
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.system.overrides import Override, Setting
 
 ImageFeatures = Callable[[Any, Tensor], Tensor]
 """From the network and a batch ``[n, 3, s, s]`` to ``[n, d]``."""
@@ -34,6 +35,19 @@ def call(network: nn.Module, batch: Tensor) -> Tensor:
     """What the network itself makes of a batch."""
     features: Tensor = network(batch)
     return features
+
+
+def _tf32_of_convolutions() -> Setting:
+    """Find the switch of TF32, in which torch convolves float32 on a GPU unless it is off."""
+    cudnn: Any = torch.backends.cudnn
+    try:
+        _ = cudnn.allow_tf32
+    except RuntimeError:  # the process set it for convolutions alone, which this older switch cannot express
+        return cudnn.conv, "fp32_precision", "ieee"
+    return cudnn, "allow_tf32", False
+
+
+_EXACT_CONVOLUTIONS = Override(_tf32_of_convolutions)
 
 
 @dataclass
@@ -49,14 +63,14 @@ class NetworkEncoder:
     def encode_images(self, batch: Tensor) -> Floats:
         if self.device.startswith("cuda"):
             batch = batch.pin_memory()
-        with torch.inference_mode(), self._precision():
+        with torch.inference_mode(), self._precision(), self._exact_convolutions():
             features = self.image(self.network, batch.to(self.device, non_blocking=True))
         return features.float().cpu().numpy()
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         if self.text is None:
             raise UsageError(f"'{self.spec.name}' has no text side.")
-        with torch.inference_mode(), self._precision():
+        with torch.inference_mode(), self._precision(), self._exact_convolutions():
             features = self.text(self.network, texts, self.device)
         return features.float().cpu().numpy()
 
@@ -73,6 +87,9 @@ class NetworkEncoder:
         if self.spec.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.partition(":")[0], getattr(torch, self.spec.precision))
+
+    def _exact_convolutions(self) -> AbstractContextManager[object]:
+        return _EXACT_CONVOLUTIONS if self.device.startswith("cuda") else nullcontext()
 
 
 def network_encoder(
@@ -108,8 +125,6 @@ def network_encoder(
         raise UsageError(
             f"'resize={resize_to}' leaves less than the {input_size} x {input_size} pixels that the network sees."
         )
-    if device.startswith("cuda"):
-        torch.backends.cudnn.allow_tf32 = False  # by default convolutions in float32 would not be
     network = network.eval().requires_grad_(False)
     digest = hash_weights(network)
     if configuration:

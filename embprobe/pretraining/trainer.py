@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from embprobe.encoders.towers.language import LanguageModel
 from embprobe.errors import EmbprobeError, UsageError
@@ -16,7 +15,7 @@ from embprobe.images.rows import Images
 from embprobe.pretraining.data import TrainingImages, Words
 from embprobe.pretraining.monitor import Monitor
 from embprobe.pretraining.objectives import build_objective
-from embprobe.pretraining.processes import Machine, Processes
+from embprobe.pretraining.processes import Machine, Processes, torch_threads
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.run import Run, described_in
 
@@ -76,8 +75,20 @@ def pretrain(
         raise UsageError(f"'{out}' holds a run of another recipe ({differing}). Choose another --out or remove it.")
     if known is not None and (out / "model.safetensors").exists():
         return out
-    if machine.threads is not None:
-        torch.set_num_threads(machine.threads)
+    with torch_threads(machine.threads):
+        return _train(images, recipe, out, described, held_out, language_model, machine, progress)
+
+
+def _train(
+    images: Images,
+    recipe: Recipe,
+    out: Path,
+    described: dict[str, Any],
+    held_out: Images | None,
+    language_model: Path | None,
+    machine: Machine,
+    progress: Progress | None,
+) -> Path:
     words = Words(rate=recipe.word_rate, alone=recipe.alone_rate, parrot=recipe.parrot_rate)
     data = TrainingImages(images, words)
     if recipe.batch_size > data.concepts:

@@ -15,7 +15,7 @@ class Note(Record):
     count: Count
     share: Number = 0.0
     names: tuple[str, ...] = ()
-    by_number: dict[int, str] = Field({}, alias="numbers")
+    by_number: dict[int, str] = Field(default={}, alias="numbers")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from huggingface_hub import constants
 
 from embprobe.embeddings.extract import encode
 from embprobe.encoders import describe_encoder, load_encoder
@@ -119,7 +120,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         assert "network" not in str(failed.value)
 
 
-LOOKUP = "embprobe.encoders.families.open_clip.use_cache_if_unreachable"
+LOOKUP = "embprobe.encoders.hub._reachable"
 
 
 def test_a_folder_asks_nothing_of_the_network(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,11 +135,12 @@ def test_the_hub_is_looked_up_before_a_tokenizer_is_fetched(
 ) -> None:
     """Or its library tries for a minute, where there is a file of weights and no network."""
     encoder = load_encoder(f"open_clip/tiny-siglip:{clips['siglip'] / WEIGHTS}")
-    asked: list[bool] = []
-    monkeypatch.setattr(LOOKUP, lambda: asked.append(True))
+    lookups: list[str] = []
+    monkeypatch.setattr(LOOKUP, lambda: lookups.append("hub"))  # None: there is no way to it
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with suppress(EmbprobeError):
         encoder.encode_texts(["a cat"])
-    assert asked
+    assert lookups == ["hub"] and constants.HF_HUB_OFFLINE is False
 
 
 @pytest.mark.parametrize("place", ["hf-hub", "local-dir"])

@@ -157,9 +157,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_asks_nothing_of_the_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "embprobe.encoders.families.timm.use_cache_if_unreachable", lambda: pytest.fail("the hub was looked up")
-    )
+    monkeypatch.setattr("embprobe.encoders.hub._reachable", lambda: pytest.fail("the hub was looked up"))
     load_encoder(f"timm/local-dir:{folder}")
 
 

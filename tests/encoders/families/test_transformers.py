@@ -268,8 +268,7 @@ def test_a_repository_that_cannot_be_fetched_is_a_sentence_with_a_way_out(offlin
 
 
 def test_a_folder_asks_nothing_of_the_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = "embprobe.encoders.families.transformers.use_cache_if_unreachable"
-    monkeypatch.setattr(asked, lambda: pytest.fail("the hub was looked up"))
+    monkeypatch.setattr("embprobe.encoders.hub._reachable", lambda: pytest.fail("the hub was looked up"))
     load_encoder(f"transformers/local-dir:{folder}")
 
 
