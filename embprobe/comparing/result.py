@@ -133,6 +133,12 @@ class Comparison:
         write_json(path, self.as_json())
         return path
 
+    def plot(self, pair: int = 0) -> Any:
+        """Draw the sheet of disagreement pairs of two encoders, the first two by default, as a matplotlib figure."""
+        from embprobe.plots.pairs import draw_pairs  # as a result draws itself
+
+        return draw_pairs(self.both_ways()[pair])
+
     def path(self, workspace: Workspace) -> Path:
         """Return where the workspace keeps this comparison."""
         return workspace.results(f"compare-{self.fingerprint}") / "comparison.json"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from embprobe.system.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _ACROSS = 2
 """Pairs beside each other on each side."""
@@ -36,7 +39,19 @@ def sheets_of(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def plot_pairs(both: tuple[Disagreement, Disagreement], out: Path) -> None:
+    """Write the figure of :func:`draw_pairs` to ``out``."""
+    with _drawn(both) as canvas:
+        save(canvas, out)
+
+
+def draw_pairs(both: tuple[Disagreement, Disagreement]) -> Figure:
     """Draw the pairs of both directions, largest difference first; under each its percentiles and attributes."""
+    with _drawn(both) as canvas:
+        return canvas
+
+
+@contextmanager
+def _drawn(both: tuple[Disagreement, Disagreement]) -> Iterator[Figure]:
     lines = max(1, *(-(-len(half.pairs) // _ACROSS) for half in both))
     gap = [0.12]
     widths = [1.0] * _ACROSS + gap + [1.0] * _ACROSS
@@ -49,7 +64,7 @@ def plot_pairs(both: tuple[Disagreement, Disagreement], out: Path) -> None:
             for i, pair in enumerate(half.pairs):
                 line, place = divmod(i, _ACROSS)
                 _draw(axes[line * len(widths) + side * (_ACROSS + 1) + place], pair, half, PALETTE[side])
-        save(canvas, out)
+        yield canvas
 
 
 def _heading(half: Disagreement, side: str) -> str:
