@@ -4,6 +4,7 @@
     python scripts/render_docs.py --check               # fail with a diff where a page and its records differ
     python scripts/render_docs.py record                # run the commands again and rewrite the records: minutes
     python scripts/render_docs.py record category text  # these records alone
+    python scripts/render_docs.py record --arms runs/arms/arms.json    # what scripts/arms.py found
 
 A record is a file in ``docs/records``: the command, versions, images and encoders, and the rows that the command
 printed with ``--json``. A page names its numbers in comments, which Markdown does not show. A number in a sentence or a
@@ -45,7 +46,11 @@ COMMANDS = {
     "compare": "compare",
     "study": "study",
 }
-"""By the name of a record, the command that makes it; ``--json`` and ``--workspace`` are added."""
+"""By the name of a record, the command that makes it; ``--json`` and ``--workspace`` are added.
+
+Records of other names are of runs that take hours: ``arms`` comes from the file of ``scripts/arms.py``; ``jitter`` and
+``words`` say in ``transcribed`` where their numbers come from.
+"""
 COLUMNS = ("measure", "encoder", "role", "against", "estimate", "low", "high", "p_adjusted", "groups", "unit", "key")
 
 NUMBER = re.compile(r"<!-- n: ([^>]*?) -->(.*?)<!-- /n -->", re.DOTALL)
@@ -104,6 +109,8 @@ def _three(value: float, sign: str = "") -> str:
 
 def _full(row: Row) -> str:
     sign = "+" if row.get("against") else ""
+    if row["low"] is None:
+        return _three(row["estimate"], sign)
     return f"{_three(row['estimate'], sign)} ({_three(row['low'], sign)} to {_three(row['high'], sign)})"
 
 
@@ -244,6 +251,39 @@ def explanation() -> str:
     return "\n".join(lines)
 
 
+def arms() -> str:
+    """The four claims about CLIP and DINO, asked of each arm."""
+    rows = record("arms")["rows"]
+    columns = {row["measure"].rpartition(": ")[2]: f"{row['encoder']} - {row['against']}" for row in rows}
+    lines = [
+        "| arm | " + " | ".join(f"{column} ({pair})" for column, pair in columns.items()) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for arm in dict.fromkeys(row["measure"].rpartition(": ")[0] for row in rows):
+        cells = [find_row("arms", f"{arm}: {column}", pair) for column, pair in columns.items()]
+        lines.append(f"| {arm} | " + " | ".join(f"{_full(cell)}, {cell['verdict']}" for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def seeds() -> str:
+    """The smallest and the largest difference over seeds, of each of the four claims."""
+    rows = [row for row in record("arms")["rows"] if row["measure"].startswith("seed ")]
+    lines = ["| over seeds | smallest | largest |", "|---|---|---|"]
+    for column in dict.fromkeys(row["measure"].rpartition(": ")[2] for row in rows):
+        estimates = [row["estimate"] for row in rows if row["measure"].endswith(f": {column}")]
+        lines.append(f"| {column} | {_three(min(estimates), '+')} | {_three(max(estimates), '+')} |")
+    return "\n".join(lines)
+
+
+def pairs(name: str, one: str, other: str, *titles: str) -> str:
+    """Every measure of a record for two encoders, and their difference; titles of the four columns."""
+    lines = [f"| {' | '.join(titles)} |", "|---|---|---|---|"]
+    for measure in dict.fromkeys(row["measure"] for row in record(name)["rows"]):
+        cells = [number(f"{name}; {measure}; {subject}") for subject in (one, other, f"{one} - {other}")]
+        lines.append(f"| {measure} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def source(*names: str) -> str:
     """The command, versions, images and encoders behind records, and the files."""
     contents = [record(name) for name in names]
@@ -260,7 +300,20 @@ def source(*names: str) -> str:
 
 BLOCKS: Mapping[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (overview, sentences, checks, table, verdicts, learned, agreement, explanation, source)
+    for function in (
+        overview,
+        sentences,
+        checks,
+        table,
+        verdicts,
+        learned,
+        agreement,
+        explanation,
+        arms,
+        seeds,
+        pairs,
+        source,
+    )
 }
 
 
@@ -375,6 +428,23 @@ def write_record(name: str, result: Mapping[str, Any]) -> None:
             {"sentence": claim["sentence"], "verdict": claim["verdict"], **_kept(claim["difference"])}
             for claim in result["claims"]
         ]
+    _write(name, content, rows)
+
+
+def write_arms(path: Path) -> None:
+    """Write the record of what ``scripts/arms.py`` found."""
+    rows = [
+        {"measure": f"{arm['arm']}: {claim['difference']['attribute']}", "encoder": claim["a"], "against": claim["b"]}
+        | {name: round(claim["difference"][name], 6) for name in ("estimate", "low", "high", "p_adjusted")}
+        | {"verdict": claim["verdict"]}
+        for arm in json.loads(path.read_text(encoding="utf-8"))
+        for claim in arm["claims"]
+    ]
+    _write("arms", {"command": record("arms")["command"], "versions": _versions()}, rows)
+
+
+def _write(name: str, content: Mapping[str, Any], rows: Iterable[Row]) -> None:
+    """Write a record with one row a line, so that a change of one number is a change of one line."""
     head = json.dumps(content, indent=1, ensure_ascii=False)[:-2]
     lines = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in rows)
     RECORDS.mkdir(exist_ok=True)
@@ -427,9 +497,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[[], *COMMANDS], metavar="RECORD", help=", ".join(COMMANDS))
     parser.add_argument("--check", action="store_true", help="write nothing, fail with a diff")
     parser.add_argument("--workspace", type=Path, default=Path("embprobe-workspace"), help="of the commands")
+    parser.add_argument("--arms", type=Path, help="record this arms.json alone")
     arguments = parser.parse_args()
     try:
-        if arguments.action == "record":
+        if arguments.arms:
+            write_arms(arguments.arms)
+        elif arguments.action == "record":
             for name in arguments.names or COMMANDS:
                 print(f"embprobe {COMMANDS[name]}", flush=True)
                 make_record(name, arguments.workspace.resolve())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -90,6 +91,20 @@ def test_every_record_holds_the_command_that_prints_it() -> None:
         content = RENDER.record(name)
         assert content["command"] == f"embprobe {command}"
         assert content["versions"]["embprobe"] and content["images"]["name"] and content["encoders"] and content["rows"]
+    for path in RENDER.RECORDS.glob("*.json"):
+        content = RENDER.record(path.stem)
+        assert content["command"] and ("versions" in content) != ("transcribed" in content)
+
+
+def test_what_the_arms_script_writes_becomes_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    difference = {"attribute": "text", "estimate": 0.25, "low": 0.125, "high": 0.5, "p_adjusted": 0.03}
+    claim = {"a": "clip", "b": "dino", "verdict": "reproduced", "difference": difference}
+    (tmp_path / "found.json").write_text(json.dumps([{"arm": "seed 0", "claims": [claim]}]))
+    (tmp_path / "arms.json").write_text(json.dumps(RENDER.record("arms")))
+    monkeypatch.setattr(RENDER, "RECORDS", tmp_path)
+    RENDER.write_arms(tmp_path / "found.json")
+    assert RENDER.arms().splitlines()[0] == "| arm | text (clip - dino) |"
+    assert RENDER.arms().splitlines()[-1] == "| seed 0 | +0.250 (+0.125 to +0.500), reproduced |"
 
 
 def test_a_number_that_differs_is_shown_beside_its_record_s() -> None:
