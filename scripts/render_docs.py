@@ -4,7 +4,7 @@
     python scripts/render_docs.py --check               # fail with a diff where a page and its records differ
     python scripts/render_docs.py record                # run the commands again and rewrite the records: minutes
     python scripts/render_docs.py record category text  # these records alone
-    python scripts/render_docs.py record --arms runs/arms/arms.json    # what scripts/arms.py found
+    python scripts/render_docs.py record --arms runs/arms/arms.json    # the results of scripts/arms.py
 
 A record is a file in ``docs/records``: the command, versions, images and encoders, and the rows that the command
 printed with ``--json``. A page names its numbers in comments, which Markdown does not show. A number in a sentence or a
@@ -59,7 +59,7 @@ Row = Mapping[str, Any]
 
 
 class RecordError(Exception):
-    """A page asks for a number that no record holds, or in a way that cannot be read."""
+    """A page asks for a number that no record holds, or asks for it in an unknown form."""
 
 
 # Reading records
@@ -155,7 +155,7 @@ def _parts(expression: str) -> tuple[str, ...]:
 
 
 def overview() -> str:
-    """The headline of four probes: the pair, raw pixels, and the difference of the pair."""
+    """Return the headlines of four probes as a table: the bundled pair, raw pixels, and the difference of the pair."""
     lines = ["| probe | CLIP | DINO | raw pixels | CLIP - DINO |", "|---|---|---|---|---|"]
     for name, title in (
         ("category", "**category** of concepts never seen, decoded"),
@@ -170,12 +170,12 @@ def overview() -> str:
 
 
 def sentences(*names: str) -> str:
-    """What the records' commands conclude, one sentence a line."""
+    """Return the sentences that the records' commands print under their tables, as a list."""
     return "\n".join(f"- {sentence}" for name in names for sentence in record(name)["sentences"])
 
 
 def checks(*names: str) -> str:
-    """Whether the reference that must fail fails, one sentence a line."""
+    """Return as a list whether the reference that must fail a probe does fail."""
     return "\n".join(
         f"- Check {'passed' if check['passed'] else 'FAILED'}: {check['text']}"
         for name in names
@@ -184,7 +184,10 @@ def checks(*names: str) -> str:
 
 
 def table(name: str, *measures: str) -> str:
-    """Measures by encoders with intervals, and the difference of the pair."""
+    """Return a table of measures by encoders with intervals, and the difference of the bundled pair.
+
+    Without measures, all of the record.
+    """
     rows = record(name)["rows"]
     encoders = list(dict.fromkeys(row["encoder"] for row in rows if not row["against"]))
     heads = [encoder.removeprefix("reference/") for encoder in encoders]
@@ -198,7 +201,7 @@ def table(name: str, *measures: str) -> str:
 
 
 def verdicts() -> str:
-    """What becomes of each claim on the bundled encoders."""
+    """Return a table of the study's claims with difference and verdict on the bundled encoders."""
     lines = ["| | claim | a - b | p | verdict |", "|---|---|---|---|---|"]
     for i, claim in enumerate(record("study")["claims"], 1):
         cells = (claim["sentence"], _full(claim), _p(claim), f"**{claim['verdict']}**")
@@ -207,7 +210,7 @@ def verdicts() -> str:
 
 
 def learned() -> str:
-    """What each bundled encoder has learned, in the numbers of the study."""
+    """Return a table of the numbers that show how much each encoder of the study has learned."""
     measures = (
         "concept k-NN, unseen drawings",
         "category decoding, unseen drawings",
@@ -223,7 +226,7 @@ def learned() -> str:
 
 
 def _cell(rows: Iterable[Row], measure: str, encoder: str) -> str:
-    """Return one encoder's number in words, empty if it was not measured."""
+    """Return one encoder's number as text, empty if it was not measured."""
     for row in rows:
         if (row["measure"], row["encoder"], row["against"]) == (measure, encoder, None):
             return f"{row['estimate']:.0f}" if measure == "effective rank" else _full(row)
@@ -231,7 +234,7 @@ def _cell(rows: Iterable[Row], measure: str, encoder: str) -> str:
 
 
 def agreement() -> str:
-    """How far the bundled pair agrees, beside chance."""
+    """Return a table of the agreement of the bundled pair beside chance."""
     lines = ["| measure | CLIP and DINO | chance |", "|---|---|---|"]
     for row in record("compare")["rows"]:
         if "chance" in row:
@@ -241,7 +244,7 @@ def agreement() -> str:
 
 
 def explanation() -> str:
-    """What the similarity of each of the bundled pair goes with."""
+    """Return a table of the attributes that explain the similarities of each encoder of the bundled pair."""
     rows = record("compare")["rows"]
     attributes = dict.fromkeys(row["measure"] for row in rows if "chance" not in row)
     lines = ["| similarity goes with | CLIP | DINO | CLIP - DINO |", "|---|---|---|---|"]
@@ -252,7 +255,7 @@ def explanation() -> str:
 
 
 def arms() -> str:
-    """The four claims about CLIP and DINO, asked of each arm."""
+    """Return a table of the four claims about CLIP and DINO by arm of the controlled study."""
     rows = record("arms")["rows"]
     columns = {row["measure"].rpartition(": ")[2]: f"{row['encoder']} - {row['against']}" for row in rows}
     lines = [
@@ -266,7 +269,7 @@ def arms() -> str:
 
 
 def seeds() -> str:
-    """The smallest and the largest difference over seeds, of each of the four claims."""
+    """Return a table of the smallest and largest difference over seeds for each of the four claims."""
     rows = [row for row in record("arms")["rows"] if row["measure"].startswith("seed ")]
     lines = ["| over seeds | smallest | largest |", "|---|---|---|"]
     for column in dict.fromkeys(row["measure"].rpartition(": ")[2] for row in rows):
@@ -276,7 +279,7 @@ def seeds() -> str:
 
 
 def pairs(name: str, one: str, other: str, *titles: str) -> str:
-    """Every measure of a record for two encoders, and their difference; titles of the four columns."""
+    """Return a table of every measure of a record for two encoders and their difference, under four column titles."""
     lines = [f"| {' | '.join(titles)} |", "|---|---|---|---|"]
     for measure in dict.fromkeys(row["measure"] for row in record(name)["rows"]):
         cells = [number(f"{name}; {measure}; {subject}") for subject in (one, other, f"{one} - {other}")]
@@ -285,7 +288,7 @@ def pairs(name: str, one: str, other: str, *titles: str) -> str:
 
 
 def source(*names: str) -> str:
-    """The command, versions, images and encoders behind records, and the files."""
+    """Return the commands of records, and their images, versions and files."""
     contents = [record(name) for name in names]
     first = contents[0]
     commands = "\n".join(f"    {content['command']}" for content in contents)
@@ -361,15 +364,15 @@ def for_pypi(readme: str) -> str:
 
 def pages() -> list[Path]:
     """Return the pages that may hold numbers."""
-    found = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-    return [*(page for page in found if page != PYPI), ROOT / "embprobe" / "encoders" / "bundled_weights" / "README.md"]
+    documentation = sorted(page for page in (ROOT / "docs").glob("**/*.md") if page != PYPI)
+    return [ROOT / "README.md", *documentation, ROOT / "embprobe" / "encoders" / "bundled_weights" / "README.md"]
 
 
 def rendered() -> dict[Path, str]:
     """Return every page as the records have it.
 
     Raises:
-        RecordError: A page asks for a number that there is not; the message names the page.
+        RecordError: A page asks for a number that no record holds; the message names the page.
     """
     texts = {}
     for page in pages():
@@ -394,7 +397,7 @@ def differences() -> str:
 
 
 def make_record(name: str, workspace: Path) -> None:
-    """Run a record's command and keep what pages show of its JSON."""
+    """Run the command of a record and write the record."""
     command = [*COMMANDS[name].split(), "--json", "--workspace", str(workspace)]
     done = subprocess.run([sys.executable, "-m", "embprobe", *command], capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
@@ -403,7 +406,7 @@ def make_record(name: str, workspace: Path) -> None:
 
 
 def write_record(name: str, result: Mapping[str, Any]) -> None:
-    """Write a record of what the command of this name printed."""
+    """Write a record from the JSON that its command printed."""
     if name == "compare":
         encoders, rows = dict(result["encoders"]), list(_comparison_rows(result))
     else:
@@ -432,7 +435,7 @@ def write_record(name: str, result: Mapping[str, Any]) -> None:
 
 
 def write_arms(path: Path) -> None:
-    """Write the record of what ``scripts/arms.py`` found."""
+    """Write the record of the arms from the file that ``scripts/arms.py`` wrote."""
     rows = [
         {"measure": f"{arm['arm']}: {claim['difference']['attribute']}", "encoder": claim["a"], "against": claim["b"]}
         | {name: round(claim["difference"][name], 6) for name in ("estimate", "low", "high", "p_adjusted")}
@@ -491,7 +494,7 @@ def _versions() -> dict[str, str]:
 
 
 def main() -> None:
-    """Render, check or record."""
+    """Parse the command line, and render, check or record."""
     parser = argparse.ArgumentParser(description="Render the numbers of the documentation from records.")
     parser.add_argument("action", nargs="?", choices=("render", "record"), default="render")
     parser.add_argument("names", nargs="*", choices=[[], *COMMANDS], metavar="RECORD", help=", ".join(COMMANDS))

@@ -21,7 +21,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
 def render_docs() -> Any:
-    """The script, as a module."""
+    """Load the script as a module."""
     script = ROOT / "scripts" / "render_docs.py"
     spec = importlib.util.spec_from_file_location(script.stem, script)
     assert spec is not None and spec.loader is not None
@@ -130,6 +130,6 @@ def test_a_difference_is_found_in_either_order() -> None:
         ("<!-- numbers: graph; text -->\n<!-- /numbers -->", "there is no block 'graph'"),
     ],
 )
-def test_a_number_that_there_is_not_is_an_error(text: str, message: str) -> None:
+def test_a_number_that_no_record_holds_is_an_error(text: str, message: str) -> None:
     with pytest.raises(RENDER.RecordError, match=re.escape(message)):
         RENDER.render(text)

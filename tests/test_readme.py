@@ -19,7 +19,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def long_description() -> str:
-    """The text of the package index, from the metadata that a build writes."""
+    """Return the text of the package index, from the metadata that a build writes."""
     metadata = io.StringIO()
     apply_configuration(Distribution(), ROOT / "pyproject.toml").metadata.write_pkg_file(metadata)
     message = Parser().parsestr(metadata.getvalue())
