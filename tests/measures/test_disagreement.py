@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from embprobe.errors import EmbprobeError
 from embprobe.measures.disagreement import disagreement_pairs, pair_cosines, percentile, random_pairs
@@ -29,6 +29,7 @@ def test_the_pair_that_one_calls_the_same_and_the_other_does_not() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(SEEDS)
+@example(28580)
 def test_the_first_pair_has_the_largest_difference_of_all(seed: int) -> None:
     a, b = related(seed, n=15)
     pairs = random_pairs(15)
@@ -37,8 +38,9 @@ def test_the_first_pair_has_the_largest_difference_of_all(seed: int) -> None:
     disagreements = disagreement_pairs(
         a, b, nearest_others(a, 13), most=100
     )  # with 13 of 14 others, all but the farthest
-    best = int(np.argmax(ranked[0] - ranked[1]))
-    assert [disagreements[0].first, disagreements[0].second] == pairs[best].tolist()
+    gaps = ranked[0] - ranked[1]  # of ranks, so several pairs may have the largest
+    first = sorted((disagreements[0].first, disagreements[0].second))
+    assert gaps[pairs.tolist().index(first)] == gaps.max()
     differences = [pair.difference for pair in disagreements]
     assert differences == sorted(differences, reverse=True) and min(differences) > 0
     shown = [image for pair in disagreements for image in (pair.first, pair.second)]
