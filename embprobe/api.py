@@ -97,19 +97,15 @@ def open_session(
     """Return the session that the settings describe; see :class:`Settings`."""
     if session is not None:
         return session
-    root = Path(workspace or os.environ.get("EMBPROBE_WORKSPACE") or WORKSPACE)
-    return Session(Workspace.open(root), resolve_device(device), seed, fast_decode)
+    return Session(Workspace.open(_root(workspace)), resolve_device(device), seed, fast_decode)
 
 
-def open_subjects(
-    images: ImageSource = None, encoders: Any = None, *, default: Sequence[str] = PAIR, **settings: Unpack[Settings]
-) -> Subjects:
+def open_subjects(images: ImageSource = None, encoders: Any = None, **settings: Unpack[Settings]) -> Subjects:
     """Return images and encoders, opened, and vectors that a user brings matched with the images by key.
 
     Args:
         images: What to embed. With an embedding set, its vectors are among the encoders.
         encoders: Names, or encoders that are loaded already. An embedding set needs no others.
-        default: The encoders that are meant where none is given.
         settings: See :class:`Settings`.
 
     Raises:
@@ -119,7 +115,7 @@ def open_subjects(
     embedded = images if isinstance(images, EmbeddingSet) else None
     known = settings.get("session")
     device = resolve_device(settings.get("device", "auto")) if known is None else known.device
-    names = () if embedded is not None and encoders is None else _several(encoders, default)
+    names = () if embedded is not None and encoders is None else _several(encoders)
     precision = settings.get("precision", "")
     loaded = [each if not isinstance(each, str) else _load(each, device, precision) for each in names]
     loaded = [*(embedded.as_encoders() if embedded is not None else []), *loaded]
@@ -473,8 +469,7 @@ def write_report(
     """
     from embprobe.report import write_report
 
-    root = Path(workspace or os.environ.get("EMBPROBE_WORKSPACE") or WORKSPACE)
-    space = Workspace.open(root, create=False)
+    space = Workspace.open(_root(workspace), create=False)
     rows = None if images is None else images if isinstance(images, Images) else load_images(str(images))
     page = Path(out) if out is not None else space.root / "report.html"
     return write_report(space, page, images=rows, encoders=encoders, notify=notify)
@@ -526,10 +521,15 @@ def _load(name: str, device: str, precision: str) -> Encoder:
     return _load_encoder(name, device=device, **({"precision": precision} if precision else {}))
 
 
-def _several(encoders: Any, default: Sequence[str]) -> list[Any]:
-    """Return names and encoders as a list, each name once."""
+def _root(workspace: str | Path | None) -> Path:
+    """Return the folder of the workspace that is meant."""
+    return Path(workspace or os.environ.get("EMBPROBE_WORKSPACE") or WORKSPACE)
+
+
+def _several(encoders: Any) -> list[Any]:
+    """Return names and encoders as a list, each name once; the bundled pair for None."""
     if encoders is None:
-        return list(default)
+        return list(PAIR)
     several = [encoders] if isinstance(encoders, str) or hasattr(encoders, "spec") else list(encoders)
     return [each for i, each in enumerate(several) if each not in several[:i]]
 
