@@ -27,26 +27,26 @@ SHRINK = 5
 
 
 def all_intervals(scores: NDArray[np.float64], resamples: int) -> int:
-    """Means, and of every two encoders the difference, its p-value and the ratio; how many there are."""
+    """Estimate all means, and every two encoders' difference and ratio with p-values; return how many there are."""
     n, m = scores.shape
-    found = resample(scores, [str(i) for i in range(n)], seed=0, resamples=resamples)
+    resampled = resample(scores, [str(i) for i in range(n)], seed=0, resamples=resamples)
     pairs = list(itertools.combinations(range(m), 2))
     estimates = [
-        *(found.mean(i) for i in range(m)),
-        *(found.difference(i, j) for i, j in pairs),
-        *(found.ratio(i, j) for i, j in pairs),
+        *(resampled.mean(i) for i in range(m)),
+        *(resampled.difference(i, j) for i, j in pairs),
+        *(resampled.ratio(i, j) for i, j in pairs),
     ]
-    return sum(each is not None for each in estimates)
+    return sum(estimate is not None for estimate in estimates)
 
 
 def scipys_mean(scores: NDArray[np.float64], resamples: int) -> None:
-    """One BCa interval of one encoder's mean."""
+    """Compute one BCa interval of one encoder's mean with scipy."""
     batch = max(1, 2**20 // len(scores))
     stats.bootstrap((scores,), np.mean, method="BCa", n_resamples=resamples, batch=batch, vectorized=True, rng=0)
 
 
 def seconds(call: Callable[[], object], repeats: int, *, times: int = 1) -> tuple[float, float, float]:
-    """Least, median and most of some runs, each multiplied by ``times``."""
+    """Return the least, median and largest seconds of some runs, each multiplied by ``times``."""
     taken = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -56,7 +56,7 @@ def seconds(call: Callable[[], object], repeats: int, *, times: int = 1) -> tupl
 
 
 def peak() -> float:
-    """The most memory this process has taken so far, in MiB."""
+    """Return the peak memory of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -84,8 +84,8 @@ def main() -> None:
     ]
     print(f"{options.resamples:,} resamples of {options.images:,} images, each a group, {options.encoders} encoders")
     print(f"{'':52}median   least .. most of {options.repeats}")
-    for what, (least, median, most) in rows:
-        print(f"{what:52}{median:6.2f}   {least:.2f} .. {most:.2f} s")
+    for name, (least, median, most) in rows:
+        print(f"{name:52}{median:6.2f}   {least:.2f} .. {most:.2f} s")
     print(f"scipy was given {fewer:,} resamples of {few:,} images")
     share = options.encoders * theirs[1] / ours[1]
     print(f"{options.encoders} means by scipy take {share:.1f} times as long as all {count} by embprobe")

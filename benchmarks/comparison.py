@@ -40,22 +40,22 @@ Vectors = NDArray[np.float32]
 COLORS = 968
 """Dimensions of reference/color-histogram."""
 PART = 4096
-"""Vectors that are made at a time."""
+"""Vectors that are generated at a time."""
 
 
 @dataclass(frozen=True)
 class Ready(Session):
-    """A session whose vectors are there already."""
+    """A session that returns given vectors and extracts nothing."""
 
     vectors: tuple[Vectors, ...] = ()
 
     def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> EmbeddingSet:
-        """The vectors, in the order of the encoders."""
+        """Return the vectors, in the order of the encoders."""
         return EmbeddingSet(images, {each.spec.name: v for each, v in zip(encoders, self.vectors, strict=True)})
 
 
 def mutual_knn_with_masks(a: Vectors, b: Vectors, k: int) -> float:
-    """Neighbours from all similarities, and the overlap of two masks over all pairs."""
+    """Compute mutual k-NN as platonic-rep does: from all similarities, by two masks over all pairs."""
     masks = []
     for vectors in (a, b):
         x = torch.nn.functional.normalize(torch.from_numpy(vectors), dim=-1)
@@ -65,13 +65,13 @@ def mutual_knn_with_masks(a: Vectors, b: Vectors, k: int) -> float:
 
 
 def cka_with_matrices(a: Vectors, b: Vectors) -> float:
-    """The unbiased HSIC of Gram matrices, their product and all."""
+    """Compute the unbiased HSIC of two Gram matrices from their n x n product."""
     k, m = (torch.from_numpy(x) @ torch.from_numpy(x).T for x in (a, b))
     return (hsic(k, m) / (hsic(k, k) * hsic(m, m)).sqrt()).item()
 
 
 def hsic(k: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
-    """Song et al. 2012, with n x n matrices."""
+    """Compute CKA with the HSIC of Song et al. 2012 and n x n matrices."""
     n = len(k)
     k, m = (x.clone().fill_diagonal_(0) for x in (k, m))
     product = k @ m
@@ -80,17 +80,17 @@ def hsic(k: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
 
 
 def ours_knn(a: Vectors, b: Vectors, k: int) -> float:
-    """embprobe's mutual k-NN."""
+    """Compute embprobe's mutual k-NN."""
     return float(mutual_knn(a, b, k=k).mean())
 
 
 def ours_cka(a: Vectors, b: Vectors) -> float:
-    """embprobe's CKA."""
+    """Compute embprobe's CKA."""
     return float(cka(a, b).mean())
 
 
 def everything(n: int, d: int) -> None:
-    """All of a comparison of two encoders, on images of a hundred categories in six styles."""
+    """Time a whole comparison of two encoders, on images of a hundred categories in six styles."""
     rows = [
         Row(f"{i:07d}", {"category": f"{i % 100}", "style": f"{i % 6}"}, f"{i}", lambda: Image.new("RGB", (8, 8)))
         for i in range(n)
@@ -100,16 +100,17 @@ def everything(n: int, d: int) -> None:
     encoders = [Oracle(name, {"style": 0.5}) for name in "ab"]  # of which the session takes no more than the names
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
-    found = compare(Images("ready", tuple(rows)), encoders, ready, ComparisonSettings())
+    comparison = compare(Images("ready", tuple(rows)), encoders, ready, ComparisonSettings())
     seconds = time.perf_counter() - started
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
     print(f"\nembprobe compare of {n:,} x {d}: {seconds:.0f} s, {peak:.2f} GiB above vectors and rows")
-    for each in found.agreements:
-        print(f"{each.measure:<18} {each.found.estimate:.4f} ({each.found.low:.4f} to {each.found.high:.4f})")
+    for agreement in comparison.agreements:
+        mean = agreement.value
+        print(f"{agreement.measure:<18} {mean.estimate:.4f} ({mean.low:.4f} to {mean.high:.4f})")
 
 
 def vectors(n: int, d: int) -> tuple[Vectors, Vectors]:
-    """Two encoders that agree in part; made in place, so that what is computed sets the peak of memory."""
+    """Generate two encoders that agree in part, in place, so that the measures and not this set the peak of memory."""
     rng = np.random.default_rng(0)
     turn = rng.standard_normal((d, d), np.float32) / np.float32(d) ** 0.5
     a, b = np.empty((n, d), np.float32), np.empty((n, d), np.float32)
@@ -121,24 +122,24 @@ def vectors(n: int, d: int) -> tuple[Vectors, Vectors]:
 
 
 def work(to: Connection, function: Callable[..., float], n: int, d: int, extra: tuple[int, ...]) -> None:
-    """In a process of its own: what it found, its seconds, and how far memory rose above the vectors'."""
+    """Send a measure's value, its seconds, and how far memory rose above the vectors'; runs in a process of its own."""
     a, b = vectors(n, d)
     function(a[:100], b[:100], *extra)  # libraries are loaded, threads are there
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
-    found = function(a, b, *extra)
+    value = function(a, b, *extra)
     seconds = time.perf_counter() - started
-    to.send((found, seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20))
+    to.send((value, seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20))
 
 
 def measured(function: Callable[..., float], n: int, d: int, *extra: int) -> tuple[float, float, float]:
-    """Value, seconds, GiB."""
+    """Run a measure in a new process and return its value, seconds and GiB."""
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(target=work, args=(theirs, function, n, d, extra))
     process.start()
-    found: tuple[float, float, float] = ours.recv()
+    measured_values: tuple[float, float, float] = ours.recv()
     process.join()
-    return found
+    return measured_values
 
 
 def main() -> None:
@@ -147,27 +148,27 @@ def main() -> None:
     for option, default in (("fits", 10_000), ("rows", 50_000), ("dimension", 768), ("k", 10), ("rounds", 3)):
         parser.add_argument(f"--{option}", type=int, default=default)
     parser.add_argument("--all-of", type=int, help="Instead: everything, on so many rows.")
-    asked = parser.parse_args()
-    if asked.all_of:
-        everything(asked.all_of, asked.dimension)
+    options = parser.parse_args()
+    if options.all_of:
+        everything(options.all_of, options.dimension)
         return
-    n, d, k = asked.fits, asked.dimension, asked.k
+    n, d, k = options.fits, options.dimension, options.k
     pairs = (("mutual k-NN", ours_knn, mutual_knn_with_masks, (k,)), ("CKA", ours_cka, cka_with_matrices, ()))
     print(f"{n:,} x {d}, two encoders            seconds                  GiB above the vectors")
     for name, ours, theirs, extra in pairs:
-        rounds = [(measured(ours, n, d, *extra), measured(theirs, n, d, *extra)) for _ in range(asked.rounds)]
+        rounds = [(measured(ours, n, d, *extra), measured(theirs, n, d, *extra)) for _ in range(options.rounds)]
         for who, side in (("embprobe", 0), ("n x n", 1)):
-            seconds, memory = ([each[side][i] for each in rounds] for i in (1, 2))
+            seconds, memory = ([both[side][i] for both in rounds] for i in (1, 2))
             print(f"{name:<12} {who:<12} {rounds[0][side][0]:8.4f}  {spread(seconds)}   {max(memory):5.2f}")
         print(f"{name:<12} n x n / embprobe        {spread([b[1] / a[1] for a, b in rounds])}")
-    print(f"\n{asked.rows:,} x {d}, embprobe alone")
+    print(f"\n{options.rows:,} x {d}, embprobe alone")
     for name, ours, _, extra in pairs:
-        alone = measured(ours, asked.rows, d, *extra)
+        alone = measured(ours, options.rows, d, *extra)
         print(f"{name:<12} {alone[0]:8.4f}  {alone[1]:6.1f} s   {alone[2]:5.2f} GiB")
 
 
 def spread(values: list[float]) -> str:
-    """The median and the extremes."""
+    """Write the median and the extremes."""
     return f"{statistics.median(values):7.2f}   {min(values):.2f} .. {max(values):.2f}"
 
 

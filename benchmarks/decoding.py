@@ -36,7 +36,7 @@ from embprobe.embeddings.extract import extract
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
 from embprobe.encoders.preprocessing import decoded_side, preprocess
-from embprobe.encoders.spec import EncoderSpec
+from embprobe.encoders.spec import ImageInput
 from embprobe.images import Row, load_images
 
 CHUNK = 50
@@ -48,7 +48,7 @@ WIDTH = 34
 
 
 def photographs(size: tuple[int, int]) -> list[bytes]:
-    """Eight JPEGs, quality 90, colour at half the resolution: two crops of each of four photographs."""
+    """Make eight JPEGs, quality 90, colour at half the resolution: two crops of each of four photographs."""
     data = skimage.data
     sources: list[Callable[[], np.ndarray]] = [data.astronaut, data.chelsea, data.coffee, data.rocket]
     rng = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def photographs(size: tuple[int, int]) -> list[bytes]:
 
 
 def files(photographs: Sequence[bytes], count: int) -> Iterator[tuple[str, bytes]]:
-    """Names and contents, no two the same: each has its number in a comment behind the first two bytes."""
+    """Yield names and contents, no two the same: each has its number in a comment behind the first two bytes."""
     for i in range(count):
         number = f"photograph {i}".encode()
         comment = b"\xff\xfe" + struct.pack(">H", len(number) + 2) + number
@@ -79,10 +79,10 @@ def files(photographs: Sequence[bytes], count: int) -> Iterator[tuple[str, bytes
 # --- images per second -------------------------------------------------------------------------------------------
 
 
-def encoder_spec() -> EncoderSpec:
-    """224 pixels, bicubic, as CLIP takes them."""
-    spec = load_encoder("reference/pixels").spec
-    return replace(spec, input_size=224, resize_to=224, mean=(0.48, 0.46, 0.41), std=(0.27, 0.26, 0.28))
+def clip_input() -> ImageInput:
+    """Return CLIP's transform: 224 pixels, bicubic."""
+    image_input = load_encoder("reference/pixels").spec.require_image_input()
+    return replace(image_input, input_size=224, resize_to=224, mean=(0.48, 0.46, 0.41), std=(0.27, 0.26, 0.28))
 
 
 @dataclass(frozen=True)
@@ -95,19 +95,19 @@ class Way:
 
 
 def ways(folder: Path) -> list[Way]:
-    """The plain loop, and ours as `extract` goes it."""
-    exact = encoder_spec()
+    """Return the plain loop, and our decoding as `extract` runs it."""
+    exact = clip_input()
     fast = replace(exact, decoding="fast")
     transform = Compose(
         [Resize(224, InterpolationMode.BICUBIC), CenterCrop(224), ToTensor(), Normalize(exact.mean, exact.std)]
     )
 
     def plain(row: Row) -> Tensor:
-        found: Tensor = transform(Image.open(folder / row.key).convert("RGB"))
-        return found
+        tensor: Tensor = transform(Image.open(folder / row.key).convert("RGB"))
+        return tensor
 
-    def ours(spec: EncoderSpec) -> Callable[[Row], Tensor]:
-        return lambda row: preprocess(row.load(at_least=decoded_side(spec)), spec)
+    def ours(image_input: ImageInput) -> Callable[[Row], Tensor]:
+        return lambda row: preprocess(row.load(at_least=decoded_side(image_input)), image_input)
 
     return [
         Way("(a) Pillow and torchvision", plain, []),
@@ -117,7 +117,7 @@ def ways(folder: Path) -> list[Way]:
 
 
 def measure_speed(count: int, size: tuple[int, int], workers: int) -> None:
-    """Every chunk of files is read in all three ways, whose order turns from chunk to chunk."""
+    """Read every chunk of files in all three ways, in an order that rotates from chunk to chunk."""
     with tempfile.TemporaryDirectory() as temporary:
         folder, made = Path(temporary), photographs(size)
         for name, content in files(made, count):
@@ -146,7 +146,7 @@ def measure_speed(count: int, size: tuple[int, int], workers: int) -> None:
 
 
 def print_spread(name: str, values: Sequence[float], unit: str = "") -> None:
-    """A line with the median over chunks, and the quartiles."""
+    """Print a line with the median over chunks, and the quartiles."""
     low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else [*values] * 3
     print(f"{name:{WIDTH}} {middle:8.2f}   {low:.2f} .. {high:.2f} {unit}".rstrip())
 
@@ -155,7 +155,7 @@ def print_spread(name: str, values: Sequence[float], unit: str = "") -> None:
 
 
 def measure_memory(counts: Sequence[int]) -> None:
-    """The peak of a fresh process that extracts, for each kind of source and each number of rows."""
+    """Print the peak memory of a fresh process that extracts, for each kind of source and each number of rows."""
     made = photographs(MEGAPIXEL)
     print(f"\nPeak memory of extract, reference/pixels, JPEGs of {MEGAPIXEL[0]} x {MEGAPIXEL[1]}")
     print(f"{'before extracting anything':{WIDTH}} {peak_of():9,} MiB")
@@ -170,13 +170,13 @@ def measure_memory(counts: Sequence[int]) -> None:
 
 
 def peak_of(*extracting: str) -> int:
-    """The peak in MiB of a process that extracts from a source into a workspace, or does not."""
+    """Return the peak in MiB of a process that extracts from a source into a workspace, or does nothing."""
     command = [sys.executable, __file__, "--extract", *extracting]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def write_folder(into: Path, contents: Iterator[tuple[str, bytes]]) -> Path:
-    """A file for each."""
+    """Write a folder with a file for each image."""
     folder = into / "photographs"
     folder.mkdir()
     for name, content in contents:
@@ -185,7 +185,7 @@ def write_folder(into: Path, contents: Iterator[tuple[str, bytes]]) -> Path:
 
 
 def write_tar(into: Path, contents: Iterator[tuple[str, bytes]]) -> Path:
-    """A WebDataset of one tar."""
+    """Write a WebDataset of one tar."""
     with tarfile.open(into / "photographs.tar", "w") as tar:
         for name, content in contents:
             member = tarfile.TarInfo(name)
@@ -195,7 +195,7 @@ def write_tar(into: Path, contents: Iterator[tuple[str, bytes]]) -> Path:
 
 
 def write_parquet(into: Path, contents: Iterator[tuple[str, bytes]]) -> Path:
-    """A table with the column that Hugging Face's `datasets` makes of an image."""
+    """Write a table with the column that Hugging Face's `datasets` makes of an image."""
     image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     with pq.ParquetWriter(into / "photographs.parquet", pa.schema({"image": image})) as writer:
         while group := [{"bytes": content, "path": name} for name, content in itertools.islice(contents, GROUP)]:
@@ -216,20 +216,20 @@ def print_peak(extracting: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Both, or with ``--extract`` what the second starts in processes of their own."""
+    """Measure speed and memory; with ``--extract``, be the process whose memory is measured."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--count", type=int, default=2000, help="photographs to time")
     parser.add_argument("--size", default="4000x3000", help="of those, in pixels")
     parser.add_argument("--rows", type=int, nargs="+", default=[1000, 10_000], help="for memory")
     parser.add_argument("--workers", type=int, default=torch.get_num_threads(), help="threads that read")
     parser.add_argument("--extract", nargs="*", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.extract is not None:
-        print_peak(asked.extract)
+    options = parser.parse_args()
+    if options.extract is not None:
+        print_peak(options.extract)
         return
-    width, _, height = asked.size.partition("x")
-    measure_speed(asked.count, (int(width), int(height)), asked.workers)
-    measure_memory(asked.rows)
+    width, _, height = options.size.partition("x")
+    measure_speed(options.count, (int(width), int(height)), options.workers)
+    measure_memory(options.rows)
 
 
 if __name__ == "__main__":

@@ -49,20 +49,20 @@ COMPARED = ("open_clip/ViT-S-32-alt", "open_clip/ViT-B-32")
 """Models for clip-retrieval: one where reading and decoding weigh as much as the network, and its default."""
 ON_GPU = ("open_clip/ViT-B-16", "open_clip/ViT-L-14")
 THEIR_BATCH = 64
-"""Of clip-retrieval: its default of 256 was slower on a CPU."""
+"""Batch size of clip-retrieval: its default of 256 was slower on a CPU."""
 GPU_BATCHES = (GPU_BATCH_SIZE, 4 * GPU_BATCH_SIZE)
 SIDE = 8192
-"""Of the square matrices whose product tells what a GPU can do."""
+"""Side of the square matrices whose product measures the GPU's peak."""
 
 
 @dataclass
 class Way:
-    """Something that does a number of images at a time, and what each round told of it."""
+    """One way to process a number of images, and the figures of its rounds."""
 
     name: str
     images: int
     run: Callable[[], None | tuple[float, float]]
-    """It may itself return the seconds it took, and those of processor time."""
+    """Processes the images; may return its own seconds by the clock and of processor time."""
     speeds: list[float] = field(default_factory=list)
     """Images per second."""
     costs: list[float] = field(default_factory=list)
@@ -70,13 +70,13 @@ class Way:
 
 
 def take_turns(ways: Sequence[Way], rounds: int) -> None:
-    """Every way runs once a round, and their order turns from round to round; then a line for each."""
+    """Run every way once a round, in an order that rotates from round to round, and print a line for each."""
     for turn in range(rounds):
         first = turn % len(ways)
         for way in [*ways[first:], *ways[:first]]:
             started, used = time.perf_counter(), time.process_time()
-            told = way.run()
-            taken, cost = told or (time.perf_counter() - started, time.process_time() - used)
+            own_times = way.run()
+            taken, cost = own_times or (time.perf_counter() - started, time.process_time() - used)
             way.speeds.append(way.images / taken)
             way.costs.append(cost / way.images)
     print(f"{'':{WIDTH}}   median   quartiles")
@@ -85,12 +85,12 @@ def take_turns(ways: Sequence[Way], rounds: int) -> None:
 
 
 def fastest(ways: Sequence[Way]) -> Way:
-    """The one with the highest median."""
+    """Return the way with the highest median."""
     return max(ways, key=lambda way: statistics.median(way.speeds))
 
 
 def print_ratio(name: str, of: Sequence[float], to: Sequence[float]) -> None:
-    """A line with the ratios of two ways' figures, round by round."""
+    """Print a line with the ratios of two ways' figures, round by round."""
     print_spread(name, [mine / other for mine, other in zip(of, to, strict=True)])
 
 
@@ -98,7 +98,7 @@ def print_ratio(name: str, of: Sequence[float], to: Sequence[float]) -> None:
 
 
 def write_emoji(into: Path, count: int) -> dict[str, Path]:
-    """The first bundled drawings, as the files they come as and as JPEGs of the same 128 pixels."""
+    """Write the first bundled drawings as the files they come as and as JPEGs of the same 128 pixels."""
     folders = {"WebP": into / "webp", "JPEG": into / "jpeg"}
     for folder in folders.values():
         folder.mkdir()
@@ -112,7 +112,7 @@ def write_emoji(into: Path, count: int) -> dict[str, Path]:
 
 
 def write_photographs(into: Path, count: int) -> Path:
-    """That many JPEGs, no two files the same."""
+    """Write ``count`` JPEGs, no two files the same."""
     folder = into / f"photographs-{count}"
     folder.mkdir(exist_ok=True)
     for name, content in files(photographs(PHOTOGRAPH), count):
@@ -121,7 +121,7 @@ def write_photographs(into: Path, count: int) -> Path:
 
 
 def randomly_weighted(name: str, into: Path) -> str:
-    """The encoder's name with a file of random weights, which it writes."""
+    """Write a file of random weights and return the encoder's name with it."""
     family, _, model = name.partition("/")
     network = open_clip.create_model(model) if family == "open_clip" else timm.create_model(model, num_classes=0)
     file = into / f"{model}.safetensors"
@@ -130,7 +130,7 @@ def randomly_weighted(name: str, into: Path) -> str:
 
 
 def short(encoder: Encoder) -> str:
-    """A name without family and weights, short enough for a table."""
+    """Return a name without family and weights, short enough for a table."""
     return encoder.spec.name.partition("/")[2].partition(":")[0].removesuffix("_patch16_224.dino")
 
 
@@ -138,19 +138,20 @@ def short(encoder: Encoder) -> str:
 
 
 def random_batch(encoder: Encoder) -> Tensor:
-    """As large as those of `extract`."""
-    return torch.rand(BATCH_SIZE, 3, encoder.spec.input_size, encoder.spec.input_size)
+    """Make a random batch as large as those of `extract`."""
+    side = encoder.spec.require_image_input().input_size
+    return torch.rand(BATCH_SIZE, 3, side, side)
 
 
 def forward(encoder: Encoder, batches: int) -> None:
-    """One batch after the other, each on all of torch's threads."""
+    """Encode one batch after the other, each on all of torch's threads."""
     batch = random_batch(encoder)
     for _ in range(batches):
         encoder.encode_images(batch)
 
 
 def forward_on_threads(encoder: Encoder, batches: int, threads: int) -> None:
-    """Each thread takes whole batches."""
+    """Encode whole batches in several threads."""
     batch = random_batch(encoder)
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for _ in pool.map(encoder.encode_images, [batch] * batches):
@@ -159,10 +160,10 @@ def forward_on_threads(encoder: Encoder, batches: int, threads: int) -> None:
 
 
 def forward_ways(encoder: Encoder, batches: int) -> list[Way]:
-    """Both. To save time, the first gets as many batches as one thread of the other."""
+    """Return both ways. To save time, the first gets as many batches as one thread of the other."""
     threads = torch.get_num_threads()
     fewer = batches // threads
-    encoder.encode_images(random_batch(encoder)[:4])  # what is slow only once is not counted
+    encoder.encode_images(random_batch(encoder)[:4])  # the slow first call is not counted
     return [
         Way(f"{short(encoder)}, torch's threads", fewer * BATCH_SIZE, partial(forward, encoder, fewer)),
         Way(
@@ -174,21 +175,21 @@ def forward_ways(encoder: Encoder, batches: int) -> list[Way]:
 
 
 def end_to_end(folder: Path, encoders: Sequence[Encoder], device: str, stages: dict[str, float]) -> None:
-    """From listing the folder to complete stores in a new workspace; adds up the seconds of each stage."""
+    """Extract from the folder to complete stores in a new workspace, and add up the seconds of each stage."""
     with tempfile.TemporaryDirectory() as workspace:
         extract(load_images(str(folder)), encoders, Workspace.open(Path(workspace)), device=device, seconds=stages)
 
 
 def measure_share(folders: Mapping[str, Path], encoders: Sequence[Encoder], count: int, rounds: int) -> None:
-    """The first encoder end to end, then all in one pass, both beside the forward passes alone."""
+    """Measure the first encoder end to end, then all in one pass, both beside the forward passes alone."""
     alone = [forward_ways(encoder, count // BATCH_SIZE) for encoder in encoders]
     stages: dict[str, dict[str, float]] = {}
 
-    def extracting(what: str, which: Sequence[Encoder]) -> list[Way]:
+    def extracting(name: str, which: Sequence[Encoder]) -> list[Way]:
         ways = []
         for kind, folder in folders.items():
-            spent = stages[f"{what}, {kind}"] = {}
-            ways.append(Way(f"extract {what}, {kind}", count, partial(end_to_end, folder, which, "cpu", spent)))
+            spent = stages[f"{name}, {kind}"] = {}
+            ways.append(Way(f"extract {name}, {kind}", count, partial(end_to_end, folder, which, "cpu", spent)))
         return ways
 
     single, both = extracting(short(encoders[0]), encoders[:1]), extracting("both", encoders)
@@ -201,7 +202,7 @@ def measure_share(folders: Mapping[str, Path], encoders: Sequence[Encoder], coun
     summed = [1 / sum(1 / speed for speed in speeds) for speeds in zip(*bare, strict=True)]
     for way in both:
         print_ratio(f"{way.name}, time / sum", summed, way.speeds)
-        print_ratio("  in processor time", way.costs, [sum(each) for each in zip(*costs, strict=True)])
+        print_ratio("  in processor time", way.costs, [sum(of_round) for of_round in zip(*costs, strict=True)])
     for name, spent in stages.items():
         shares = (f"{stage} {taken / sum(spent.values()):.1%}" for stage, taken in spent.items())
         print(f"{name}: {', '.join(shares)}")
@@ -240,7 +241,7 @@ cores; without them it is faster.
 
 
 def serve(name: str, folder: str, output: str) -> None:
-    """The same for embprobe; what the lines hold does not matter."""
+    """Extract the folder with embprobe once for each line on standard input, whatever the line says."""
     encoder = load_encoder(name)
     print("ready", flush=True)
     for number, _ in zip(itertools.count(), sys.stdin, strict=False):
@@ -251,14 +252,14 @@ def serve(name: str, folder: str, output: str) -> None:
 
 @dataclass
 class Server:
-    """One of the two in a process of its own."""
+    """embprobe or clip-retrieval in a process of its own."""
 
     process: subprocess.Popen[str]
     start_up: float = 0.0
-    """Seconds until it was ready."""
+    """Seconds until the process was ready."""
 
     def ask(self, question: str) -> tuple[float, float]:
-        """The seconds that one extraction took, and those of processor time, with that of its child processes."""
+        """Run one extraction and return its seconds by the clock and of processor time, child processes included."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{question}\n")
         self.process.stdin.flush()
@@ -266,28 +267,28 @@ class Server:
         return taken, cost
 
     def answer(self) -> str:
-        """The next line."""
+        """Read the next line of its output."""
         assert self.process.stdout is not None
         if not (line := self.process.stdout.readline()):
-            raise SystemExit("A process that extracts ended early; what it said is above.")
+            raise SystemExit("A process that extracts ended early; its messages are above.")
         return line
 
 
 @contextmanager
 def server(*command: str) -> Iterator[Server]:
-    """Start one, without a GPU and without a network."""
+    """Start a server without a GPU and without a network."""
     changed = {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "PYTHONWARNINGS": "ignore"}
     environment = {**os.environ, **changed}
     started = time.perf_counter()
     with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, env=environment) as process:
-        found = Server(process)
-        found.answer()
-        found.start_up = time.perf_counter() - started
-        yield found
+        server = Server(process)
+        server.answer()
+        server.start_up = time.perf_counter() - started
+        yield server
 
 
 def measure_clip_retrieval(python: str, name: str, folder: Path, workers: Sequence[int], rounds: int) -> None:
-    """Both on the same folder and weights, without start-up and with it; and whether the vectors are the same."""
+    """Measure both on the same folder and weights, without start-up and with it, and check that the vectors agree."""
     model, _, file = name.removeprefix("open_clip/").partition(":")
     count = len(load_images(str(folder)))
     print(f"\n{model} on {count:,} photographs, beside clip-retrieval, whose batches are of {THEIR_BATCH}")
@@ -296,7 +297,7 @@ def measure_clip_retrieval(python: str, name: str, folder: Path, workers: Sequen
         ours_command = (sys.executable, __file__, "--serve", name, str(folder), str(outputs[0]))
         arguments = (f"open_clip:{model}/{file}", str(folder), str(outputs[1]), str(THEIR_BATCH))
         with server(*ours_command) as ours, server(python, "-c", CLIP_RETRIEVAL, *arguments) as theirs:
-            ours.ask("first")  # what is slow only once is not counted, in either
+            ours.ask("first")  # the slow first call is not counted, in either
             theirs.ask(str(workers[0]))
             mine = Way("embprobe", count, partial(ours.ask, "again"))
             others = [Way(f"clip-retrieval, {n} workers", count, partial(theirs.ask, str(n))) for n in workers]
@@ -312,14 +313,14 @@ def measure_clip_retrieval(python: str, name: str, folder: Path, workers: Sequen
 
 
 def print_agreement(name: str, folder: Path, ours: Path, theirs: Path) -> None:
-    """The cosine of the two vectors of a file, the worst; beside it, that of different photographs, the best."""
+    """Return the lowest cosine of the two vectors of a file, and the highest of different photographs."""
     (store,) = extract(load_images(str(folder)), [load_encoder(name)], Workspace.open(ours))
     assert not store.written  # it was there
     paths = pq.read_table(theirs / "metadata" / "metadata_0.parquet")["image_path"].to_pylist()
     vectors = np.load(theirs / "img_emb" / "img_emb_0.npy").astype(np.float32)
     position = {key: i for i, key in enumerate(store.keys())}
     mine = store.vectors()[[position[Path(path).name] for path in paths]]
-    unit = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in (mine, vectors)]
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (mine, vectors)]
     cosines = unit[0] @ unit[1].T
     picture = np.array([int(Path(path).stem) % len(photographs(PHOTOGRAPH)) for path in paths])
     different = cosines[picture[:, None] != picture]
@@ -331,7 +332,7 @@ def print_agreement(name: str, folder: Path, ours: Path, theirs: Path) -> None:
 
 
 def matrix_peak() -> float:
-    """Operations per second of products of large square matrices in bfloat16, the best of ten."""
+    """Measure operations per second of products of large square matrices in bfloat16, the best of ten."""
     a, b = (torch.randn(SIDE, SIDE, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     taken = []
     for _ in range(10):
@@ -344,7 +345,7 @@ def matrix_peak() -> float:
 
 
 def gpu_forward(network: Any, batch: Tensor, batches: int) -> None:
-    """The network on a batch that is on the GPU already."""
+    """Run the network on a batch that is on the GPU already."""
     with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
         for _ in range(batches):
             network.encode_image(batch)
@@ -352,7 +353,7 @@ def gpu_forward(network: Any, batch: Tensor, batches: int) -> None:
 
 
 def measure_gpu(folder: Path, weights: Path, rounds: int) -> None:
-    """End to end in bfloat16 beside the forward pass alone, and beside what the GPU's matrix products allow."""
+    """Measure end to end in bfloat16 beside the forward pass alone, and beside the GPU's matrix products."""
     count, peak = len(load_images(str(folder))), matrix_peak()
     print(f"\n{torch.cuda.get_device_name()}: {peak / 1e12:.0f} Tflop/s in products of {SIDE} x {SIDE}, bfloat16")
     for name in ON_GPU:
@@ -379,34 +380,34 @@ def measure_gpu(folder: Path, weights: Path, rounds: int) -> None:
 # -----------------------------------------------------------------------------------------------------------------
 
 
-def measure(asked: argparse.Namespace, into: Path) -> None:
-    """All parts that this machine and the options allow, with their folders and weights in a temporary folder."""
+def measure(options: argparse.Namespace, into: Path) -> None:
+    """Measure all parts that this machine and the options allow, with folders and weights in a temporary folder."""
     one_each = torch.get_num_threads() * BATCH_SIZE
     print(f"{torch.get_num_threads()} threads, batches of {BATCH_SIZE}")
-    if asked.count:
-        count = max(1, asked.count // one_each) * one_each
+    if options.count:
+        count = max(1, options.count // one_each) * one_each
         print(f"\n{count:,} bundled emoji, bundled encoders")
         bundled = [load_encoder(name) for name in ("bundled/dino", "bundled/clip")]
-        measure_share(write_emoji(into, count), bundled, count, asked.rounds)
-    if asked.large_count:
-        count = max(1, asked.large_count // one_each) * one_each
+        measure_share(write_emoji(into, count), bundled, count, options.rounds)
+    if options.large_count:
+        count = max(1, options.large_count // one_each) * one_each
         print(f"\n{count:,} photographs of {PHOTOGRAPH[0]} x {PHOTOGRAPH[1]}, large encoders")
         large = [load_encoder(randomly_weighted(name, into)) for name in LARGE]
-        measure_share({"JPEG": write_photographs(into, count)}, large, count, asked.large_rounds)
-    if asked.clip_retrieval:
-        for name, count in zip(COMPARED, asked.compared_counts, strict=True):
+        measure_share({"JPEG": write_photographs(into, count)}, large, count, options.large_rounds)
+    if options.clip_retrieval:
+        for name, count in zip(COMPARED, options.compared_counts, strict=True):
             folder, encoder = write_photographs(into, count), randomly_weighted(name, into)
-            measure_clip_retrieval(asked.clip_retrieval, encoder, folder, asked.workers, asked.large_rounds)
+            measure_clip_retrieval(options.clip_retrieval, encoder, folder, options.workers, options.large_rounds)
     else:
         print("\nNot beside clip-retrieval: --clip-retrieval did not say which Python has it.")
     if torch.cuda.is_available():
-        measure_gpu(write_photographs(into, asked.gpu_count), into, asked.rounds)
+        measure_gpu(write_photographs(into, options.gpu_count), into, options.rounds)
     else:
         print("\nNo GPU here.")
 
 
 def main() -> None:
-    """Everything; or, with ``--serve``, what is started in a process of its own."""
+    """Measure everything; with ``--serve``, be the process of embprobe that is measured."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--count", type=int, default=2048, help="emoji, in whole batches for all threads; 0: none")
     parser.add_argument("--large-count", type=int, default=128, help="photographs for the large encoders")
@@ -417,14 +418,14 @@ def main() -> None:
     parser.add_argument("--clip-retrieval", metavar="PYTHON", help="of an environment that holds it")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="of clip-retrieval; by default it has 4")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.serve:
-        serve(*asked.serve)
+    options = parser.parse_args()
+    if options.serve:
+        serve(*options.serve)
         return
     logging.disable(logging.WARNING)  # open_clip warns of random weights
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as temporary:
-        measure(asked, Path(temporary))
+        measure(options, Path(temporary))
 
 
 if __name__ == "__main__":

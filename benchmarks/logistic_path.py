@@ -28,7 +28,7 @@ KINDS = {"overlapping": (0.12, 0.15), "nearly separable": (0.5, 0.0)}
 
 
 def data(kind: str, rows: int, dimensions: int, classes: int) -> tuple[Floats, NDArray[np.int64]]:
-    """Gaussian classes, four near each other in each family, with the decaying spectrum of embeddings, rotated."""
+    """Draw Gaussian classes, four near each other in each family, with the decaying spectrum of embeddings, rotated."""
     apart, wrong = KINDS[kind]
     rng = np.random.default_rng(0)
     truth = rng.integers(0, classes, rows)
@@ -41,13 +41,13 @@ def data(kind: str, rows: int, dimensions: int, classes: int) -> tuple[Floats, N
 
 
 def objective(logits: Floats, weights: Floats, labels: NDArray[np.int64], c: float) -> float:
-    """Mean loss + squared weights / (2 C n), in float64."""
+    """Compute the mean loss + squared weights / (2 C n), in float64."""
     loss = -log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean()
     return float(loss + (weights**2).sum() / (2 * c * len(labels)))
 
 
 def timed(function: Callable[[], object]) -> tuple[float, float]:
-    """Seconds by the clock, and of the processor over all threads: the second suffers less from other programs."""
+    """Return seconds by the clock, and of all threads' processor time, which suffers less from other programs."""
     clock, processor = time.perf_counter(), time.process_time()
     function()
     return time.perf_counter() - clock, time.process_time() - processor
@@ -87,7 +87,7 @@ def compare(kind: str, rows: int, dimensions: int, classes: int, every: int, rep
     )
     factors = {"embprobe": 1.0, "cold": len(C_GRID) / len(grid), "warm": len(C_GRID) / len(grid)}
     middle = {
-        name: [statistics.median(each) * factors[name] for each in zip(*runs[name], strict=True)] for name in runs
+        name: [statistics.median(seconds) * factors[name] for seconds in zip(*runs[name], strict=True)] for name in runs
     }
     scaled = "" if every == 1 else ", scaled"
     print(f"{'':34}  seconds (lowest .. highest)    of processor    over embprobe's: clock, processor")
@@ -107,22 +107,24 @@ def compare(kind: str, rows: int, dimensions: int, classes: int, every: int, rep
     for i, c in enumerate(grid):
         fit = fitted[c]
         logits = vectors @ fit.weights + fit.bias
-        found = objective(logits, fit.weights * scale, labels, c)
+        own_objective = objective(logits, fit.weights * scale, labels, c)
         others = [wide @ weights + bias for weights, bias, _ in (models[False][i], models[True][i])]
         over = [
-            found / objective(other, models[warm][i][0].astype(np.float64), labels, c) - 1
+            own_objective / objective(other, models[warm][i][0].astype(np.float64), labels, c) - 1
             for warm, other in zip((False, True), others, strict=True)
         ]
         worst = max(worst, *over)
         accuracy = (logits.argmax(1) == labels).mean()
         differ = (logits.argmax(1) != others[0].argmax(1)).mean()
         steps = f"{models[False][i][2]}, {models[True][i][2]}"
-        print(f"{c:10.1e}{accuracy:10.3f}{found:12.6f}{over[0]:+25.4%}{over[1]:+12.4%}{steps:>14}{differ:18.2%}")
+        print(
+            f"{c:10.1e}{accuracy:10.3f}{own_objective:12.6f}{over[0]:+25.4%}{over[1]:+12.4%}{steps:>14}{differ:18.2%}"
+        )
     print(f"worst: {worst:+.4%} (below 0: ours is the better fit)")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Both kinds of data."""
+    """Run both kinds of data."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--dimensions", type=int, default=768)

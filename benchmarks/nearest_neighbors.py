@@ -1,4 +1,4 @@
-"""How fast the exact nearest neighbours are found, beside the bare matrix product that any exact search has to do.
+"""How fast the search for exact nearest neighbours is, beside the bare matrix product that any exact search has to do.
 
 python benchmarks/nearest_neighbors.py [--queries 50000] [--keys 50000] [--dimension 768] [--k 20] [--rounds 3]
 
@@ -26,31 +26,31 @@ from embprobe.measures.knn import nearest
 Vectors = NDArray[np.float32]
 
 ROWS, COLUMNS = 4096, 16384
-"""Of a block of the bare product: the fastest of those tried."""
+"""Rows of a block of the bare product: the fastest of those tried."""
 
 
 def bare_product(queries: Vectors, keys: Vectors) -> None:
-    """Every dot product, each block forgotten at once."""
+    """Compute every dot product, and forget each block at once."""
     for rows in torch.from_numpy(queries).split(ROWS):  # type: ignore[no-untyped-call]
         for columns in torch.from_numpy(keys).split(COLUMNS):  # type: ignore[no-untyped-call]
             rows @ columns.T
 
 
 def clocked(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds by the clock, and of all cores together."""
+    """Return seconds by the clock, and of all cores together."""
     wall, cores = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cores
 
 
 def peak_memory() -> float:
-    """Of this process so far, in GiB."""
-    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="ascii"))
-    return int(found[1]) / 2**20 if found else float("nan")
+    """Return the peak memory of this process so far, in GiB."""
+    peak = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="ascii"))
+    return int(peak[1]) / 2**20 if peak else float("nan")
 
 
 def spread(values: Sequence[float]) -> str:
-    """The median and the extremes."""
+    """Write the median and the extremes."""
     return f"{statistics.median(values):6.2f}   {min(values):.2f} .. {max(values):.2f}"
 
 
@@ -59,28 +59,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for option, default in (("queries", 50_000), ("keys", 50_000), ("dimension", 768), ("k", 20), ("rounds", 3)):
         parser.add_argument(f"--{option}", type=int, default=default)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     rng = np.random.default_rng(0)
     queries, keys = (
         drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
-        for drawn in (rng.standard_normal((n, asked.dimension), dtype=np.float32) for n in (asked.queries, asked.keys))
+        for drawn in (
+            rng.standard_normal((n, options.dimension), dtype=np.float32) for n in (options.queries, options.keys)
+        )
     )
     ways: dict[str, Callable[[], object]] = {
         "matrix product": lambda: bare_product(queries, keys),
-        "faiss.knn": lambda: faiss.knn(queries, keys, asked.k, metric=faiss.METRIC_INNER_PRODUCT),
-        "embprobe": lambda: nearest(queries, keys, asked.k),
+        "faiss.knn": lambda: faiss.knn(queries, keys, options.k, metric=faiss.METRIC_INNER_PRODUCT),
+        "embprobe": lambda: nearest(queries, keys, options.k),
     }
     few = queries[:200]
-    every = np.sort(few.astype(np.float64) @ keys.T.astype(np.float64), axis=1)[:, : -asked.k - 1 : -1]
-    worst = float(np.abs(nearest(few, keys, asked.k)[0] - every).max())
+    every = np.sort(few.astype(np.float64) @ keys.T.astype(np.float64), axis=1)[:, : -options.k - 1 : -1]
+    worst = float(np.abs(nearest(few, keys, options.k)[0] - every).max())
     del every
     before = peak_memory()
     clock: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for _ in range(asked.rounds):
+    for _ in range(options.rounds):
         for name, work in ways.items():
             clock[name].append(clocked(work))
-    print(f"{asked.queries:,} queries, {asked.keys:,} keys, {asked.dimension} dimensions, k = {asked.k}")
-    print(f"{torch.get_num_threads()} threads, {asked.rounds} rounds; median, extremes")
+    print(f"{options.queries:,} queries, {options.keys:,} keys, {options.dimension} dimensions, k = {options.k}")
+    print(f"{torch.get_num_threads()} threads, {options.rounds} rounds; median, extremes")
     for name, times in clock.items():
         print(f"{name:34} {spread([wall for wall, _ in times])} s")
     for name in ("faiss.knn", "embprobe"):

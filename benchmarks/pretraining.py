@@ -42,14 +42,14 @@ def main() -> None:
     train, held_out = load_images("bundled/emoji:train"), load_images("bundled/emoji:unseen-drawing")
     data = TrainingImages(train, Words(rate=Recipe("clip").word_rate, alone=0.5, parrot=1.0))
     for step in range(100):
-        data.batch(64, seed=0, step=step)  # sizes of type are found once for each word
+        data.batch(64, seed=0, step=step)  # sizes of type are computed once for each word
     print(f"{arguments.threads} threads, {arguments.rounds} rounds of {arguments.steps} steps of 64 images")
     for name in arguments.objective or OBJECTIVES:
         compare(name, data, Monitor(train, held_out), rounds=arguments.rounds, steps=arguments.steps)
 
 
 def compare(name: str, data: TrainingImages, monitor: Monitor, *, rounds: int, steps: int) -> None:
-    """A line for one objective."""
+    """Print a line for one objective."""
     recipe = Recipe(name)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(
@@ -92,7 +92,7 @@ def compare(name: str, data: TrainingImages, monitor: Monitor, *, rounds: int, s
 
 
 def bare_loop(name: str, data: TrainingImages, recipe: Recipe) -> Callable[[int], None]:
-    """The same modules without the trainer."""
+    """Run the same modules without the trainer."""
     objective = build_objective(name, seed=0, captions=data.captions()).train()
     trained = [p for p in objective.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, fused=True)

@@ -3,7 +3,7 @@
 python benchmarks/report.py [--count 10000] [--seconds 6]
 
 The photographs are random crops of scikit-image's, 500 x 375 pixels, in eight folders, which become their category. The
-bundled pair embeds them, the colour probe and a comparison are asked, and `embprobe report` is timed. Then headless
+bundled pair embeds them, the colour probe and a comparison run, and `embprobe report` is timed. Then headless
 Chromium scrolls the page up and down and drags the first map, while the page counts the milliseconds between frames.
 Needs Chromium and playwright ('.[dev]').
 """
@@ -41,7 +41,7 @@ STOP = "() => { cancelAnimationFrame(window.ticking); return waits.slice(1); }"
 
 
 def photographs(folder: Path, count: int) -> None:
-    """So many crops of four photographs, no two the same."""
+    """Write crops of four photographs, no two the same."""
     sources = [Image.fromarray(getattr(skimage.data, name)()) for name in ("astronaut", "chelsea", "coffee", "rocket")]
     rng = np.random.default_rng(0)
     for i in range(count):
@@ -55,7 +55,7 @@ def photographs(folder: Path, count: int) -> None:
 
 
 def embprobe(*arguments: str | Path, space: Path) -> float:
-    """Seconds that the command takes."""
+    """Run the command and return its seconds."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "embprobe", *map(str, arguments)]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "EMBPROBE_WORKSPACE": str(space)})
@@ -63,7 +63,7 @@ def embprobe(*arguments: str | Path, space: Path) -> float:
 
 
 def frames(page: Page, act: str, seconds: float) -> str:
-    """Milliseconds between frames while the wheel turns over the page, or the mouse drags its first map."""
+    """Describe the milliseconds between frames while the wheel turns over the page or the mouse drags its map."""
     if act == "drag":
         page.click("#zoom-in")
     canvas = page.locator("#panels canvas").first
@@ -84,9 +84,9 @@ def frames(page: Page, act: str, seconds: float) -> str:
         else:
             page.mouse.wheel(0, 120 if step // 60 % 2 == 0 else -120)
         page.wait_for_timeout(16)
-    found = np.array(page.evaluate(STOP))
-    median, high, late = np.median(found), np.quantile(found, 0.95), (found > LATE).mean()
-    return f"{act:<6} {median:.1f} ms a frame, 95th percentile {high:.1f}, longest {found.max():.0f}, {late:.1%} missed"
+    waits = np.array(page.evaluate(STOP))
+    median, high, late = np.median(waits), np.quantile(waits, 0.95), (waits > LATE).mean()
+    return f"{act:<6} {median:.1f} ms a frame, 95th percentile {high:.1f}, longest {waits.max():.0f}, {late:.1%} missed"
 
 
 def main() -> None:
@@ -94,19 +94,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=6.0)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         space, images = Path(temporary) / "space", Path(temporary) / "photographs"
-        photographs(images, asked.count)
+        photographs(images, options.count)
         embprobe("probe", images, "--attribute", "color", "--quick", space=space)
         embprobe("compare", images, space=space)
         seconds = embprobe("report", images, space=space)
         page = space / "report.html"
         size = page.stat().st_size / 1e6
-        print(f"{asked.count:,} photographs of {SIZE[0]} x {SIZE[1]}: {seconds:.1f} s, a page of {size:.1f} MB")
+        print(f"{options.count:,} photographs of {SIZE[0]} x {SIZE[1]}: {seconds:.1f} s, a page of {size:.1f} MB")
         seconds = embprobe("report", images, space=space)
         print(f"once more: {seconds:.1f} s")
-        scroll(page, asked.seconds)
+        scroll(page, options.seconds)
 
 
 def scroll(file: Path, seconds: float) -> None:

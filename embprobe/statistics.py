@@ -1,13 +1,13 @@
-"""From scores to an estimate, its interval and its p-value. Knows about groups and pairs, not about embeddings.
+"""Statistics: scores become an estimate with its interval and p-value. They know groups and pairs, not embeddings.
 
-Images of one concept are not independent, so what is resampled is always the group (the concept, the source image),
+Images of one concept are not independent, so the bootstrap always resamples the group (the concept, the source image),
 never the image. One set of resamples serves every encoder, so that differences and ratios are paired.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,18 +17,32 @@ from embprobe.errors import EmbprobeError
 
 Scores = NDArray[np.float64]
 RESAMPLES = 2_000
+"""Bootstrap resamples by default."""
 FLIPS, MOST_FLIPS = 9_999, 49_999
-"""Between them, as many as 50 million signs allow: so many that p stays below 0.001 when it is corrected for fifty."""
+"""Least and most random sign flips; between them as many as 50 million signs allow. With 49,999 the smallest p stays
+below 0.001 when it is corrected for fifty tests."""
 LEVEL = 0.95
-_CELLS = 2**21  # of resamples x groups at a time, 16 MiB: with fewer, BLAS threads spend their time on waiting
+"""Confidence level of intervals."""
+CERTAIN = 0.05
+"""A corrected p below this decides."""
+_CELLS = 2**21  # resamples x groups held at a time, 16 MiB: with fewer, BLAS threads spend their time waiting
 _SIGNS = 50_000_000
-_COUNTED = 2**17  # of them that are drawn and counted at a time, 1 MiB: what a core's cache holds
-_ROUNDING = 1e-12  # sums of floats that ought to tie differ by less than this, relative to what was summed
+_COUNTED = 2**17  # resamples x groups drawn and counted at a time, 1 MiB: a core's cache
+_ROUNDING = 1e-12  # relative difference below which two sums of floats tie
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimate with its 95 % interval; ``p`` where a hypothesis was tested."""
+    """An estimate with its 95 % interval, in the unit of the scores.
+
+    Attributes:
+        estimate: The mean, the difference or the ratio.
+        low: The lower end of the interval.
+        high: The upper end of the interval.
+        images: The number of images with a score.
+        groups: The number of resampled groups.
+        p: The two-sided p-value, from 0 to 1, where a hypothesis was tested.
+    """
 
     estimate: float
     low: float
@@ -41,12 +55,35 @@ class Estimate:
 def resample(
     scores: Scores, groups: Sequence[str], *, seed: int, resamples: int = RESAMPLES, unit: str = "concept"
 ) -> Resampled:
-    """Bootstrap ``m`` sets of scores of the same ``n`` images over their groups. ``scores [n, m]``, ``groups [n]``.
+    """Bootstrap the scores of one or more encoders on the same images, over groups of images.
 
     A resample draws as many groups as there are, with replacement, and takes the mean over all their images (Davison
-    and Hinkley 1997, section 3.8). ``unit`` is what a group is called in messages. Raises :class:`EmbprobeError` if
-    there are no scores, if one of them is not finite, if groups and scores differ in number, and if there are fewer
-    than two groups. The same seed gives the same numbers.
+    and Hinkley 1997, section 3.8).
+
+    Args:
+        scores: ``[n, m]``: a row per image, a column per encoder (or per any other set of scores).
+        groups: The group of each image, such as its concept, ``[n]``.
+        seed: The same seed gives the same numbers.
+        resamples: The number of resamples.
+        unit: The word for a group in messages.
+
+    Returns:
+        The resampled means, from which estimates with intervals are taken by column.
+
+    Raises:
+        EmbprobeError: If there are no scores, if one of them is not finite, if groups and scores differ in number, and
+            if there are fewer than two groups.
+        ValueError: If ``scores`` has not two dimensions.
+
+    Example:
+        >>> concepts = [f"concept {i // 2}" for i in range(40)]  # two images each
+        >>> better = np.arange(40) % 4 / 4
+        >>> drawn = resample(np.stack([better, better - 0.125], axis=1), concepts, seed=0)
+        >>> mean = drawn.mean(0)
+        >>> mean.estimate, mean.images, mean.groups, mean.low < 0.375 < mean.high
+        (0.375, 40, 20, True)
+        >>> drawn.difference(0, 1).estimate  # paired: the same images, the same resamples
+        0.125
     """
     scores = np.asarray(scores, np.float64)
     if scores.ndim != 2:
@@ -62,7 +99,7 @@ def resample(
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """The sums ``[g, m]`` and numbers of images ``[g]`` of the groups, and the means of each resample ``[b, m]``.
+    """Scores that were bootstrapped by :func:`resample`: means, differences and ratios of its columns, with intervals.
 
     Intervals are bias-corrected and accelerated (BCa; Efron 1987), with the quantiles of Student's t in place of the
     normal's, which makes up for what a bootstrap of few groups is too narrow by (Hesterberg 2015, section 4.3). Where
@@ -77,6 +114,17 @@ class Resampled:
     p-values of means and differences come from flipping the signs of the groups' sums: under the hypothesis each is as
     likely as its opposite, and p is the two-sided share of flips with a mean at least as far from zero. Up to 13
     groups all flips are tried; above, 9,999 to 49,999 random ones, the observed counted in (Phipson and Smyth 2010).
+
+    Attributes:
+        sums: The sum of the scores of each group, ``[g, m]``.
+        counts: The number of images of each group, ``[g]``.
+        replicates: The mean of each resample, ``[b, m]``.
+        seed: The seed that drew the groups; the flips depend on it, too.
+
+    Example:
+        >>> scores = np.array([[2.0, 1.0], [5.0, 4.0], [3.0, 1.0]])
+        >>> resample(scores, ["a", "b", "c"], seed=0).difference(0, 1).estimate
+        1.3333333333333335
     """
 
     sums: Scores
@@ -85,66 +133,71 @@ class Resampled:
     seed: int
 
     def mean(self, i: int) -> Estimate:
-        """The mean over images of the scores ``i``.
+        """Estimate the mean over images of column ``i``.
 
-        >>> scores = np.array([[1.0], [2.0], [3.0], [8.0]])  # of a: 1 + 2 + 3 = 6; of b: 8
-        >>> resample(scores, ["a", "a", "a", "b"], seed=0).mean(0)  # means of a 2, of both 14 / 4, of b 8
-        Estimate(estimate=3.5, low=2.0, high=8.0, images=4, groups=2, p=None)
+        Example:
+            >>> scores = np.array([[1.0], [2.0], [3.0], [8.0]])  # of a: 1 + 2 + 3 = 6; of b: 8
+            >>> resample(scores, ["a", "a", "a", "b"], seed=0).mean(0)  # means of a 2, of both 14 / 4, of b 8
+            Estimate(estimate=3.5, low=2.0, high=8.0, images=4, groups=2, p=None)
         """
         mean = self._mean(i)
         influence = self.sums[:, i] - mean * self.counts
         return self._estimate(mean, self.replicates[:, i], influence, scale=self._size(i))
 
     def against(self, i: int, value: float) -> Estimate:
-        """The mean of the scores ``i``, and p of the hypothesis that it is ``value``, e.g. chance.
+        """Estimate the mean of column ``i`` and test the hypothesis that it is ``value``, e.g. chance.
 
         The flips suppose that groups lie as often as far above the value as below. Around a small chance they do not:
         p is then too small for means below it and too large for means above. Of 1,500 simulated studies with 100
         concepts exactly at chance, p < 0.05 came about in 3 to 6.5 % for a chance of 0.1 to 0.5; for one of 0.05 in 7
         to 8 % with several images a concept and in 12 % with one, but with the mean above chance in less than 1 %.
         With 20 concepts it was 13 % around 0.1, nearly all of it below chance.
+
+        Example:
+            >>> resample(np.array([[1.0], [2.0], [3.0]]), ["a", "b", "c"], seed=0).against(0, 0).p  # 2 of 8 flips
+            0.25
         """
         if not np.isfinite(value):
             raise ValueError(f"a mean is tested against a finite number, not {value}")
         flipped = self._flipped[:, i] - value * self._flipped[:, -1]
         total = float(self.sums[:, i].sum() - value * self.counts.sum())
-        found = self.mean(i)
-        return self._tested(found, flipped, total, scale=self._size(i) + abs(value))
+        return self._tested(self.mean(i), flipped, total, scale=self._size(i) + abs(value))
 
     def difference(self, i: int, j: int) -> Estimate:
-        """The mean of the scores ``i`` less that of the scores ``j`` on the same images, and p of no difference.
+        """Estimate the mean of column ``i`` less that of column ``j`` and test the hypothesis of no difference.
 
-        >>> scores = np.array([[2.0, 1.0], [5.0, 4.0], [3.0, 1.0]])  # differences 1, 1, 2
-        >>> resample(scores, ["a", "b", "c"], seed=0).difference(0, 1).p  # 2 of 8 flips are 4 away from zero
-        0.25
+        Example:
+            >>> scores = np.array([[2.0, 1.0], [5.0, 4.0], [3.0, 1.0]])  # differences 1, 1, 2
+            >>> resample(scores, ["a", "b", "c"], seed=0).difference(0, 1).p  # 2 of 8 flips are 4 away from zero
+            0.25
         """
         difference = self._mean(i) - self._mean(j)
         sums = self.sums[:, i] - self.sums[:, j]
         replicates = self.replicates[:, i] - self.replicates[:, j]
         scale = self._size(i) + self._size(j)
-        found = self._estimate(difference, replicates, sums - difference * self.counts, scale=scale)
-        return self._tested(found, self._flipped[:, i] - self._flipped[:, j], float(sums.sum()), scale=scale)
+        estimate = self._estimate(difference, replicates, sums - difference * self.counts, scale=scale)
+        return self._tested(estimate, self._flipped[:, i] - self._flipped[:, j], float(sums.sum()), scale=scale)
 
     def ratio(self, i: int, j: int) -> Estimate | None:
-        """The mean of the scores ``i`` over that of the scores ``j``, and p of no difference: then the ratio is 1.
+        """Estimate the mean of column ``i`` over that of column ``j`` and test the hypothesis of no difference.
 
-        None unless all resamples of both means lie above 0, and their intervals with them: how many times a number is
-        another that may be nothing cannot be said.
+        None unless all resamples of both means lie above 0, and their intervals with them: a ratio to a mean that may
+        be 0 has no meaning.
         """
         if min(self.replicates[:, i].min(), self.replicates[:, j].min()) <= 0:
             return None
         ratio = self._mean(i) / self._mean(j)
         influence = self.sums[:, i] - ratio * self.sums[:, j]
-        found = self._estimate(ratio, self.replicates[:, i] / self.replicates[:, j], influence, scale=ratio)
+        estimate = self._estimate(ratio, self.replicates[:, i] / self.replicates[:, j], influence, scale=ratio)
         difference = float(self.sums[:, i].sum() - self.sums[:, j].sum())
         scale = self._size(i) + self._size(j)
-        return self._tested(found, self._flipped[:, i] - self._flipped[:, j], difference, scale=scale)
+        return self._tested(estimate, self._flipped[:, i] - self._flipped[:, j], difference, scale=scale)
 
     def _mean(self, i: int) -> float:
         return float(self.sums[:, i].sum() / self.counts.sum())
 
     def _size(self, i: int) -> float:
-        """How large the numbers are that are summed, per image."""
+        """Return the size of the summed numbers per image, which rounding errors are relative to."""
         return float(np.abs(self.sums[:, i]).sum() / self.counts.sum())
 
     def _estimate(self, estimate: float, replicates: Scores, influence: Scores, *, scale: float) -> Estimate:
@@ -152,28 +205,37 @@ class Resampled:
         low, high = _bca(estimate, np.where(tied, estimate, replicates), influence)
         return Estimate(estimate, low, high, int(self.counts.sum()), len(self.counts))
 
-    def _tested(self, found: Estimate, flipped: Scores, total: float, *, scale: float) -> Estimate:
+    def _tested(self, estimate: Estimate, flipped: Scores, total: float, *, scale: float) -> Estimate:
+        """Add the p-value: the share of flipped totals at least as far from zero as the observed ``total``."""
         least = abs(total) - _ROUNDING * scale * self.counts.sum()
         extreme = int((np.abs(flipped) >= least).sum())
-        unseen = int(not _all_flips(len(self.counts)))  # among random flips the observed one is counted in
-        p = (extreme + unseen) / (len(flipped) + unseen)
-        return Estimate(found.estimate, found.low, found.high, found.images, found.groups, p)
+        observed = int(not _all_flips(len(self.counts)))  # all flips contain the observed signs; random ones do not
+        return replace(estimate, p=(extreme + observed) / (len(flipped) + observed))
 
     @cached_property
     def _flipped(self) -> Scores:
-        """The totals of scores and of images under every flip of the groups' signs ``[flips, m + 1]``.
+        """The totals of scores and of images under every flip of the groups' signs, ``[flips, m + 1]``.
 
-        What is tested is a linear combination of them, so one set of flips serves every pair and every value.
+        Every test statistic is a linear combination of them, so one set of flips serves every pair and every value.
         """
         both = np.column_stack([self.sums, self.counts])
         return np.concatenate([2 * (heads @ both) - both.sum(0) for heads in _flips(len(both), self.seed)])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979), in the order given: the family-wise error stays below any level.
+    """Correct p-values for multiple tests by Holm's step-down procedure (1979).
 
-    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
+    The family-wise error stays below any level, however the tests depend on each other.
+
+    Args:
+        p_values: The p-values of all tests of the family.
+
+    Returns:
+        The corrected p-values in the order given, at most 1.
+
+    Example:
+        >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+        [0.03, 0.06, 0.06]
     """
     order = np.argsort(p_values)
     adjusted = np.empty(len(p_values))
@@ -185,6 +247,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _check(scores: Scores, groups: Sequence[str], unit: str) -> None:
+    """Raise :class:`EmbprobeError` unless the scores can be resampled over the groups."""
     if len(scores) != len(groups):
         raise EmbprobeError(
             f"There are {len(scores):,} images with scores but {len(groups):,} with a {unit}: give each image one."
@@ -202,7 +265,7 @@ def _check(scores: Scores, groups: Sequence[str], unit: str) -> None:
 
 
 def _draws(groups: int, resamples: int, seed: int) -> Iterator[Scores]:
-    """How often each resample draws each group ``[chunk, groups]``, some resamples at a time."""
+    """Yield how often each resample draws each group, ``[chunk, groups]``, some resamples at a time."""
     rng = np.random.default_rng(seed)
     for rows in _chunks(resamples, groups, _CELLS):
         weights = np.empty((rows, groups))
@@ -210,14 +273,14 @@ def _draws(groups: int, resamples: int, seed: int) -> Iterator[Scores]:
         for size in _chunks(rows, groups, _COUNTED):
             drawn = rng.integers(0, groups, (size, groups))
             drawn += groups * np.arange(size)[:, None]  # each resample counts in cells of its own
-            counted = np.bincount(drawn.ravel(), minlength=size * groups)
-            weights[done : done + size] = counted.reshape(size, groups)
+            counts = np.bincount(drawn.ravel(), minlength=size * groups)
+            weights[done : done + size] = counts.reshape(size, groups)
             done += size
         yield weights
 
 
 def _flips(groups: int, seed: int) -> Iterator[Scores]:
-    """Which groups keep their sign, 1 or 0 ``[chunk, groups]``: all combinations of few groups, random ones of many."""
+    """Yield 1 for the groups that keep their sign, else 0, ``[chunk, groups]``: all combinations, or random ones."""
     if _all_flips(groups):
         yield (np.arange(2**groups)[:, None] >> np.arange(groups) & 1).astype(np.float64)
         return
@@ -229,18 +292,19 @@ def _flips(groups: int, seed: int) -> Iterator[Scores]:
 
 
 def _all_flips(groups: int) -> bool:
+    """Return whether that number of groups has few enough combinations of signs to try them all."""
     return bool(2**groups <= FLIPS)
 
 
 def _chunks(rows: int, columns: int, cells: int) -> Iterator[int]:
-    """How many rows at a time, so that they have no more than so many cells, but at least one row."""
+    """Cut ``rows`` into numbers of rows that have at most ``cells`` cells, but at least one row."""
     size = max(1, cells // columns)
     for start in range(0, rows, size):
         yield min(size, rows - start)
 
 
 def _bca(estimate: float, replicates: Scores, influence: Scores) -> tuple[float, float]:
-    """The ends of the interval; ``influence [g]`` of each group on the estimate, in any unit.
+    """Return the ends of the BCa interval from the influence ``[g]`` of each group on the estimate, in any unit.
 
     The acceleration is Efron's (1987), equation 7.3; for a mean it equals that of the jackknife.
     """
@@ -254,6 +318,6 @@ def _bca(estimate: float, replicates: Scores, influence: Scores) -> tuple[float,
     acceleration = (influence * influence * influence).sum() / (6 * squares**1.5) if squares > 0 else 0.0
     widest = stdtrit(groups - 1, (1 + LEVEL) / 2) * np.sqrt(groups / (groups - 1))
     shifted = bias + np.array([-widest, widest])
-    room = np.maximum(1 - acceleration * shifted, 1e-9)  # there the level has reached 0 or 1
-    low, high = np.interp(last * ndtr(bias + shifted / room), np.arange(last + 1), ordered)
+    divisor = np.maximum(1 - acceleration * shifted, 1e-9)  # at the limit the level has reached 0 or 1
+    low, high = np.interp(last * ndtr(bias + shifted / divisor), np.arange(last + 1), ordered)
     return float(low), float(high)

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from embprobe.claims.model import CLAIMS
+from embprobe.claims.model import bundled_claims
 from embprobe.claims.roles import UNTRAINED, Roles, load_cast
 from embprobe.claims.run import run_study
-from embprobe.cli import terminal
+from embprobe.cli.console import note
+from embprobe.cli.progress import progress_bar, training_bar
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
 from embprobe.images import load_images
@@ -25,7 +26,7 @@ from embprobe.pretraining.pair import pretrain_on_emoji
 from embprobe.pretraining.processes import Machine, choose_machine
 from embprobe.pretraining.recipe import Recipe
 
-PAIR_CLAIMS = CLAIMS[:4]
+PAIR_CLAIMS = bundled_claims()[:4]
 """The four of the pair; the others ask for other objectives."""
 MATCHED_COMPUTE = 2.7
 """So many images CLIP sees in the time that DINO needs for one: measured on a CPU by benchmarks/pretraining.py."""
@@ -77,7 +78,7 @@ def main() -> None:
             continue
         seed = int(arm.clip.get("seed", 0))
         roles = Roles(names, "'{}' is no part of this", f"{UNTRAINED}:{seed}" if seed else UNTRAINED)
-        session = Session(Workspace.open(arguments.out / "workspace"), "cpu", 0, progress=terminal.progress_bar)
+        session = Session(Workspace.open(arguments.out / "workspace"), "cpu", 0, progress=progress_bar)
         study = run_study(load_cast(roles, device="cpu"), load_images("bundled/emoji"), session, claims=PAIR_CLAIMS)
         rows.append({"arm": arm.name, "claims": [decision.as_json() for decision in study.decisions]})
         (arguments.out / "arms.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
@@ -90,14 +91,14 @@ def trained(recipe: Recipe, out: Path, machine: Machine) -> Path:
     default = Recipe(recipe.objective)
     changed = {k: v for k, v in vars(recipe).items() if v != getattr(default, k)}
     name = "-".join([recipe.objective, *(f"{key}={value}" for key, value in changed.items())])
-    terminal.note(name)
-    return pretrain_on_emoji(recipe, out / name, machine=machine, progress_bar=terminal.training_bar)
+    note(name)
+    return pretrain_on_emoji(recipe, out / name, machine=machine, progress_bar=training_bar)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """A line for each arm: a - b of each claim, its interval, and the verdict; below, what else decided one."""
     lines = [
-        "| arm | " + " | ".join(f"{claim.attribute} ({claim.a} - {claim.b})" for claim in PAIR_CLAIMS) + " |",
+        "| arm | " + " | ".join(f"{claim.card} ({claim.a} - {claim.b})" for claim in PAIR_CLAIMS) + " |",
         "|---" * (len(PAIR_CLAIMS) + 1) + "|",
     ]
     for row in rows:

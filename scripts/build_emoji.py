@@ -5,7 +5,7 @@
 The drawings come from six npm packages, fetched with ``npm pack`` at fixed versions and checked by sha256. Drawings
 are matched by codepoint, and only concepts that all six styles draw are kept: a full concept x style factorial.
 Every drawing becomes a 128 x 128 RGBA WebP with a transparent ground. Names and categories are Noto's. Beside them lies
-``keywords.json``, what people say of each concept in English: Unicode CLDR's keywords, as a seventh package has them.
+``keywords.json``, the English keywords of each concept: Unicode CLDR's, as a seventh package has them.
 
 Splits (see `assign_splits`):
     ``unseen-concept``  a fifth of the concepts of each category, in every style;
@@ -65,7 +65,7 @@ class Package:
 
 @dataclass(frozen=True, kw_only=True)
 class Source(Package):
-    """One style: the package its drawings come from, and how they are written."""
+    """One style: the package its drawings come from, and the options for writing them as WebP."""
 
     style: str
     family: str
@@ -141,7 +141,7 @@ NAME_FIXES = (
 
 @dataclass(frozen=True)
 class Concept:
-    """What is drawn, in whichever style."""
+    """The subject of a drawing, in whichever style."""
 
     codepoints: str
     name: str
@@ -167,7 +167,7 @@ def main() -> None:
 
     tarballs = {source.style: fetch(source, arguments.cache) for source in SOURCES}
     drawings = {style: read_drawings(path) for style, path in tarballs.items()}
-    shared = set.intersection(*(set(found) for found in drawings.values()))
+    shared = set.intersection(*(set(of_style) for of_style in drawings.values()))
     concepts = read_concepts(tarballs["noto"], shared)
     splits = assign_splits(concepts)
 
@@ -191,10 +191,10 @@ def fetch(source: Package, cache: Path) -> Path:
     spec = f"{source.package}@{source.version}"
     if not path.exists():
         subprocess.run(["npm", "pack", "--loglevel", "error", "--pack-destination", str(cache), spec], check=True)
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != source.sha256:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256 != source.sha256:
         raise SystemExit(
-            f"The tarball of {spec} in {cache} has sha256 {found}, but {source.sha256} was expected. "
+            f"The tarball of {spec} in {cache} has sha256 {sha256}, but {source.sha256} was expected. "
             "Delete it to fetch it again; if it differs still, the published package has changed."
         )
     return path
@@ -268,7 +268,7 @@ def assign_splits(concepts: Sequence[Concept]) -> dict[str, str]:
 
 
 def split_of(held_out: str, family: str) -> str:
-    """Name the split of a drawing by `family` of a concept of which `held_out` is held out."""
+    """Name the split of a drawing by `family`; `held_out` is the family of its concept that is held out, or ``all``."""
     if held_out == "all":
         return "unseen-concept"
     return "unseen-drawing" if held_out == family else "train"
@@ -316,7 +316,7 @@ def write_keywords(path: Path, tarball: Path, concepts: Sequence[Concept]) -> No
     """Write a sorted list of keywords for each concept, one concept a line.
 
     A keyword is kept if it is of letters and spaces, at least three of the concepts have it, and it is not the
-    concept's own name: what few concepts are called makes a vocabulary larger and ties little together.
+    concept's own name: a rarer keyword makes a vocabulary larger and connects few concepts.
     """
     with tarfile.open(tarball) as archive:
         records: Any = _read_json(archive, "en/data")  # a list
@@ -328,8 +328,8 @@ def write_keywords(path: Path, tarball: Path, concepts: Sequence[Concept]) -> No
     shared = Counter(tag for concept in concepts for tag in tags.get(concept.codepoints, ()))
     lines = []
     for concept in concepts:
-        found = sorted(tags.get(concept.codepoints, set()) - {concept.name})
-        kept = [tag for tag in found if shared[tag] >= 3 and re.fullmatch("[a-z]+( [a-z]+)*", tag)]
+        own = sorted(tags.get(concept.codepoints, set()) - {concept.name})
+        kept = [tag for tag in own if shared[tag] >= 3 and re.fullmatch("[a-z]+( [a-z]+)*", tag)]
         lines.append(f"  {json.dumps(concept.codepoints)}: {json.dumps(kept)}")
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 

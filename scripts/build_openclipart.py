@@ -8,18 +8,18 @@ The drawings are those of the Open Clip Art Library, release 0.18, as Debian's p
 they are in the public domain. The file is laid out like the bundled emoji (``build_emoji.py``): a 128 x 128 RGBA WebP
 with a transparent ground per drawing, trimmed to its ink, and its labels:
 
-    ``caption``   what the drawing is called, in the language of who drew it: English, a fifth Italian or French;
-    ``concept``   the same, so that two drawings called alike are never in one batch;
-    ``category``  the folder it lies in, at the top; ``keywords``: all its folders, and what its metadata adds.
+    ``caption``   the title, in the language of its author: English, a fifth Italian or French;
+    ``concept``   the same, so that two drawings with one title are never in one batch;
+    ``category``  the folder it lies in, at the top; ``keywords``: all its folders, and the subjects in its metadata.
 
-Text in a drawing is not drawn: it would depend on the fonts of the machine. Left out is what is no drawing of a thing
-(`FOLDERS_LEFT_OUT`), what has no title, what resvg cannot render or renders blank, and all but the first of drawings
-that look alike (`duplicates`).
+Text in a drawing is not drawn: it would depend on the fonts of the machine. Left out are folders without drawings of
+things (`FOLDERS_LEFT_OUT`), drawings without a title, those that resvg cannot render or renders blank, and all but the
+first of drawings that look alike (`duplicates`).
 
 With ``--with-emoji`` the bundled emoji's training drawings stand in the same file, with their labels. Clip art named
 like one of the concepts that are held out (``unseen-concept``) is then left out, or they would be unseen no longer.
 
-The files are strangers'. Each is parsed and rendered in a process of its own that has a limit of time and memory, no
+The files are by strangers. Each is parsed and rendered in a process of its own that has a limit of time and memory, no
 picture that it names is opened, and no link out of the folder is followed. The same files and library versions give
 the same bytes, whatever the hash seed and the number of workers.
 """
@@ -60,10 +60,11 @@ HOW_TO_GET_IT = (
 )
 SIZE = 128
 INK = 124
-"""Pixels of the longer side of what is drawn; a margin of two remains."""
-FIRST_LOOK, LOOKS = 256, 3
+"""Pixels of the longer side of the ink; a margin of two remains."""
+FIRST_PAGE, RENDERINGS = 256, 3
+"""The side in pixels at which a page is rendered first, and how often it may be rendered to find its size."""
 LARGEST_PAGE = 2048
-MIN_INK = 4 / FIRST_LOOK
+MIN_INK = 4 / FIRST_PAGE
 """A longer side below this share of the page is a speck."""
 MIN_COVERAGE = 0.005
 MAX_BYTES = 2_000_000
@@ -87,7 +88,7 @@ FOLDERS_LEFT_OUT = {
     "special": "gradients and patterns",
 }
 SAME_DRAWING, SAME_TITLE = 0.1, 0.45
-"""Up to which distance of their fingerprints two drawings are one, if their captions differ and if they do not.
+"""The largest distances of fingerprints at which two drawings count as one: with different captions, with the same.
 
 Chosen by looking at pairs: at 0.15 road signs of one shape begin to meet, at 0.5 two lighthouses do.
 """
@@ -96,9 +97,9 @@ STEP = 10
 """The least difference in grey value, of 255, that is an edge."""
 
 NOISE = frozenset(("aiga", "aj", "bb", "bw", "clip", "clipart", "ganson", "hash", "openclipart", "svg", "unsorted"))
-"""Words of authors, programs and folders that say nothing of a drawing."""
+"""Words of authors, programs and folders that do not describe a drawing."""
 COLLECTION = 3
-"""So many files with a title that is not in their names: the title is of the collection, not of the drawing."""
+"""If this many files have a title that is not in their names, it is the title of a collection, not of a drawing."""
 SVG, DC = "http://www.w3.org/2000/svg", "{http://purl.org/dc/elements/1.1/}"
 
 
@@ -112,7 +113,7 @@ class File:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a file holds: the title, author and subjects its metadata states, a picture, and its fingerprint."""
+    """The content of a file: title, author and subjects from its metadata, the picture, and its fingerprint."""
 
     title: str
     author: str
@@ -123,7 +124,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Why there is no drawing."""
+    """The reason why a file gives no drawing."""
 
     reason: str
 
@@ -144,52 +145,53 @@ def main() -> None:
         raise SystemExit(f"There is no folder '{arguments.source}'. {HOW_TO_GET_IT}")
 
     emoji = read_emoji() if arguments.with_emoji else Emoji((), {}, frozenset())
-    why: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     files = []
-    for file in find_files(arguments.source, why):
+    for file in find_files(arguments.source, reasons):
         reason = unwanted(file)
         if reason is None:
             files.append(file)
         else:
-            why[reason] += 1
+            reasons[reason] += 1
     paths = [arguments.source / f"{file.key}.svg" for file in files]
     drawn = render_all(paths, workers=arguments.workers)
-    kept = choose(files, drawn, why, unseen=emoji.unseen)
+    kept = choose(files, drawn, reasons, unseen=emoji.unseen)
     if not kept:
         raise SystemExit(f"No drawing was found in '{arguments.source}'. {HOW_TO_GET_IT}")
-    write(arguments.out, [*emoji.rows, *(row(*each, emoji.concepts) for each in kept)])
-    report(arguments.out, [file for file, _, _ in kept], len(emoji.rows), why)
+    rows = [row(file, drawing, caption, emoji.concepts) for file, drawing, caption in kept]
+    write(arguments.out, [*emoji.rows, *rows])
+    report(arguments.out, [file for file, _, _ in kept], len(emoji.rows), reasons)
 
 
 # --- which files -----------------------------------------------------------------------------------------------------
 
 
-def find_files(source: Path, why: Counter[str]) -> list[File]:
-    """The SVG files below a folder, by key; a link to one of them adds a folder to it.
+def find_files(source: Path, reasons: Counter[str]) -> list[File]:
+    """Find the SVG files below a folder, sorted by key; a link to one of them adds the link's folder to it.
 
-    Links out of the folder, and what is no regular file, are counted in ``why``.
+    Links out of the folder and files that are not regular are counted in ``reasons``.
     """
     root = source.resolve()
     folders: dict[Path, set[str]] = {}
-    for place, inside, names in os.walk(root):  # does not follow links to folders
-        inside.sort()
+    for parent, subfolders, names in os.walk(root):  # does not follow links to folders
+        subfolders.sort()
         for name in sorted(names):
-            path = Path(place, name)
+            path = Path(parent, name)
             if path.suffix != ".svg":
                 continue
             real = Path(os.path.realpath(path))  # Path.resolve raises an error for a loop of links
             if not real.is_relative_to(root):
-                why["links out of the folder"] += 1
+                reasons["links out of the folder"] += 1
             elif not real.is_file() or real.suffix != ".svg":
-                why["no regular files"] += 1
+                reasons["no regular files"] += 1
             else:
                 folders.setdefault(real, set()).add(path.parent.relative_to(root).as_posix())
-    keys = {real.relative_to(root).with_suffix("").as_posix(): found for real, found in folders.items()}
-    return [File(key, tuple(sorted(found))) for key, found in sorted(keys.items())]
+    by_key = {real.relative_to(root).with_suffix("").as_posix(): of_file for real, of_file in folders.items()}
+    return [File(key, tuple(sorted(of_file))) for key, of_file in sorted(by_key.items())]
 
 
 def unwanted(file: File) -> str | None:
-    """Why nothing in its folder is a drawing of a thing, if that is so."""
+    """Return the reason to leave out a file's folder, whose drawings are not of things; None to keep the file."""
     for folder in (PurePosixPath(file.key).parent.as_posix(), *file.folders):
         for start, reason in FOLDERS_LEFT_OUT.items():
             if f"{folder}/".startswith(f"{start}/"):
@@ -201,7 +203,7 @@ def unwanted(file: File) -> str | None:
 
 
 def render_all(paths: Sequence[Path], *, workers: int = 2, seconds: float = MAX_SECONDS) -> list[Drawing | LeftOut]:
-    """What each file holds, in their order; whatever a file does to the process that reads it."""
+    """Render files in processes of their own, in their order; a file that kills its process is left out."""
     idle: SimpleQueue[Renderer] = SimpleQueue()
     renderers = [Renderer(seconds) for _ in range(workers)]
     for renderer in renderers:
@@ -230,7 +232,7 @@ class Renderer:
         self._process: subprocess.Popen[str] | None = None
 
     def render(self, path: Path) -> Drawing | LeftOut:
-        """What the file holds."""
+        """Render one file, or return the reason why it gives no drawing."""
         process = self._process = self._process or _started()
         assert process.stdin is not None and process.stdout is not None
         expired = Event()
@@ -246,11 +248,11 @@ class Renderer:
         if not answer.endswith("\n"):
             self.close()
             return LeftOut("taking too long" if expired.is_set() else "stopping the renderer")
-        found = json.loads(answer)
-        if "reason" in found:
-            return LeftOut(found["reason"])
-        picture, fingerprint = (base64.b64decode(found.pop(name)) for name in ("picture", "fingerprint"))
-        return Drawing(found["title"], found["author"], tuple(found["subjects"]), picture, fingerprint)
+        content = json.loads(answer)
+        if "reason" in content:
+            return LeftOut(content["reason"])
+        picture, fingerprint = (base64.b64decode(content[name]) for name in ("picture", "fingerprint"))
+        return Drawing(content["title"], content["author"], tuple(content["subjects"]), picture, fingerprint)
 
     def close(self) -> None:
         """End the process."""
@@ -261,7 +263,7 @@ class Renderer:
 
 
 def _started() -> "subprocess.Popen[str]":
-    """A process that waits for paths; how long it takes to start is not counted."""
+    """Start a process that waits for paths; the time to start does not count against a file."""
     pipe = subprocess.PIPE
     command = [sys.executable, str(Path(__file__).resolve()), "--worker"]
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, encoding="utf-8")
@@ -277,7 +279,7 @@ def _stop(process: "subprocess.Popen[str]", expired: Event) -> None:
 
 
 def serve() -> None:
-    """Answer paths, one a line of JSON, with what the files hold. Memory is limited where the system can do that."""
+    """Read paths, a line of JSON each, and answer with the files' content; memory is limited where that can be done."""
     if sys.platform != "win32":
         import resource
 
@@ -285,18 +287,18 @@ def serve() -> None:
     sys.stdout.write(READY)
     sys.stdout.flush()
     for line in sys.stdin:
-        found = examine(Path(json.loads(line)))
-        if isinstance(found, LeftOut):
-            answer: dict[str, Any] = {"reason": found.reason}
+        drawing = examine(Path(json.loads(line)))
+        if isinstance(drawing, LeftOut):
+            answer: dict[str, Any] = {"reason": drawing.reason}
         else:
-            texts = {name: base64.b64encode(getattr(found, name)).decode() for name in ("picture", "fingerprint")}
-            answer = {"title": found.title, "author": found.author, "subjects": found.subjects, **texts}
+            texts = {name: base64.b64encode(getattr(drawing, name)).decode() for name in ("picture", "fingerprint")}
+            answer = {"title": drawing.title, "author": drawing.author, "subjects": drawing.subjects, **texts}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
 
 def examine(path: Path) -> Drawing | LeftOut:
-    """What a file holds. Here a hostile one may take all memory or all time."""
+    """Parse and render a file in this process, where a hostile one may take all memory or all time."""
     with path.open("rb") as opened:
         content = opened.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
@@ -319,13 +321,13 @@ def examine(path: Path) -> Drawing | LeftOut:
 
 
 def draw(svg: str) -> Image.Image | None:
-    """The drawing trimmed to its ink, ``SIZE`` pixels square with transparent ground; None if there is nothing to see.
+    """Render a drawing trimmed to its ink, ``SIZE`` pixels square with transparent ground; None if it is blank.
 
-    Many drawings lie in a corner of a page. A first look finds the ink, the next are so large that it fills the square.
-    Raises ``ValueError`` if it cannot be rendered.
+    Many drawings lie in a corner of a page. The first rendering locates the ink, the next are so large that the ink
+    fills the square. Raises ``ValueError`` if the drawing cannot be rendered.
     """
-    side = FIRST_LOOK
-    for _ in range(LOOKS):
+    side = FIRST_PAGE
+    for _ in range(RENDERINGS):
         page = _render(svg, side)
         box = page.getchannel("A").getbbox()
         longer = max(box[2] - box[0], box[3] - box[1]) if box else 0
@@ -344,20 +346,20 @@ def draw(svg: str) -> Image.Image | None:
 
 
 def metadata(svg: ElementTree.Element) -> tuple[str, str, tuple[str, ...]]:
-    """Title, author and subjects, as the first ``cc:Work`` of the metadata states them."""
+    """Read title, author and subjects from the first ``cc:Work`` of the metadata."""
     work = next((element for element in svg.iter() if _local(element) == "Work"), None)
     if work is None:
         return "", "", ()
-    found = {name: work.find(f"{DC}{name}") for name in ("title", "creator", "subject")}
+    elements = {name: work.find(f"{DC}{name}") for name in ("title", "creator", "subject")}
     texts = {
         name: [text for part in element.itertext() if (text := readable(part))] if element is not None else []
-        for name, element in found.items()
+        for name, element in elements.items()
     }
     return " ".join(texts["title"]), " ".join(texts["creator"]), tuple(texts["subject"])
 
 
 def fingerprint(image: Image.Image) -> bytes:
-    """2048 bits: where grey value and opacity rise or fall, to the right and downwards, between 17 x 17 squares.
+    """Compute 2048 bits: where grey value and opacity rise or fall, to the right and down, between 17 x 17 squares.
 
     A "difference hash". Size does not change it, as drawings are trimmed, nor does colour, unless light turns dark.
     """
@@ -378,7 +380,7 @@ def _render(svg: str, side: int) -> Image.Image:
 
 
 def _varies(image: Image.Image) -> bool:
-    """Whether it is more than a square of one colour."""
+    """Return whether a drawing is more than a square of one colour."""
     pixels = np.asarray(image)[8:-8, 8:-8]
     return bool((pixels != pixels[0, 0]).any())
 
@@ -387,74 +389,78 @@ def _local(element: ElementTree.Element) -> str:
     return str(element.tag).rpartition("}")[2]
 
 
-# --- what it is called -----------------------------------------------------------------------------------------------
+# --- captions and keywords -------------------------------------------------------------------------------------------
 
 
 def choose(
-    files: Sequence[File], drawn: Sequence[Drawing | LeftOut], why: Counter[str], *, unseen: Iterable[str] = ()
+    files: Sequence[File], drawn: Sequence[Drawing | LeftOut], reasons: Counter[str], *, unseen: Iterable[str] = ()
 ) -> list[tuple[File, Drawing, str]]:
-    """The drawings to keep, each with its caption; the others are counted in ``why``."""
-    there = []
+    """Choose the drawings to keep, each with its caption; count the others in ``reasons``.
+
+    ``unseen`` are names that no caption or keyword may contain.
+    """
+    rendered = []
     for file, drawing in zip(files, drawn, strict=True):
         if isinstance(drawing, Drawing):
-            there.append((file, drawing))
+            rendered.append((file, drawing))
         else:
-            why[drawing.reason] += 1
-    collections = titles_of_collections([(file.key, drawing.title) for file, drawing in there])
-    told: list[tuple[File, Drawing, str]] = []
-    secret = [f" {name} " for name in unseen]
-    for file, drawing in there:
+            reasons[drawing.reason] += 1
+    collections = titles_of_collections([(file.key, drawing.title) for file, drawing in rendered])
+    captioned: list[tuple[File, Drawing, str]] = []
+    held_out = [f" {name} " for name in unseen]
+    for file, drawing in rendered:
         caption = caption_of(file.key, drawing, collection=drawing.title in collections)
-        said = f" {caption} , {' , '.join(keywords_of(file, drawing, caption))} "
+        text = f" {caption} , {' , '.join(keywords_of(file, drawing, caption))} "
         if not caption:
-            why["without a title"] += 1
-        elif any(name in said for name in secret):
-            why["of a held-out concept"] += 1
+            reasons["without a title"] += 1
+        elif any(name in text for name in held_out):
+            reasons["of a held-out concept"] += 1
         else:
-            told.append((file, drawing, caption))
-    repeated = duplicates([drawing.fingerprint for _, drawing, _ in told], [caption for _, _, caption in told])
-    why["like another"] += len(repeated)
-    return [each for i, each in enumerate(told) if i not in repeated]
+            captioned.append((file, drawing, caption))
+    repeated = duplicates([drawing.fingerprint for _, drawing, _ in captioned], [caption for *_, caption in captioned])
+    reasons["like another"] += len(repeated)
+    return [choice for i, choice in enumerate(captioned) if i not in repeated]
 
 
 def titles_of_collections(titles: Sequence[tuple[str, str]]) -> set[str]:
-    """Titles that are of many files whose names say something else, from pairs of key and title."""
+    """Find titles that many files share whose names differ from it, from pairs of key and title."""
     strangers = Counter(title for key, title in titles if not _named_after(key, title))
     return {title for title, count in strangers.items() if count >= COLLECTION}
 
 
 def caption_of(key: str, drawing: Drawing, *, collection: bool = False) -> str:
-    """What the drawing is called: its title, or, where that is of a collection or says nothing, its file's name.
+    """Caption a drawing by its title or, where that is a collection's or no description, by its file's name.
 
     Empty if neither has a word of three letters.
     """
-    named = without_author(PurePosixPath(key).name, drawing.author)
-    for text in (named, drawing.title) if collection else (drawing.title, named):
-        said = tidy(f" {tidy(text)} ".replace(f" {tidy(drawing.author)} ", " "))
-        if not _says_nothing(text) and re.search(r"[^\W\d_]{3}", said):
-            return said
-        if _says_nothing(text) and _named_after(key, text):
+    file_name = without_author(PurePosixPath(key).name, drawing.author)
+    for text in (file_name, drawing.title) if collection else (drawing.title, file_name):
+        caption = tidy(f" {tidy(text)} ".replace(f" {tidy(drawing.author)} ", " "))
+        if not _is_no_description(text) and re.search(r"[^\W\d_]{3}", caption):
+            return caption
+        if _is_no_description(text) and _named_after(key, text):
             return ""
     return ""
 
 
 def keywords_of(file: File, drawing: Drawing, caption: str) -> list[str]:
-    """What the metadata and the folders add to the caption, sorted, without authors, numbers, plurals of the same."""
+    """List keywords from metadata and folders that are not in the caption, without authors, numbers and plurals."""
     folders = [part for folder in file.folders for part in folder.split("/")]
-    said = {tidy(part) for text in (*drawing.subjects, *folders) for part in text.split(",") if not _says_nothing(part)}
+    parts = [part for text in (*drawing.subjects, *folders) for part in text.split(",")]
+    keywords = {tidy(part) for part in parts if not _is_no_description(part)}
     author, name = tidy(drawing.author).split(), caption.split()
     return sorted(
-        text
-        for text in said
-        if re.fullmatch(r"[^\W\d_]{3,}( [^\W\d_]{2,}){0,3}", text)
-        and not set(text.split()) <= set(author)
-        and not set(text.split()) <= set(name)
-        and not (text.endswith("s") and text[:-1] in said | set(name))
+        keyword
+        for keyword in keywords
+        if re.fullmatch(r"[^\W\d_]{3,}( [^\W\d_]{2,}){0,3}", keyword)
+        and not set(keyword.split()) <= set(author)
+        and not set(keyword.split()) <= set(name)
+        and not (keyword.endswith("s") and keyword[:-1] in keywords | set(name))
     )
 
 
 def tidy(text: str) -> str:
-    """Lower-case words of letters and digits, separated by spaces; no numbers of files, no marks of versions.
+    """Reduce a text to lower-case words of letters and digits; numbers of files and marks of versions are dropped.
 
     >>> tidy("Clipart by Nicu Buculei - Ice_Cream-Cone03 (B and W)")
     'nicu buculei ice cream cone'
@@ -471,7 +477,7 @@ def tidy(text: str) -> str:
 
 
 def readable(text: str) -> str:
-    """One line of text; entities that were escaped twice, and UTF-8 that was read as Latin-1, are put right.
+    """Clean a text into one line; entities that were escaped twice, and UTF-8 that was read as Latin-1, are repaired.
 
     >>> readable(" L&amp;Atilde;&amp;copy;zard ")
     'Lézard'
@@ -485,7 +491,7 @@ def readable(text: str) -> str:
 
 
 def without_author(name: str, author: str) -> str:
-    """A file's name without the author's, which the library put behind the title, as much of it as found room.
+    """Remove the author's name from a file's name; the library put as much of it behind the title as had room.
 
     >>> without_author("gallo_di_profilo_archite_01", "Architetto Francesco Rollandin")
     'gallo_di_profilo'
@@ -500,7 +506,7 @@ def without_author(name: str, author: str) -> str:
 
 
 def duplicates(fingerprints: Sequence[bytes], captions: Sequence[str]) -> set[int]:
-    """Positions of drawings that look like an earlier one; those with one caption need to look less alike.
+    """Find the positions of drawings that look like an earlier one; those with one caption need to look less alike.
 
     The distance is the share of the edges of either drawing that the other lacks (Jaccard's): 0 to 1.
     """
@@ -508,7 +514,7 @@ def duplicates(fingerprints: Sequence[bytes], captions: Sequence[str]) -> set[in
         return set()
     edges = np.unpackbits(np.frombuffer(b"".join(fingerprints), np.uint8).reshape(len(captions), -1), axis=1)
     names = np.asarray(captions)
-    found: set[int] = set()
+    repeated: set[int] = set()
     kept: list[int] = []
     for i in range(len(captions)):
         either: NDArray[Any] = (edges[kept] | edges[i]).sum(1)
@@ -516,20 +522,20 @@ def duplicates(fingerprints: Sequence[bytes], captions: Sequence[str]) -> set[in
         distances = 1 - both / np.maximum(either, 1)
         allowed = np.where(names[kept] == names[i], SAME_TITLE, SAME_DRAWING)
         if (distances <= allowed).any():
-            found.add(i)
+            repeated.add(i)
         else:
             kept.append(i)
-    return found
+    return repeated
 
 
 def _named_after(key: str, title: str) -> bool:
-    """Whether a file's name begins like the title."""
+    """Return whether a file's name and the title begin alike."""
     name, title = (re.sub(r"[\W_]+", "", text.lower()) for text in (PurePosixPath(key).name, title))
     return bool(title) and (name.startswith(title[:12]) or title.startswith(name[:12]))
 
 
-def _says_nothing(text: str) -> bool:
-    """An address, a name that a program printed, or no text."""
+def _is_no_description(text: str) -> bool:
+    """Return whether a text is empty, an address, or a name that a program printed."""
     return not text.strip() or bool(re.search(r"@|www\.|://|\.(com|org|net)\b|0x[0-9a-f]{4}|hash\(", text.lower()))
 
 
@@ -538,7 +544,7 @@ def _says_nothing(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Emoji:
-    """The bundled emoji's training rows; of their concepts, the codepoints by name; the names of those held out."""
+    """The bundled emoji's training rows, the codepoints of their concepts by name, the names of held-out concepts."""
 
     rows: Sequence[Mapping[str, Any]]
     concepts: Mapping[str, str]
@@ -546,23 +552,23 @@ class Emoji:
 
 
 def read_emoji() -> Emoji:
-    """The bundled emoji, from the package."""
+    """Read the bundled emoji from the package."""
     from embprobe.images import load_images
 
     train = load_images("bundled/emoji:train").rows
     labels = ("concept", "name", "category", "keywords", "style", "split")
     rows = [
-        {"key": each.key, "image": each.fetch(), "caption": each.labels["name"]}
-        | {name: each.labels[name] for name in labels}
-        for each in train
+        {"key": row.key, "image": row.fetch(), "caption": row.labels["name"]}
+        | {name: row.labels[name] for name in labels}
+        for row in train
     ]
-    concepts = {each.labels["name"]: each.labels["concept"] for each in train}
+    concepts = {row.labels["name"]: row.labels["concept"] for row in train}
     unseen = load_images("bundled/emoji:unseen-concept").label("name")
     return Emoji(rows, concepts, frozenset(unseen))
 
 
 def row(file: File, drawing: Drawing, caption: str, concepts: Mapping[str, str]) -> dict[str, Any]:
-    """One row of the table; a drawing called like an emoji is of the emoji's concept."""
+    """Make one row of the table; a drawing with the name of an emoji gets the emoji's concept."""
     category = tidy(_top(file))
     keywords = [keyword for keyword in keywords_of(file, drawing, caption) if keyword != category]
     return {
@@ -577,9 +583,9 @@ def row(file: File, drawing: Drawing, caption: str, concepts: Mapping[str, str])
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the rows as Parquet, laid out as Hugging Face's `datasets` does; a label that a row lacks is null."""
-    names = [name for name in dict.fromkeys(name for each in rows for name in each) if name != "image"]
-    image = [{"bytes": each["image"], "path": f"{each['key']}.webp"} for each in rows]
-    columns: dict[str, Any] = {"image": image} | {name: [each.get(name) for each in rows] for name in names}
+    names = [name for name in dict.fromkeys(name for record in rows for name in record) if name != "image"]
+    image = [{"bytes": record["image"], "path": f"{record['key']}.webp"} for record in rows]
+    columns: dict[str, Any] = {"image": image} | {name: [record.get(name) for record in rows] for name in names}
     kinds = {"image": pa.struct([("bytes", pa.binary()), ("path", pa.string())])}
     features = {
         name: {"_type": "Image"} if name == "image" else {"dtype": "string", "_type": "Value"} for name in columns
@@ -599,17 +605,17 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-def report(path: Path, kept: Sequence[File], emoji: int, why: Counter[str]) -> None:
-    """Print how many drawings there are, by folder, and why others were left out."""
+def report(path: Path, kept: Sequence[File], emoji: int, reasons: Counter[str]) -> None:
+    """Print the number of drawings in each folder, and of those left out for each reason."""
     print(f"{len(kept):,} drawings: {_counts(Counter(_top(file) for file in kept))}")
     if emoji:
         print(f"{emoji:,} emoji")
-    print(f"left out: {_counts(+why)}")
+    print(f"left out: {_counts(+reasons)}")
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 
 def _top(file: File) -> str:
-    """The folder it lies in at the top; empty if it lies in none."""
+    """Return the top folder of a file; "" if it lies in none."""
     return file.key.partition("/")[0] if "/" in file.key else ""
 
 

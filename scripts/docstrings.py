@@ -6,7 +6,8 @@ from typing import Any
 from griffe import Extension, Object
 
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):`~?([^`]+)`")
-EXAMPLE = re.compile(r"(?m)^(?:>>> .*\n?)(?:.+\n?)*")
+EXAMPLE = re.compile(r"(?m)^([ ]*)>>> .*\n?(?:.+\n?)*")
+"""An example up to the next empty line, at the margin or indented in a section such as ``Example:``."""
 
 
 class AsMarkdown(Extension):
@@ -16,4 +17,10 @@ class AsMarkdown(Extension):
         """Rewrite its docstring."""
         if obj.docstring is not None:
             text = ROLE.sub(r"`\1`", obj.docstring.value).replace("``", "`")
-            obj.docstring.value = EXAMPLE.sub(lambda found: f"```pycon\n{found[0].rstrip()}\n```\n", text)
+            obj.docstring.value = EXAMPLE.sub(_fenced, text)
+
+
+def _fenced(example: re.Match[str]) -> str:
+    """Put an example into a code block at its own indentation."""
+    margin = example[1]
+    return f"{margin}```pycon\n{example[0].rstrip()}\n{margin}```\n"

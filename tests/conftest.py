@@ -7,7 +7,7 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 import embprobe.cli.app
 from embprobe.embeddings.workspace import Workspace
-from embprobe.encoders.spec import EncoderSpec, Floats
+from embprobe.encoders.spec import EncoderSpec, Floats, ImageInput
 from embprobe.errors import UsageError
 from embprobe.images import Images, Row, load_images
 from embprobe.images.decoding import UnreadableImage
@@ -71,19 +71,25 @@ def make_encoder(
     spec = EncoderSpec(
         family="test",
         model=name,
-        weights="",
         weights_sha256=weights_sha256,
-        pooling="none",
-        input_size=side,
-        resize="shortest",
-        resize_to=side,
-        interpolation="bilinear",
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
         dimension=dimension,
         has_text=text is not None,
+        image_input=ImageInput(
+            input_size=side,
+            resize="shortest",
+            resize_to=side,
+            interpolation="bilinear",
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+        ),
     )
     return CountingEncoder(spec, function, text)
+
+
+def changed(spec: EncoderSpec, **values: Any) -> EncoderSpec:
+    """A spec with other values of its fields and of those of its image input."""
+    fed = {name: values.pop(name) for name in list(values) if name in {field.name for field in fields(ImageInput)}}
+    return replace(spec, image_input=replace(spec.require_image_input(), **fed), **values)
 
 
 @dataclass

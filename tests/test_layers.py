@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "embprobe"
 FLOORS = (
-    {"errors"},
+    {"errors", "version"},
     {"system", "statistics"},
     {"images", "encoders", "measures"},
     {"interventions"},
@@ -19,9 +19,12 @@ FLOORS = (
     {"comparing", "claims", "selftest"},
     {"plots"},
     {"pretraining", "report", "export"},
+    {"api"},
     {"cli"},
 )
 """Rooms by floor, the lowest first. Those on one floor do not know of each other."""
+BACK_UP = {("probing/results.py", "plots"), ("comparing/result.py", "plots")}
+"""A result or a comparison draws itself when it is asked to; docs/architecture.md says why."""
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
@@ -51,4 +54,4 @@ def test_a_room_imports_only_from_floors_below(room: str) -> None:
         for other in imported_rooms(path)
         if other != room and other in FLOOR and FLOOR[other] >= FLOOR[room]
     }
-    assert not upwards
+    assert upwards <= BACK_UP

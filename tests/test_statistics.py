@@ -32,13 +32,13 @@ def difference(a: Scores, b: Scores, groups: list[str], *, seed: int = 0) -> Est
 
 
 def ratio(a: Scores, b: Scores, groups: list[str], *, seed: int = 0) -> Estimate:
-    found = resample(np.column_stack([a, b]), groups, seed=seed).ratio(0, 1)
-    assert found is not None
-    return found
+    estimate = resample(np.column_stack([a, b]), groups, seed=seed).ratio(0, 1)
+    assert estimate is not None
+    return estimate
 
 
-def ends(found: Estimate) -> list[float]:
-    return [found.low, found.estimate, found.high]
+def ends(estimate: Estimate) -> list[float]:
+    return [estimate.low, estimate.estimate, estimate.high]
 
 
 # --- estimates and intervals ---------------------------------------------------------------------------------------
@@ -46,29 +46,29 @@ def ends(found: Estimate) -> list[float]:
 
 def test_the_estimate_is_the_mean_over_images() -> None:
     # group a: 1 + 2 + 3 = 6; group b: 8; (6 + 8) / 4 = 3.5, not the mean of the groups' means (2 + 8) / 2 = 5
-    found = mean(np.array([1.0, 8.0, 2.0, 3.0]), ["a", "b", "a", "a"])
-    assert found.estimate == 3.5
-    assert (found.images, found.groups, found.p) == (4, 2, None)
+    estimate = mean(np.array([1.0, 8.0, 2.0, 3.0]), ["a", "b", "a", "a"])
+    assert estimate.estimate == 3.5
+    assert (estimate.images, estimate.groups, estimate.p) == (4, 2, None)
 
 
 def test_the_resamples_of_two_groups_by_hand() -> None:
     # a has three images that score 1, b one that scores 0. Of the four resamples aa gives 3 of 3 = 1, ab and ba give
     # 3 of 4 = 0.75, bb gives 0
-    found = resample(np.array([[1.0], [1.0], [1.0], [0.0]]), list("aaab"), seed=0, resamples=10_000)
-    values, counts = np.unique(found.replicates[:, 0], return_counts=True)
+    resampled = resample(np.array([[1.0], [1.0], [1.0], [0.0]]), list("aaab"), seed=0, resamples=10_000)
+    values, counts = np.unique(resampled.replicates[:, 0], return_counts=True)
     assert values.tolist() == [0, 0.75, 1]
     # standard error sqrt(1/4 * 3/4 / 10000) = 0.0043
     assert counts / 10_000 == pytest.approx([0.25, 0.5, 0.25], abs=4 * 0.005)
     # with one degree of freedom t is 12.7, so the interval of two groups is all that resamples can give
-    assert ends(found.mean(0)) == [0, 0.75, 1]
+    assert ends(resampled.mean(0)) == [0, 0.75, 1]
 
 
 def test_estimates_of_two_encoders_by_hand() -> None:
     # images 2, 5, 5, 3, 3 and 1, 4, 4, 1, 1: means 18 / 5 and 11 / 5, difference 7 / 5, ratio 18 / 11
-    found = resample(np.array([[2.0, 1], [5, 4], [5, 4], [3, 1], [3, 1]]), ["x", "y", "y", "z", "z"], seed=0)
-    assert found.mean(0).estimate == pytest.approx(3.6)
-    assert found.difference(0, 1).estimate == pytest.approx(1.4)
-    of_means = found.ratio(0, 1)
+    resampled = resample(np.array([[2.0, 1], [5, 4], [5, 4], [3, 1], [3, 1]]), ["x", "y", "y", "z", "z"], seed=0)
+    assert resampled.mean(0).estimate == pytest.approx(3.6)
+    assert resampled.difference(0, 1).estimate == pytest.approx(1.4)
+    of_means = resampled.ratio(0, 1)
     assert of_means is not None
     assert of_means.estimate == pytest.approx(18 / 11)
     assert (of_means.images, of_means.groups) == (5, 3)
@@ -81,10 +81,10 @@ STATISTICS: dict[str, Callable[[Scores], Scores]] = {  # of the means [..., 2] o
 }
 
 
-def found_by(resampled: Resampled, kind: str) -> Estimate:
-    found = resampled.mean(0) if kind == "mean" else getattr(resampled, kind)(0, 1)
-    assert isinstance(found, Estimate)
-    return found
+def estimate_of(resampled: Resampled, kind: str) -> Estimate:
+    estimate = resampled.mean(0) if kind == "mean" else getattr(resampled, kind)(0, 1)
+    assert isinstance(estimate, Estimate)
+    return estimate
 
 
 @pytest.mark.parametrize("kind", STATISTICS)
@@ -108,9 +108,9 @@ def test_the_interval_of_six_unequal_groups_is_bca_over_all_their_resamples(kind
     tied = np.isclose(replicates, estimate, rtol=1e-9)
     bias = stats.norm.ppf(((replicates < estimate) & ~tied).mean() + tied.mean() / 2)
     resamples = 100_000
-    found = found_by(resample(scores, [str(g) for g in groups], seed=0, resamples=resamples), kind)
-    assert found.estimate == pytest.approx(estimate)
-    for end, z in ((found.low, -1), (found.high, 1)):
+    result = estimate_of(resample(scores, [str(g) for g in groups], seed=0, resamples=resamples), kind)
+    assert result.estimate == pytest.approx(estimate)
+    for end, z in ((result.low, -1), (result.high, 1)):
         shifted = bias + z * stats.t.ppf(0.975, 5) * np.sqrt(6 / 5)
         level = stats.norm.cdf(bias + shifted / (1 - acceleration * shifted))
         # standard error of the level: of the quantile itself, and of the bias counted twice
@@ -134,12 +134,12 @@ def test_the_interval_of_single_images_is_scipys_bca(kind: str) -> None:
     reference = stats.bootstrap(
         tuple(scores.T), statistic, paired=True, method="BCa", confidence_level=level, n_resamples=30_000, rng=0
     )
-    found = found_by(resample(scores, own_groups(40), seed=1, resamples=30_000), kind)
+    estimate = estimate_of(resample(scores, own_groups(40), seed=1, resamples=30_000), kind)
     # in standard errors of the estimate: a quantile at 0.02 has sqrt(0.02 / 30000) / 0.048 = 0.017, the bias adds
     # 2 * sqrt(0.25 / 30000) / 0.4 = 0.014; two of each: 0.031. The bias and acceleration move the ends by 0.2
     tolerance = 4 * 0.031 * reference.standard_error
-    assert found.low == pytest.approx(reference.confidence_interval.low, abs=tolerance)
-    assert found.high == pytest.approx(reference.confidence_interval.high, abs=tolerance)
+    assert estimate.low == pytest.approx(reference.confidence_interval.low, abs=tolerance)
+    assert estimate.high == pytest.approx(reference.confidence_interval.high, abs=tolerance)
 
 
 def test_more_images_of_the_same_groups_do_not_narrow_the_interval_but_more_groups_do() -> None:
@@ -195,13 +195,13 @@ def test_each_encoders_numbers_do_not_depend_on_the_others() -> None:
 @pytest.mark.parametrize("score", [0.0, 1.0, 0.1, 1e-300, -7e9])
 @pytest.mark.parametrize("groups", ["ab", "aab", "abcabc", "aabcddd"])
 def test_where_all_scores_are_equal_the_interval_is_the_estimate(score: float, groups: str) -> None:
-    found = resample(np.full((len(groups), 2), score), list(groups), seed=0)
-    for each in (found.mean(0), found.against(0, 0.5)):
+    resampled = resample(np.full((len(groups), 2), score), list(groups), seed=0)
+    for each in (resampled.mean(0), resampled.against(0, 0.5)):
         assert ends(each) == pytest.approx([score] * 3, rel=1e-12)
         assert each.low == each.high == each.estimate
-    assert astuple(found.difference(0, 1))[:3] == (0, 0, 0)
-    assert found.difference(0, 1).p == 1
-    assert (found.ratio(0, 1) is None) == (score <= 0)
+    assert astuple(resampled.difference(0, 1))[:3] == (0, 0, 0)
+    assert resampled.difference(0, 1).p == 1
+    assert (resampled.ratio(0, 1) is None) == (score <= 0)
 
 
 def test_the_interval_of_one_success_in_200_by_hand() -> None:
@@ -209,18 +209,18 @@ def test_the_interval_of_one_success_in_200_by_hand() -> None:
     # bias: 0.37 + 0.37 / 2 = 0.55, so 0.13; acceleration: one influence alone gives 1 / 6; t and the root: 1.977.
     # low: 0.13 - 1.85 / (1 + 1.85 / 6) = -1.28, level 0.10: no success.
     # high: 0.13 + 2.11 / (1 - 2.11 / 6) = 3.38, level 0.9996: 6 successes, or 5 with as few resamples as 2,000
-    found = mean(np.eye(200)[0], own_groups(200))
-    assert found.low == 0
-    assert 5 / 200 <= found.high <= 6 / 200
+    estimate = mean(np.eye(200)[0], own_groups(200))
+    assert estimate.low == 0
+    assert 5 / 200 <= estimate.high <= 6 / 200
 
 
 def test_there_is_no_ratio_to_what_may_be_nothing() -> None:
     rng = np.random.default_rng(0)
     positive, around_zero, zero = 1 + rng.random(30), rng.normal(size=30), np.zeros(30)
-    found = resample(np.column_stack([positive, around_zero, zero, -positive]), own_groups(30), seed=0)
-    assert found.ratio(0, 0) is not None
-    assert [found.ratio(0, j) for j in (1, 2, 3)] == [None] * 3
-    assert [found.ratio(i, 0) for i in (1, 2, 3)] == [None] * 3
+    resampled = resample(np.column_stack([positive, around_zero, zero, -positive]), own_groups(30), seed=0)
+    assert resampled.ratio(0, 0) is not None
+    assert [resampled.ratio(0, j) for j in (1, 2, 3)] == [None] * 3
+    assert [resampled.ratio(i, 0) for i in (1, 2, 3)] == [None] * 3
 
 
 @settings(max_examples=50)
@@ -230,9 +230,9 @@ def test_the_interval_holds_the_estimate_and_stays_among_the_scores(
 ) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, 2, n).astype(np.float64) if binary else rng.lognormal(0, 2, n)
-    found = mean(scores, ["0", "1", *(str(g) for g in rng.integers(0, groups, n - 2))])
-    assert scores.min() * (1 - 1e-9) <= found.low <= found.high <= scores.max() * (1 + 1e-9)
-    assert found.low <= found.estimate * (1 + 1e-9) and found.high >= found.estimate * (1 - 1e-9)
+    estimate = mean(scores, ["0", "1", *(str(g) for g in rng.integers(0, groups, n - 2))])
+    assert scores.min() * (1 - 1e-9) <= estimate.low <= estimate.high <= scores.max() * (1 + 1e-9)
+    assert estimate.low <= estimate.estimate * (1 + 1e-9) and estimate.high >= estimate.estimate * (1 - 1e-9)
 
 
 # --- p-values ------------------------------------------------------------------------------------------------------
@@ -248,14 +248,14 @@ def test_p_against_a_value_by_hand() -> None:
     # against 0.5: a has 3 of 3 images right, 1.5 more than chance; b 1 of 2, 0 more; c 0 of 1, 0.5 fewer; together 1.
     # 1.5 + 0.5 = 2 and 1.5 - 0.5 = 1 are as far from zero, whatever the signs: all flips
     scores, groups = np.array([[1.0], [1], [1], [1], [0], [0]]), list("aaabbc")
-    found = resample(scores, groups, seed=0).against(0, 0.5)
-    assert found.estimate == pytest.approx(4 / 6)
-    assert found.p == 1
+    estimate = resample(scores, groups, seed=0).against(0, 0.5)
+    assert estimate.estimate == pytest.approx(4 / 6)
+    assert estimate.p == 1
     # against 0: 3, 1, 0, together 4: 3 and 1 must agree, and c's sign does not matter: 4 of 8 flips
     assert resample(scores, groups, seed=0).against(0, 0.0).p == 4 / 8
     # against its own mean 4 / 6, nothing is nearer to zero than the observed
     assert resample(scores, groups, seed=0).against(0, 4 / 6).p == 1
-    assert ends(found) == ends(resample(scores, groups, seed=0).mean(0))
+    assert ends(estimate) == ends(resample(scores, groups, seed=0).mean(0))
 
 
 @pytest.mark.parametrize("sums", [(1, 1, -1), (3, -1, 1), (5, 4, 4, 4), (2, 0, 1), (-0.7, 0.5, -0.1, -0.1, -0.2, 0.6)])
@@ -265,9 +265,9 @@ def test_p_is_the_share_of_all_sign_flips_that_are_as_extreme(sums: tuple[float,
     totals = np.abs([np.dot(signs, tenths) for signs in product((-1, 1), repeat=len(sums))])
     exact = (totals >= abs(tenths.sum())).mean()
     padded = np.array([*sums, *[0.0] * zeros])  # groups without a difference change nothing, but make flips random
-    found = difference(padded, np.zeros(len(padded)), own_groups(len(padded))).p
+    p = difference(padded, np.zeros(len(padded)), own_groups(len(padded))).p
     # standard error sqrt(0.25 / 9999) = 0.005; up to 13 groups nothing is random
-    assert found == pytest.approx(exact, abs=0.02 if zeros else 1e-15)
+    assert p == pytest.approx(exact, abs=0.02 if zeros else 1e-15)
 
 
 def test_p_of_many_groups_is_that_of_a_normal_sum() -> None:
@@ -275,8 +275,10 @@ def test_p_of_many_groups_is_that_of_a_normal_sum() -> None:
     z = sums.sum() / np.sqrt((sums**2).sum())
     expected = 2 * stats.norm.sf(abs(z))
     assert 0.05 < expected < 0.95
-    found = [difference(sums, np.zeros(150), own_groups(150), seed=seed).p for seed in range(4)]
-    assert np.mean(np.array(found, np.float64)) == pytest.approx(expected, abs=0.012)  # 4 * sqrt(0.25 / 40000), rounded
+    p_values = [difference(sums, np.zeros(150), own_groups(150), seed=seed).p for seed in range(4)]
+    assert np.mean(np.array(p_values, np.float64)) == pytest.approx(
+        expected, abs=0.012
+    )  # 4 * sqrt(0.25 / 40000), rounded
 
 
 def test_p_is_never_zero_and_one_without_any_difference() -> None:
@@ -353,9 +355,9 @@ def test_how_many_resamples_are_in_memory_at_a_time_does_not_matter(
     expected = difference(a, b, own_groups(70))
     monkeypatch.setattr("embprobe.statistics._CELLS", cells)
     monkeypatch.setattr("embprobe.statistics._COUNTED", counted)
-    found = difference(a, b, own_groups(70))
-    assert ends(found) == pytest.approx(ends(expected), rel=1e-12)
-    assert found.p == expected.p
+    estimate = difference(a, b, own_groups(70))
+    assert ends(estimate) == pytest.approx(ends(expected), rel=1e-12)
+    assert estimate.p == expected.p
 
 
 # --- many comparisons ----------------------------------------------------------------------------------------------
@@ -373,12 +375,12 @@ def test_holm_by_hand() -> None:
 def test_holm_is_its_definition_keeps_the_order_and_never_lowers_a_p_value(raw: list[float]) -> None:
     adjusted, m = holm(raw), len(raw)
     ascending = sorted(raw)
-    for p, found in zip(raw, adjusted, strict=True):
+    for p, corrected in zip(raw, adjusted, strict=True):
         last = max(i for i in range(m) if ascending[i] == p)
-        assert found == max(min(1.0, (m - i) * ascending[i]) for i in range(last + 1))
-        assert p <= found <= 1
-    for p, found in zip(raw, adjusted, strict=True):
-        assert all(found <= other_found for q, other_found in zip(raw, adjusted, strict=True) if p < q)
+        assert corrected == max(min(1.0, (m - i) * ascending[i]) for i in range(last + 1))
+        assert p <= corrected <= 1
+    for p, corrected in zip(raw, adjusted, strict=True):
+        assert all(corrected <= other for q, other in zip(raw, adjusted, strict=True) if p < q)
 
 
 # --- what cannot be estimated --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What papers claim of CLIP, DINO and their kin, each as the difference of two encoders at a question of a probe card.
+"""Claims of papers: each is the difference of two encoders at one number of a probe card.
 
 A claim says in which region the difference a - b lies:
 
@@ -6,168 +6,133 @@ A claim says in which region the difference a - b lies:
     at least  a is not below b by the margin    (-margin, inf)
     similar   they differ by less               (-margin, margin)
 
-The papers' own measures are of other data and partly unpublished, so which question stands for a claim is our choice.
+The papers' own measures are of other data and partly unpublished, so which number stands for a claim is our choice.
+Claims are TOML files: those in ``probes/claims`` come with embprobe, and anybody may write more.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from embprobe.probing.results import Question
+from pydantic import Field, FiniteFloat, model_validator
 
-Kind = Literal["more", "at least", "similar"]
+from embprobe.probing.card import Card, bundled_card, read_card
+from embprobe.probing.pattern import KeyPattern
+from embprobe.system.models import Strict, parse_card, read_card_file
 
-ROLES = ("clip", "dino", "siglip", "nclip", "xclip", "clip-lm")
-"""Who claims are about. ``clip-lm`` is CLIP with a pre-trained language encoder in the place of its text tower."""
+Relation = Literal["more", "at least", "similar"]
+CARD = ".toml"
+"""How the name of a card ends that is a file and not a bundled one."""
+
+CONTENT = ("category", KeyPattern(kind="decoding", target="concept", variant="k-NN", test="unseen drawings"))
+RANK = ("geometry", KeyPattern(kind="geometry", target="effective rank"))
+"""By what an encoder shows that it has learned something: cards and numbers."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """One sentence of a paper, and the question of a probe card that decides it here."""
+class Claim(Strict):
+    """One claim of a paper, and the number of a probe card that decides it here."""
 
-    sentence: str
-    source: str
-    attribute: str
-    """Of the card."""
-    question: Question
     a: str
     b: str
-    """Roles; what is claimed is about a - b."""
-    kind: Kind
-    margin: float = 0.0
-    """In the question's unit; of ``similar`` and ``at least``."""
+    """Roles; the claim is about a - b."""
+    relation: Relation
+    quality: str
+    """What a has more of, as much of, or at least as much of: ``accurate at decoding``."""
+    card: str
+    """The attribute of a bundled card, or the path of a card's file."""
+    number: KeyPattern
+    margin: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    """In the number's unit; of ``similar`` and ``at least``."""
     learned: str = ""
-    """The role that must have learned content before anything is said; else the claim is undecided."""
+    """The role that must have learned content before anything is concluded; else the claim is undecided."""
+    source: str = ""
+    """The paper. Taken from the file's head."""
+    names: dict[str, str] = {}
+    """What the roles are called in sentences. Taken from the file's head."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.a == self.b:
+            raise ValueError("a and b must be two roles")
+        if (self.margin > 0) == (self.relation == "more"):
+            raise ValueError("a margin goes with 'similar' and 'at least', and only with these")
+        return self
+
+    @property
+    def sentence(self) -> str:
+        """The claim in words, made of its fields, so that what is read is what is tested."""
+        a, b = (self.names.get(role, role) for role in (self.a, self.b))
+        if self.relation == "similar":
+            return f"{a} and {b} are similarly {self.quality}"
+        if self.relation == "at least":
+            return f"{a} is at least as {self.quality} as {b}"
+        return f"{a} is more {self.quality} than {b}"
 
     @property
     def region(self) -> tuple[float, float]:
         """Where the difference lies if the claim is true."""
-        if self.kind == "more":
+        if self.relation == "more":
             return 0.0, math.inf
-        return -self.margin, self.margin if self.kind == "similar" else math.inf
+        return -self.margin, self.margin if self.relation == "similar" else math.inf
 
 
-_PAIR = "Data or Language Supervision: What Makes CLIP Better than DINO? arXiv 2510.11835"
-_NCLIP = "Non-Contrastive Learning Meets Language-Image Pre-Training, arXiv 2210.09304"
-_UNSEEN_CONCEPTS = Question("category decoding, unseen concepts")
-_ACCURACY = Question("category decoding, unseen drawings")
-_ZERO_SHOT = Question("zero-shot name")
+class ClaimFile(Strict):
+    """The claims of one paper."""
 
-CONTENT, RANK = ("category", Question("concept k-NN, unseen drawings")), ("geometry", Question("effective rank"))
-"""By what an encoder shows that it has learned something: cards and questions."""
+    schema_: Literal[1] = Field(alias="schema")
+    source: str
+    roles: Annotated[dict[str, str], Field(min_length=2)]
+    """The encoders the paper speaks of, by role, as sentences call them."""
+    claims: Annotated[list[Claim], Field(min_length=1)]
 
-FIVE_POINTS, TWO_POINTS = 0.05, 0.02
-"""Margins: five images in a hundred of a decoding, where encoders have half of them right; two of a zero-shot, where
-they have fewer."""
+    @model_validator(mode="after")
+    def _known_roles(self) -> Self:
+        used = {role for claim in self.claims for role in (claim.a, claim.b, claim.learned) if role}
+        if unknown := used - self.roles.keys():
+            raise ValueError(f"the table 'roles' lacks {', '.join(sorted(unknown))}")
+        return self
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        sentence="CLIP is more sensitive to the category than DINO",
-        source=_PAIR,
-        attribute="category",
-        question=_UNSEEN_CONCEPTS,
-        a="clip",
-        b="dino",
-        kind="more",
-    ),
-    Claim(
-        sentence="CLIP is more sensitive to embedded text than DINO",
-        source=_PAIR,
-        attribute="text",
-        question=Question("word decoding, unseen concepts"),
-        a="clip",
-        b="dino",
-        kind="more",
-    ),
-    Claim(
-        sentence="DINO is more sensitive to colour than CLIP",
-        source=_PAIR,
-        attribute="color",
-        question=Question("displacement beyond the control", "hue", 120),
-        a="dino",
-        b="clip",
-        kind="more",
-        learned="dino",
-    ),
-    Claim(
-        sentence="DINO is more sensitive to style than CLIP",
-        source=_PAIR,
-        attribute="style",
-        question=Question("displacement", "house", 1),
-        a="dino",
-        b="clip",
-        kind="more",
-        learned="dino",
-    ),
-    Claim(
-        sentence="CLIP and DINO have a similar overall accuracy",
-        source=_PAIR,
-        attribute="category",
-        question=_ACCURACY,
-        a="clip",
-        b="dino",
-        kind="similar",
-        margin=FIVE_POINTS,
-    ),
-    Claim(
-        sentence="SigLIP's loss changes little against CLIP's",
-        source=_PAIR,
-        attribute="category",
-        question=_ACCURACY,
-        a="siglip",
-        b="clip",
-        kind="similar",
-        margin=FIVE_POINTS,
-    ),
-    Claim(
-        sentence="A pre-trained language encoder changes little against CLIP's own",
-        source=_PAIR,
-        attribute="category",
-        question=_ACCURACY,
-        a="clip-lm",
-        b="clip",
-        kind="similar",
-        margin=FIVE_POINTS,
-    ),
-    Claim(
-        sentence="nCLIP is better than CLIP at decoding",
-        source=_NCLIP,
-        attribute="category",
-        question=_ACCURACY,
-        a="nclip",
-        b="clip",
-        kind="more",
-    ),
-    Claim(
-        sentence="nCLIP is worse than CLIP at zero-shot",
-        source=_NCLIP,
-        attribute="category",
-        question=_ZERO_SHOT,
-        a="clip",
-        b="nclip",
-        kind="more",
-    ),
-    Claim(
-        sentence="xCLIP is at least as good as CLIP at decoding",
-        source=_NCLIP,
-        attribute="category",
-        question=_ACCURACY,
-        a="xclip",
-        b="clip",
-        kind="at least",
-        margin=FIVE_POINTS,
-    ),
-    Claim(
-        sentence="xCLIP is at least as good as CLIP at zero-shot",
-        source=_NCLIP,
-        attribute="category",
-        question=_ZERO_SHOT,
-        a="xclip",
-        b="clip",
-        kind="at least",
-        margin=TWO_POINTS,
-    ),
-)
-"""The claims in the order in which they are told."""
+    def whole(self, folder: Path | None = None) -> tuple[Claim, ...]:
+        """Return the claims, each with its source and its roles' names; cards' files are sought in ``folder``."""
+
+        def placed(card: str) -> str:
+            return str(folder / card) if folder is not None and card.endswith(CARD) else card
+
+        more = {"source": self.source, "names": self.roles}
+        return tuple(claim.model_copy(update={**more, "card": placed(claim.card)}) for claim in self.claims)
+
+
+@cache
+def bundled_claims() -> tuple[Claim, ...]:
+    """Return the claims that come with embprobe, paper by paper.
+
+    Example:
+        >>> bundled_claims()[0].sentence
+        'CLIP is more sensitive to the category than DINO'
+    """
+    found = sorted((files("embprobe.probes") / "claims").iterdir(), key=lambda item: item.name)
+    texts = {item.name: item.read_text(encoding="utf-8") for item in found if item.name.endswith(CARD)}
+    return tuple(claim for name, text in texts.items() for claim in parse_card(ClaimFile, text, name).whole())
+
+
+def read_claims(path: Path) -> tuple[Claim, ...]:
+    """Return the claims of a file of one's own.
+
+    Raises:
+        EmbprobeError: The file is not right; the message has the key and what was expected.
+    """
+    return read_card_file(ClaimFile, path).whole(path.parent)
+
+
+def roles_of(claims: tuple[Claim, ...]) -> tuple[str, ...]:
+    """Return the roles that claims are about, each once."""
+    return tuple(dict.fromkeys(role for claim in claims for role in claim.names))
+
+
+def card_of(name: str) -> Card:
+    """Return the card of a claim: a bundled one by its attribute, or one of one's own by its path."""
+    return read_card(Path(name)) if name.endswith(CARD) else bundled_card(name)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from embprobe.claims.model import ROLES
+from embprobe.claims.model import bundled_claims, roles_of
 from embprobe.encoders import list_encoders, load_encoder
 from embprobe.encoders.spec import Encoder
 from embprobe.errors import UsageError
+from embprobe.system.suggestions import did_you_mean
 
 TWIN = "twin"
 """The role of the untrained network that the others are compared with."""
@@ -26,25 +26,36 @@ class Roles:
     twin: str = UNTRAINED
 
 
+def known_roles() -> tuple[str, ...]:
+    """Return the roles of the claims that come with embprobe."""
+    return roles_of(bundled_claims())
+
+
 def bundled_roles() -> Roles:
-    """The encoders that come with embprobe, as far as they are trained."""
-    there = list_encoders("bundled/*")
-    return Roles({role: f"bundled/{role}" for role in ROLES if f"bundled/{role}" in there}, "bundled/{} is not trained")
+    """Return the encoders that come with embprobe, as far as they are trained."""
+    trained = list_encoders("bundled/*")
+    names = {role: f"bundled/{role}" for role in known_roles() if f"bundled/{role}" in trained}
+    return Roles(names, "bundled/{} is not trained")
 
 
-def parse_roles(given: Sequence[str]) -> Roles:
-    """Roles from ``clip=open_clip/ViT-B-16:openai``; those that are not named have nobody, the twin is ours.
+def parse_roles(assignments: Sequence[str], known: Sequence[str] | None = None) -> Roles:
+    """Return roles from assignments such as ``clip=open_clip/ViT-B-16:openai``; the twin is ours unless it is named.
 
-    Raises :class:`UsageError` for what is no role, a role without a name, and a role named twice.
+    Args:
+        assignments: As typed.
+        known: The roles there are; by default those of the bundled claims.
+
+    Raises:
+        UsageError: There is no such role, a role has no name, or is named twice.
     """
+    known = [*(known_roles() if known is None else known), TWIN]
     names: dict[str, str] = {}
-    for text in given:
+    for text in assignments:
         role, _, name = text.partition("=")
-        if role not in (*ROLES, TWIN) or not name:
-            near = difflib.get_close_matches(role, [*ROLES, TWIN], n=1, cutoff=0.75)
-            hint = f" Did you mean {near[0]}?" if near and near[0] != role else ""
+        if role not in known or not name:
+            hint = did_you_mean(role, known, cutoff=0.75)
             raise UsageError(
-                f"'{text}' gives no role an encoder: write ROLE=ENCODER with one of {', '.join(ROLES)} or {TWIN}, "
+                f"'{text}' gives no role an encoder: write ROLE=ENCODER with one of {', '.join(known[:-1])} or {TWIN}, "
                 f"such as clip=open_clip/ViT-B-16:openai.{hint}"
             )
         if role in names:
@@ -68,21 +79,27 @@ class Cast:
         return self.references[0]
 
     def names(self) -> dict[str, str]:
-        """What plays each role, and the twin."""
+        """Return the names of the encoders by role, the twin's among them."""
         return {role: encoder.spec.name for role, encoder in {**self.encoders, TWIN: self.twin}.items()}
 
     def playing(self, roles: Iterable[str]) -> list[Encoder]:
-        """The encoders in some of the roles and the references, each once."""
-        wanted = [*(self.encoders[role] for role in roles if role in self.encoders), *self.references]
+        """Return the encoders in some of the roles, each once."""
+        wanted = [self.encoders[role] for role in roles if role in self.encoders]
         return list({encoder.spec.name: encoder for encoder in wanted}.values())
 
 
-def load_cast(roles: Roles, *, device: str) -> Cast:
-    """Load them all, each once. Raises what :func:`embprobe.encoders.load_encoder` raises."""
+def load_cast(roles: Roles, *, device: str, known: Sequence[str] | None = None) -> Cast:
+    """Return the encoders in their roles, each loaded once; raises what :func:`embprobe.encoders.load_encoder` raises.
+
+    Args:
+        roles: Names of encoders by role.
+        device: The device to load them on.
+        known: The roles there are; by default those of the bundled claims.
+    """
     wanted = dict.fromkeys([*roles.names.values(), roles.twin, UNTRAINED, PIXELS])
     loaded = {name: load_encoder(name, device=device) for name in wanted}
     return Cast(
         {role: loaded[name] for role, name in roles.names.items()},
         [loaded[name] for name in dict.fromkeys([roles.twin, UNTRAINED, PIXELS])],
-        {role: roles.lacking.format(role) for role in ROLES if role not in roles.names},
+        {role: roles.lacking.format(role) for role in known or known_roles() if role not in roles.names},
     )

@@ -21,15 +21,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from embprobe.claims.model import Claim
-from embprobe.probing.conclusions import CERTAIN
-from embprobe.probing.results import Result, p_told
-from embprobe.statistics import Estimate, resample
+from embprobe.measures.vectors import ScoreArray
+from embprobe.probing.results import Result, format_p
+from embprobe.statistics import CERTAIN, Estimate, resample
 
 Verdict = Literal["reproduced", "not reproduced", "undecided", "not asked"]
 
@@ -54,28 +52,29 @@ class Decision:
             return f"{said} ({self.because})."
         row = self.difference
         within = f", margin {self.claim.margin:g}" if self.claim.margin else ""
-        numbers = f"{row.estimate:+.3f}, {row.low:+.3f} to {row.high:+.3f}{within}; {p_told(row.p_adjusted or 0.0)}"
+        numbers = f"{row.estimate:+.3f}, {row.low:+.3f} to {row.high:+.3f}{within}; {format_p(row.p_adjusted or 0.0)}"
         why = f", because {self.because}" if self.because else ""
-        return f"{said} ({self.claim.a} - {self.claim.b} at '{self.claim.question}': {numbers}){why}."
+        return f"{said} ({self.claim.a} - {self.claim.b} at '{row.key}': {numbers}){why}."
 
     def as_json(self) -> dict[str, Any]:
         """For machines: the claim, its numbers and its verdict."""
         return {
-            **asdict(self.claim),
+            "sentence": self.claim.sentence,
+            **self.claim.model_dump(),
             "verdict": self.verdict,
             "because": self.because,
-            "estimates": None if self.estimates is None else [asdict(row) for row in self.estimates],
-            "difference": None if self.difference is None else asdict(self.difference),
+            "estimates": None if self.estimates is None else [row.as_json() for row in self.estimates],
+            "difference": None if self.difference is None else self.difference.as_json(),
         }
 
 
 def measure_difference(
-    claim: Claim, a: Sequence[float], b: Sequence[float], groups: Sequence[str], *, seed: int, unit: str = "concept"
+    claim: Claim, a: ScoreArray, b: ScoreArray, groups: Sequence[str], *, seed: int, unit: str = "concept"
 ) -> Estimate:
     """The mean of a - b over the same ``n`` images, its interval over groups, and the claim's p, not corrected."""
-    found = resample((np.asarray(a) - np.asarray(b))[:, None], groups, seed=seed, unit=unit)
-    tested = [found.against(0, end) for end in claim.region if math.isfinite(end)]
-    return max(tested, key=lambda each: each.p or 0.0)
+    found = resample((a - b)[:, None], groups, seed=seed, unit=unit)
+    tests = [found.against(0, end) for end in claim.region if math.isfinite(end)]
+    return max(tests, key=lambda each: each.p or 0.0)
 
 
 def decide(claim: Claim, low: float, high: float, p_adjusted: float) -> Verdict:

@@ -1,23 +1,18 @@
-"""Everything once, on what comes along."""
+"""``embprobe demo``: everything once, on the bundled encoders and images."""
 
 from __future__ import annotations
 
-from embprobe.cli.options import (
-    IMAGES,
-    PAIR,
-    WORKSPACE,
-    DeviceOption,
-    SeedOption,
-    WorkspaceOption,
-)
-from embprobe.cli.pictures import compare, neighbors, report
-from embprobe.cli.probes import probe
-from embprobe.cli.stores import extract
+from embprobe.cli.compare import compare
+from embprobe.cli.console import note
+from embprobe.cli.extract import extract
+from embprobe.cli.neighbors import neighbors
+from embprobe.cli.options import IMAGES, PAIR, WORKSPACE, DeviceOption, RunOptions, SeedOption, WorkspaceOption
+from embprobe.cli.probe import probe
+from embprobe.cli.report import report
 
 
 def demo(workspace: WorkspaceOption = WORKSPACE, device: DeviceOption = "auto", seed: SeedOption = 0) -> None:
     """Extract, probe, find neighbours, compare: the bundled pair on bundled images, a minute or two on two cores."""
-    from embprobe.cli import terminal
     from embprobe.comparing.run import COLORS
     from embprobe.embeddings.workspace import Workspace
     from embprobe.images import load_images
@@ -27,10 +22,10 @@ def demo(workspace: WorkspaceOption = WORKSPACE, device: DeviceOption = "auto", 
     picture = Workspace.open(workspace).figure("demo-query")
     picture.parent.mkdir(parents=True, exist_ok=True)
     query.load().save(picture)
-    everyone = [*PAIR, *bundled_card("category").references, COLORS]
-    extract(IMAGES, everyone, workspace, device)  # read once for all
-    probe(IMAGES, ["category", "text", "color", "style"], quick=True, workspace=workspace, device=device, seed=seed)
-    neighbors([str(picture)], workspace=workspace, device=device)
-    compare(IMAGES, workspace=workspace, device=device, seed=seed)
+    run = RunOptions(workspace=workspace, device=device)
+    extract(IMAGES, [*PAIR, *bundled_card("category").references, COLORS], run=run)  # the images are read once for all
+    probe(IMAGES, ["category", "text", "color", "style"], quick=True, run=run, seed=seed)
+    neighbors([str(picture)], run=run)
+    compare(IMAGES, run=run, seed=seed)
     report(workspace=workspace)
-    terminal.note(f"Look at the figures and numbers named above, or at all of them in {workspace / 'report.html'}")
+    note(f"Look at the figures and numbers named above, or at all of them in {workspace / 'report.html'}")

@@ -8,16 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StrictBool, TypeAdapter
 
+from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images, Row
-from embprobe.probing.conclusions import CERTAIN
-from embprobe.statistics import Estimate, holm
+from embprobe.statistics import CERTAIN, Estimate, holm
 from embprobe.system.files import write_json
 from embprobe.system.models import Count, DamagedFile, Number, check_json, read_json
 from embprobe.system.text import printable
@@ -64,7 +64,7 @@ class Agreement:
     """``debiased CKA``, ``mutual 10-NN`` or ``rank correlation``; each is 1 where the encoders agree in everything."""
     a: str
     b: str
-    found: Estimate
+    value: Annotated[Estimate, Field(alias="found")]
     """The measure over the images, with its bootstrap interval."""
     chance: Number
     """The mean of the measure over random matchings of the rows."""
@@ -95,15 +95,15 @@ class DisagreementPair:
     """Two images, near for one encoder and far for another, and the attributes that they share."""
 
     keys: tuple[_Key, _Key]
-    """The keys of their rows, as they are printed (:func:`rows_by_key` finds the rows)."""
+    """The keys of their rows, as :func:`embprobe.system.text.printable` writes them."""
     cosines: tuple[Number, Number]
     """By the encoder that calls them near, and by the one that calls them far."""
     percentiles: tuple[Number, Number]
     """The share of all pairs of images that are less similar than these, from 0 to 1, by the same two encoders."""
     same: Mapping[str, StrictBool]
     """By label, whether both images have the same value."""
-    color: Number
-    """The cosine of their colour histograms, from 0 to 1."""
+    color: Number | None
+    """The cosine of their colour histograms, from 0 to 1; None of rows without pictures."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,8 @@ class Comparison:
     """Every attribute of every two encoders."""
     disagreements: Annotated[tuple[Disagreement, ...], Field(alias="disagreement")]
     """Both directions of every two encoders, one after the other."""
+    rows: Annotated[Any, Field(exclude=True)] = field(default_factory=dict, compare=False, repr=False)
+    """The rows of all pairs by key, to draw them; the file does not hold them, so a loaded comparison has none."""
 
     def sentence(self, a: str, b: str) -> str:
         """What explains the disagreement of two encoders: attributes that similarity goes with more for one of them.
@@ -167,14 +169,28 @@ class Comparison:
         inputs = [self.images.fingerprint, dict(self.encoders), self.seed, asdict(self.settings)]
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:8]
 
+    def save(self, workspace: Workspace) -> Path:
+        """Write ``comparison.json`` into a folder of the workspace's results and return its path."""
+        path = self.path(workspace)
+        write_json(path, self.as_json())
+        return path
+
+    def plot(self, pair: int = 0, *, images: Images | None = None) -> Any:
+        """Draw the sheet of disagreement pairs of two encoders, the first two by default, as a matplotlib figure.
+
+        A comparison that was loaded needs ``images``, the compared ones, to show their pictures.
+        """
+        from embprobe.plots.pairs import draw_pairs  # as a result draws itself
+
+        return draw_pairs(self.both_ways()[pair], self.rows if images is None else rows_by_key(images))
+
+    def path(self, workspace: Workspace) -> Path:
+        """Return where the workspace keeps this comparison."""
+        return workspace.results(f"compare-{self.fingerprint}") / FILE
+
     def as_json(self) -> dict[str, Any]:
         """The whole comparison, for ``--json`` and for the file."""
         return {"version": VERSION, **_COMPARISON.dump_python(self, by_alias=True)}
-
-    def save(self, folder: Path) -> Path:
-        """Write ``comparison.json`` into a folder, which is made if needed; return its path."""
-        write_json(folder / FILE, self.as_json())
-        return folder / FILE
 
 
 _COMPARISON = TypeAdapter(Comparison)
@@ -203,5 +219,5 @@ def load_comparison(folder: Path) -> Comparison:
 
 
 def rows_by_key(images: Images) -> dict[str, Row]:
-    """The rows of images by their keys as a comparison holds them, which is as they are printed."""
+    """Return the rows of images by key, spelled as a comparison spells keys."""
     return {printable(row.key): row for row in images.rows}

@@ -15,19 +15,20 @@ from embprobe.comparing.result import (
     DisagreementPair,
     Explanation,
     ImagesSummary,
+    rows_by_key,
 )
 from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.embeddings.session import Session
 from embprobe.encoders import load_encoder
 from embprobe.encoders.spec import Encoder, Floats
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.images.rows import Images
-from embprobe.measures.cka import Kernel, chance_cka, cka_of
+from embprobe.images.rows import Images, Row
+from embprobe.measures.cka import Kernel, chance_cka, cka_of_kernels
 from embprobe.measures.disagreement import Pair, disagreement_pairs, pair_cosines, random_pairs
 from embprobe.measures.knn import Positions
-from embprobe.measures.mutual_knn import nearest_others, shared, shared_by_chance
-from embprobe.measures.natural_pairs import LEAST, Attribute, natural_pairs
-from embprobe.measures.rank_correlation import correlation_by_chance, ranks
+from embprobe.measures.mutual_knn import nearest_others, neighbor_overlap, neighbor_overlap_by_chance
+from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, natural_pairs
+from embprobe.measures.rank_correlation import correlation_by_chance, cosine_ranks
 from embprobe.measures.vectors import ScoreArray
 from embprobe.statistics import resample
 from embprobe.system.text import printable
@@ -47,6 +48,24 @@ COLORS = "reference/color-histogram"
 _CONCEPT = "concept"
 _MATCHINGS = 200
 _TWO_SIDED = 1.96  # standard deviations to the 97.5th percentile of a normal distribution
+
+
+def make_settings(
+    images: Images,
+    *,
+    k: int = ComparisonSettings.k,
+    by: Sequence[str] | None = None,
+    pairs: int = ComparisonSettings.pairs,
+    cosines: tuple[float, float] | None = None,
+) -> ComparisonSettings:
+    """Return the settings of a comparison, after checking that every image has the labels that are named in ``by``.
+
+    Without ``by``, labels that an image lacks are passed over. Raises as :meth:`Images.label` does.
+    """
+    for label in by or []:
+        if label != COLOR:
+            images.label(label)
+    return ComparisonSettings(k, tuple(by or ComparisonSettings.by), pairs, cosines)
 
 
 def compare(
@@ -76,13 +95,14 @@ def compare(
     if len(encoders) < 2:
         raise UsageError("A comparison needs at least two encoders: say -e twice or more.")
     names = [encoder.spec.name for encoder in encoders]
-    measuring = [] if COLORS in names else [load_encoder(COLORS, device=session.device)]
+    known = COLORS in names or not images.has_pictures
+    measuring = [] if known else [load_encoder(COLORS, device=session.device)]
     with_colors = session.embed(images, [*encoders, *measuring], "extracting")
     embedded = EmbeddingSet(with_colors.rows, {name: with_colors.vectors[name] for name in names})
     if len(embedded.rows) < settings.k + 2:
         needed = f"Comparing the {settings.k} nearest needs at least {settings.k + 2} images"
         raise EmbprobeError(f"{needed}; there are {len(embedded.rows)}.")
-    compared = _Compared(embedded, with_colors.vectors[COLORS], settings, session)
+    compared = _Compared(embedded, with_colors.vectors.get(COLORS), settings, session)
     disagreements: list[Disagreement] = []
     agreements: list[Agreement] = []
     for a, b in itertools.combinations(embedded.vectors, 2):
@@ -101,13 +121,16 @@ def compare(
         agreements=tuple(agreements),
         explanations=tuple(compared.explanations()),
         disagreements=tuple(disagreements),
+        rows=_rows_of(disagreements, embedded.rows),
     )
 
 
 class _Compared:
     """The rows, labels and random choices of rows that all pairs of encoders share; each one's neighbours and ranks."""
 
-    def __init__(self, embedded: EmbeddingSet, colors: Floats, settings: ComparisonSettings, session: Session) -> None:
+    def __init__(
+        self, embedded: EmbeddingSet, colors: Floats | None, settings: ComparisonSettings, session: Session
+    ) -> None:
         self.embedded, self._colors, self._settings, self._seed = embedded, colors, settings, session.seed
         rows, n, rng = embedded.rows, len(embedded.rows), np.random.default_rng(session.seed)
         self._labels = {name: rows.label(name) for name in settings.by if not rows.lacks(name)}
@@ -119,7 +142,7 @@ class _Compared:
         self._near, self._ranks, self._random, self._kernels = {}, {}, {}, {}
         for name, vectors in embedded.vectors.items():
             self._near[name] = nearest_others(vectors, candidates, at=self.at, device=session.device)
-            self._ranks[name] = ranks(vectors[self._ranked])
+            self._ranks[name] = cosine_ranks(vectors[self._ranked])
             self._random[name] = pair_cosines(vectors, random)
             self._kernels[name] = Kernel.of(vectors)
 
@@ -127,12 +150,12 @@ class _Compared:
         n, k, seed = len(self.embedded.rows), self._settings.k, self._seed
         lists = self._near[a][:, :k], self._near[b][:, :k]
         orders = self._ranks[a], self._ranks[b]
-        sharing = shared_by_chance(*lists, n=n, at=self.at, matchings=_MATCHINGS, seed=seed)
+        sharing = neighbor_overlap_by_chance(*lists, n=n, at=self.at, matchings=_MATCHINGS, seed=seed)
         ranking = correlation_by_chance(*orders, matchings=_MATCHINGS, seed=seed)
         chance = [(0.0, _TWO_SIDED * chance_cka(n)), _ends(sharing), _ends(ranking)]
         measured = {
-            "debiased CKA": (cka_of(self._kernels[a], self._kernels[b]), np.arange(n)),
-            f"mutual {k}-NN": (shared(*lists), self.at),
+            "debiased CKA": (cka_of_kernels(self._kernels[a], self._kernels[b]), np.arange(n)),
+            f"mutual {k}-NN": (neighbor_overlap(*lists), self.at),
             "rank correlation": (np.asarray((orders[0] * orders[1]).sum(1)), self._ranked),
         }
         return [
@@ -160,9 +183,10 @@ class _Compared:
             for name, values in self._labels.items()
             if 1 < len({values[i] for i in at}) <= len(at) // 4  # a value that few images have is rarely met
         }
-        attributes[COLOR] = self._colors[at]
+        if self._colors is not None:
+            attributes[COLOR] = self._colors[at]
         explained = {name: vectors[at] for name, vectors in self.embedded.vectors.items() if name != COLORS}
-        if len(at) <= LEAST + len(attributes) or len(explained) < 2:
+        if len(at) <= MIN_PARTNERS + len(attributes) or len(explained) < 2:
             return []
         explanations = []
         for attribute in attributes:
@@ -182,8 +206,15 @@ class _Compared:
         rows = self.embedded.rows.rows
         keys = printable(rows[pair.first].key), printable(rows[pair.second].key)
         same = {name: values[pair.first] == values[pair.second] for name, values in self._labels.items()}
-        color = pair_cosines(self._colors, np.array([[pair.first, pair.second]]))
-        return DisagreementPair(keys, pair.cosines, pair.percentiles, same, float(color[0]))
+        at = np.array([[pair.first, pair.second]])
+        color = None if self._colors is None else float(pair_cosines(self._colors, at)[0])
+        return DisagreementPair(keys, pair.cosines, pair.percentiles, same, color)
+
+
+def _rows_of(disagreements: Sequence[Disagreement], images: Images) -> dict[str, Row]:
+    """Return the rows of all disagreement pairs by key."""
+    shown = {key for half in disagreements for pair in half.pairs for key in pair.keys}
+    return {key: row for key, row in rows_by_key(images).items() if key in shown}
 
 
 def _ends(by_chance: ScoreArray) -> tuple[float, float]:

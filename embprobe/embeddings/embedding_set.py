@@ -2,46 +2,208 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from embprobe.encoders.given import GivenVectors, given_vectors
 from embprobe.encoders.spec import Floats
-from embprobe.images.rows import Images
+from embprobe.errors import EmbprobeError
+from embprobe.images.rows import Images, Row
 from embprobe.measures.vectors import LabelArray
+from embprobe.system.text import visible
+
+if TYPE_CHECKING:
+    from embprobe.encoders.spec import Encoder
+
+_KEY = "key"
 
 
 @dataclass(frozen=True)
 class EmbeddingSet:
-    """Rows of images, and their vectors ``[n, d]`` by encoder name; vector *i* is that of row *i*."""
+    """Rows, and by encoder name their vectors ``[n, d]``: made by encoders, brought by a user, or built in a notebook.
+
+    Example:
+        >>> mine = EmbeddingSet.from_arrays(
+        ...     {"mine": [[1, 0], [0, 1], [1, 1]]},
+        ...     labels={"key": ["a", "b", "c"], "category": ["cat", "dog", "cat"]},
+        ... )
+        >>> mine.keys(), mine.label("category").tolist(), mine.vectors["mine"].shape
+        (['a', 'b', 'c'], ['cat', 'dog', 'cat'], (3, 2))
+    """
 
     rows: Images
     vectors: dict[str, Floats]
+    encoders: Mapping[str, Encoder] = field(default_factory=dict, compare=False, repr=False)
+    """Those that made the vectors, as far as they are at hand: they can embed changed images and texts, too."""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What was left out on the way here, in sentences without a full stop."""
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, Any],
+        *,
+        keys: Sequence[str] | None = None,
+        labels: Any = None,
+        images: Images | None = None,
+        by_position: bool = False,
+    ) -> EmbeddingSet:
+        """Return an embedding set of vectors that were made elsewhere.
+
+        Args:
+            arrays: By name, vectors ``[n, d]`` of the same ``n`` rows; each name stands where an encoder's stands.
+            keys: ``n`` keys, the images' where there are images; without them the column ``key`` of ``labels``.
+            labels: A table of ``n`` rows: a mapping from name to values, a pandas data frame or a pyarrow table.
+            images: The images the vectors are of. With them everything works that changes no image; without them
+                everything that needs labels alone. Their labels count, too.
+            by_position: Match vectors with ``images`` in their order, not by key.
+
+        Returns:
+            The rows that have a vector by every name. ``notes`` says how many were left out, and why.
+
+        Raises:
+            EmbprobeError: Something is no matrix of finite numbers, or keys, labels and vectors differ in number.
+        """
+        if not arrays:
+            raise EmbprobeError("An embedding set needs vectors: give a name and an array, {'mine': x}.")
+        columns = _columns(labels)
+        if keys is None and _KEY in columns:
+            keys = [str(key) for key in columns[_KEY]]
+        columns.pop(_KEY, None)
+        given = [
+            given_vectors(name, array, keys, labels=columns, by_position=by_position) for name, array in arrays.items()
+        ]
+        rows, matched, notes = match_rows(given, images)
+        embedded = of_given(rows, matched)
+        return replace(embedded, notes=tuple(dict.fromkeys([*notes, *embedded.notes])))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def as_encoders(self) -> list[Encoder]:
+        """Return what stands for each set of vectors: the encoder that made it, or the vectors themselves."""
+        return [
+            self.encoders.get(name) or given_vectors(name, vectors, self.keys())
+            for name, vectors in self.vectors.items()
+        ]
 
     def at(self, keys: Iterable[str]) -> EmbeddingSet:
-        """The rows with these keys, in this order; keys that are not there are passed over."""
+        """Return the rows with these keys, in this order; keys that are not there are passed over."""
         position = {row.key: i for i, row in enumerate(self.rows.rows)}
         return self.take([position[key] for key in keys if key in position])
 
     def take(self, positions: Sequence[int]) -> EmbeddingSet:
-        """The rows at these positions, in this order."""
+        """Return the rows at these positions, in this order."""
         chosen = np.asarray(positions, np.int64)
-        return EmbeddingSet(
-            self.rows.take(chosen.tolist()), {name: each[chosen] for name, each in self.vectors.items()}
-        )
+        vectors = {name: each[chosen] for name, each in self.vectors.items()}
+        return replace(self, rows=self.rows.take(chosen.tolist()), vectors=vectors)
 
     def restricted_to(self, *others: EmbeddingSet) -> EmbeddingSet:
-        """The rows that the others have too."""
+        """Return the rows that the others have too."""
         shared = set.intersection(*({row.key for row in other.rows.rows} for other in others))
         if len(shared) == len(self.rows):
             return self  # as nearly always, and a million vectors are copied for nothing
         return self.at(row.key for row in self.rows.rows if row.key in shared)
 
     def label(self, name: str) -> LabelArray:
-        """One label of every row, ``[n]``."""
+        """Return one label of every row, ``[n]``; raises :class:`EmbprobeError` that counts the rows that lack it."""
         return np.array(self.rows.label(name), dtype=np.str_)
 
     def keys(self) -> list[str]:
-        """The rows' keys."""
+        """Return the rows' keys."""
         return [row.key for row in self.rows.rows]
+
+
+def match_rows(
+    given: Sequence[GivenVectors], images: Images | None = None
+) -> tuple[Images, list[GivenVectors], list[str]]:
+    """Return rows for vectors that a user brings, the vectors matched with them by key, and notes.
+
+    Without ``images`` there is a row for every key, and none has a picture. Rows get those labels of the vectors'
+    tables that they lack.
+
+    Raises:
+        EmbprobeError: Vectors are to be matched by position and differ from the images in number.
+    """
+    notes = [note for each in given for note in each.notes]
+    if images is None:
+        rows = _rows_of(given)
+    else:
+        keys = [row.key for row in images.rows]
+        given = [replace(each, keys=keys, by_position=False) if each.in_order_of(keys) else each for each in given]
+        tables = [(each.labels, {key: i for i, key in enumerate(each.keys)}) for each in given if each.labels]
+        rows = images if not tables else images.labelled(lambda row: _labels_of(row, tables))
+    return rows, list(given), notes
+
+
+def of_given(images: Images, given: Sequence[GivenVectors]) -> EmbeddingSet:
+    """Return the images that have a vector by all of the given; ``notes`` count the others.
+
+    Raises:
+        EmbprobeError: No image has a vector by one of them.
+    """
+    keys = [row.key for row in images.rows]
+    positions = {each.spec.name: each.positions(keys) for each in given}
+    there = np.flatnonzero(np.all([found >= 0 for found in positions.values()], axis=0))
+    notes = [note for each in given for note in _unmatched(images, each, positions[each.spec.name])]
+    vectors = {each.spec.name: each.vectors[positions[each.spec.name][there]] for each in given}
+    rows = images if len(there) == len(images) else images.take(there.tolist())
+    return EmbeddingSet(rows, vectors, {each.spec.name: each for each in given}, tuple(notes))
+
+
+def _rows_of(given: Sequence[GivenVectors]) -> Images:
+    keys = list(dict.fromkeys(key for each in given for key in each.keys))
+    place = {key: i for i, key in enumerate(keys)}
+    labels: dict[str, list[str | None]] = {}
+    for each in given:
+        for name, values in each.labels.items():
+            column = labels.setdefault(name, [None] * len(keys))
+            for key, value in zip(each.keys, values, strict=True):
+                if column[place[key]] is None:
+                    column[place[key]] = value
+    return Images.without_pictures("+".join(each.spec.name for each in given), keys, labels)
+
+
+def _labels_of(
+    row: Row, tables: Sequence[tuple[Mapping[str, Sequence[str | None]], Mapping[str, int]]]
+) -> dict[str, str]:
+    """Return the labels of a row, and those of the tables that it lacks."""
+    labels = dict(row.labels)
+    for columns, place in tables:
+        if (i := place.get(row.key)) is not None:
+            for name, values in columns.items():
+                value = values[i]
+                if value is not None:
+                    labels.setdefault(name, value)
+    return labels
+
+
+def _unmatched(images: Images, given: GivenVectors, positions: NDArray[np.int64]) -> list[str]:
+    """Return a sentence that counts the images without a vector, if there are any."""
+    lacking = np.flatnonzero(positions < 0)
+    if not len(lacking):
+        return []
+    return [
+        f"{len(lacking):,} of {len(images):,} images have no vector in '{visible(given.spec.name)}' and are left out, "
+        f"first '{visible(images.rows[lacking[0]].key)}'"
+    ]
+
+
+def _columns(table: Any) -> dict[str, list[str | None]]:
+    """Return the columns of a table as texts, None where a value is missing."""
+    if table is None:
+        return {}
+    if hasattr(table, "to_pydict"):  # pyarrow
+        table = table.to_pydict()
+    elif hasattr(table, "to_dict"):  # pandas
+        table = table.to_dict(orient="list")
+    if not isinstance(table, Mapping):
+        raise EmbprobeError("labels must be a table: a mapping from names to values, a data frame or a pyarrow table.")
+    return {
+        str(name): [None if value is None or value != value else str(value) for value in values]
+        for name, values in table.items()
+    }

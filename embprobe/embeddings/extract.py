@@ -57,7 +57,7 @@ def extract(
     """
     if not len(images):
         raise EmbprobeError(f"There are no images in '{images.name}' to extract.")
-    specs = [replace(encoder.spec, decoding="fast" if fast_decode else "exact") for encoder in encoders]
+    specs = [encoder.spec.with_decoding("fast" if fast_decode else "exact") for encoder in encoders]
     first = {spec.fingerprint: i for i, spec in reversed(list(enumerate(specs)))}
     chosen = sorted(first.values())  # two names of one encoder need one store
     folders = [workspace.store(images, specs[i]) for i in chosen]
@@ -101,7 +101,8 @@ def _local(job: Job) -> Generator[Encoded]:
 
 def encode(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats:
     """Vectors ``[n, d]`` of RGB pictures, without a store."""
-    return encoder.encode_images(torch.stack([preprocess(picture, encoder.spec) for picture in pictures]))
+    image_input = encoder.spec.require_image_input()
+    return encoder.encode_images(torch.stack([preprocess(picture, image_input) for picture in pictures]))
 
 
 def _counting(progress: Progress | None, times: int) -> Progress:

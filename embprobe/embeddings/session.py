@@ -4,27 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from embprobe.embeddings.embedding_set import EmbeddingSet
+from embprobe.embeddings.embedding_set import EmbeddingSet, of_given
 from embprobe.embeddings.extract import extract
 from embprobe.embeddings.job import Progress
+from embprobe.embeddings.keep import keep_vectors
 from embprobe.embeddings.store import Store
 from embprobe.embeddings.workspace import Workspace
+from embprobe.encoders.given import GivenVectors
 from embprobe.encoders.spec import Encoder
+from embprobe.errors import UsageError
 from embprobe.images.rows import Images
 
 ProgressBar = Callable[[str, int], AbstractContextManager[Progress | None]]
-"""Called with a step's name and its number of rows; its context gives the callback for rows just finished."""
+"""Makes a progress bar from an activity and its number of rows; the bar is called with the number of rows just done."""
 
 
-def no_progress(what: str, total: int) -> AbstractContextManager[Progress | None]:
-    """A progress bar that shows nothing."""
+def no_progress(activity: str, total: int) -> AbstractContextManager[Progress | None]:
+    """Return a progress bar that shows nothing."""
     return nullcontext()
 
 
-def ignore(stores: Sequence[Store]) -> None:
-    """Report nothing of rows that could not be read."""
+def ignore_stores(stores: Sequence[Store]) -> None:
+    """Do nothing with the stores of an embedding."""
+
+
+def ignore_note(note: str) -> None:
+    """Do nothing with a note."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +47,64 @@ class Session:
     seed: int = 0
     fast_decode: bool = False
     progress: ProgressBar = no_progress
-    extracted: Callable[[Sequence[Store]], None] = ignore
-    """Called with the stores behind every embedding set; they list the rows that could not be read."""
+    extracted: Callable[[Sequence[Store]], None] = ignore_stores
+    """Called with the stores of every embedding, so that images that could not be read can be listed."""
+    note: Callable[[str], None] = ignore_note
+    """Called with what else was left out, a sentence without a full stop; the same one may come again."""
 
-    def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> EmbeddingSet:
-        """Return the rows that could be read, with each encoder's vectors of them; missing stores are extracted first.
+    def embed(self, images: Images, encoders: Sequence[Encoder], activity: str) -> EmbeddingSet:
+        """Return each encoder's vectors of the rows that have one by all of them.
 
-        ``what`` names the step for the progress bar. Raises as :func:`embprobe.embeddings.extract.extract` does.
+        Stores are made where they are needed; vectors that a user brings are looked up by key. ``activity`` names the
+        progress bar.
+
+        Raises:
+            UsageError: Images are changed, or have no pictures, and an encoder cannot embed them.
         """
-        with self.progress(what, len(images)) as progress:
+        given = [encoder for encoder in encoders if isinstance(encoder, GivenVectors)]
+        networks = [encoder for encoder in encoders if not isinstance(encoder, GivenVectors)]
+        self._check(images, networks)
+        if given and any(row.change is not None for row in images.rows):
+            names = ", ".join(each.spec.name for each in given)
+            raise UsageError(f"There are no vectors of changed images in {names}.")
+        parts = [of_given(images, given)] if given else []
+        if networks:
+            parts.append(joined(self._extracted(images, networks, activity)))
+        for note in parts[0].notes:
+            self.note(note)
+        first, *others = (part.restricted_to(*parts) for part in parts)
+        by_name = first.vectors | {name: v for part in others for name, v in part.vectors.items()}
+        names_in_order = dict.fromkeys(encoder.spec.name for encoder in encoders)
+        return replace(
+            first,
+            vectors={name: by_name[name] for name in names_in_order},
+            encoders={encoder.spec.name: encoder for encoder in encoders},
+        )
+
+    def stores(self, images: Images, encoders: Sequence[Encoder], activity: str, **options: Any) -> list[Store]:
+        """Return a complete store of each encoder, in their order; vectors that a user brings are kept as stores, too.
+
+        ``options`` are further arguments of :func:`embprobe.embeddings.extract.extract`.
+
+        Raises:
+            UsageError: Images have no pictures, and an encoder cannot embed them.
+        """
+        given = [encoder for encoder in encoders if isinstance(encoder, GivenVectors)]
+        networks = [encoder for encoder in encoders if not isinstance(encoder, GivenVectors)]
+        self._check(images, networks)
+        stores = keep_vectors(images, given, self.workspace)
+        if networks:
+            stores += self._extracted(images, networks, activity, **options)
+        by_name = {store.spec.name: store for store in stores}
+        return [by_name[encoder.spec.name] for encoder in encoders]
+
+    def _check(self, images: Images, networks: Sequence[Encoder]) -> None:
+        if networks and not images.has_pictures:
+            names = ", ".join(encoder.spec.name for encoder in networks)
+            raise UsageError(f"'{images.name}' has vectors and no pictures, so {names} cannot embed them.")
+
+    def _extracted(self, images: Images, encoders: Sequence[Encoder], activity: str, **options: Any) -> list[Store]:
+        with self.progress(activity, len(images)) as progress:
             stores = extract(
                 images,
                 encoders,
@@ -55,16 +112,14 @@ class Session:
                 device=self.device,
                 fast_decode=self.fast_decode,
                 progress=progress,
+                **options,
             )
         self.extracted(stores)
-        return joined(stores)
+        return stores
 
 
 def joined(stores: Sequence[Store]) -> EmbeddingSet:
-    """Return the rows that all of these stores have, with each store's vectors of them, by encoder name.
-
-    There must be at least one store.
-    """
+    """Return the rows that every one of these stores has, with the vectors of each; there is at least one store."""
     parts = [EmbeddingSet(store.embedded(), {store.spec.name: store.vectors()}) for store in stores]
     first, *others = (part.restricted_to(*parts) for part in parts)
     return EmbeddingSet(first.rows, first.vectors | {name: v for part in others for name, v in part.vectors.items()})

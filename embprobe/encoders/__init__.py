@@ -1,13 +1,18 @@
 """Encoders: from a name to something that turns images into vectors. One module per family."""
 
-from embprobe.encoders.network import NetworkEncoder, network_encoder
+from typing import TYPE_CHECKING, Any
+
 from embprobe.encoders.registry import describe_encoder, list_encoders, list_families, load_encoder
-from embprobe.encoders.spec import Encoder, EncoderSpec, Family, Listing
+from embprobe.encoders.spec import Encoder, EncoderSpec, Family, ImageInput, Listing
+
+if TYPE_CHECKING:
+    from embprobe.encoders.network import NetworkEncoder, network_encoder
 
 __all__ = [
     "Encoder",
     "EncoderSpec",
     "Family",
+    "ImageInput",
     "Listing",
     "NetworkEncoder",
     "describe_encoder",
@@ -16,3 +21,12 @@ __all__ = [
     "load_encoder",
     "network_encoder",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is first used, so that encoders are listed without it."""
+    if name in ("NetworkEncoder", "network_encoder"):
+        from embprobe.encoders import network
+
+        return getattr(network, name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

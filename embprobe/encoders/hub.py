@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pickle
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import huggingface_hub
 from huggingface_hub import constants
 
 from embprobe.errors import EmbprobeError
+from embprobe.system.overrides import Override
 
 PLACES = {"hf-hub": "OWNER/NAME", "local-dir": "FOLDER"}
 """What open_clip and timm take instead of a model's name: places that hold weights beside their configuration."""
@@ -17,18 +21,35 @@ SOURCES = {"hf-hub": "that repository", "local-dir": "that folder"}
 """Where the weights of a place come from, in a list."""
 
 
-def use_cache_if_unreachable() -> None:
-    """Let the hub's library look in its cache only, from now on, if the hub's host has no address here.
+_OFFLINE = Override(lambda: (constants, "HF_HUB_OFFLINE", True))
 
-    It would try for a minute otherwise, even for what is in the cache. Behind a proxy that proves nothing.
+
+@contextmanager
+def cache_if_unreachable(*, local: bool = False) -> Iterator[None]:
+    """While it lasts, let the hub's library look in its cache only, if the hub's host has no address here.
+
+    It would try for a minute otherwise, even for files in the cache. Behind a proxy a missing address proves nothing.
+    Nothing is looked up for ``local`` weights.
     """
+    if local or _reachable():
+        yield
+        return
+    try:
+        with _OFFLINE:
+            yield
+    finally:  # versions before 1.0 keep their sessions, and one that was begun offline stays offline
+        getattr(huggingface_hub.utils, "reset_sessions", lambda: None)()
+
+
+def _reachable() -> bool:
     host = urlsplit(constants.ENDPOINT).hostname
     if host is None or getproxies():
-        return
+        return True
     try:
         socket.getaddrinfo(host, None)
     except OSError:
-        constants.HF_HUB_OFFLINE = True
+        return False
+    return True
 
 
 def load_failure(

@@ -7,13 +7,23 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from embprobe.encoders.spec import EncoderSpec, Floats, Pooling, Precision, hash_weights
+from embprobe.encoders.spec import (
+    EncoderSpec,
+    Floats,
+    ImageInput,
+    Interpolation,
+    Pooling,
+    Precision,
+    Resize,
+    hash_weights,
+)
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.system.overrides import Override, Setting
 
 ImageFeatures = Callable[[Any, Tensor], Tensor]
 """From the network and a batch ``[n, 3, s, s]`` to ``[n, d]``."""
@@ -25,6 +35,19 @@ def call(network: nn.Module, batch: Tensor) -> Tensor:
     """What the network itself makes of a batch."""
     features: Tensor = network(batch)
     return features
+
+
+def _tf32_of_convolutions() -> Setting:
+    """Find the switch of TF32, in which torch convolves float32 on a GPU unless it is off."""
+    cudnn: Any = torch.backends.cudnn
+    try:
+        _ = cudnn.allow_tf32
+    except RuntimeError:  # the process set it for convolutions alone, which this older switch cannot express
+        return cudnn.conv, "fp32_precision", "ieee"
+    return cudnn, "allow_tf32", False
+
+
+_EXACT_CONVOLUTIONS = Override(_tf32_of_convolutions)
 
 
 @dataclass
@@ -40,14 +63,14 @@ class NetworkEncoder:
     def encode_images(self, batch: Tensor) -> Floats:
         if self.device.startswith("cuda"):
             batch = batch.pin_memory()
-        with torch.inference_mode(), self._precision():
+        with torch.inference_mode(), self._precision(), self._exact_convolutions():
             features = self.image(self.network, batch.to(self.device, non_blocking=True))
         return features.float().cpu().numpy()
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         if self.text is None:
             raise UsageError(f"'{self.spec.name}' has no text side.")
-        with torch.inference_mode(), self._precision():
+        with torch.inference_mode(), self._precision(), self._exact_convolutions():
             features = self.text(self.network, texts, self.device)
         return features.float().cpu().numpy()
 
@@ -65,6 +88,9 @@ class NetworkEncoder:
             return nullcontext()
         return torch.autocast(self.device.partition(":")[0], getattr(torch, self.spec.precision))
 
+    def _exact_convolutions(self) -> AbstractContextManager[object]:
+        return _EXACT_CONVOLUTIONS if self.device.startswith("cuda") else nullcontext()
+
 
 def network_encoder(
     network: nn.Module,
@@ -75,8 +101,8 @@ def network_encoder(
     std: Sequence[float],
     pooling: Pooling,
     resize_to: int | None = None,
-    resize: Literal["shortest", "squash"] = "shortest",
-    interpolation: Literal["bilinear", "bicubic"] = "bicubic",
+    resize: Resize = "shortest",
+    interpolation: Interpolation = "bicubic",
     precision: str = "",
     image: ImageFeatures = call,
     text: TextFeatures | None = None,
@@ -99,8 +125,6 @@ def network_encoder(
         raise UsageError(
             f"'resize={resize_to}' leaves less than the {input_size} x {input_size} pixels that the network sees."
         )
-    if device.startswith("cuda"):
-        torch.backends.cudnn.allow_tf32 = False  # by default convolutions in float32 would not be
     network = network.eval().requires_grad_(False)
     digest = hash_weights(network)
     if configuration:
@@ -127,15 +151,17 @@ def network_encoder(
         weights=weights,
         weights_sha256=digest,
         pooling=pooling,
-        input_size=input_size,
-        resize=resize,
-        resize_to=resize_to or input_size,
-        interpolation=interpolation,
-        mean=tuple(mean),
-        std=tuple(std),
         dimension=dimension,
         has_text=text is not None,
         precision=precision or "float32",  # type: ignore[arg-type]  # checked above
         options=options,
+        image_input=ImageInput(
+            input_size=input_size,
+            resize=resize,
+            resize_to=resize_to or input_size,
+            interpolation=interpolation,
+            mean=tuple(mean),
+            std=tuple(std),
+        ),
     )
     return NetworkEncoder(spec, network, device, image, text)

@@ -1,4 +1,4 @@
-"""From a picture to the tensor an encoder expects, as its spec says and as torchvision does it for its authors."""
+"""From a picture to the tensor an encoder expects, fed as its authors feed it with torchvision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as F
 
-from embprobe.encoders.spec import EncoderSpec
+from embprobe.encoders.spec import ImageInput
 
 Pixels = NDArray[np.uint8]
 
@@ -25,52 +25,64 @@ _REACH = 3
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-def geometry(spec: EncoderSpec) -> Hashable:
-    """What decoding and :func:`cropped` depend on: two specs with the same value take the same pixels."""
-    return (spec.decoding, spec.resize, spec.resize_to, spec.input_size, spec.interpolation)
+def geometry(image_input: ImageInput) -> Hashable:
+    """What decoding and :func:`cropped` depend on: two inputs with the same value take the same pixels."""
+    return (
+        image_input.decoding,
+        image_input.resize,
+        image_input.resize_to,
+        image_input.input_size,
+        image_input.interpolation,
+    )
 
 
-def decoded_side(spec: EncoderSpec) -> int | None:
-    """The least shorter side, in pixels, at which a JPEG may be decoded for this spec; None: only at its own."""
-    return FAST_MARGIN * spec.resize_to if spec.decoding == "fast" else None
+def decoded_side(image_input: ImageInput) -> int | None:
+    """The least shorter side, in pixels, at which a JPEG may be decoded for this input; None: only at its own."""
+    return FAST_MARGIN * image_input.resize_to if image_input.decoding == "fast" else None
 
 
-def preprocess(image: Image.Image, spec: EncoderSpec) -> Tensor:
+def preprocess(image: Image.Image, image_input: ImageInput) -> Tensor:
     """Float32 ``[3, input_size, input_size]`` from an RGB image of any size."""
-    return normalized(cropped(image, spec)[None], spec)[0]
+    return normalized(cropped(image, image_input)[None], image_input)[0]
 
 
-def cropped(image: Image.Image, spec: EncoderSpec) -> Pixels:
+def cropped(image: Image.Image, image_input: ImageInput) -> Pixels:
     """Bytes ``[input_size, input_size, 3]``: the pixels that an encoder sees of an RGB image of any size."""
-    return np.asarray(_resized_and_cropped(image, spec))
+    return np.asarray(_resized_and_cropped(image, image_input))
 
 
-def normalized(crops: Pixels, spec: EncoderSpec) -> Tensor:
+def normalized(crops: Pixels, image_input: ImageInput) -> Tensor:
     """Float32 ``[n, 3, s, s]`` from bytes ``[n, s, s, 3]``: scaled to 0..1, less the mean, by the standard deviation.
 
     The same operations in the same order as torchvision's ``to_tensor`` and ``normalize``, on a whole batch.
     """
     batch = torch.from_numpy(np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32))
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (spec.mean, spec.std))
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (image_input.mean, image_input.std))
     return batch.div_(255).sub_(mean).div_(std)
 
 
-def _resized_and_cropped(image: Image.Image, spec: EncoderSpec) -> Image.Image:
-    side, crop, shorter = spec.resize_to, spec.input_size, min(image.size)
-    if spec.resize == "shortest" and side * side * max(image.size) > MAX_RESIZED_PIXELS * shorter and crop <= side:
-        return _middle(image, spec)
-    width, height = (side if spec.resize == "squash" else int(side * length / shorter) for length in image.size)
-    resized = image.resize((width, height), _RESAMPLING[spec.interpolation])  # what torchvision does, of these sizes
+def _resized_and_cropped(image: Image.Image, image_input: ImageInput) -> Image.Image:
+    side, crop, shorter = image_input.resize_to, image_input.input_size, min(image.size)
+    if (
+        image_input.resize == "shortest"
+        and side * side * max(image.size) > MAX_RESIZED_PIXELS * shorter
+        and crop <= side
+    ):
+        return _middle(image, image_input)
+    width, height = (side if image_input.resize == "squash" else int(side * length / shorter) for length in image.size)
+    resized = image.resize(
+        (width, height), _RESAMPLING[image_input.interpolation]
+    )  # what torchvision does, of these sizes
     central: Image.Image = resized if resized.size == (crop, crop) else F.center_crop(resized, [crop])
     return central
 
 
-def _middle(image: Image.Image, spec: EncoderSpec) -> Image.Image:
+def _middle(image: Image.Image, image_input: ImageInput) -> Image.Image:
     """Resized and cropped in one step: only what the crop keeps is worked out.
 
     The same pixels as in two steps but for rounding.
     """
-    side, crop = spec.resize_to, spec.input_size
+    side, crop = image_input.resize_to, image_input.input_size
     shorter = min(image.size)
     box: list[float] = [0, 0, 0, 0]
     for axis, length in enumerate(image.size):
@@ -79,7 +91,7 @@ def _middle(image: Image.Image, spec: EncoderSpec) -> Image.Image:
         start = round((resized - crop) / 2)
         box[axis], box[axis + 2] = start * scale, (start + crop) * scale
     left, top, right, bottom = box
-    resampling = _RESAMPLING[spec.interpolation]
+    resampling = _RESAMPLING[image_input.interpolation]
     if image.height > image.width and shorter <= side:  # Pillow would take rows first; for the crop alone, columns
         first, last = max(0, math.floor(top) - _REACH), min(image.height, math.ceil(bottom) + _REACH)
         image = image.crop((0, first, image.width, last))

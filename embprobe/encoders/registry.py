@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import inspect
 import re
@@ -11,8 +10,9 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
-from embprobe.encoders.spec import Encoder, Family, Listing
+from embprobe.encoders.spec import COLON, Encoder, Family, Listing
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.system.suggestions import did_you_mean
 
 ENTRY_POINTS = "embprobe.encoders"
 _OWN = {
@@ -24,10 +24,12 @@ _OWN = {
     "transformers": "embprobe.encoders.families.transformers",
     "study": "embprobe.encoders.families.study",
     "python": "embprobe.encoders.families.python",
+    "vectors": "embprobe.encoders.families.vectors",
 }
+_COLON = tuple(f"{family}:" for family in COLON)
 _OPTIONS = re.compile(r"((?:,[a-z_]+=[^,=/\\]*)*)$")
 """No slash in a value, or folders of a path could be taken for options; but a function may be given a path."""
-_PYTHON_OPTIONS = re.compile(r"((?:,[a-z_]+=[^,=]*)*)$")
+_COLON_OPTIONS = re.compile(r"((?:,[a-z_]+=[^,=]*)*)$")
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,10 @@ class Name:
     @classmethod
     def parse(cls, text: str) -> Name:
         """Take a name apart, whatever it says; options are what stands at the end in the form ``,option=value``."""
-        found = (_PYTHON_OPTIONS if text.startswith("python") else _OPTIONS).search(text)
+        found = (_COLON_OPTIONS if text.startswith(_COLON) else _OPTIONS).search(text)
         options = found.group(1) if found else ""
         body = text[: len(text) - len(options)]
-        family, _, rest = (
-            body.replace(":", "/", 1).partition("/") if body.startswith("python:") else body.partition("/")
-        )
+        family, _, rest = body.replace(":", "/", 1).partition("/") if body.startswith(_COLON) else body.partition("/")
         model, _, weights = rest.partition(":")
         return cls(family, model, weights, dict(option.split("=") for option in options.split(",")[1:]))
 
@@ -58,9 +58,20 @@ def list_families() -> list[str]:
 
 
 def list_encoders(pattern: str = "*") -> list[str]:
-    """Full names that match a pattern (``*dino*``); a pattern without a wildcard matches anywhere in the name."""
+    """Return the full names of encoders that match a pattern.
+
+    Args:
+        pattern: ``*dino*``; without a wildcard it matches anywhere in the name. One that begins with a family's name
+            and a slash is sought in that family alone, and no other is imported.
+
+    Example:
+        >>> list_encoders("bundled/*")[:2]
+        ['bundled/clip', 'bundled/clip-lm']
+    """
     wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
-    names = (_spelled(family, name) for family in list_families() for name in _family(family).names())
+    families, first = list_families(), pattern.lower().partition("/")[0]
+    searched = [first] if "/" in pattern and first in families else families
+    names = (_spelled(family, name) for family in searched for name in _family(family).names())
     return [name for name in names if fnmatch.fnmatchcase(name.lower(), wanted.lower())]
 
 
@@ -85,7 +96,7 @@ def load_encoder(name: str, *, device: str = "cpu", **defaults: str) -> Encoder:
         raise UsageError(_unknown(name, list_encoders("bundled/*") + list_encoders("reference/*")))
     family = _family(parts.family)
     of_ones_own = parts.family == "bundled" and parts.model and parts.weights  # by any name: the file says what it is
-    if parts.family != "python" and not of_ones_own:
+    if parts.family not in COLON and not of_ones_own:
         known = family.names()
         if parts.model not in {known_name.partition(":")[0] for known_name in known}:
             raise UsageError(_unknown(name, [_spelled(parts.family, known_name) for known_name in known]))
@@ -95,8 +106,7 @@ def load_encoder(name: str, *, device: str = "cpu", **defaults: str) -> Encoder:
             raise UsageError(f"'device' is no option of '{name}': say --device.")
         if option not in taken and not any_taken:
             there = f"it has {', '.join(taken)}" if taken else "it has none"
-            near = difflib.get_close_matches(option, taken, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
+            hint = did_you_mean(option, taken, quoted=True)
             raise UsageError(f"'{parts.family}' has no option '{option}'; {there}.{hint}")
     wanted = {option: value for option, value in defaults.items() if option in taken} | parts.options
     return family.load(parts.model, parts.weights, device=device, **wanted)
@@ -110,7 +120,7 @@ def _options(family: Family) -> tuple[list[str], bool]:
 
 
 def _spelled(family: str, name: str) -> str:
-    return f"{family}:{name}" if family == "python" else f"{family}/{name}"
+    return f"{family}:{name}" if family in COLON else f"{family}/{name}"
 
 
 def _family(name: str) -> Family:
@@ -129,6 +139,5 @@ def _entry_point(name: str) -> EntryPoint:
 
 
 def _unknown(name: str, candidates: list[str]) -> str:
-    near = difflib.get_close_matches(name, candidates, n=3, cutoff=0.4)
-    hint = f" Did you mean {' or '.join(near)}?" if near else f" Families are {', '.join(list_families())}."
+    hint = did_you_mean(name, candidates, n=3, cutoff=0.4) or f" Families are {', '.join(list_families())}."
     return f"There is no encoder '{name}'.{hint} 'embprobe encoders' lists them."

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+
+from embprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Floats = NDArray[np.float32]
 Resize = Literal["shortest", "squash"]
+Interpolation = Literal["bilinear", "bicubic"]
+Decoding = Literal["exact", "fast"]
 Pooling = Literal["cls", "mean", "cls+mean", "attention", "projected", "trunk", "none"]
 """What of a network's output is the vector.
 
@@ -22,57 +27,139 @@ Pooling = Literal["cls", "mean", "cls+mean", "attention", "projected", "trunk", 
 the other; ``attention``: a learned pooling; ``projected``: after the projection into the space shared with text;
 ``trunk``: before it; ``none``: there are no tokens to pool.
 """
+COLON = ("python", "vectors")
+"""Families whose names go on behind a colon: what follows is the user's own."""
 Precision = Literal["float32", "bfloat16", "float16"]
 """In which the network computes (torch's autocast, if not float32); vectors are float32 always."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderSpec:
-    """Everything that can change a vector. Two encoders with the same spec give the same vectors.
+class ImageInput:
+    """How an image becomes the tensor that an encoder takes.
 
-    An image is resized so that its shortest side (``resize="shortest"``) or both sides (``"squash"``) are
-    ``resize_to`` pixels, then the central ``input_size`` square is cut out, scaled to 0..1, and normalised by ``mean``
-    and ``std``.
+    It is resized so that its shortest side (``resize="shortest"``) or both sides (``"squash"``) are ``resize_to``
+    pixels, then the central ``input_size`` square is cut out, scaled to 0..1, and normalised by ``mean`` and ``std``.
     """
 
-    family: str
-    model: str
-    weights: str
-    """Tag, revision or file name: for people."""
-    weights_sha256: str
-    """Of the weights' values (:func:`hash_weights`); empty where there are none."""
-    pooling: Pooling
     input_size: int
     resize: Resize
     resize_to: int
-    interpolation: Literal["bilinear", "bicubic"]
+    interpolation: Interpolation
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    dimension: int
-    has_text: bool
-    precision: Precision = "float32"
-    decoding: Literal["exact", "fast"] = "exact"
+    decoding: Decoding = "exact"
     """``fast``: large JPEGs are decoded at reduced scale (:func:`embprobe.encoders.preprocessing.decoded_side`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSpec:
+    """Everything that can change a vector. Two encoders with the same spec give the same vectors."""
+
+    family: str
+    model: str
+    weights: str = ""
+    """Tag, revision or file name: for people."""
+    weights_sha256: str = ""
+    """Of the weights' values (:func:`hash_weights`); empty where there are none."""
+    pooling: Pooling = "none"
+    dimension: int
+    has_text: bool = False
+    precision: Precision = "float32"
     options: str = ""
     """As typed behind the name, ``pooling=mean,size=224``: for people. What they choose is in the other fields."""
+    image_input: ImageInput | None = None
+    """None where no image is encoded: vectors that a user brings, and oracles."""
+
+    @classmethod
+    def from_saved(cls, saved: Mapping[str, Any]) -> EncoderSpec:
+        """Return the spec that a manifest or ``results.json`` describes.
+
+        Fields that are not a spec's own, such as its ``fingerprint``, are passed over. Files of earlier versions, in
+        which the fields of ``image_input`` stand among the others, are read too.
+
+        Raises:
+            KeyError: A field is missing.
+            TypeError: A value is of another type than its field.
+            ValueError: A value is none that its field can have.
+        """
+        if not isinstance(saved, Mapping):
+            raise TypeError("an encoder's fields are no mapping")
+        image_input = saved.get("image_input", saved)
+        return cls(
+            **_read_fields(cls, saved),
+            image_input=None if image_input is None else ImageInput(**_read_fields(ImageInput, image_input)),
+        )
 
     @property
     def name(self) -> str:
-        """As the user types it: ``family/model``, ``family/model:weights``, either with ``,option=value`` behind it."""
-        model = f"{self.family}{':' if self.family == 'python' else '/'}{self.model}"
+        """As the user types it: ``family/model``, ``family/model:weights``, either with ``,option=value`` behind it.
+
+        Without a family, as of vectors from Python, the model is the name.
+        """
+        head = f"{self.family}{':' if self.family in COLON else '/'}" if self.family else ""
+        model = f"{head}{self.model}"
         return model + (f":{self.weights}" if self.weights else "") + (f",{self.options}" if self.options else "")
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hex digits of a hash over every field.
+        """Sixteen hex digits of a hash over every field, those of ``image_input`` among the others.
 
         Where weights are hashed, what they were called does not count, nor do the options: a choice that is spelled out
         and the same one left to the default are one choice.
         """
-        fields: dict[str, Any] = asdict(self)
+        values: dict[str, Any] = asdict(self)
+        values |= values.pop("image_input") or {}
         if self.weights_sha256:
-            del fields["weights"], fields["options"]
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+            del values["weights"], values["options"]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    def require_image_input(self) -> ImageInput:
+        """Return how images are fed to the encoder.
+
+        Raises:
+            UsageError: It takes no images.
+        """
+        if self.image_input is None:
+            raise UsageError(f"'{self.name}' encodes no images: it has no image input.")
+        return self.image_input
+
+    def with_decoding(self, decoding: Decoding) -> EncoderSpec:
+        """Return the spec of the same encoder fed with images that are decoded this way.
+
+        Raises:
+            UsageError: It takes no images.
+        """
+        return replace(self, image_input=replace(self.require_image_input(), decoding=decoding))
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "pooling": get_args(Pooling),
+    "precision": get_args(Precision),
+    "resize": get_args(Resize),
+    "interpolation": get_args(Interpolation),
+    "decoding": get_args(Decoding),
+}
+"""The values that a field can have, by its name; any text fits other fields of text."""
+
+
+def _read_fields(kind: type[EncoderSpec | ImageInput], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the checked values of a dataclass's fields but ``image_input``; those with a default may be missing."""
+    values: dict[str, Any] = {}
+    for field in fields(kind):
+        if field.name == "image_input" or (field.default is not MISSING and field.name not in saved):
+            continue
+        value = saved[field.name]
+        if field.name in ("mean", "std"):
+            if not isinstance(value, list | tuple) or not all(isinstance(v, int | float) for v in value):
+                raise TypeError(f"'{field.name}' is not a list of numbers")
+            values[field.name] = tuple(value)
+            continue
+        if type(value) is not {"str": str, "int": int, "bool": bool}.get(str(field.type), str):
+            raise TypeError(f"'{field.name}' is of type {type(value).__name__}")
+        if field.name in _CHOICES and value not in _CHOICES[field.name]:
+            raise ValueError(f"'{field.name}' cannot be '{value}'")
+        values[field.name] = value
+    return values
 
 
 class Encoder(Protocol):
@@ -121,6 +208,8 @@ class Family(Protocol):
 
 def hash_weights(module: nn.Module) -> str:
     """A sha256 over the names and values of all weights, in hex: the same for the same weights in any file format."""
+    import torch
+
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}\n".encode())

@@ -1,4 +1,4 @@
-"""Embeddings with their images and labels, for other tools. One file a target: what it writes, and what opens it."""
+"""Export of embeddings with their images and labels to other tools: one file a target, to write and to open it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embprobe.errors import UsageError
-from embprobe.export.atlas import atlas_arguments, open_atlas, write_atlas
-from embprobe.export.content import Content
+from embprobe.export.atlas import atlas_arguments, atlas_path, open_atlas, write_atlas
+from embprobe.export.collect import collect_content
 from embprobe.export.fiftyone import open_fiftyone, write_fiftyone
 from embprobe.export.huggingface import open_huggingface, write_huggingface
 from embprobe.export.plain import open_csv, open_npy, write_csv, write_npy
+from embprobe.export.table import ExportTable
 
-__all__ = ["TARGETS", "Content", "Target", "atlas_arguments", "check_target", "write_atlas"]
+__all__ = [
+    "TARGETS",
+    "ExportTable",
+    "Target",
+    "atlas_arguments",
+    "atlas_path",
+    "check_target",
+    "collect_content",
+    "write_atlas",
+]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What another tool reads. Both functions take what is exported and the path of the file or folder."""
+    """A form that another tool reads. Both functions take the table and the path of the file or folder."""
 
-    write: Callable[[Content, Path], None]
-    """Writes it whole or not at all."""
-    opens: Callable[[Content, Path], Iterator[str]]
-    """Lines, of a shell or of Python, that open what was written."""
+    write: Callable[[ExportTable, Path], None]
+    """Writes the file or folder whole or not at all."""
+    opens: Callable[[ExportTable, Path], Iterator[str]]
+    """Yields lines, of a shell or of Python, that open the written file or folder."""
     suffix: str = ""
-    """Of the file; empty for a folder."""
+    """The suffix of the file; empty for a folder."""
 
 
 TARGETS = {
@@ -39,10 +49,11 @@ TARGETS = {
 
 
 def check_target(name: str, path: Path) -> Target:
-    """The target of this name.
+    """Return the target of this name, and refuse a path that cannot be written before anything slow is done.
 
-    Raises :class:`UsageError` if there is none, if something lies at ``path`` that is no empty folder, or if the path
-    of a file has another suffix than the tool knows the format by.
+    Raises:
+        UsageError: If there is no such target, if something other than an empty folder lies at ``path``, or if the path
+            of a file has another suffix than the tool expects.
     """
     if name not in TARGETS:
         raise UsageError(f"There is no export to '{name}'. There are: {', '.join(TARGETS)}.")

@@ -1,4 +1,4 @@
-"""The files of images, as they go into an export: as they were, or small."""
+"""Image files as they go into an export: as they were read, or as thumbnails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from embprobe.images.rows import Row
 from embprobe.system.text import visible
 
 SIDE = 256
-"""The longer side of a small picture, at most."""
+"""The longer side of a thumbnail in pixels, at most."""
 _SUFFIXES = {
     "JPEG": ".jpg",
     "MPO": ".jpg",
@@ -24,19 +24,19 @@ _SUFFIXES = {
     "TIFF": ".tiff",
 }
 WEB = frozenset(_SUFFIXES) - {"TIFF"}
-"""What browsers show."""
+"""Formats that browsers show."""
 
 
-def original(row: Row, formats: Container[str] = frozenset(_SUFFIXES)) -> tuple[bytes, str]:
-    """The bytes that the image was read from, and a suffix for them.
+def original_file(row: Row, formats: Container[str] = frozenset(_SUFFIXES)) -> tuple[bytes, str]:
+    """Return the bytes that the image was read from, and a suffix for them.
 
-    A PNG if an intervention changed the image, if it was in memory only, or if its format is not among ``formats``.
-    Raises :class:`EmbprobeError` that names the row if its image cannot be read any more.
+    They are a PNG if an intervention changed the image, if it was in memory only, or if its format is not among
+    ``formats``. Raises :class:`EmbprobeError`, naming the row, if its image cannot be read any more.
     """
     try:
-        found = row.fetch()
-        if isinstance(found, bytes) and row.change is None and (kind := _kind(found)) in formats:
-            return found, _SUFFIXES[kind]
+        source = row.fetch()
+        if isinstance(source, bytes) and row.change is None and (kind := _format(source)) in formats:
+            return source, _SUFFIXES[kind]
         buffer = io.BytesIO()
         row.read().save(buffer, "PNG")
     except UnreadableImage as reason:
@@ -44,8 +44,8 @@ def original(row: Row, formats: Container[str] = frozenset(_SUFFIXES)) -> tuple[
     return buffer.getvalue(), ".png"
 
 
-def small(row: Row) -> bytes:
-    """The image on white, its longer side at most ``SIDE`` pixels, as WebP. Raises as :func:`original` does."""
+def thumbnail(row: Row) -> bytes:
+    """Return the image on white, its longer side at most ``SIDE`` pixels, as WebP; raise as :func:`original_file`."""
     try:
         picture = row.load()
     except UnreadableImage as reason:
@@ -56,7 +56,8 @@ def small(row: Row) -> bytes:
     return buffer.getvalue()
 
 
-def _kind(encoded: bytes) -> str:
+def _format(encoded: bytes) -> str:
+    """Return Pillow's name of the format of an image file."""
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             return image.format or ""
@@ -65,6 +66,7 @@ def _kind(encoded: bytes) -> str:
 
 
 def _gone(row: Row, reason: UnreadableImage) -> EmbprobeError:
+    """Make the error for an image that could be read when it was embedded and cannot be now."""
     return EmbprobeError(
         f"The image '{visible(row.key)}' cannot be read any more ({reason}), so nothing was exported. "
         "Extract again: it is left out then."

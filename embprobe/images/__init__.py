@@ -1,8 +1,7 @@
-"""Images: from what the user typed to rows. One module per kind of source, each a function that returns Images."""
+"""Images: from the name or path that a user types to rows. Each kind of source has a reader that returns Images."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from embprobe.images.decoding import UnreadableImage
 from embprobe.images.readers.folder import load_file
 from embprobe.images.rows import Images, Row
 from embprobe.images.sources import exists, open_source
+from embprobe.system.suggestions import did_you_mean, near_matches
 
 __all__ = ["Images", "Row", "UnreadableImage", "find_row", "load_image", "load_images"]
 
@@ -20,36 +20,57 @@ DEFAULT = "bundled/emoji"
 
 
 def load_images(name: str = DEFAULT) -> Images:
-    """Rows of images from what a user typed.
+    """Open a set of images and read its labels; the images themselves are read when they are needed.
 
-    - the path of a folder of images, or of one image
-    - tars or parquet files: a path, a folder of them, a pattern (``train-{000..099}.tar``, ``*.parquet``), a URL
-    - ``hf:owner/name[:split]``, a data set of the Hugging Face hub
-    - ``CARD[:SPLIT][@PLACE]``, a data set that has a card, e.g. ``cifar-10:test`` or ``imagenet-1k@/data/imagenet``
-    - ``bundled/emoji`` or a split of it, ``bundled/emoji:train``
+    Args:
+        name: One of
 
-    Raises :class:`UsageError` if there is no such thing, :class:`EmbprobeError` if there are no images in it.
+            - the path of a folder of images, or of one image
+            - tars or parquet files: a path, a folder of them, a pattern (``train-{000..099}.tar``, ``*.parquet``) or
+              a URL
+            - ``hf:owner/name[:split]``, a data set of the Hugging Face hub
+            - ``CARD[:SPLIT][@PLACE]``, a data set that has a card, e.g. ``cifar-10:test`` or
+              ``imagenet-1k@/data/imagenet``
+            - ``bundled/emoji`` or a split of it, ``bundled/emoji:train``
+
+    Returns:
+        One row for each image, with a key and named labels.
+
+    Raises:
+        UsageError: There is nothing of this name.
+        EmbprobeError: There are no images in it.
+
+    Example:
+        >>> images = load_images("bundled/emoji:train")
+        >>> cat = find_row("1f431/noto", images)
+        >>> cat.labels["name"], cat.load().size
+        ('cat face', (128, 128))
     """
     return replace(_open(name), opened_as=name)
 
 
 def _open(name: str) -> Images:
-    found = None if exists(Path(name)) and not name.endswith(".toml") else find_dataset(name)
-    if found is not None:
-        card, split, place = found
+    dataset = None if exists(Path(name)) and not name.endswith(".toml") else find_dataset(name)
+    if dataset is not None:
+        card, split, place = dataset
         return load_dataset(card, split=split, place=place)
     try:
         return open_source(name)
     except UsageError as error:
-        near = difflib.get_close_matches(re.split("[@:]", name)[0], [card.name for card in dataset_cards()], n=1)
-        hint = f"Did you mean '{near[0]}'? " if near and near[0] not in str(error) else ""
-        raise UsageError(f"{hint}{error}") from None
+        front = re.split("[@:]", name)[0]
+        near = [card for card in near_matches(front, (card.name for card in dataset_cards())) if card not in str(error)]
+        raise UsageError(f"{did_you_mean(front, near, quoted=True)} {error}".lstrip()) from None
 
 
 def load_image(name: str) -> Images:
-    """One image file, as a set of one row.
+    """Open one image file as a set of one row.
 
-    Raises :class:`UsageError` if it is not there or is no file, :class:`EmbprobeError` if it cannot be read.
+    Args:
+        name: The path of the file; its last part becomes the row's key.
+
+    Raises:
+        UsageError: There is no such file, or it is a folder.
+        EmbprobeError: It cannot be read as an image.
     """
     path = Path(name)
     if exists(path) and path.is_dir():
@@ -65,15 +86,17 @@ def load_image(name: str) -> Images:
 
 
 def find_row(name: str, images: Images) -> Row:
-    """The image file of this name, or the row of ``images`` with this key.
+    """Find one image: the file of this name, or else the row of ``images`` with this key.
 
-    Raises :class:`UsageError` if there is neither, :class:`EmbprobeError` if the file cannot be read.
+    Raises:
+        UsageError: There is neither.
+        EmbprobeError: The file cannot be read as an image.
     """
     if exists(Path(name)):
         return load_image(name).rows[0]
-    found = next((row for row in images.rows if row.key == name), None)
-    if found is None:
-        near = difflib.get_close_matches(name, [row.key for row in images.rows], n=1)
-        hint = f" Did you mean {near[0]}?" if near else f" The first key there is '{images.rows[0].key}'."
+    row = next((row for row in images.rows if row.key == name), None)
+    if row is None:
+        hint = did_you_mean(name, [row.key for row in images.rows])
+        hint = hint or f" The first key there is '{images.rows[0].key}'."
         raise UsageError(f"There is no image file '{name}', and no image of that key in '{images.name}'.{hint}")
-    return found
+    return row

@@ -1,4 +1,4 @@
-"""From the bytes of a file somebody else made to pixels, or to a sentence that says why not."""
+"""Decode image files that strangers made: bytes to pixels, or to a reason why they cannot be read."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ MAX_BYTES = 512 << 20
 MAX_SCANS = 500
 """Each scan of a JPEG goes over all of its pixels, in as few as ten bytes; libjpeg-turbo's own tests stop here."""
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
+"""A JPEG marker that begins a segment, or an image's start or end; not an escaped 0xff, not a restart marker."""
 _UNKNOWN = "not an image in a known format"
 
 
@@ -24,18 +25,32 @@ class UnreadableImage(Exception):
 
 
 def refuse_large(size: int) -> None:
-    """Raise :class:`UnreadableImage` if so many bytes are more than one image may have."""
+    """Raise :class:`UnreadableImage` if a file of ``size`` bytes is larger than ``MAX_BYTES``."""
     if size > MAX_BYTES:
         raise UnreadableImage(f"larger than {MAX_BYTES >> 20} MiB")
 
 
 def decode(encoded: bytes, *, at_least: int | None = None) -> Image.Image:
-    """Decode an image file: first frame, EXIF orientation applied, as RGB, or RGBA where it has transparency.
+    """Decode an image file: its first frame, EXIF orientation applied.
 
-    Decoding is exact, unless ``at_least`` is given and the image is a JPEG: then it may be decoded at a half, a quarter
-    or an eighth of its size (libjpeg's scaled DCT), its shorter side no less than ``at_least`` pixels. Only the formats
-    in ``FORMATS`` are tried, and an image so large that Pillow suspects a decompression bomb is refused. Raises
-    :class:`UnreadableImage` for anything that is not a whole, readable image.
+    Only the formats in ``FORMATS`` are tried, and an image so large that Pillow suspects a decompression bomb is
+    refused.
+
+    Args:
+        encoded: The bytes of the file.
+        at_least: Allow a JPEG to be decoded at a half, a quarter or an eighth of its size (libjpeg's scaled DCT), its
+            shorter side no less than this many pixels. Without it decoding is exact.
+
+    Returns:
+        An RGB image, or RGBA where the file has transparency.
+
+    Raises:
+        UnreadableImage: The bytes are not a whole, readable image; the message is the reason.
+
+    Example:
+        >>> decode(b"<html>404</html>")
+        Traceback (most recent call last):
+        embprobe.images.decoding.UnreadableImage: a web page, not an image
     """
     if not encoded:
         raise UnreadableImage("empty")
@@ -60,11 +75,11 @@ def decode(encoded: bytes, *, at_least: int | None = None) -> Image.Image:
 
 
 def _scans(encoded: bytes) -> int:
-    """How many scans the first image of a JPEG file has, counted no further than needed."""
+    """Count the scans of the first image in a JPEG file, no further than one above ``MAX_SCANS``."""
     scans, position = 0, 2
-    while scans <= MAX_SCANS and (found := _MARKER.search(encoded, position)):
-        kind, position = encoded[found.start() + 1], found.end()
-        if kind == 0xD9:  # the end; a film or another image may follow
+    while scans <= MAX_SCANS and (marker := _MARKER.search(encoded, position)):
+        kind, position = encoded[marker.start() + 1], marker.end()
+        if kind == 0xD9:  # the end of this image; a film or another image may follow
             break
         position += int.from_bytes(encoded[position : position + 2])
         scans += kind == 0xDA
@@ -72,12 +87,12 @@ def _scans(encoded: bytes) -> int:
 
 
 def _is_html(encoded: bytes) -> bool:
-    """What a server answers when there is no image, saved under the image's name."""
+    """Return whether this is a web page, as a server sends it instead of an image that it does not have."""
     return encoded[:256].lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
 
 def flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """RGB from RGB or RGBA, transparent parts composited onto ``background``."""
+    """Composite transparent parts onto ``background``; the result is RGB."""
     if image.mode == "RGB":
         return image
     if image.mode != "RGBA":
@@ -88,6 +103,7 @@ def flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
+    """Convert to RGB or RGBA of 8 bits; refuse pixels whose range is not known."""
     if image.mode in ("F", "I"):
         raise UnreadableImage("pixels of 32 bits, whose range the file does not say")
     if image.mode.startswith("I;16"):  # Pillow would clip them to 8 instead of scaling

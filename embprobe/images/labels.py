@@ -20,9 +20,12 @@ _SPLITS = {
 
 
 def read_sidecar(extension: str, content: bytes) -> dict[str, str]:
-    """The labels in a sidecar: ``txt`` is the caption, ``cls`` the class, ``json`` an object of named values.
+    """Read the labels in a sidecar: ``txt`` is the caption, ``cls`` the class, ``json`` an object of named values.
 
-    Values that are no text, number or truth value are passed over. Raises ``ValueError`` if it cannot be understood.
+    Values that are no text, number or truth value are passed over.
+
+    Raises:
+        ValueError: The content cannot be understood.
     """
     if len(content) > MAX_SIDECAR_BYTES:
         raise ValueError("too large")
@@ -32,21 +35,25 @@ def read_sidecar(extension: str, content: bytes) -> dict[str, str]:
     if extension == "cls":
         return {"class": text} if text else {}
     try:
-        found = json.loads(text)
+        values = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if not isinstance(found, dict):
+    if not isinstance(values, dict):
         raise ValueError("not an object of named values")
-    return labels_of(found)
+    return labels_of(values)
 
 
 def labels_of(values: Mapping[str, object]) -> dict[str, str]:
-    """Named values as labels: text, numbers and truth values; what is missing, nested or binary is left out."""
+    """Turn named values into labels: text, numbers and truth values; missing, nested or binary values are left out.
+
+    >>> labels_of({"name": "cat", "age": 3, "wild": False, "box": [0, 0, 9, 9], "": "no name"})
+    {'name': 'cat', 'age': '3', 'wild': 'false'}
+    """
     return {name: text for name, value in values.items() if name and (text := as_label(value)) is not None}
 
 
 def as_label(value: object) -> str | None:
-    """One value as text, or None if it is none that can be a label."""
+    """Turn a value into the text of a label, or None if it is not text, a number or a truth value."""
     if isinstance(value, str):
         return value or None
     if isinstance(value, bool):
@@ -55,29 +62,40 @@ def as_label(value: object) -> str | None:
 
 
 def split_named(name: str) -> str | None:
-    """``train``, ``validation`` or ``test`` if a folder's name says so, or a file's such as ``test-00000-of-00002``."""
+    """Read ``train``, ``validation`` or ``test`` from the name of a folder or file; None if it names no split.
+
+    >>> split_named("val"), split_named("test-00000-of-00002"), split_named("cats")
+    ('validation', 'test', None)
+    """
     return _SPLITS.get(re.split(r"[-_.\d]", name.lower(), maxsplit=1)[0])
 
 
 def path_labels(folders: Sequence[Sequence[str]]) -> list[dict[str, str]]:
-    """``category``, ``split`` and ``folder`` from the names of the folders above each image, outermost first.
+    """Make the labels ``category``, ``split`` and ``folder`` from the folders above each image, outermost first.
 
     The outermost folder is the category; where all images lie in folders that are named as splits, these are the
     splits, and the category is the next. Where there are more folders, ``folder`` is the path of all.
+
+    >>> path_labels([["train", "cat"], ["test", "dog", "pug"]])
+    [{'split': 'train', 'category': 'cat'}, {'split': 'test', 'category': 'dog', 'folder': 'test/dog/pug'}]
     """
     splits = bool(folders) and all(parts and split_named(parts[0]) for parts in folders)
     names = ("split", "category") if splits else ("category",)
     labels = [dict(zip(names, parts, strict=False)) for parts in folders]
-    for each, parts in zip(labels, folders, strict=True):
+    for image_labels, parts in zip(labels, folders, strict=True):
         if splits:
-            each["split"] = str(split_named(parts[0]))
+            image_labels["split"] = str(split_named(parts[0]))
         if len(parts) > len(names):
-            each["folder"] = "/".join(parts)
+            image_labels["folder"] = "/".join(parts)
     return labels
 
 
 def unique(keys: Iterable[str]) -> list[str]:
-    """The keys with ``#2``, ``#3`` … added where one came before."""
+    """Make keys unique: add ``#2``, ``#3`` … where the same key came before.
+
+    >>> unique(["a", "b", "a", "a"])
+    ['a', 'b', 'a#2', 'a#3']
+    """
     seen: dict[str, int] = {}
     taken: set[str] = set()
     result = []
@@ -92,18 +110,20 @@ def unique(keys: Iterable[str]) -> list[str]:
 
 
 def repeated(names: Iterable[str]) -> str | None:
-    """The first, by the alphabet, of the names that occur more than once; None if there is none."""
+    """Return a name that occurs more than once, the first by the alphabet; None if there is none."""
     return min((name for name, times in Counter(names).items() if times > 1), default=None)
 
 
-def note_of(what: str, names: Sequence[str]) -> tuple[str, ...]:
-    """A note about so many files, with the first few of their names; none if there are none.
+def note_of(noun: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Write a note that counts files and names the first three of them; no note if there are none.
+
+    ``noun`` describes the files, with ``{s}`` where its plural ends.
 
     >>> note_of("file{s} passed over", ["a.heic"])
     ('1 file passed over: a.heic',)
     """
     if not names:
         return ()
-    counted = what.replace("{s}", "" if len(names) == 1 else "s")
+    counted = noun.replace("{s}", "" if len(names) == 1 else "s")
     shown = ", ".join(visible(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
     return (f"{len(names):,} {counted}: {shown}",)

@@ -1,4 +1,4 @@
-"""From a place to rows: a folder, a file, a pattern of tars or parquet files, the hub, or what comes with embprobe."""
+"""Choose the reader of a place: a folder, a file, a pattern of tars or parquet files, the hub, the bundled images."""
 
 from __future__ import annotations
 
@@ -21,10 +21,16 @@ _ARCHIVES = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar")
 
 
 def open_source(name: str, *, image: str | None = None, numbered: str | None = None) -> Images:
-    """The rows behind a path, a pattern, a URL, ``hf:owner/name`` or ``bundled/emoji``.
+    """Open a path, a pattern, a URL, ``hf:owner/name`` or ``bundled/emoji``.
 
-    Of a table, ``image`` names the column of images, ``numbered`` one whose classes are to stay numbers.
-    Raises :class:`UsageError` if there is no such thing, :class:`EmbprobeError` if there are no images in it.
+    Args:
+        name: The place, as the user typed it.
+        image: The column of images, where the place holds tables.
+        numbered: A column of tables whose classes are to stay numbers.
+
+    Raises:
+        UsageError: There is no such place.
+        EmbprobeError: There are no images in it.
     """
     reading = Reading(image=image, numbered=numbered)
     path = Path(name)
@@ -41,7 +47,7 @@ def open_source(name: str, *, image: str | None = None, numbered: str | None = N
 
 
 def exists(path: Path) -> bool:
-    """Whether there is such a path; a name that can be none is none."""
+    """Return whether the path exists; False for a name that no file can have (too long, with a zero byte)."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -49,6 +55,7 @@ def exists(path: Path) -> bool:
 
 
 def _elsewhere(name: str, reading: Reading) -> Images:
+    """Open a name that is no path: bundled images, the hub, a URL or a pattern."""
     if name.startswith("bundled/"):
         return load_bundled(name)
     if name.startswith(HUB):
@@ -63,7 +70,7 @@ def _elsewhere(name: str, reading: Reading) -> Images:
 
 
 def _folder(path: Path, reading: Reading) -> Images:
-    """A folder of images; or where there are none, of tars or parquet files."""
+    """Open a folder of images; or, where there are none, of tars or parquet files."""
     try:
         return load_folder(path)
     except NoImages:
@@ -83,8 +90,8 @@ def _pattern(pattern: str, reading: Reading) -> Images:
     files = find_files(pattern)
     suffixes = {PurePosixPath(file.path).suffix.lower() for file in files}
     if len(suffixes) != 1 or not suffixes <= _READERS.keys():
-        found = ", ".join(sorted(suffix or "no extension" for suffix in suffixes))
-        raise UsageError(f"A pattern or URL names tars or parquet files; '{pattern}' names files of {found}.")
+        kinds = ", ".join(sorted(suffix or "no extension" for suffix in suffixes))
+        raise UsageError(f"A pattern or URL names tars or parquet files; '{pattern}' names files of {kinds}.")
     return _READERS[suffixes.pop()](printable(PurePosixPath(pattern).stem), files, reading)
 
 

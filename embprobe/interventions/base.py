@@ -1,4 +1,4 @@
-"""What an intervention is: a name, a strength with a unit, and a plan for every row of what will be done to it."""
+"""The parts of an intervention: a name, a strength with a unit, and a planner that makes an edit for every row."""
 
 from __future__ import annotations
 
@@ -13,50 +13,58 @@ from embprobe.images.rows import Images, Row
 
 Rng = np.random.Generator
 Change = Callable[[Image.Image, float, Rng], Image.Image]
-"""``change(image, strength, rng)``: an image of the same size and mode; strength 0 changes nothing."""
+"""``change(image, strength, rng)`` returns an image of the same size and mode; strength 0 changes nothing."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """What will be done to one row's image; raises :class:`~embprobe.images.UnreadableImage` if it cannot be done."""
+    """The change planned for one row's image."""
 
     apply: Callable[[Image.Image, Rng], Image.Image]
+    """Changes the image; raises :class:`~embprobe.images.UnreadableImage` with the reason if it cannot."""
     mark: str = ""
-    """What the result depends on beside the row, the strength and the seed: the word drawn, the other row used."""
+    """Identifies all that the result depends on beside the row, the strength and the seed: a word, a donor row."""
     word: str = ""
-    """The word drawn into the image, or the one whose ink a control draws: the changed row's label ``word``."""
+    """The word drawn into the image, or the word that a control resembles; it becomes the row's label ``word``."""
 
 
 Plan = Callable[[Row, float, Rng], Edit]
+"""``plan(row, strength, rng)`` returns the row's edit; raises ``UnreadableImage`` if the row cannot be changed."""
 Planner = Callable[[Images], Plan]
-"""From the images that words, palettes and drawings may be taken from to a plan for each row."""
+"""``planner(donors)`` returns a plan that takes words, palettes and drawings from these rows."""
 
 
 @dataclass(frozen=True)
 class Intervention:
-    """One attribute of an image changed, by so much.
+    """A change of one attribute of an image, by a strength with a unit.
 
-    ``controls`` change something else by the same amount: what an embedding moves under the intervention beyond what it
-    moves under its control is what it noticed of the attribute itself. One is named ``hue/lightness``.
+    ``controls`` change something else by the same amount: an embedding has noticed the attribute itself as far as it
+    moves more under the intervention than under its control. A control is named ``hue/lightness``.
     """
 
     name: str
     attribute: str
+    """The attribute that it changes: color, text, style, category or nuisance, or one of a package's own."""
     unit: str
     range: tuple[float, float]
-    """The lowest and highest strength that means something."""
+    """The lowest and highest strength that it takes."""
     preview: tuple[float, ...]
-    """Strengths worth looking at."""
+    """Strengths to show on a preview sheet, growing."""
     planner: Planner
     controls: Mapping[str, Planner] = field(default_factory=dict)
     whole: bool = False
-    """Done (strength 1) or not done (0), and nothing between."""
+    """True if the strength is 1 (done) or 0 (not done), and nothing between."""
     given: Callable[[str], Intervention] | None = None
-    """The intervention with an argument, ``word=thus``: raises :class:`UsageError` if it is not one it can take."""
+    """Returns the intervention for an argument, as in ``word=thus``; raises :class:`UsageError` for a wrong one.
+
+    None if it takes no argument.
+    """
+    origin: str = ""
+    """The package and version of an intervention that is not ours: its images are made anew for another version."""
 
 
 def pixels(change: Change) -> Planner:
-    """A planner for a change that needs nothing but the image."""
+    """Make a planner for a change that needs nothing but the image."""
 
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
         return Edit(lambda image, rng: change(image, strength, rng))
@@ -65,14 +73,17 @@ def pixels(change: Change) -> Planner:
 
 
 def changes_nothing(strength: float, most: float) -> bool:
-    """Whether a strength is 0; raises ``ValueError`` if it is not between 0 and ``most``."""
+    """Return whether a strength is 0; raise ``ValueError`` if it is not between 0 and ``most``."""
     if not 0 <= strength <= most:
         raise ValueError(f"strength must be between 0 and {most:g}, not {strength:g}")
     return strength == 0
 
 
 def matched(planner: Planner, match: Callable[[Image.Image, Image.Image, Rng], Image.Image]) -> Planner:
-    """A planner for a control made from an image and its changed version: ``match(original, changed, rng)``."""
+    """Make a planner for a control: ``match(original, changed, rng)`` changes something else by the same amount.
+
+    ``planner`` is that of the intervention, which makes ``changed``.
+    """
 
     def bind(donors: Images) -> Plan:
         plan = planner(donors)

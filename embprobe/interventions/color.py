@@ -1,4 +1,4 @@
-"""Colour: other hues, more or less of them, another light or palette, and lightness left as it is. In Oklab.
+"""Change colour and leave lightness: turned hues, more or less chroma, another light or palette. In Oklab.
 
 Oklab and its matrices: Björn Ottosson, "A perceptual color space for image processing", 2020; its polar form is OKLCh.
 Colours that leave sRGB are brought back by reducing their chroma at constant lightness and hue, as CSS Color 4
@@ -40,7 +40,9 @@ _TO_XYZ = np.array(
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _DAYLIGHT_MIRED = 1e6 / 6504
 _HALVINGS = 10
+"""Steps of the search for the most chroma that sRGB has room for: it is found to a thousandth."""
 _SAMPLED, _STEPS = 2048, 12
+"""Colours from which a control's mean difference is estimated, and steps of the search for its size."""
 _STRONGEST = 8.0
 """How much further than its colour a pixel's lightness may move: Oklab counts chroma for more than CIEDE2000 does."""
 _ONE_INK = 0.03
@@ -48,14 +50,14 @@ _ONE_INK = 0.03
 
 
 def rotate_hue(image: Image.Image, degrees: float) -> Image.Image:
-    """Every hue turned by ``degrees`` at constant lightness and chroma; greys stay as they are."""
+    """Turn every hue by ``degrees`` in OKLCh at constant lightness and chroma; greys stay as they are."""
     angle = np.deg2rad(degrees)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return _with_chroma(image, lambda lab: lab[:, 1:] @ turn.T)
 
 
 def tint(image: Image.Image, hue: float, share: float) -> Image.Image:
-    """Every colour a ``share`` (0 to 1) of the way to one OKLCh ``hue`` in degrees, lightness kept; greys stay.
+    """Move every colour a ``share`` (0 to 1) of the way to one OKLCh ``hue`` in degrees, lightness kept; greys stay.
 
     At 1 chroma is kept, too, where sRGB has room: unlike turned hues, tinted ones are alike in every image.
     """
@@ -65,33 +67,33 @@ def tint(image: Image.Image, hue: float, share: float) -> Image.Image:
     direction = np.array([[np.cos(angle), np.sin(angle)]])
 
     def chroma(lab: Values) -> Values:
-        wanted = np.linalg.norm(lab[:, 1:], axis=1, keepdims=True) * direction
-        moved: Values = lab[:, 1:] + share * (wanted - lab[:, 1:])
+        target = np.linalg.norm(lab[:, 1:], axis=1, keepdims=True) * direction
+        moved: Values = lab[:, 1:] + share * (target - lab[:, 1:])
         return moved
 
     return _with_chroma(image, chroma)
 
 
 def saturate(image: Image.Image, change: float) -> Image.Image:
-    """The chroma multiplied by ``1 + change`` at constant lightness and hue: -1 takes all of it away, 1 doubles it."""
+    """Multiply the chroma by ``1 + change`` at constant lightness and hue: -1 takes all of it away, 1 doubles it."""
     if change < -1:
         raise ValueError(f"change must be at least -1, not {change}")
     return _with_chroma(image, lambda lab: lab[:, 1:] * (1 + change))
 
 
 def desaturate(image: Image.Image, share: float) -> Image.Image:
-    """A ``share`` (0 to 1) of the chroma removed at constant lightness: 1 is greyscale."""
+    """Remove a ``share`` (0 to 1) of the chroma at constant lightness: 1 is greyscale."""
     if not 0 <= share <= 1:
         raise ValueError(f"share must be between 0 and 1, not {share}")
     return saturate(image, -share)
 
 
 def shift_temperature(image: Image.Image, mired: float) -> Image.Image:
-    """The light warmer (above 0) or cooler (below 0) by ``mired`` (-100 to 250) from 6504 K, lightness kept.
+    """Make the light warmer (above 0) or cooler (below 0) by ``mired`` (-100 to 250) from 6504 K, lightness kept.
 
     The light's chromaticity lies on the Planckian locus (Kim et al., US patent 7024034, 2006), colours adapt by the
-    Bradford transform, and of the result only what is not lightness is taken. White and black have no other colour at
-    their lightness, so they stay.
+    Bradford transform, and only the chroma of the result is taken. White and black have no other colour at their
+    lightness, so they stay.
     """
     if not -100 <= mired <= 250:
         raise ValueError(f"mired must be between -100 and 250, not {mired}")
@@ -105,10 +107,11 @@ def shift_temperature(image: Image.Image, mired: float) -> Image.Image:
 
 
 def transfer_palette(image: Image.Image, other: Image.Image, share: float) -> Image.Image:
-    """A ``share`` (0 to 1) of the way to the colours of ``other``: mean and spread of Oklab's a and b, lightness kept.
+    """Move an image a ``share`` (0 to 1) of the way to the colours of ``other``, lightness kept.
 
-    Reinhard et al., "Color transfer between images", 2001 (equations 10 and 11), in Oklab and without the lightness.
-    Only visible pixels count, weighted by their opacity.
+    The mean and the spread of Oklab's a and b become those of ``other``: Reinhard et al., "Color transfer between
+    images", 2001 (equations 10 and 11), in Oklab and without the lightness. Only visible pixels count, weighted by
+    their opacity.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share must be between 0 and 1, not {share}")
@@ -124,10 +127,12 @@ def transfer_palette(image: Image.Image, other: Image.Image, share: float) -> Im
 
 
 def recolor(image: Image.Image, color: tuple[int, int, int], share: float) -> Image.Image:
-    """A drawing in one ink, its ink a ``share`` (0 to 1) of the way to ``color``: 1 is exactly that colour.
+    """Move the ink of a drawing in one colour a ``share`` (0 to 1) of the way to ``color``: 1 is exactly that colour.
 
-    Shape and transparency stay exactly as they are. Raises :class:`UnreadableImage` unless the image is transparent but
-    for one colour.
+    Shape and transparency stay exactly as they are.
+
+    Raises:
+        UnreadableImage: The image is not a drawing in a single colour on a transparent background.
     """
     values = np.asarray(image)
     if image.mode != "RGBA" or not (values[..., 3] == 0).any():
@@ -135,17 +140,17 @@ def recolor(image: Image.Image, color: tuple[int, int, int], share: float) -> Im
     inks = srgb_to_oklab(np.unique(values[values[..., 3] > 128][:, :3], axis=0) / 255)
     if not len(inks) or np.linalg.norm(inks - inks.mean(axis=0), axis=1).max() > _ONE_INK:
         raise UnreadableImage("cannot be recoloured: it is not drawn in a single colour")
-    ink, wanted = inks.mean(axis=0), srgb_to_oklab(np.array(color) / 255)
+    ink, target = inks.mean(axis=0), srgb_to_oklab(np.array(color) / 255)
     changed = values.copy()
     if share > 0:
-        changed[..., :3] = np.rint(_into_gamut((ink + share * (wanted - ink))[None]) * 255)[0]
+        changed[..., :3] = np.rint(_into_gamut((ink + share * (target - ink))[None]) * 255)[0]
     if share == 1:
         changed[..., :3] = color
     return Image.fromarray(changed)
 
 
 def vivid(hue: float) -> tuple[int, int, int]:
-    """The most vivid sRGB colour of medium lightness (0.6) and this OKLCh hue in degrees."""
+    """Return the most vivid sRGB colour of medium lightness (0.6) and this OKLCh hue in degrees."""
     angle = np.deg2rad(hue)
     lab = np.array([[0.6, 0.4 * np.cos(angle), 0.4 * np.sin(angle)]])
     red, green, blue = np.rint(_into_gamut(lab) * 255)[0].astype(int).tolist()
@@ -153,11 +158,11 @@ def vivid(hue: float) -> tuple[int, int, int]:
 
 
 def match_lightness(original: Image.Image, changed: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The control for a change of colour: lightness changed instead, by the same mean CIEDE2000.
+    """Make the control for a change of colour: lightness changes instead, by the same mean CIEDE2000.
 
     Each pixel's lightness moves in proportion to how far ``changed`` moved its colour: all lighter or all darker (at
     random), the other way if that has no room for so large a change, or dark ones lighter and light ones darker if
-    neither has. Where nothing has room enough, the change is as large as can be.
+    neither has. Where none of the three has room enough, the one that goes furthest is taken.
     """
     codes = [_codes(np.asarray(image)).astype(np.uint64) for image in (original, changed)]
     pairs, inverse = np.unique(codes[0] << 24 | codes[1], return_inverse=True)  # a drawing has few colours
@@ -165,23 +170,23 @@ def match_lightness(original: Image.Image, changed: Image.Image, rng: np.random.
     before, after = _colors(pairs >> 24) / 255, _colors(pairs & 0xFFFFFF) / 255
     lab = srgb_to_oklab(before)
     size = np.linalg.norm(srgb_to_oklab(after) - lab, axis=1)
-    seen = np.flatnonzero((size > 0) & (weight > 0))
-    if not len(seen):
+    visible = np.flatnonzero((size > 0) & (weight > 0))
+    if not len(visible):
         return original.copy()
-    sampled = seen if len(seen) <= _SAMPLED else rng.choice(seen, _SAMPLED, replace=False)
+    sampled = visible if len(visible) <= _SAMPLED else rng.choice(visible, _SAMPLED, replace=False)
 
-    def moved(which: NDArray[np.intp] | slice, step: Values, factor: float) -> Values:
-        lightness = np.clip(lab[which, 0] + factor * step[which], 0, 1)
-        return _into_gamut(np.column_stack([lightness, lab[which, 1:]]))
+    def moved(rows: NDArray[np.intp] | slice, step: Values, factor: float) -> Values:
+        lightness = np.clip(lab[rows, 0] + factor * step[rows], 0, 1)
+        return _into_gamut(np.column_stack([lightness, lab[rows, 1:]]))
 
     def mean(colors: Values) -> float:
         return float(np.average(_ciede2000(before[sampled], colors), weights=weight[sampled]))
 
     target = mean(after[sampled])
     one_way = size if rng.integers(2) else -size
-    to_where_room_is = np.where(lab[:, 0] < 0.5, size, -size)
-    reached = [(mean(moved(sampled, step, _STRONGEST)), step) for step in (one_way, -one_way, to_where_room_is)]
-    step = next((step for most, step in reached if most >= target), max(reached, key=lambda each: each[0])[1])
+    towards_the_middle = np.where(lab[:, 0] < 0.5, size, -size)
+    reach = [(mean(moved(sampled, step, _STRONGEST)), step) for step in (one_way, -one_way, towards_the_middle)]
+    step = next((step for largest, step in reach if largest >= target), max(reach, key=lambda pair: pair[0])[1])
     low, high = 0.0, _STRONGEST
     for _ in range(_STEPS):
         middle = (low + high) / 2
@@ -191,18 +196,18 @@ def match_lightness(original: Image.Image, changed: Image.Image, rng: np.random.
 
 
 def mean_delta_e(a: Image.Image, b: Image.Image) -> float:
-    """The mean CIEDE2000 of two images' pixels, on white; 1 is about the least that one notices side by side."""
+    """Return the mean CIEDE2000 of two images' pixels, on white; 1 is about the least that one notices side by side."""
     first, second = (np.asarray(flatten(image, WHITE)).reshape(-1, 3) / 255 for image in (a, b))
     return float(_ciede2000(first, second).mean())
 
 
 def srgb_to_oklab(rgb: Values) -> Values:
-    """Oklab ``[..., 3]`` (lightness 0 to 1, a, b) from sRGB in 0..1."""
+    """Convert sRGB in 0..1, ``[..., 3]``, to Oklab (lightness 0 to 1, a, b)."""
     return _linear_to_oklab(np.where(rgb <= 0.04045, rgb / 12.92, ((np.maximum(rgb, 0.04045) + 0.055) / 1.055) ** 2.4))
 
 
 def oklab_to_srgb(lab: Values) -> Values:
-    """sRGB from Oklab, the inverse of :func:`srgb_to_oklab`; outside 0..1 where sRGB has no such colour."""
+    """Convert Oklab to sRGB, the inverse of :func:`srgb_to_oklab`; outside 0..1 where sRGB has no such colour."""
     linear = _oklab_to_linear(lab)
     curve = 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
     return np.where(linear <= 0.0031308, 12.92 * linear, curve)
@@ -219,15 +224,15 @@ def _oklab_to_linear(lab: Values) -> Values:
 
 
 def _ciede2000(a: Values, b: Values) -> Values:
-    """CIE colour differences ``[n]`` of sRGB colours ``[n, 3]`` in 0..1."""
+    """Return the CIEDE2000 differences ``[n]`` of sRGB colours ``[n, 3]`` in 0..1."""
     from skimage.color import deltaE_ciede2000, rgb2lab
 
-    found: Values = deltaE_ciede2000(rgb2lab(a), rgb2lab(b))  # type: ignore[no-untyped-call]
-    return found
+    differences: Values = deltaE_ciede2000(rgb2lab(a), rgb2lab(b))  # type: ignore[no-untyped-call]
+    return differences
 
 
 def _planckian(kelvin: float) -> Values:
-    """XYZ (Y = 1) of a black body between 1,667 and 25,000 K, by Kim's cubic splines."""
+    """Return XYZ (Y = 1) of a black body between 1,667 and 25,000 K, by Kim's cubic splines."""
     t = 1e3 / kelvin
     if kelvin <= 4000:
         x = ((-0.2661239 * t - 0.2343589) * t + 0.8776956) * t + 0.179910
@@ -243,7 +248,7 @@ def _planckian(kelvin: float) -> Values:
 
 
 def _moments(image: Image.Image) -> tuple[Values, Values]:
-    """Mean and standard deviation of a and b over what is visible."""
+    """Return the mean and standard deviation of a and b over visible pixels, weighted by their opacity."""
     ab = srgb_to_oklab(np.asarray(image)[..., :3].reshape(-1, 3) / 255)[:, 1:]
     weight = _opacity(image)
     if not weight.any():
@@ -253,47 +258,48 @@ def _moments(image: Image.Image) -> tuple[Values, Values]:
 
 
 def _opacity(image: Image.Image) -> Values:
-    """0..1 for every pixel, ``[h * w]``."""
+    """Return the opacity of every pixel, 0..1, ``[h * w]``."""
     if image.mode != "RGBA":
         return np.ones(image.width * image.height)
     return np.asarray(image)[..., 3].ravel() / 255
 
 
 def _with_chroma(image: Image.Image, change: Callable[[Values], Values]) -> Image.Image:
+    """Replace every colour's a and b by ``change(lab)``, ``[n, 3] -> [n, 2]``, lightness and transparency kept."""
     codes, inverse = np.unique(_codes(np.asarray(image)), return_inverse=True)  # each colour is worked out once
     lab = srgb_to_oklab(_colors(codes) / 255)
     lab[:, 1:] = change(lab)
     return _with_colors(image, _into_gamut(lab) * 255, inverse)
 
 
-def _with_colors(image: Image.Image, colors: Values, which: NDArray[np.intp]) -> Image.Image:
-    """The image with the color ``colors[which]`` (0..255) at each pixel, its transparency kept."""
+def _with_colors(image: Image.Image, colors: Values, inverse: NDArray[np.intp]) -> Image.Image:
+    """Set each pixel to the colour ``colors[inverse]`` (0..255), transparency kept."""
     changed = np.asarray(image).copy()
-    changed[..., :3] = np.rint(colors).astype(np.uint8)[which.reshape(changed.shape[:2])]
+    changed[..., :3] = np.rint(colors).astype(np.uint8)[inverse.reshape(changed.shape[:2])]
     return Image.fromarray(changed)
 
 
 def _codes(pixels: NDArray[np.uint8]) -> NDArray[Any]:
-    """Each colour as one number, ``[h, w]``."""
+    """Write each pixel's colour as one number, ``[h, w]``."""
     return pixels[..., 0].astype(np.uint32) << 16 | pixels[..., 1].astype(np.uint32) << 8 | pixels[..., 2]
 
 
 def _colors(codes: NDArray[Any]) -> Values:
-    """Colours ``[n, 3]`` in 0..255, the inverse of :func:`_codes`."""
+    """Return the colours ``[n, 3]`` in 0..255 behind codes, the inverse of :func:`_codes`."""
     return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1).astype(np.float64)
 
 
 def _into_gamut(lab: Values) -> Values:
-    """sRGB in 0..1: the most chroma that fits, found by halving the interval of what is kept."""
+    """Convert Oklab to sRGB in 0..1; where sRGB has no such colour, keep the largest share of its chroma that fits."""
     rgb = oklab_to_srgb(lab)
     outside = ((rgb < -1e-3) | (rgb > 1 + 1e-3)).any(axis=-1)
     if outside.any():
-        stuck = lab[outside]
-        low, high = np.zeros(len(stuck)), np.ones(len(stuck))
+        too_vivid = lab[outside]
+        low, high = np.zeros(len(too_vivid)), np.ones(len(too_vivid))
         for _ in range(_HALVINGS):
             kept = (low + high) / 2
-            candidate = oklab_to_srgb(np.column_stack([stuck[:, :1], stuck[:, 1:] * kept[:, None]]))
+            candidate = oklab_to_srgb(np.column_stack([too_vivid[:, :1], too_vivid[:, 1:] * kept[:, None]]))
             fits = ((candidate >= 0) & (candidate <= 1)).all(axis=-1)
             low, high = np.where(fits, kept, low), np.where(fits, high, kept)
-        rgb[outside] = oklab_to_srgb(np.column_stack([stuck[:, :1], stuck[:, 1:] * low[:, None]]))
+        rgb[outside] = oklab_to_srgb(np.column_stack([too_vivid[:, :1], too_vivid[:, 1:] * low[:, None]]))
     return np.clip(rgb, 0, 1)

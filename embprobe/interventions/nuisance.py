@@ -1,7 +1,7 @@
-"""Nuisances, the yardstick for every other change: what a camera or a file format does and no encoder should notice.
+"""Nuisances, the yardstick for every other change: effects of a camera or a file that no encoder should notice.
 
 Strengths are shares or, for :func:`jpeg`, points of quality. Strength 0 returns the pixels as they are; a strength
-outside its range raises ``ValueError``. Size and mode are kept; what becomes of an alpha channel is said at each.
+outside its range raises ``ValueError``. Size and mode are kept; each function describes its effect on an alpha channel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from embprobe.interventions.base import changes_nothing
 
 
 def crop(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-    """A share of width and of height (0 to 0.5) cut away at a random place, the rest enlarged to the old size.
+    """Cut a share of width and of height (0 to 0.5) away at a random place and enlarge the rest to the old size.
 
     Keeps the aspect ratio and at least a quarter of the area. Alpha is cropped along, and colours are weighted by it,
     so that none shows through from transparent parts.
@@ -30,10 +30,10 @@ def crop(image: Image.Image, strength: float, rng: np.random.Generator) -> Image
 
 
 def shift(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-    """Moved in a random direction by a share (0 to 0.5) of its size, the share of width along x and of height along y.
+    """Move an image in a random direction by a share (0 to 0.5) of its width along x and of its height along y.
 
-    By whole pixels, so nothing is resampled. What comes in at the other side is transparent in an image with alpha and
-    the mirror image of the border in one without.
+    By whole pixels, so nothing is resampled. The strip that comes in at the other side is transparent in an image with
+    alpha and the mirror image of the border in one without.
     """
     if changes_nothing(strength, 0.5):
         return image.copy()
@@ -46,11 +46,11 @@ def shift(image: Image.Image, strength: float, rng: np.random.Generator) -> Imag
 
 
 def jpeg(image: Image.Image, strength: float) -> Image.Image:
-    """Compressed as a JPEG and read again; ``strength`` is 100 minus the quality, 0 (untouched) to 95, rounded.
+    """Compress an image as a JPEG and read it again; ``strength`` is 100 minus the quality, 0 (untouched) to 95.
 
-    Chroma is subsampled as Pillow does by default. An image with alpha is compressed as it looks on white and keeps its
-    alpha: opaque pixels are those of the JPEG, half-transparent ones the nearest colour that looks like it on white,
-    and the ringing that a JPEG has outside a drawing stays invisible.
+    The quality is rounded, and chroma is subsampled as Pillow does by default. An image with alpha is compressed as it
+    looks on white and keeps its alpha: opaque pixels are those of the JPEG, half-transparent ones the nearest colour
+    that looks like it on white, and the ringing that a JPEG has outside a drawing stays invisible.
     """
     if changes_nothing(strength, 95):
         return image.copy()
@@ -61,15 +61,15 @@ def jpeg(image: Image.Image, strength: float) -> Image.Image:
         return compressed
     pixels = np.asarray(image)
     alpha = pixels[..., 3:] / 255
-    # seen = alpha * color + (1 - alpha) * 255, solved for the colour
+    # compressed = alpha * color + (1 - alpha) * 255, solved for the colour
     color = 255 - (255 - np.asarray(compressed, np.float64)) / np.maximum(alpha, 1 / 255)
     return Image.fromarray(np.concatenate([np.rint(color.clip(0, 255)).astype(np.uint8), pixels[..., 3:]], axis=-1))
 
 
 def noise(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-    """Gaussian noise on red, green and blue, each pixel its own; ``strength`` is the standard deviation, 0 to 0.5.
+    """Add Gaussian noise to red, green and blue of each pixel; ``strength`` is its standard deviation, 0 to 0.5.
 
-    As a share of the range from black to white; what leaves the range is clipped. Keeps the alpha channel.
+    It is a share of the range from black to white; values outside the range are clipped. Keeps the alpha channel.
     """
     if changes_nothing(strength, 0.5):
         return image.copy()

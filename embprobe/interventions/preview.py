@@ -1,4 +1,4 @@
-"""Look before you measure: one image under every intervention on an attribute, and under their controls."""
+"""Preview interventions before measuring: one image under all that change an attribute, and under their controls."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from PIL import Image
 from embprobe.errors import UsageError
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images, Row
-from embprobe.interventions import INTERVENTIONS, Intervention, attributes, intervene
+from embprobe.interventions.apply import intervene
+from embprobe.interventions.base import Intervention
 from embprobe.interventions.color import mean_delta_e
+from embprobe.interventions.registry import attributes, find_intervention, list_interventions
 
 LARGEST = 512
 """A larger image is shown, and changed, at this size."""
@@ -20,10 +22,10 @@ LARGEST = 512
 
 @dataclass(frozen=True)
 class Cell:
-    """What became of the image, or why it could not be done."""
+    """One picture of a sheet: the image under an intervention at one strength, or the reason why there is none."""
 
     intervention: str
-    """With the control, if it is one: ``hue/lightness``."""
+    """The intervention's name; with the control, if it is one: ``hue/lightness``."""
     strength: float
     picture: Image.Image | None
     reason: str = ""
@@ -32,13 +34,13 @@ class Cell:
 
     @property
     def control(self) -> str:
-        """The control's name; empty if it is none."""
+        """The control's name; "" for the intervention itself."""
         return self.intervention.partition("/")[2]
 
 
 @dataclass(frozen=True)
 class Line:
-    """One intervention: growing strengths, then its controls at the last of them."""
+    """One intervention of a sheet: growing strengths, then its controls at the last of them."""
 
     intervention: Intervention
     cells: Sequence[Cell]
@@ -54,7 +56,7 @@ class Sheet:
     lines: Sequence[Line]
 
     def as_json(self) -> dict[str, Any]:
-        """Names, strengths and sizes of the changes, for ``--json``."""
+        """Return names, strengths and sizes of the changes, for ``--json``."""
         return {
             "attribute": self.attribute,
             "image": self.key,
@@ -72,35 +74,59 @@ class Sheet:
 
 
 def preview(row: Row, attribute: str, donors: Images, *, seed: int) -> Sheet:
-    """The sheet of one row; ``donors`` are the rows that words, palettes and other drawings are taken from.
+    """Show one image under every intervention on an attribute, and under their controls.
 
-    Raises :class:`UsageError` for an unknown attribute, :class:`~embprobe.images.UnreadableImage` for an unreadable
-    image.
+    Args:
+        row: The image.
+        attribute: One of :func:`~embprobe.interventions.attributes`.
+        donors: The rows that words, palettes and other drawings are taken from.
+        seed: Decides all that is random in the changes.
+
+    Returns:
+        A sheet with a line for each intervention. An image larger than ``LARGEST`` is changed, and shown, at that size.
+
+    Raises:
+        UsageError: No intervention changes this attribute.
+        UnreadableImage: The image cannot be read.
     """
     if attribute not in attributes():
         raise UsageError(f"No intervention changes '{attribute}'. There are some for: {', '.join(attributes())}.")
     small, lines = shrunk(row), []
     original = small.load()
-    for each in INTERVENTIONS.values():
-        if each.attribute == attribute:
-            asked = [(each.name, strength) for strength in each.preview]
-            asked += [(f"{each.name}/{control}", each.preview[-1]) for control in each.controls]
-            lines.append(Line(each, [under(small, original, *one, donors, seed=seed) for one in asked]))
+    for intervention in map(find_intervention, list_interventions()):
+        if intervention.attribute == attribute:
+            variants = [(intervention.name, strength) for strength in intervention.preview]
+            strongest = intervention.preview[-1]
+            variants += [(f"{intervention.name}/{control}", strongest) for control in intervention.controls]
+            cells = [under(small, original, name, strength, donors, seed=seed) for name, strength in variants]
+            lines.append(Line(intervention, cells))
     return Sheet(attribute, row.key, original, lines)
 
 
 def shrunk(row: Row, side: int = LARGEST) -> Row:
-    """The row with its image no larger than so many pixels, read once; raises
-    :class:`~embprobe.images.UnreadableImage` if it cannot be read."""
+    """Read a row's image once and return the row with it, no larger than ``side`` pixels.
+
+    Raises:
+        UnreadableImage: The image cannot be read.
+    """
     picture = row.read()
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     return replace(row, source=picture.copy)
 
 
 def under(row: Row, original: Image.Image, name: str, strength: float, donors: Images, *, seed: int) -> Cell:
-    """What becomes of a row under an intervention, or under a control of one: ``hue/lightness``.
+    """Change a row's image by one intervention, or by a control of one (``hue/lightness``), and measure the change.
 
-    ``original`` is the row's own image. Raises :class:`UsageError` for an unknown name or a strength out of range.
+    Args:
+        row: The image.
+        original: The same image unchanged, as RGB, from which the difference is measured.
+        name: The intervention or control.
+        strength: In the intervention's unit.
+        donors: The rows that words, palettes and other drawings are taken from.
+        seed: Decides all that is random in the change.
+
+    Raises:
+        UsageError: The name is not known, or the strength is out of range.
     """
     (changed,) = intervene(Images("preview", (row,)), name, strength, seed=seed, donors=donors).rows
     try:

@@ -1,4 +1,4 @@
-"""Drawing style: the same content as a line drawing, a print, a painting or a mosaic of blocks; and a blur as control.
+"""Change the drawing style: to a line drawing, a print, a painting or a mosaic of blocks; and a blur as control.
 
 A transparent image is painted on white paper: it is composited on white first, and for a strength above 0 it comes back
 opaque. Lengths are shares of the image's shorter side, so that a strength looks the same on an emoji and on a large
@@ -22,13 +22,13 @@ from embprobe.interventions.base import changes_nothing
 Values = NDArray[np.floating]
 
 _SAMPLES = 3
-"""Looks at each pixel along x and along y to see how much of it is under ink."""
+"""Points along x and along y of each pixel at which a dot's ink is sampled."""
 _EASEL = 256
-"""Pixels along the shorter side at which washes are found; a brush leaves nothing finer."""
+"""Pixels along the shorter side at which washes are computed; a brush leaves nothing finer."""
 
 
 def line_drawing(image: Image.Image, strength: float) -> Image.Image:
-    """Dark lines on white; ``strength`` is the share (0 to 1) of the way from the picture to its line drawing.
+    """Draw dark lines on white; ``strength`` is the share (0 to 1) of the way from the picture to its line drawing.
 
     Keeps the place of edges whose two sides differ by an eighth of the range or more, and no tone: a surface of one
     colour, black too, becomes blank paper. A difference of Gaussians under a soft threshold: Winnemöller et al.,
@@ -46,7 +46,7 @@ def line_drawing(image: Image.Image, strength: float) -> Image.Image:
 
 
 def posterize(image: Image.Image, strength: float) -> Image.Image:
-    """Few flat colours; ``strength`` is the number of bits (0 to 7) taken from each channel.
+    """Reduce an image to few flat colours; ``strength`` is the number of bits (0 to 7) taken from each channel.
 
     Each channel goes to the nearest of ``2 ** (8 - strength)`` levels (rounded to a whole number where the strength is
     none), spread evenly from black to white: both stay as they are, and no value moves by more than half a step.
@@ -58,7 +58,7 @@ def posterize(image: Image.Image, strength: float) -> Image.Image:
 
 
 def oil(image: Image.Image, strength: float) -> Image.Image:
-    """Patches of paint with sharp borders; ``strength`` is the brush's radius, 0 to 0.05 of the shorter side.
+    """Paint an image in patches with sharp borders; ``strength`` is the brush's radius, 0 to 0.05 of the shorter side.
 
     Each pixel takes the mean of that one of the four squares it is the corner of in which lightness varies least:
     texture is lost, edges stay sharp. Kuwahara et al., "Processing of RI-angiocardiographic images", in Digital
@@ -81,7 +81,7 @@ def oil(image: Image.Image, strength: float) -> Image.Image:
 
 
 def halftone(image: Image.Image, strength: float) -> Image.Image:
-    """Dots of ink on white paper; ``strength`` is the distance from dot to dot, 0 to 0.1 of the shorter side.
+    """Print an image as dots of ink on white paper; ``strength`` is their distance, 0 to 0.1 of the shorter side.
 
     One screen of round dots at 45 degrees. Of each spot as much is covered as its strongest ink needs, in a colour that
     makes up for the white between the dots, so the mean of every channel is kept over a few dots and detail finer than
@@ -96,7 +96,7 @@ def halftone(image: Image.Image, strength: float) -> Image.Image:
 
 
 def pixel_art(image: Image.Image, strength: float) -> Image.Image:
-    """Square blocks of one colour, its mean; ``strength`` is a block's side, 0 to 0.2 of the shorter side.
+    """Fill square blocks with their mean colour; ``strength`` is a block's side, 0 to 0.2 of the shorter side.
 
     The side is a whole number of pixels, at least one; blocks at the right and lower border may be cut off.
     """
@@ -113,7 +113,7 @@ def pixel_art(image: Image.Image, strength: float) -> Image.Image:
 
 
 def watercolor(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-    """Thin uneven washes with dark, wavering rims on grainy paper; ``strength`` (0 to 1) scales all of these together.
+    """Paint an image in thin washes with dark, wavering rims on grainy paper; ``strength`` (0 to 1) scales them all.
 
     Texture is smoothed by total variation (Chambolle, "An algorithm for total variation minimization and applications",
     2004), fully from 0.5 on; then pigment gathers at edges, in blots and in the grain of the paper, as in Bousseau et
@@ -126,7 +126,7 @@ def watercolor(image: Image.Image, strength: float, rng: np.random.Generator) ->
     side = min(image.size)
 
     def uneven(scale: float) -> Values:
-        """Noise of standard deviation ``strength`` in patches of this share of the shorter side."""
+        """Draw noise of standard deviation ``strength`` in patches of this share of the shorter side."""
         noise = ndimage.gaussian_filter(rng.standard_normal(picture.shape[:2]), scale * side)
         return np.asarray(strength * noise / max(noise.std(), 1e-6))
 
@@ -142,10 +142,10 @@ def watercolor(image: Image.Image, strength: float, rng: np.random.Generator) ->
 
 
 def match_blur(original: Image.Image, changed: Image.Image) -> Image.Image:
-    """The control for a change of style: ``original`` under a Gaussian blur that moves it as far as ``changed`` is off.
+    """Make the control for a change of style: a Gaussian blur that changes ``original`` as much as ``changed`` differs.
 
     That is, :func:`mean_change` is the same within 2 %, or as near as rounding to 8 bits lets a small image come. Where
-    even the strongest blur, the mean colour everywhere, changes less, it is that. Borders are mirrored.
+    even the strongest blur, the mean colour everywhere, changes less, that is the result. Borders are mirrored.
     """
     target = mean_change(original, changed)
     if target == 0:
@@ -168,14 +168,14 @@ def match_blur(original: Image.Image, changed: Image.Image) -> Image.Image:
 
 
 def mean_change(a: Image.Image, b: Image.Image) -> float:
-    """How far two images of one size are apart: the mean absolute difference of R, G and B on white paper, 0 to 1."""
+    """Return the mean absolute difference of R, G and B of two images of one size on white paper, 0 to 1."""
     if a.size != b.size:
         raise ValueError(f"images of {a.width} x {a.height} and {b.width} x {b.height} pixels have no pixels in common")
     return float(np.abs(_on_paper(a) - _on_paper(b)).mean(dtype=np.float64))
 
 
 def _dots(covered: Values, pitch: float) -> Values:
-    """The share of each pixel under ink where this share of the paper is to be, both ``[height, width]``."""
+    """Return the share of each pixel under ink, ``[height, width]``, given the share of the paper to cover there."""
     cell = (np.arange(101) - 50) / 101
     radii = np.sort(np.hypot(cell[:, None], cell).ravel())
     radii[-1] = 1  # solid ink reaches the last corner
@@ -190,6 +190,7 @@ def _dots(covered: Values, pitch: float) -> Values:
 
 
 def _smoothed(image: Image.Image) -> Values:
+    """Smooth texture by total variation and keep edges: RGB in 0..1, ``[height, width, 3]``."""
     from skimage import restoration
 
     denoise: Callable[..., Values] = restoration.denoise_tv_chambolle  # published without types
@@ -202,10 +203,10 @@ def _smoothed(image: Image.Image) -> Values:
 
 
 def _on_paper(image: Image.Image) -> Values:
-    """RGB in 0..1 on white, ``[height, width, 3]``."""
+    """Composite an image on white: RGB in 0..1, ``[height, width, 3]``."""
     return np.asarray(flatten(image, WHITE), np.float32) / 255
 
 
 def _printed(values: Values, like: Image.Image) -> Image.Image:
-    """An opaque image in the mode of ``like``."""
+    """Make an opaque image in the mode of ``like`` from RGB in 0..1."""
     return Image.fromarray(np.rint(values.clip(0, 1) * 255).astype(np.uint8)).convert(like.mode)

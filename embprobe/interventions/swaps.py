@@ -1,6 +1,6 @@
-"""Swaps: another row's image in place of a row's own, or another background behind the same object.
+"""Swap a row's image, its colours or its background for those of another row or of a photographed texture.
 
-Each needs other rows (``donors``) to take from; which one is chosen depends on the seed and the row's key alone.
+Planners take from other rows, the ``donors``; the choice among them depends on the seed and the row's key alone.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from embprobe.interventions.base import Edit, Plan, Planner, Rng
 from embprobe.interventions.color import recolor, srgb_to_oklab, transfer_palette, vivid
 
 _CANDIDATES = 200
-"""Rows of each style that are looked at for one that matches; more take longer to read."""
+"""Rows of each style among which a matching one is sought; more take longer to read."""
 _NEAREST = 5
+"""Of the best matches one is taken at random, so that rows that look alike get different objects."""
 _DESCRIBING = ("category", "style", "name")
+"""The donors' labels that decide which of them match."""
 _SMALL = 32
+"""Side in pixels at which an image's features are computed."""
 _TEXTURES = ("brick", "grass", "gravel")
 """Photographs of scikit-image without an object in them, in the public domain (CC0)."""
 
 
 def palette(donors: Images) -> Plan:
-    """The colours of another image, any but its own."""
-
+    """Plan to give each image the colours of another one, chosen at random."""
     rows = _ordered(donors)
 
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
@@ -42,7 +44,7 @@ def palette(donors: Images) -> Plan:
 
 
 def hued(change: Callable[[Image.Image, float, float], Image.Image], hue: float | None = None) -> Planner:
-    """A change towards a hue in degrees, ``change(image, hue, strength)``: this one, or a random one."""
+    """Make a planner for ``change(image, hue, strength)``, with a hue in degrees, or a random one for each row."""
 
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
         chosen = float(rng.uniform(0, 360)) if hue is None else hue
@@ -52,19 +54,19 @@ def hued(change: Callable[[Image.Image, float, float], Image.Image], hue: float 
 
 
 def ink(image: Image.Image, hue: float, share: float) -> Image.Image:
-    """A drawing in one ink, recoloured with the vivid colour of a hue."""
+    """Recolour a drawing in one ink with the vivid colour of a hue in degrees."""
     return recolor(image, vivid(hue), share)
 
 
 def house(donors: Images) -> Plan:
-    """The same concept as another house draws it: a change of style that no filter made."""
+    """Plan to replace each drawing by another house's of the same concept: a change of style that no filter made."""
     drawings: dict[str, list[Row]] = defaultdict(list)
     for row in _ordered(donors):
         drawings[row.labels.get("concept", "")].append(row)
 
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
         concept, style = row.labels.get("concept"), _house(row)
-        others = [each for each in drawings[concept or ""] if _house(each) != style]
+        others = [drawing for drawing in drawings[concept or ""] if _house(drawing) != style]
         if not concept or not style or not others:
             raise UnreadableImage("there is no other drawing of the same concept in another style")
         donor = others[int(rng.integers(len(others)))]
@@ -74,12 +76,12 @@ def house(donors: Images) -> Plan:
 
 
 def _house(row: Row) -> str | None:
-    """Who drew it: styles of one family may share their drawings."""
+    """Return the family of a drawing's style, or the style: styles of one family may share their drawings."""
     return row.labels.get("family", row.labels.get("style"))
 
 
 def object_(donors: Images) -> Plan:
-    """An image of another category in the same style, near in colours, size and shape of what is seen.
+    """Plan to replace each image by one of another category in the same style, alike in colours, size and shape.
 
     Where images have names, the names share no word: a cat may be filed under animals and, smiling, under smileys.
     """
@@ -92,7 +94,7 @@ def object_(donors: Images) -> Plan:
         if style not in described:
             described[style] = _described(donors, style)
         rows, features = described[style]
-        allowed = np.flatnonzero([_differ(each, row) for each in rows])
+        allowed = np.flatnonzero([_differ(candidate, row) for candidate in rows])
         if not len(allowed):
             raise UnreadableImage("there is no image of another category in the same style")
         spread = features.std(axis=0) + 1e-9
@@ -113,7 +115,7 @@ def object_(donors: Images) -> Plan:
 
 
 def background(image: Image.Image, strength: float, rng: Rng, *, alone: bool = False) -> Image.Image:
-    """A photographed texture in a random colour behind an object that was cut out; the object stays as it is.
+    """Put a photographed texture in a random colour behind an object that was cut out; the object stays as it is.
 
     The texture is faded into white: a strength of 1 shows the whole of it. ``alone`` is the control: the same
     background with nothing on it.
@@ -128,7 +130,7 @@ def background(image: Image.Image, strength: float, rng: Rng, *, alone: bool = F
 
 
 def _texture(size: tuple[int, int], rng: Rng) -> Image.Image:
-    """A random square of a texture, turned, tinted with a random hue at its own lightness, and resized."""
+    """Take a random square of a texture, turn it, tint it with a random hue and resize it."""
     values = _texture_values(_TEXTURES[int(rng.integers(len(_TEXTURES)))])
     side = int(rng.integers(values.shape[0] // 2, values.shape[0] + 1))
     top, left = rng.integers(0, values.shape[0] - side + 1, 2)
@@ -147,12 +149,13 @@ def _texture_values(name: str) -> NDArray[np.float64]:
 
 
 def _differ(a: Row, b: Row) -> bool:
+    """Return whether two rows have different categories, and names that share no word."""
     words = [set(row.labels.get("name", "").lower().split()) for row in (a, b)]
     return a.labels["category"] != b.labels["category"] and not words[0] & words[1]
 
 
 def _put(donor: Row, image: Image.Image) -> Image.Image:
-    """The donor's image, in the size and mode of the one it takes the place of."""
+    """Read the donor's image in the size and mode of ``image``, whose place it takes."""
     other = donor.read()
     if other.size != image.size:
         other = other.resize(image.size, Image.Resampling.LANCZOS)
@@ -168,11 +171,12 @@ def _mark(donor: Row) -> str:
 
 
 def _ordered(donors: Images) -> list[Row]:
-    """By key, so that the order in which somebody lists them does not matter."""
+    """Sort the donors by key, so that the order in which they are listed does not matter."""
     return sorted(donors.rows, key=lambda row: row.key)
 
 
 def _other(rows: Sequence[Row], row: Row, rng: Rng) -> Row:
+    """Choose a row at random that is not ``row``."""
     start = int(rng.integers(max(len(rows), 1)))
     for i in range(len(rows)):
         donor = rows[(start + i) % len(rows)]
@@ -182,7 +186,7 @@ def _other(rows: Sequence[Row], row: Row, rng: Rng) -> Row:
 
 
 def _described(donors: Images, style: str) -> tuple[Sequence[Row], NDArray[np.float64]]:
-    """Some of the rows of a style and their features ``[n, 8]``; unreadable ones are passed over."""
+    """Choose some rows of a style and compute their features ``[n, 8]``; unreadable rows are passed over."""
     rows = [row for row in _ordered(donors) if row.labels.get("style", "") == style and "category" in row.labels]
     chosen = sorted(np.random.default_rng(0).permutation(len(rows))[:_CANDIDATES].tolist())
     kept, features = [], []
@@ -196,7 +200,7 @@ def _described(donors: Images, style: str) -> tuple[Sequence[Row], NDArray[np.fl
 
 
 def _features(image: Image.Image) -> NDArray[np.float64]:
-    """Mean colour in Oklab and its spread, the share of the image that is covered, and its proportions: ``[8]``."""
+    """Compute the mean colour in Oklab and its spread, the share that is covered, and the proportions: ``[8]``."""
     proportion = np.log(image.width / image.height)
     small = np.asarray(image.convert("RGBA").resize((_SMALL, _SMALL), Image.Resampling.BOX), np.float64) / 255
     colors, opacity = srgb_to_oklab(small[..., :3].reshape(-1, 3)), small[..., 3].ravel()

@@ -1,4 +1,4 @@
-"""Embedded text: a word drawn into an image, and the same ink when it is no word."""
+"""Draw a word into an image, or, as controls, the same amount of ink that is no word."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Place = Literal["clear", "random"]
 
 _GLYPHS = "◆●▲■◇○△□▼◉▽◈"
 _BLOCKS = 4
-"""How many of the blocks that are shuffled make the height of a word: no letter survives, strokes do."""
+"""Shuffled blocks along the height of a word: no letter survives, strokes do."""
 _TALLEST = 0.5
 """No word is taller than this share of the image, however short it is."""
 _NEARLY = 1.05
@@ -42,14 +42,24 @@ def draw_word(
     ink: Ink = "word",
     place: Place = "clear",
 ) -> Image.Image:
-    """The image with ``word`` drawn into it, its ink a ``share`` (0 to 1) of the image's width.
+    """Draw a word into an image, in a random face, colour and place.
 
-    Face, colour (unless given) and place are random: ``clear`` chooses among the places where it hides the least of
-    what is drawn, or of the detail in a photograph. A thin outline in black or white, whichever contrasts, keeps the
-    word legible on any background. The mode of the image is kept.
+    A thin outline in black or white, whichever contrasts, keeps the word legible on any background. The mode of the
+    image is kept.
 
-    The other kinds of ``ink`` are its controls, with the same face, colour, place and amount of ink: ``shuffled`` is
-    the same pixels, cut into blocks that change places; ``glyphs`` a row of as many geometric signs; ``box`` a bar.
+    Args:
+        image: RGB or RGBA.
+        word: The word.
+        share: The width of the word's ink as a share of the image's width, above 0 and at most 1.
+        rng: Decides face, colour and place.
+        color: The colour of the ink; by default a random one.
+        ink: ``word``, or one of its controls, with the same face, colour, place and amount of ink: ``shuffled`` is the
+            same pixels, cut into blocks that change places; ``glyphs`` a row of as many geometric signs; ``box`` a bar.
+        place: ``clear`` chooses among the places where the word hides the least of a drawing, or of the detail in a
+            photograph; ``random`` among all.
+
+    Raises:
+        ValueError: The word is empty, or the share is out of range.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share must be above 0 and at most 1, not {share}")
@@ -60,7 +70,7 @@ def draw_word(
     size = _size(face, word, max(4, round(share * image.width)), max(4, round(_TALLEST * image.height)))
     written = _layer(word, face, size, paint, _stroke(size))
     x, y = _place(image, written.width, written.height, rng, place)
-    drawn = _as(ink, written, word, paint, _stroke(size), image.width, rng)
+    drawn = _in_ink(ink, written, word, paint, _stroke(size), image.width, rng)
     x += (written.width - drawn.width) // 2
     y += (written.height - drawn.height) // 2
     x = min(max(x, 0), max(image.width - drawn.width, 0))
@@ -71,7 +81,7 @@ def draw_word(
 
 
 def is_drawable(text: str) -> bool:
-    """Whether every face has a letter for each character of the text."""
+    """Return whether every face has a letter for each character of the text."""
     return all(ord(character) in _characters(face) for face in FONTS for character in text)
 
 
@@ -93,7 +103,7 @@ def _outline(paint: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def _layer(text: str, face: str, size: float, paint: tuple[int, int, int], stroke: int) -> Image.Image:
-    """The text alone on nothing, cut to its ink and outline."""
+    """Draw the text on a transparent layer, cut to its ink and outline."""
     font = _font(face, size)
     left, top, right, bottom = font.getbbox(text, stroke_width=stroke)
     layer = Image.new("RGBA", (int(right - left) + 4, int(bottom - top) + 4))
@@ -108,7 +118,7 @@ def _layer(text: str, face: str, size: float, paint: tuple[int, int, int], strok
     return layer.crop(layer.getchannel("A").getbbox() or (0, 0, 1, 1))
 
 
-def _as(
+def _in_ink(
     ink: Ink,
     written: Image.Image,
     word: str,
@@ -117,6 +127,7 @@ def _as(
     widest: int,
     rng: np.random.Generator,
 ) -> Image.Image:
+    """Turn the layer of a written word into that of a control; ``ink`` says which."""
     if ink == "shuffled":
         return _shuffled(written, rng)
     if ink == "glyphs":
@@ -127,7 +138,7 @@ def _as(
 
 
 def _shuffled(written: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The same pixels in other places: blocks of the word change places with others of exactly their size."""
+    """Shuffle a word's pixels: blocks change places with others of exactly their size."""
     side = max(2, math.ceil(written.height / _BLOCKS))
     rows = -(-written.height // side)
     values = np.pad(np.asarray(written), ((0, rows * side - written.height), (0, 0), (0, 0)))
@@ -143,9 +154,9 @@ def _shuffled(written: Image.Image, rng: np.random.Generator) -> Image.Image:
 def _glyphs(
     written: Image.Image, count: int, paint: tuple[int, int, int], stroke: int, widest: int, rng: np.random.Generator
 ) -> Image.Image:
-    """Geometric signs, as many as letters (fewer if they would not fit), as large as gives the word's amount of ink."""
+    """Draw a geometric sign for each letter (fewer if they would not fit), with the word's amount of ink in all."""
     signs = "".join(rng.choice(list(_GLYPHS), count))
-    wanted = sum(_amounts(written, paint))
+    target = sum(_amounts(written, paint))
 
     def row(size: float, signs: str) -> Image.Image:
         return _layer(signs, FONTS[0], size, paint, stroke)  # a thicker outline would be a jump in the amount
@@ -154,15 +165,15 @@ def _glyphs(
         low, high = _SMALLEST, 4.0 * max(written.size)
         while high - low > 0.05:
             middle = (low + high) / 2
-            low, high = (middle, high) if sum(_amounts(row(middle, signs), paint)) <= wanted else (low, middle)
-        found = row(low, signs)
-        if found.width <= widest or len(signs) == 1:
-            return found
+            low, high = (middle, high) if sum(_amounts(row(middle, signs), paint)) <= target else (low, middle)
+        glyphs = row(low, signs)
+        if glyphs.width <= widest or len(signs) == 1:
+            return glyphs
         signs = signs[1:]
 
 
 def _box(written: Image.Image, paint: tuple[int, int, int]) -> Image.Image:
-    """A bar no wider than the word, with as much ink, and edges above and below with as much outline."""
+    """Draw a bar no wider than the word, with as much ink, and edges above and below with as much outline."""
     inner, outer = _amounts(written, paint)
     height = max(1, math.ceil(inner / written.width))
     width = max(1, round(inner / height))
@@ -173,7 +184,7 @@ def _box(written: Image.Image, paint: tuple[int, int, int]) -> Image.Image:
 
 
 def _amounts(layer: Image.Image, paint: tuple[int, int, int]) -> tuple[float, float]:
-    """How many pixels the ink covers, and how many its outline."""
+    """Count the pixels under the ink, and those under its outline; a half-transparent pixel counts half."""
     values = np.asarray(layer, np.float64)
     inked, edged = (np.abs(values[..., :3] - color).sum(axis=-1) for color in (paint, _outline(paint)))
     opacity = values[..., 3] / 255
@@ -181,7 +192,7 @@ def _amounts(layer: Image.Image, paint: tuple[int, int, int]) -> tuple[float, fl
 
 
 def _place(image: Image.Image, width: int, height: int, rng: np.random.Generator, place: Place) -> tuple[int, int]:
-    """The upper left corner of a box of this size."""
+    """Choose the upper left corner of a box of this size."""
     across, down = max(image.width - width, 0) + 1, max(image.height - height, 0) + 1
     if place == "random":
         return int(rng.integers(across)), int(rng.integers(down))
@@ -194,10 +205,11 @@ def _place(image: Image.Image, width: int, height: int, rng: np.random.Generator
 
 
 def _detail(image: Image.Image) -> NDArray[np.float64]:
-    """What must not be hidden, ``[h, w]``: what is drawn, or where nothing is transparent, edges and the middle.
+    """Weigh each pixel, ``[h, w]``: a word must not hide what is heavy.
 
-    People photograph what matters into the middle: the centre bias of Judd et al., "Learning to predict where humans
-    look", 2009. Edges alone would give a smooth face away.
+    The weight is the opacity or, where nothing is transparent, edges and nearness to the middle. Photographs have their
+    subject in the middle: the centre bias of Judd et al., "Learning to predict where humans look", 2009. By edges
+    alone, a word could cover a smooth face.
     """
     if image.mode == "RGBA":
         opacity = np.asarray(image.getchannel("A"), np.float64) / 255
@@ -215,7 +227,7 @@ def _detail(image: Image.Image) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=2**16)
 def _size(face: str, text: str, width: int, tallest: int) -> float:
-    """The largest size of a face, in tenths of a pixel, at which the ink of the text fits."""
+    """Find the largest size of a face, in steps of a tenth of a pixel, at which the ink of the text fits."""
     across, down = _extent(face, text, _TRIED)
     size = math.ceil(10.5 * _TRIED * min(width / across, tallest / down)) / 10
     while size > _SMALLEST:
@@ -227,7 +239,7 @@ def _size(face: str, text: str, width: int, tallest: int) -> float:
 
 
 def _extent(face: str, text: str, size: float) -> tuple[int, int]:
-    """Width and height of the ink; a font's own box has room for side bearings, too."""
+    """Measure width and height of the ink in pixels; a font's own box has room for side bearings, too."""
     left, top, right, bottom = _font(face, size).getmask(text, stroke_width=_stroke(size)).getbbox() or (0, 0, 1, 1)
     return right - left, bottom - top
 

@@ -1,4 +1,4 @@
-"""Treatments: rows that are changed in different ways within one set of images, and labelled with what was done."""
+"""Treatments: change the rows of one set in different ways, and label each row with its treatment."""
 
 from __future__ import annotations
 
@@ -12,29 +12,39 @@ import numpy as np
 
 from embprobe.errors import UsageError
 from embprobe.images.rows import Images, Row
-from embprobe.interventions import check_strength, find_intervention, intervene
+from embprobe.interventions.apply import check_strength, intervene
+from embprobe.interventions.registry import find_intervention
 
 IMAGE = "image"
 """The label of a treated row that holds the key of the image it was made from."""
 _FORM = re.compile(r"(\S+) (-?\d+(?:\.\d+)?)")
+"""An intervention and a strength."""
 
 
 @dataclass(frozen=True)
 class Treatment:
-    """An intervention and its strength, or nothing done (``None``)."""
+    """An intervention and its strength, or no change at all (``None``)."""
 
     intervention: str | None
     strength: float = 0.0
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """``hue 120``, ``word=thus 0.6`` or ``none``; raises :class:`UsageError` for anything else."""
+        """Read ``hue 120``, ``word=thus 0.6`` or ``none``.
+
+        Raises:
+            UsageError: The text has another form, the intervention is not known or the strength is out of its range.
+
+        Example:
+            >>> Treatment.parse("hue 120")
+            Treatment(intervention='hue', strength=120.0)
+        """
         if text == "none":
             return cls(None)
-        found = _FORM.fullmatch(text)
-        if found is None:
+        match = _FORM.fullmatch(text)
+        if match is None:
             raise UsageError(f"'{text}' is no treatment: say 'none', or an intervention and a strength, 'hue 120'.")
-        name, strength = found.group(1), float(found.group(2))
+        name, strength = match.group(1), float(match.group(2))
         check_strength(find_intervention(name), strength)
         return cls(name, strength)
 
@@ -45,13 +55,32 @@ class Treatment:
 
 
 Levels = Mapping[str, Sequence[Treatment]]
-"""By the value of the label, what is done to a row that gets it; one of several where there are several."""
+"""For each value of the label, the treatments of the rows that get this value; each row gets one of them."""
 
 
 def assign(images: Images, label: str, levels: Levels, *, seed: int, donors: Images) -> Images:
-    """Every row under one of the treatments, as many rows (but for one) under each value, and under each of its own.
+    """Give every row one treatment at random; the number of rows differs by one at most from value to value.
 
-    Which row gets which is random, given the seed. The value becomes the row's label ``label``.
+    Args:
+        images: The rows to treat; their number stays.
+        label: The label that holds the value behind a row's treatment.
+        levels: Treatments by value. Where a value has several, its rows are shared among them evenly.
+        seed: Decides which row gets which treatment, and all that is random in the treatments.
+        donors: The rows that words, palettes and other drawings are taken from.
+
+    Returns:
+        The treated rows in the same order, with the labels ``label`` and ``image`` (the key of the untreated row).
+
+    Raises:
+        ValueError: There are no levels, or a level has no treatment.
+        UsageError: An intervention is not known, or its strength is out of range.
+
+    Example:
+        >>> from embprobe.images import load_images
+        >>> cats = load_images("bundled/emoji").where(concept="1f431")
+        >>> levels = {"plain": [Treatment(None)], "grey": [Treatment("greyscale", 1)]}
+        >>> sorted(assign(cats, "look", levels, seed=0, donors=cats).label("look"))
+        ['grey', 'grey', 'grey', 'plain', 'plain', 'plain']
     """
     choices = _dealt(levels)
     # with the seed alone, two labels would be dealt alike, and folds that a caller makes with the same seed, too
@@ -59,17 +88,31 @@ def assign(images: Images, label: str, levels: Levels, *, seed: int, donors: Ima
     dealt = rng.permutation(len(images)) % len(choices)
     rows: list[Row] = list(images.rows)
     for number, (value, treatment) in enumerate(choices):
-        mine = np.flatnonzero(dealt == number).tolist()
-        changed = _treated(images.take(mine), treatment, seed, donors)
-        for i, row in zip(mine, changed.rows, strict=True):
+        positions = np.flatnonzero(dealt == number).tolist()
+        changed = _treated(images.take(positions), treatment, seed, donors)
+        for i, row in zip(positions, changed.rows, strict=True):
             rows[i] = _labelled(row, row.key, label, value)
     return replace(images, name=f"{images.name}+{label}@{seed}", rows=tuple(rows), opened_as="")
 
 
 def cross(images: Images, label: str, levels: Levels, *, seed: int, donors: Images) -> Images:
-    """Every row under the first treatment of every value: as many times as many rows, with keys ``KEY|VALUE``.
+    """Give every row the first treatment of every value; the row ``KEY`` becomes the rows ``KEY|VALUE``.
 
-    What is random in a treatment is the same for a row at every level: the same face and place for every word.
+    All that is random in a treatment is the same for a row at every level: the same face and place for every word.
+
+    Args:
+        images: The rows to treat.
+        label: The label that holds the value behind a row's treatment.
+        levels: Treatments by value.
+        seed: Decides all that is random in the treatments.
+        donors: The rows that words, palettes and other drawings are taken from.
+
+    Returns:
+        The treated rows, value after value, with the labels ``label`` and ``image`` (the key of the untreated row).
+
+    Raises:
+        ValueError: There are no levels, or a level has no treatment.
+        UsageError: An intervention is not known, or its strength is out of range.
     """
     _check(levels)
     rows: list[Row] = []
@@ -80,7 +123,11 @@ def cross(images: Images, label: str, levels: Levels, *, seed: int, donors: Imag
 
 
 def repeat(images: Images, times: int) -> Images:
-    """Every row so many times, with keys ``KEY#1``, ``KEY#2`` …: few images get several treatments each."""
+    """Repeat every row, with keys ``KEY#1``, ``KEY#2`` …, so that few images can get several treatments each.
+
+    Returns:
+        ``times`` copies of the whole set, one after another, with the label ``image`` (the key of the repeated row).
+    """
     rows = (
         replace(row, key=f"{row.key}#{i}", labels={IMAGE: row.key, **row.labels})
         for i in range(1, times + 1)
@@ -90,7 +137,7 @@ def repeat(images: Images, times: int) -> Images:
 
 
 def _dealt(levels: Levels) -> list[tuple[str, Treatment]]:
-    """Values with their treatments, each value as often as any other."""
+    """Pair values with treatments, each value as often as any other."""
     _check(levels)
     most = math.lcm(*(len(treatments) for treatments in levels.values()))
     return [(value, treatments[i % len(treatments)]) for i in range(most) for value, treatments in levels.items()]

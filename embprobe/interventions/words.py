@@ -1,4 +1,4 @@
-"""Which word is drawn into an image: its own, another's, or one that has nothing to do with any."""
+"""Choose the word that is drawn into an image: its own name, another image's, or one that names none of the images."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ from embprobe.interventions.text import Ink, draw_word, is_drawable
 from embprobe.system.text import visible
 
 NAMES = ("name", "concept", "category", "class")
-"""The labels that name what an image shows; the first one a row has is taken."""
+"""The labels that name the subject of an image; the first one a row has is taken."""
 NEUTRAL = (
     *("thus", "maybe", "again", "hence", "quite", "often", "almost", "rather", "indeed", "perhaps", "whether"),
     *("somehow", "likewise", "moreover", "meanwhile", "therefore", "otherwise", "throughout", "nevertheless"),
 )
 _LONGEST = 12
+"""Letters of a legible word; a longer name is cut down to its longest word."""
 _SIMILAR = 2
 """Letters by which a conflicting word may be longer or shorter than the image's own."""
 
 
 def word_of(row: Row) -> str | None:
-    """The word for what a row shows: its name, or the longest word of a name that is too long to be legible."""
+    """Return the name of a row's subject, or the longest word of a name that is too long to be legible.
+
+    None if the row has none of the labels in ``NAMES``, or no letter or digit in them.
+    """
     names = (row.labels.get(label, "").replace("_", " ").strip() for label in NAMES)
     name = next((name for name in names if parts_of(name)), None)
     if name is None or len(name) <= _LONGEST:
@@ -37,7 +41,7 @@ def word_of(row: Row) -> str | None:
 
 
 def agreeing(ink: Ink = "word") -> Planner:
-    """The word for what the image shows."""
+    """Make a planner that writes each image's own name into it."""
 
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
         return _edit(_own(row), strength, ink)
@@ -46,23 +50,24 @@ def agreeing(ink: Ink = "word") -> Planner:
 
 
 def conflicting(ink: Ink = "word") -> Planner:
-    """The word for what another image shows: of another category where there are categories, of similar length."""
+    """Make a planner that writes another image's name, of another category if there are any, of similar length."""
 
     def bind(donors: Images) -> Plan:
-        known = {(word, row.labels.get("category", "")) for row in donors.rows if (word := word_of(row))}
-        named = sorted(each for each in known if is_drawable(each[0]))
-        vocabulary = [named[i] for i in np.random.default_rng(0).permutation(len(named))]  # a draw may end at the next
+        names = {(word, row.labels.get("category", "")) for row in donors.rows if (word := word_of(row))}
+        drawable = sorted((word, category) for word, category in names if is_drawable(word))
+        # shuffled, so that the word after one that may not be taken is not its neighbour in the alphabet
+        vocabulary = [drawable[i] for i in np.random.default_rng(0).permutation(len(drawable))]
         similar: dict[int, list[tuple[str, str]]] = {}
 
         def plan(row: Row, strength: float, rng: Rng) -> Edit:
             own, category = _own(row), row.labels.get("category", "")
             if len(own) not in similar:
-                similar[len(own)] = [each for each in vocabulary if abs(len(each[0]) - len(own)) <= _SIMILAR]
-            mine = {part for label in NAMES for part in parts_of(row.labels.get(label, ""))}
+                similar[len(own)] = [(word, of) for word, of in vocabulary if abs(len(word) - len(own)) <= _SIMILAR]
+            own_parts = {part for label in NAMES for part in parts_of(row.labels.get(label, ""))}
             for words in (similar[len(own)], vocabulary):
                 start = int(rng.integers(max(len(words), 1)))
                 for word, of in itertools.chain(words[start:], words[:start]):
-                    if not mine & parts_of(word) and (of != category or not category):
+                    if not own_parts & parts_of(word) and (of != category or not category):
                         return _edit(word, strength, ink)
             raise UnreadableImage("no other image has another category to take a word from")
 
@@ -72,7 +77,7 @@ def conflicting(ink: Ink = "word") -> Planner:
 
 
 def neutral(ink: Ink = "word") -> Planner:
-    """A word that names nothing that any of the images shows."""
+    """Make a planner that writes a word which names none of the images."""
 
     def bind(donors: Images) -> Plan:
         used = {part for row in donors.rows for label in NAMES for part in parts_of(row.labels.get(label, ""))}
@@ -89,9 +94,12 @@ def neutral(ink: Ink = "word") -> Planner:
 
 
 def anywhere(word: str = "") -> Callable[[Ink], Planner]:
-    """A given word (a neutral one, if it is empty), its place as random as its face, colour and size.
+    """Return a function that makes a planner for a given word (if "", for a neutral one) at a random place.
 
     Its size is between half and the whole of the strength, so that neither place nor size tells which word it is.
+
+    Raises:
+        UsageError: The faces have no letters for the word, or it is too long to be read.
     """
     if word and not (is_drawable(word) and parts_of(word)):
         raise UsageError(f"The faces at hand have no letters for '{visible(word)}'.")
@@ -108,11 +116,16 @@ def anywhere(word: str = "") -> Callable[[Ink], Planner]:
 
 
 def parts_of(name: str) -> set[str]:
-    """The words of a name, in small letters."""
+    """Return the words of a name, in small letters.
+
+    >>> sorted(parts_of("Smiling cat-face"))
+    ['cat', 'face', 'smiling']
+    """
     return set(re.findall(r"[^\W_]+", name.lower()))
 
 
 def _own(row: Row) -> str:
+    """Return a row's own name; raise the reason if it has none that can be drawn."""
     word = word_of(row)
     if word is None:
         raise UnreadableImage(f"it has no label that names what it shows ({', '.join(NAMES)})")

@@ -1,7 +1,8 @@
-"""Compression: what is left of an embedding when it is cut, projected or quantised.
+"""Compression: embeddings cut, projected, quantised or whitened, to see how much of a probe's accuracy is left.
 
-Each is fitted on training vectors and applied to any: ``truncate:32`` keeps the first 32 dimensions, ``pca:32`` the 32
-leading components, ``int8`` a byte and ``binary`` a bit per dimension, ``whiten`` all components at one variance.
+Each compression is fitted on training vectors and applied to any: ``truncate:32`` keeps the first 32 dimensions,
+``pca:32`` the 32 leading components, ``int8`` a byte and ``binary`` a bit per dimension, ``whiten`` all components at
+one variance.
 """
 
 from __future__ import annotations
@@ -16,30 +17,31 @@ from embprobe.measures.geometry import centred, principal_axes
 from embprobe.measures.vectors import ScoreArray, Vectors, check_finite
 
 Transform = Callable[[Vectors], Vectors]
-"""``[m, d] -> [m, e]``, in the precision of what it is given, at least float32."""
+"""A function of vectors ``[m, d]`` that returns ``[m, e]`` in their precision, at least float32."""
 
 LEVELS = 255
 """Steps of int8 between the smallest and the largest training value of a dimension."""
 RIDGE = 1e-4
-"""Of the mean variance, added to each variance by whiten, so that noise in the least component is not blown up."""
+"""Share of the mean variance that whiten adds to each variance, so that it does not blow up noise in the least one."""
 
 _NAME = re.compile(r"(truncate|pca):([1-9][0-9]{0,5})|(int8|binary|whiten)")
 
 
-def known(name: str) -> None:
+def check_compression(name: str) -> None:
     """Raise :class:`UsageError` unless ``name`` is that of a compression, before anything slow is done.
 
-    >>> known("pca:32")
-    >>> known("pca")
-    Traceback (most recent call last):
-    embprobe.errors.UsageError: There is no compression 'pca'. There are truncate:N and pca:N, with N the number of \
-dimensions to keep, and int8, binary and whiten.
+    Example:
+        >>> check_compression("pca:32")
+        >>> check_compression("pca")
+        Traceback (most recent call last):
+        embprobe.errors.UsageError: There is no compression 'pca'. There are truncate:N and pca:N, with N the number \
+of dimensions to keep, and int8, binary and whiten.
     """
     _parse(name)
 
 
-def fit_transform(name: str, train: Vectors) -> Transform:
-    """The compression ``name`` fitted on ``train`` ``[n, d]``, to be applied to vectors ``[m, d]``.
+def fit_compression(name: str, train: Vectors) -> Transform:
+    """Fit the compression ``name`` on training vectors and return it as a function of vectors.
 
     - ``truncate:N``: the first N dimensions, as of Matryoshka embeddings (Kusupati et al. 2022). Nothing is fitted.
     - ``pca:N``: the coordinates along the N leading principal components of the training vectors, about their mean.
@@ -50,14 +52,25 @@ def fit_transform(name: str, train: Vectors) -> Transform:
     - ``whiten``: the coordinates along all components that vary, divided by √(λ + ridge), with λ their variance over
       n − 1 and ridge 1e-4 of the mean λ.
 
-    Raises :class:`UsageError` for an unknown name; :class:`EmbprobeError` if there are fewer dimensions or components
-    than N, fewer than two training vectors, if these all coincide, and for numbers that are not finite.
+    Args:
+        name: One of the names above.
+        train: Training vectors, ``[n, d]``.
 
-    >>> train = np.array([[0.0, 0.0], [255.0, 10.0]])
-    >>> fit_transform("int8", train)(np.array([[3.4, 300.0]]))  # steps of 1 and 10 / 255; the second is cut
-    array([[ 3., 10.]])
-    >>> fit_transform("binary", train)(np.array([[3.4, 5.0]]))  # training means 127.5 and 5
-    array([[-1.,  1.]])
+    Returns:
+        A function that compresses vectors ``[m, d]``; it raises :class:`EmbprobeError` for another d and for numbers
+        that are not finite.
+
+    Raises:
+        UsageError: For an unknown name.
+        EmbprobeError: If there are fewer dimensions or components than N, fewer than two training vectors, if these all
+            coincide, and for numbers that are not finite.
+
+    Example:
+        >>> train = np.array([[0.0, 0.0], [255.0, 10.0]])
+        >>> fit_compression("int8", train)(np.array([[3.4, 300.0]]))  # steps of 1 and 10 / 255; the second is cut
+        array([[ 3., 10.]])
+        >>> fit_compression("binary", train)(np.array([[3.4, 5.0]]))  # training means 127.5 and 5
+        array([[-1.,  1.]])
     """
     kind, keep = _parse(name)
     mean, _ = centred(train)
@@ -71,18 +84,18 @@ def fit_transform(name: str, train: Vectors) -> Transform:
         transform = _binary(mean)
     else:
         transform = _whiten(train)
-    return _sized(transform, len(mean))
+    return _checked(transform, len(mean))
 
 
 def _parse(name: str) -> tuple[str, int]:
-    """The kind, and how many dimensions it keeps; 0 where that is not asked."""
-    found = _NAME.fullmatch(name)
-    if not found:
+    """Split a name into its kind and the number of dimensions to keep; 0 for kinds without one."""
+    match = _NAME.fullmatch(name)
+    if not match:
         raise UsageError(
             f"There is no compression '{name}'. There are truncate:N and pca:N, with N the number of dimensions to "
             "keep, and int8, binary and whiten."
         )
-    return found[1] or found[3], int(found[2] or 0)
+    return match[1] or match[3], int(match[2] or 0)
 
 
 def _truncate(keep: int, dimension: int) -> Transform:
@@ -120,10 +133,10 @@ def _whiten(train: Vectors) -> Transform:
     return lambda x: (x - mean) @ whitening
 
 
-def _sized(transform: Transform, dimension: int) -> Transform:
-    """``transform`` in float64, on vectors it was fitted for, back in their own precision."""
+def _checked(transform: Transform, dimension: int) -> Transform:
+    """Let ``transform`` run in float64, on vectors of the fitted dimension, and return them in their own precision."""
 
-    def checked(vectors: Vectors) -> Vectors:
+    def compress(vectors: Vectors) -> Vectors:
         if vectors.shape[1] != dimension:
             raise EmbprobeError(
                 f"A compression fitted on {dimension} dimensions cannot be applied to {vectors.shape[1]}."
@@ -131,4 +144,4 @@ def _sized(transform: Transform, dimension: int) -> Transform:
         check_finite(vectors)
         return transform(np.asarray(vectors, np.float64)).astype(np.result_type(vectors, np.float32))
 
-    return checked
+    return compress

@@ -1,4 +1,4 @@
-"""Decoding: can the attribute be read from frozen embeddings of images the classifier has not seen?"""
+"""Decoding: scores of a classifier's predictions on images it has not seen, and the majority baseline."""
 
 from __future__ import annotations
 
@@ -8,19 +8,35 @@ from embprobe.measures.vectors import LabelArray, ScoreArray
 
 
 def correct(predicted: LabelArray, truth: LabelArray) -> ScoreArray:
-    """1 where the prediction is right, else 0: one score per image, ``[n]``.
+    """Score each prediction 1 where it is right, else 0; the mean is the accuracy.
 
-    >>> correct(np.array(["cat", "dog"]), np.array(["cat", "cat"]))
-    array([1., 0.])
+    Args:
+        predicted: The predicted label of each image, ``[n]``.
+        truth: The true labels, ``[n]``.
+
+    Returns:
+        Scores ``[n]``, each 0 or 1.
+
+    Example:
+        >>> correct(np.array(["cat", "dog"]), np.array(["cat", "cat"]))
+        array([1., 0.])
     """
     return np.asarray(predicted == truth, np.float64)
 
 
 def predict_majority(labels: LabelArray, *, n: int) -> LabelArray:
-    """The most frequent training label, ``n`` times: what an encoder has to beat. Ties go to the first in the alphabet.
+    """Predict the most frequent training label for every image: the majority baseline that an encoder has to beat.
 
-    >>> predict_majority(np.array(["b", "a", "b"]), n=2).tolist()
-    ['b', 'b']
+    Args:
+        labels: The training labels.
+        n: The number of images to predict for.
+
+    Returns:
+        One label, ``n`` times: ``[n]``. Ties go to the first in the alphabet.
+
+    Example:
+        >>> predict_majority(np.array(["b", "a", "b"]), n=2).tolist()
+        ['b', 'b']
     """
     values, counts = np.unique(labels, return_counts=True)
     return np.repeat(values[counts.argmax()], n)

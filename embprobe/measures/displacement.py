@@ -5,45 +5,71 @@ from __future__ import annotations
 import numpy as np
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import ScoreArray, Vectors, unit
+from embprobe.measures.vectors import ScoreArray, Vectors, l2_normalize
 
 
 def displacement(original: Vectors, changed: Vectors) -> ScoreArray:
-    """For every image, d(f(x), f(Tx)) over the mean of d between unrelated images, with d = 1 - cos. ``[n, d] -> [n]``.
+    """Measure how far each image moves, relative to the mean distance between unrelated images.
 
-    0: the encoder did not notice. 1: the change moved the image as far as another image is away. It can exceed 1, up
-    to the ratio of 2 to the mean distance. The mean runs over all pairs of distinct rows of ``original``, so rows
-    should be unrelated to each other, e.g. one per concept. Raises :class:`EmbprobeError` for fewer than two rows,
-    zero or non-finite vectors, and if all originals coincide.
+    score(i) = d(f(x_i), f(T x_i)) / D, with d = 1 − cos and D the mean of d over all pairs of distinct rows of
+    ``original``. So rows should be unrelated to each other, e.g. one per concept.
 
-    >>> x = np.array([[1.0, 0.0], [0.0, 1.0]])  # unrelated: cos 0, distance 1
-    >>> displacement(x, np.array([[1.0, 0.0], [1.0, 1.0]])).round(3)  # not moved; moved by 45 degrees: 1 - 0.707
-    array([0.   , 0.293])
+    Args:
+        original: The vectors of the unchanged images, ``[n, d]``.
+        changed: The vectors of the same images after the change, ``[n, d]``.
+
+    Returns:
+        Scores ``[n]``. 0: the encoder did not notice. 1: the change moved the image as far as another image is away. It
+        can exceed 1, up to 2 / D.
+
+    Raises:
+        EmbprobeError: For fewer than two rows, zero or non-finite vectors, and if all originals coincide.
+
+    Example:
+        >>> x = np.array([[1.0, 0.0], [0.0, 1.0]])  # unrelated: cos 0, distance 1
+        >>> displacement(x, np.array([[1.0, 0.0], [1.0, 1.0]])).round(3)  # not moved; by 45 degrees: 1 - 0.707
+        array([0.   , 0.293])
     """
-    a, b = unit(original), unit(changed)
+    a, b = l2_normalize(original), l2_normalize(changed)
     return np.asarray((1 - (a * b).sum(1)) / _mean_distance(a))
 
 
 def displacement_percentile(original: Vectors, changed: Vectors, *, partners: int = 50, seed: int = 0) -> ScoreArray:
-    """For every image, the share of unrelated images that are nearer to it than its changed self. ``[n, d] -> [n]``.
+    """Return for each image the share of unrelated images that are nearer to it than its changed version.
 
-    0: nearer than any other image. 0.5: as far as a typical one. It does not depend on the encoder's scale. Unrelated
-    images are ``partners`` random other rows of ``original`` (all of them, if there are fewer); ties count half.
+    It asks :func:`displacement`'s question by rank, so it does not depend on the encoder's scale.
+
+    Args:
+        original: The vectors of the unchanged images, ``[n, d]``.
+        changed: The vectors of the same images after the change, ``[n, d]``.
+        partners: The number of random other rows of ``original`` to compare with; all of them, if there are fewer.
+        seed: Decides which partners; the same for every encoder.
+
+    Returns:
+        Scores ``[n]`` from 0 (nearer than any other image) to 1. 0.5: as far as a typical one. Ties count half.
+
+    Raises:
+        EmbprobeError: For fewer than two rows, and for zero or non-finite vectors.
+
+    Example:
+        >>> x = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+        >>> displacement_percentile(x, np.array([[3.0, 4.0], [1.0, 0.0], [-1.0, 0.0]]))  # the second one ties with both
+        array([0. , 0.5, 0. ])
     """
-    a, b = unit(original), unit(changed)
-    moved = (a * b).sum(1)
+    a, b = l2_normalize(original), l2_normalize(changed)
+    to_changed = (a * b).sum(1)
     shifts = np.random.default_rng(seed).permutation(np.arange(1, len(a)))[:partners]
     nearer = np.zeros(len(a))
-    for shift in shifts:  # every row against the one so many places further: no array of all pairs
+    for shift in shifts:  # row i against row i + shift, for all i at once: no array of all pairs
         to_other = (a * np.roll(a, -shift, axis=0)).sum(1)
-        nearer += np.where(np.abs(to_other - moved) <= 1e-7, 0.5, to_other > moved)
+        nearer += np.where(np.abs(to_other - to_changed) <= 1e-7, 0.5, to_other > to_changed)
     return nearer / len(shifts)
 
 
-def _mean_distance(unit: ScoreArray) -> float:
-    """The mean of 1 - cos over all pairs of distinct rows, from the length of their sum: no n x n array."""
-    n = len(unit)
-    total = unit.sum(0)
+def _mean_distance(directions: ScoreArray) -> float:
+    """Return the mean of 1 − cos over all pairs of distinct unit rows, from the length of their sum: no n × n array."""
+    n = len(directions)
+    total = directions.sum(0)
     mean = 1 - float(total @ total - n) / (n * (n - 1))
     if mean < 1e-9:
         raise EmbprobeError(

@@ -1,4 +1,4 @@
-"""Few-shot: so many images of each label."""
+"""Few-shot sampling: an equal, small number of training images of every label."""
 
 from __future__ import annotations
 
@@ -10,22 +10,32 @@ from embprobe.measures.vectors import LabelArray
 
 
 def draw_shots(labels: LabelArray, shots: int, *, seed: int = 0) -> NDArray[np.int64]:
-    """Positions of ``shots`` random rows of every label, in ascending order.
+    """Draw ``shots`` random rows of every label.
 
-    Raises :class:`EmbprobeError` if a label has fewer rows.
+    Args:
+        labels: The label of each row, ``[n]``.
+        shots: The number of rows to draw of each label.
+        seed: The same seed gives the same rows.
 
-    >>> labels = np.array(["a", "b", "a", "b", "a"])
-    >>> sorted(labels[draw_shots(labels, 2)].tolist())
-    ['a', 'a', 'b', 'b']
+    Returns:
+        Positions of the drawn rows in ascending order, ``[labels x shots]``.
+
+    Raises:
+        EmbprobeError: If a label has fewer than ``shots`` rows.
+
+    Example:
+        >>> labels = np.array(["a", "b", "a", "b", "a"])
+        >>> sorted(labels[draw_shots(labels, 2)].tolist())
+        ['a', 'a', 'b', 'b']
     """
     order = np.random.default_rng(seed).permutation(len(labels))
     chosen: list[int] = []
     for value in np.unique(labels):
-        mine = order[labels[order] == value]
-        if len(mine) < shots:
+        candidates = order[labels[order] == value]
+        if len(candidates) < shots:
             raise EmbprobeError(
-                f"'{value}' has {len(mine)} images to fit on, fewer than the {shots} that were asked for: "
+                f"'{value}' has {len(candidates)} images to fit on, fewer than the {shots} that were asked for: "
                 "ask for fewer shots, or leave the value out."
             )
-        chosen += mine[:shots].tolist()
+        chosen += candidates[:shots].tolist()
     return np.array(sorted(chosen), np.int64)

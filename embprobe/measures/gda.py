@@ -8,34 +8,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_labels, unit
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_labels, l2_normalize
 
 _CELLS = 2**24
-"""Scores held at once: 128 MiB."""
+"""Class scores held at once: 128 MiB."""
 
 
 def predict_gda(train: Vectors, labels: LabelArray, tests: Sequence[Vectors]) -> list[LabelArray]:
-    """The label under whose Gaussian each unit vector is likeliest, fitted once. ``[n, d], [n], [m, d]... -> [m]...``.
+    """Fit one Gaussian per label and predict, for every test vector, the label under which it is likeliest.
 
     All labels share one covariance and are equally likely beforehand, however many training rows each has:
-    score(c) = x P m_c - m_c P m_c / 2, with m_c the mean of label c and P = d ((N - 1) S + tr(S) I)^-1, where S is the
-    covariance of the N training rows about the mean of their label, over N - 1: the more rows, the less tr(S) shrinks
+    score(c) = x P m_c − m_c P m_c / 2, with m_c the mean of label c and P = d ((N − 1) S + tr(S) I)⁻¹, where S is the
+    covariance of the N training rows about the mean of their label, over N − 1: the more rows, the less tr(S) shrinks
     it (Wang et al. 2024, "A Hard-to-Beat Baseline for Training-free CLIP-based Adaptation", section 3, and its code,
     for the equal priors; without the zero-shot logits that can be added). Vectors are divided by their length first, as
-    there. Ties go to the first in the alphabet.
+    there.
 
-    Raises :class:`EmbprobeError` for fewer than two labels, zero or non-finite vectors, unequal d, and if no label has
-    two different vectors.
+    Args:
+        train: Training vectors, ``[n, d]``.
+        labels: Their labels, ``[n]``.
+        tests: Test sets, ``[m, d]`` each; the classifier is fitted once for all of them.
 
-    >>> train = np.array([[5.0, 0.0], [3.0, 4.0], [3.0, -4.0], [-3.0, -4.0]])
-    >>> [found] = predict_gda(train, np.array(["a", "a", "b", "b"]), [np.array([[1.0, 1.0], [0.0, -1.0]])])
-    >>> found.tolist()
-    ['a', 'b']
+    Returns:
+        The predicted labels of each test set, ``[m]``. Ties go to the first label in the alphabet.
+
+    Raises:
+        EmbprobeError: For fewer than two labels, zero or non-finite vectors, unequal d, and if no label has two
+            different vectors.
+
+    Example:
+        >>> train = np.array([[5.0, 0.0], [3.0, 4.0], [3.0, -4.0], [-3.0, -4.0]])
+        >>> [predicted] = predict_gda(train, np.array(["a", "a", "b", "b"]), [np.array([[1.0, 1.0], [0.0, -1.0]])])
+        >>> predicted.tolist()
+        ['a', 'b']
     """
     if len(labels) != len(train):
         raise EmbprobeError(f"There are {len(train)} embeddings to fit on, but {len(labels)} labels for them.")
     check_labels(labels)
-    x = unit(train)
+    x = l2_normalize(train)
     classes, coded = np.unique(labels, return_inverse=True)
     means = np.stack([x[coded == i].mean(0) for i in range(len(classes))])
     x -= means[coded]
@@ -46,7 +56,7 @@ def predict_gda(train: Vectors, labels: LabelArray, tests: Sequence[Vectors]) ->
 
 
 def _weights(scatter: ScoreArray, means: ScoreArray, *, n: int) -> ScoreArray:
-    """P m_c as rows, up to the factor d, which scales all scores alike. ``[d, d], [c, d] -> [c, d]``."""
+    """Compute P m_c as rows, up to the factor d, which scales all scores alike. ``[d, d], [c, d] -> [c, d]``."""
     from scipy.linalg import solve
 
     if np.trace(scatter) < 1e-12 * n:
@@ -59,9 +69,10 @@ def _weights(scatter: ScoreArray, means: ScoreArray, *, n: int) -> ScoreArray:
 
 
 def _best(test: Vectors, weights: ScoreArray, offsets: ScoreArray) -> NDArray[np.int64]:
+    """Return the position of the label with the highest score for each row. ``[m, d], [c, d], [c] -> [m]``."""
     if test.shape[1] != weights.shape[1]:
         raise EmbprobeError(
             f"GDA was fitted on embeddings of {weights.shape[1]} dimensions and cannot judge those of {test.shape[1]}."
         )
-    x, step = unit(test, least=1), max(1, _CELLS // len(weights))
+    x, step = l2_normalize(test, min_rows=1), max(1, _CELLS // len(weights))
     return np.concatenate([(x[i : i + step] @ weights.T - offsets).argmax(1) for i in range(0, len(x), step)])

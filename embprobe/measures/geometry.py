@@ -1,12 +1,12 @@
-"""Geometry: how embeddings lie on their sphere, with one score per image whose mean is the statistic itself.
+"""Geometry: how embeddings lie on their sphere, as one score per image whose mean is the statistic itself.
 
 Some of these statistics are no means over images: uniformity, the mean cosine, the effective rank and the modality gap
-belong to the whole set. There the score of image i is θ + IF_i, with IF_i the empirical influence function: the
-derivative of θ as the weight of image i grows from 1/n and all others shrink alike (the infinitesimal jackknife:
-Jaeckel 1972; Efron 1982, "The Jackknife, the Bootstrap and Other Resampling Plans", chapter 6). The IF_i sum to zero,
-so the mean of the scores is θ, and to first order in 1/n resampling the scores moves their mean as resampling the
-images moves θ. So these scores have intervals like all others. What they have not is a meaning of their own: a score
-may lie outside the range of θ. And an interval says how θ scatters, not how a finite n biases it.
+belong to the whole set. Their scores are *influence scores*: that of image i is θ + IF_i, with IF_i the empirical
+influence function, the derivative of θ as the weight of image i grows from 1/n and all others shrink alike (the
+infinitesimal jackknife: Jaeckel 1972; Efron 1982, "The Jackknife, the Bootstrap and Other Resampling Plans", chapter
+6). The IF_i sum to zero, so the mean of the scores is θ, and to first order in 1/n resampling the scores moves their
+mean as resampling the images moves θ. So these scores have intervals like all others. But a single score has no meaning
+of its own: it may lie outside the range of θ. And an interval says how θ scatters, not how a finite n biases it.
 
 Where vectors are taken as directions, each row may have any positive length.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_finite, unit
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_finite, l2_normalize
 
 COINCIDE = 1e-12
 """Share of the squared lengths that float32's rounding alone can leave around a mean: (6e-8)² is 4e-15."""
@@ -25,20 +25,30 @@ _ROWS = 512
 
 
 def alignment(vectors: Vectors, labels: LabelArray) -> ScoreArray:
-    """For every image, the mean of ‖x − y‖² to the other images of its label, as directions. ``[n, d], [n] -> [n]``.
+    """Return for each image its mean squared distance to the other images of its label, as directions.
 
-    0: all images of a label coincide. 2: they are no nearer than orthogonal ones. At most 4. NaN for an image that is
-    alone in its label. Wang and Isola 2020, "Understanding Contrastive Representation Learning through Alignment and
-    Uniformity on the Hypersphere", section 4.1, with α = 2 and all pairs of a label as positive ones.
+    Wang and Isola 2020, "Understanding Contrastive Representation Learning through Alignment and Uniformity on the
+    Hypersphere", section 4.1: the mean of ‖x − y‖^α with α = 2 and all pairs of a label as positive ones. Resample
+    whole labels: images of one label share their pairs, so an interval over anything finer is too narrow.
 
-    Resample whole labels: images of one label share their pairs, so an interval over anything finer is too narrow.
-    Raises :class:`EmbprobeError` if every image is alone, and for zero or non-finite vectors.
+    Args:
+        vectors: ``[n, d]``.
+        labels: The label of each image, ``[n]``.
 
-    >>> x = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
-    >>> alignment(x, np.array(["a", "a", "b", "c"]))  # at a right angle: 1 + 1; alone; alone
-    array([ 2.,  2., nan, nan])
+    Returns:
+        Scores ``[n]`` from 0 (all images of a label coincide) to 4; 2: they are no nearer than orthogonal ones. NaN for
+        an image that is alone in its label.
+
+    Raises:
+        EmbprobeError: If every image is alone in its label, for fewer than two rows, zero and non-finite vectors.
+        ValueError: If the numbers of labels and vectors differ.
+
+    Example:
+        >>> x = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> alignment(x, np.array(["a", "a", "b", "c"]))  # at a right angle: 1 + 1; alone; alone
+        array([ 2.,  2., nan, nan])
     """
-    x = unit(vectors)
+    x = l2_normalize(vectors)
     if len(labels) != len(x):
         raise ValueError(f"need one label per vector, got {len(labels)} and {len(x)}")
     values, coded, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -53,22 +63,32 @@ def alignment(vectors: Vectors, labels: LabelArray) -> ScoreArray:
 
 
 def uniformity(vectors: Vectors, *, partners: int = 2_500, seed: int = 0) -> ScoreArray:
-    """log of the mean of exp(−2 ‖x − y‖²) over pairs of distinct images, as directions; influence scores.
+    """Measure how evenly directions cover the sphere: log of the mean of exp(−2 ‖x − y‖²) over pairs of images.
 
-    ``[n, d] -> [n]``. 0: all coincide. The lower, the more uniform: about −4 for random directions in many dimensions,
-    never below −8. Wang and Isola 2020, section 4.1, with t = 2. With u_i the mean of the kernel between image i and
-    its partners and U the mean of u_i, IF_i = 2 (u_i − U) / U.
+    Wang and Isola 2020, section 4.1, with t = 2. With u_i the mean of the kernel between image i and its partners and U
+    the mean of u_i, IF_i = 2 (u_i − U) / U. Time O(n ``partners`` d).
 
-    Each image is compared with all others, up to twice ``partners`` images; if there are more, they are divided at
-    random into blocks, and each is compared with those of its own block: at least ``partners``. Time O(n ``partners``
-    d). Raises :class:`EmbprobeError` for fewer than two rows, zero and non-finite vectors.
+    Args:
+        vectors: ``[n, d]``, taken as directions.
+        partners: Each image is compared with all others, up to twice as many as this; if there are more, they are
+            divided at random into blocks, and each is compared with those of its own block: at least ``partners``.
+        seed: Decides the blocks.
 
-    >>> uniformity(np.array([[1.0, 0.0], [0.0, 1.0]]))  # one pair, ‖x − y‖² = 2
-    array([-4., -4.])
+    Returns:
+        Influence scores ``[n]`` of a statistic from −8 to 0. 0: all coincide. The lower, the more uniform: about −4 for
+        random directions in many dimensions.
+
+    Raises:
+        EmbprobeError: For fewer than two rows, zero and non-finite vectors.
+        ValueError: For ``partners`` below 1.
+
+    Example:
+        >>> uniformity(np.array([[1.0, 0.0], [0.0, 1.0]]))  # one pair, ‖x − y‖² = 2
+        array([-4., -4.])
     """
     if partners < 1:
         raise ValueError(f"partners must be at least 1, got {partners}")
-    x = unit(vectors)
+    x = l2_normalize(vectors)
     n = len(x)
     blocks = max(1, n // (partners + 1))
     order = np.random.default_rng(seed).permutation(n) if blocks > 1 else np.arange(n)
@@ -81,36 +101,53 @@ def uniformity(vectors: Vectors, *, partners: int = 2_500, seed: int = 0) -> Sco
 
 
 def mean_cosine(vectors: Vectors) -> ScoreArray:
-    """The mean cosine over pairs of distinct images; influence scores. ``[n, d] -> [n]``.
+    """Average the cosine over pairs of distinct images: the anisotropy of the embedding.
 
-    0: directions are spread evenly about the origin. 1: all coincide; it is the anisotropy of Ethayarajh 2019 ("How
-    Contextual are Contextualized Word Representations?"). At least −1 / (n − 1). With u_i the mean cosine
-    of image i to the others, IF_i = 2 (u_i − θ). Time O(n d). Raises :class:`EmbprobeError` for fewer than two rows,
-    zero and non-finite vectors.
+    Ethayarajh 2019, "How Contextual are Contextualized Word Representations?". With u_i the mean cosine of image i to
+    the others, IF_i = 2 (u_i − θ). Time O(n d).
 
-    >>> mean_cosine(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).round(3)  # θ = 1/3; u = 1/2, 1/2, 0
-    array([ 0.667,  0.667, -0.333])
+    Args:
+        vectors: ``[n, d]``, taken as directions.
+
+    Returns:
+        Influence scores ``[n]`` of a statistic from −1 / (n − 1) to 1. 0: directions are spread evenly about the
+        origin. 1: all coincide.
+
+    Raises:
+        EmbprobeError: For fewer than two rows, zero and non-finite vectors.
+
+    Example:
+        >>> mean_cosine(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).round(3)  # θ = 1/3; u = 1/2, 1/2, 0
+        array([ 0.667,  0.667, -0.333])
     """
-    x = unit(vectors)
+    x = l2_normalize(vectors)
     to_others = (x @ x.sum(0) - 1) / (len(x) - 1)
     return np.asarray(2 * to_others - to_others.mean())
 
 
 def effective_rank(vectors: Vectors) -> ScoreArray:
-    """exp of the entropy of the centred matrix's singular values, normalised to sum 1; influence scores.
+    """Measure in how many directions embeddings vary: exp of the entropy of the centred matrix's singular values.
 
-    ``[n, d] -> [n]``. From 1 (one direction varies) to min(n − 1, d) (all vary alike). Roy and Vetterli 2007, "The
-    effective rank: a measure of effective dimensionality". RankMe (Garrido et al. 2023) is the same of the matrix that
-    is not centred, so that a large mean vector, which is one direction, lowers it; and with 1e-7 added to each share.
-    Vectors are taken with their lengths; pass unit vectors to leave these out.
+    Roy and Vetterli 2007, "The effective rank: a measure of effective dimensionality"; the singular values are
+    normalised to sum 1. RankMe (Garrido et al. 2023) is the same of the matrix that is not centred, so that a large
+    mean vector, which is one direction, lowers it; and with 1e-7 added to each share.
 
     With λ_k = σ_k² / n the variance along direction v_k, dλ_k = (v_k · (x_i − m))² − λ_k and dσ_k = dλ_k / (2 σ_k), in
     the same unit. Directions without variance stay without, however images are weighted. The rank grows with n until
-    n is many times d, so compare encoders on the same rows. Time O(n d min(n, d)). Raises :class:`EmbprobeError` for
-    fewer than two rows, if all coincide, and for numbers that are not finite.
+    n is many times d, so compare encoders on the same rows. Time O(n d min(n, d)).
 
-    >>> effective_rank(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])).round(6)
-    array([2., 2., 2., 2.])
+    Args:
+        vectors: ``[n, d]``, taken with their lengths; pass unit vectors to leave these out.
+
+    Returns:
+        Influence scores ``[n]`` of a statistic from 1 (one direction varies) to min(n − 1, d) (all vary alike).
+
+    Raises:
+        EmbprobeError: For fewer than two rows, if all coincide, and for numbers that are not finite.
+
+    Example:
+        >>> effective_rank(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])).round(6)
+        array([2., 2., 2., 2.])
     """
     mean, axes, deviations = principal_axes(vectors)
     share = deviations / deviations.sum()
@@ -122,18 +159,27 @@ def effective_rank(vectors: Vectors) -> ScoreArray:
 
 
 def conformity(vectors: Vectors) -> ScoreArray:
-    """For every image, the cosine between it and the mean of all, as directions: how common it is. ``[n, d] -> [n]``.
+    """Return for each image its cosine with the mean of all images, as directions: how typical it is.
 
-    From −1 to 1; typical images are high. Levi and Gilboa 2025, "The Double-Ellipsoid Geometry of CLIP"
-    (arXiv:2411.14517), define conformity as the mean cosine u_i to all others and show that the cosine to the mean
-    vector estimates it. Here the mean is that of unit vectors, so one is a linear function of the other:
-    u_i = (n ‖m‖ c_i − 1) / (n − 1). The mean of the scores is ‖m‖, and they are its influence scores.
-    Raises :class:`EmbprobeError` if the mean is zero, for fewer than two rows, zero and non-finite vectors.
+    Levi and Gilboa 2025, "The Double-Ellipsoid Geometry of CLIP" (arXiv:2411.14517), define conformity as the mean
+    cosine u_i to all others and show that the cosine to the mean vector estimates it. Here the mean is that of unit
+    vectors, so one is a linear function of the other: u_i = (n ‖m‖ c_i − 1) / (n − 1). The mean of the scores is ‖m‖,
+    and they are its influence scores.
 
-    >>> conformity(np.array([[1.0, 0.0], [0.0, 1.0]])).round(3)  # the mean lies between, 45 degrees from both
-    array([0.707, 0.707])
+    Args:
+        vectors: ``[n, d]``, taken as directions.
+
+    Returns:
+        Scores ``[n]`` from −1 to 1; typical images are high.
+
+    Raises:
+        EmbprobeError: If the mean is zero, for fewer than two rows, zero and non-finite vectors.
+
+    Example:
+        >>> conformity(np.array([[1.0, 0.0], [0.0, 1.0]])).round(3)  # the mean lies between, 45 degrees from both
+        array([0.707, 0.707])
     """
-    x = unit(vectors)
+    x = l2_normalize(vectors)
     mean = x.mean(0)
     length = float(np.linalg.norm(mean))
     if length**2 < COINCIDE:
@@ -142,25 +188,33 @@ def conformity(vectors: Vectors) -> ScoreArray:
 
 
 def modality_gap(images: Vectors, texts: Vectors) -> ScoreArray:
-    """The distance between the mean image and the mean text, as directions; influence scores of pairs.
+    """Measure the distance between the mean image and the mean text, as directions.
 
-    ``[n, d], [n, d] -> [n]``; row i of both is one pair. 0 (no gap) to 2. Liang et al. 2022, "Mind the
-    Gap". The score of pair i is its difference, image minus text, along the direction of the gap. The length of a mean
-    of noise is above zero: for means that are equal, the gap is about the root of the summed variances over n, and an
-    interval so near to zero leaves zero out.
+    Liang et al. 2022, "Mind the Gap". The score of pair i is its difference, image minus text, along the direction of
+    the gap. The length of a mean of noise is above zero: for means that are equal, the gap is about the root of the
+    summed variances over n, and an interval so near to zero leaves zero out.
 
-    Raises :class:`EmbprobeError` if numbers of rows or dimensions differ, if the means coincide (a distance of zero has
-    no direction to be moved in), for fewer than two rows, zero and non-finite vectors.
+    Args:
+        images: ``[n, d]``.
+        texts: ``[n, d]``; row i of both is one pair.
 
-    >>> modality_gap(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([[0.0, 1.0], [0.0, 1.0]])).round(3)
-    array([1.414, 1.414])
+    Returns:
+        Influence scores ``[n]``, one a pair, of a statistic from 0 (no gap) to 2.
+
+    Raises:
+        EmbprobeError: If numbers of rows or dimensions differ, if the means coincide (a distance of zero has no
+            direction to be moved in), for fewer than two rows, zero and non-finite vectors.
+
+    Example:
+        >>> modality_gap(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([[0.0, 1.0], [0.0, 1.0]])).round(3)
+        array([1.414, 1.414])
     """
     if np.shape(images) != np.shape(texts):
         raise EmbprobeError(
             f"Images and texts must be pairs of one dimension; they have shapes {np.shape(images)} "
             f"and {np.shape(texts)}."
         )
-    difference = unit(images) - unit(texts)
+    difference = l2_normalize(images) - l2_normalize(texts)
     gap = difference.mean(0)
     length = float(np.linalg.norm(gap))
     if length**2 < COINCIDE:
@@ -169,14 +223,15 @@ def modality_gap(images: Vectors, texts: Vectors) -> ScoreArray:
 
 
 def principal_axes(vectors: Vectors) -> tuple[ScoreArray, ScoreArray, ScoreArray]:
-    """The mean ``[d]``, the directions of variance ``[d, r]`` and the deviations along them ``[r]``, largest first.
+    """Return the mean ``[d]``, the directions of variance ``[d, r]`` and the deviations along them ``[r]``.
 
-    Deviations are roots of variances over n. Directions without variance are left out, so r is the rank. Raises as
-    :func:`centred` does.
+    Deviations are roots of variances over n, largest first. Directions without variance are left out, so r is the rank.
+    Raises as :func:`centred` does.
 
-    >>> mean, axes, deviations = principal_axes(np.array([[1.0, 1.0], [1.0, 3.0]]))
-    >>> mean, deviations, abs(axes[:, 0])  # varies in the second dimension alone, by 1 about 2
-    (array([1., 2.]), array([1.]), array([0., 1.]))
+    Example:
+        >>> mean, axes, deviations = principal_axes(np.array([[1.0, 1.0], [1.0, 3.0]]))
+        >>> mean, deviations, abs(axes[:, 0])  # varies in the second dimension alone, by 1 about 2
+        (array([1., 2.]), array([1.]), array([0., 1.]))
     """
     mean, x = centred(vectors)
     # The triangle of QR has the singular values and right vectors of the matrix, without the precision that a
@@ -187,7 +242,7 @@ def principal_axes(vectors: Vectors) -> tuple[ScoreArray, ScoreArray, ScoreArray
 
 
 def centred(vectors: Vectors) -> tuple[ScoreArray, ScoreArray]:
-    """The mean ``[d]`` and the vectors less it ``[n, d]``, in float64.
+    """Return the mean ``[d]`` and the vectors less their mean ``[n, d]``, in float64.
 
     Raises :class:`EmbprobeError` for fewer than two rows, if all coincide, and for numbers that are not finite.
     """
@@ -203,7 +258,7 @@ def centred(vectors: Vectors) -> tuple[ScoreArray, ScoreArray]:
 
 
 def _mean_kernel(x: ScoreArray) -> ScoreArray:
-    """For every row, the mean of exp(−2 ‖x − y‖²) to the other rows; ``[m, d] -> [m]`` for unit rows."""
+    """Average exp(−2 ‖x − y‖²) over the other rows, for each of the unit rows. ``[m, d] -> [m]``."""
     means = np.empty(len(x))
     for start in range(0, len(x), _ROWS):
         kernel = x[start : start + _ROWS] @ x.T

@@ -1,4 +1,4 @@
-"""k nearest neighbours by cosine, and the classifier that asks them."""
+"""Exact k nearest neighbours by cosine, and the weighted k-NN classifier."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import LabelArray, Vectors, check_labels, unit
+from embprobe.measures.vectors import LabelArray, Vectors, check_labels, l2_normalize
 
 Similarities = NDArray[np.float32]
 Positions = NDArray[np.int64]
 
 _CELLS = 2**28
-"""Similarities that a GPU holds at once: 1 GiB."""
+"""Similarities held on a GPU at once: 1 GiB."""
 _ROWS = 16_384
 """Rows widened at once: 100 MB of 768 dimensions."""
 _VOTES = 2**24
@@ -20,15 +20,27 @@ _VOTES = 2**24
 
 
 def nearest(queries: Vectors, keys: Vectors, k: int, *, device: str = "cpu") -> tuple[Similarities, Positions]:
-    """The ``k`` nearest keys of every query, exactly. ``[m, d], [n, d] -> cosines [m, k], positions [m, k]``.
+    """Find the ``k`` nearest keys of every query by cosine, exactly.
 
-    Highest cosine first, in float32, so cosines less than about 1e-6 apart may change places; equal ones come in
-    the order of their positions. FAISS searches on the CPU, torch on any other ``device``; no m x n array is held.
-    Raises :class:`EmbprobeError` unless 1 <= k <= n and both have the same d, and for zero or non-finite vectors.
+    FAISS searches on the CPU, torch on any other ``device``; no m × n array is held.
 
-    >>> keys = np.array([[0.0, 2.0], [3.0, 4.0], [5.0, 0.0]])  # cosines with (1, 0): 0, 0.6 and 1
-    >>> nearest(np.array([[1.0, 0.0]]), keys, 2)
-    (array([[1. , 0.6]], dtype=float32), array([[2, 1]]))
+    Args:
+        queries: ``[m, d]``.
+        keys: ``[n, d]``.
+        k: The number of keys to find for each query.
+        device: "cpu", or a device of torch.
+
+    Returns:
+        Cosines ``[m, k]``, highest first, and the keys' positions ``[m, k]``. Cosines are float32, so those less than
+        about 1e-6 apart may change places; equal ones come in the order of their positions.
+
+    Raises:
+        EmbprobeError: Unless 1 <= k <= n and both have the same d, and for zero or non-finite vectors.
+
+    Example:
+        >>> keys = np.array([[0.0, 2.0], [3.0, 4.0], [5.0, 0.0]])  # cosines with (1, 0): 0, 0.6 and 1
+        >>> nearest(np.array([[1.0, 0.0]]), keys, 2)
+        (array([[1. , 0.6]], dtype=float32), array([[2, 1]]))
     """
     if not 1 <= k <= len(keys):
         raise EmbprobeError(f"{k} nearest neighbours were asked for, among {len(keys)} embeddings.")
@@ -46,15 +58,30 @@ def nearest(queries: Vectors, keys: Vectors, k: int, *, device: str = "cpu") -> 
 def predict_knn(
     train: Vectors, labels: LabelArray, test: Vectors, *, k: int = 20, temperature: float = 0.07, device: str = "cpu"
 ) -> LabelArray:
-    """The weighted k-NN classifier of DINO. ``[n, d], [n], [m, d] -> [m]``.
+    """Predict labels with the weighted k-NN classifier of DINO.
 
     score(c) = sum of exp(s / temperature) over those of the k nearest training vectors that have label c, with s the
-    cosine (Wu et al. 2018; Caron et al. 2021, section 4.1). ``k`` is cut to the number of training vectors; ties go to
-    the first in the alphabet. Raises :class:`EmbprobeError` as :func:`nearest` does, and for fewer than two labels.
+    cosine (Wu et al. 2018; Caron et al. 2021, section 4.1).
 
-    >>> x = np.array([[1.0, 0.0], [0.0, 1.0]])
-    >>> predict_knn(x, np.array(["east", "north"]), np.array([[2.0, 1.0]]), k=1).tolist()
-    ['east']
+    Args:
+        train: Training vectors, ``[n, d]``.
+        labels: Their labels, ``[n]``.
+        test: Vectors to predict for, ``[m, d]``.
+        k: The number of neighbours that vote; all training vectors, if there are fewer.
+        temperature: Above 0; the lower, the more the nearest ones count.
+        device: Where to search: "cpu", or a device of torch.
+
+    Returns:
+        The predicted label of each test vector, ``[m]``. Ties go to the first label in the alphabet.
+
+    Raises:
+        EmbprobeError: As :func:`nearest` does, for fewer than two labels, for another number of labels than training
+            vectors, and for a temperature that is not above 0.
+
+    Example:
+        >>> x = np.array([[1.0, 0.0], [0.0, 1.0]])
+        >>> predict_knn(x, np.array(["east", "north"]), np.array([[2.0, 1.0]]), k=1).tolist()
+        ['east']
     """
     if len(labels) != len(train):
         raise EmbprobeError(f"There are {len(train)} embeddings to fit on, but {len(labels)} labels for them.")
@@ -63,7 +90,7 @@ def predict_knn(
     check_labels(labels)
     classes, coded = np.unique(labels, return_inverse=True)
     similarity, position = nearest(test, train, min(k, len(train)), device=device)
-    # over that of the nearest: the same ranking, and at no temperature too large or all of them zero
+    # relative to the nearest: the same ranking, and at no temperature do weights overflow or all become zero
     weight = np.exp((similarity - similarity[:, :1]).astype(np.float64) / temperature)
     step = max(1, _VOTES // len(classes))
     winners = [
@@ -75,15 +102,15 @@ def predict_knn(
 
 
 def _directions(vectors: Vectors) -> Similarities:
-    """Of length 1, in float32; widened a block at a time, for a million rows in float64 are 6 GB."""
-    found = np.empty(vectors.shape, np.float32)
+    """Divide rows by their length, in float32; a block at a time, because a million rows in float64 are 6 GB."""
+    directions = np.empty(vectors.shape, np.float32)
     for start in range(0, len(vectors), _ROWS):
-        found[start : start + _ROWS] = unit(vectors[start : start + _ROWS], least=1)
-    return found
+        directions[start : start + _ROWS] = l2_normalize(vectors[start : start + _ROWS], min_rows=1)
+    return directions
 
 
 def _votes(weight: NDArray[np.float64], label: Positions, count: int) -> NDArray[np.float64]:
-    """The sum of weights by label: ``[m, k], [m, k] -> [m, count]``."""
+    """Sum the weights of each row by label. ``[m, k], [m, k] -> [m, count]``."""
     cell = np.arange(len(label))[:, None] * count + label
     sums = np.asarray(np.bincount(cell.ravel(), weight.ravel(), len(label) * count), np.float64)
     return sums.reshape(len(label), count)

@@ -1,4 +1,4 @@
-"""Logistic regression for every strength of regularisation on a grid: one path instead of one fit after another.
+"""Linear probe: logistic regression at every strength of regularisation on a grid, as one path instead of many fits.
 
     F(W, b) = mean over rows of -log softmax(x W + b)[label] + ||W||^2 / (2 C n)
 
@@ -33,23 +33,27 @@ if TYPE_CHECKING:
 C_GRID: tuple[float, ...] = tuple(np.logspace(-6, 5, 45).tolist())
 """Inverse strengths of regularisation: 45 from 1e-6 to 1e5, as DINOv2 searches (its ``eval/log_regression.py``)."""
 TOLERANCE = 3e-5
-"""Of what is still to be gained, relative to the objective, at which a fit stops: see :func:`logistic_path`."""
+"""A fit stops when the estimated remaining gain relative to the objective is below this: see :func:`logistic_path`."""
 PATIENCE = 12
 """Steps of the grid, four a decade, without a better C after which :func:`predict_logistic` looks no further."""
 MEMORY = 20
 """Curvature pairs kept."""
 MAX_STEPS = 500
-"""For one C; two to five are usual."""
+"""Steps for one C; two to five are usual."""
 ROWS = 16_384
 """Rows converted at a time."""
 
 
 @dataclass(frozen=True, eq=False)
 class Logistic:
-    """A fitted classifier, in the space of the features as they came.
+    """A fitted linear classifier of raw features: their centre and scale are folded into its weights and bias.
 
-    ``classes`` ``[c]``, sorted; ``weights`` ``[d, c]`` and ``bias`` ``[c]``, into which centre and scale are folded;
-    ``c``, the inverse strength of regularisation; ``objective``, F at the solution.
+    Attributes:
+        classes: The labels ``[c]``, sorted.
+        weights: ``[d, c]``.
+        bias: ``[c]``.
+        c: The inverse strength of regularisation, C.
+        objective: F at the solution.
     """
 
     classes: LabelArray
@@ -59,7 +63,7 @@ class Logistic:
     objective: float
 
     def predict(self, vectors: Vectors) -> LabelArray:
-        """The most probable class of each row. ``[m, d] -> [m]``."""
+        """Return the most probable class of each row. ``[m, d] -> [m]``."""
         logits = np.asarray(vectors, np.float64) @ self.weights + self.bias
         predicted: LabelArray = self.classes[logits.argmax(1)]
         return predicted
@@ -73,20 +77,33 @@ def logistic_path(
     tolerance: float = TOLERANCE,
     device: str = "cpu",
 ) -> list[Logistic]:
-    """Multinomial logistic regression at every C of ``grid``, from the strongest regularisation to the weakest.
+    """Fit multinomial logistic regression at every C of a grid.
 
-    ``[n, d], [n]``. A fit stops when half the Newton decrement g'H^-1 g, the estimate of what is still to be gained, is
-    below ``tolerance`` times the smaller of the objective and of what was gained over the classifier that knows only
-    how frequent the labels are. H is the L-BFGS approximation, so this is an estimate, not a bound. Sums run in the
-    precision of ``train``, float32 at least. Raises :class:`EmbprobeError` for fewer than two labels, numbers that are
-    not finite, a C that is not positive, and if a fit does not converge.
+    A fit stops when half the Newton decrement g'H^-1 g, the estimate of the remaining gain, is below ``tolerance``
+    times the smaller of the objective and of the gain so far over the classifier that knows the labels' frequencies
+    alone. H is the L-BFGS approximation, so this is an estimate, not a bound.
 
-    >>> x = np.array([[-1.0], [1.0]])
-    >>> (fit,) = logistic_path(x, np.array(["left", "right"]), grid=[1.0])
-    >>> (fit.weights[0, 1] - fit.weights[0, 0]).round(3)  # w, where C = 1 and two rows make w = 2 / (1 + exp(w))
-    np.float64(0.675)
-    >>> fit.predict(np.array([[-3.0], [0.5]])).tolist()
-    ['left', 'right']
+    Args:
+        train: Training vectors, ``[n, d]``. Sums run in their precision, float32 at least.
+        labels: Their labels, ``[n]``.
+        grid: Inverse strengths of regularisation.
+        tolerance: See above.
+        device: "cpu", or a device of torch.
+
+    Returns:
+        One classifier per C, from the strongest regularisation to the weakest.
+
+    Raises:
+        EmbprobeError: For fewer than two labels, numbers that are not finite, a C that is not positive, and if a fit
+            does not converge.
+
+    Example:
+        >>> x = np.array([[-1.0], [1.0]])
+        >>> (fit,) = logistic_path(x, np.array(["left", "right"]), grid=[1.0])
+        >>> (fit.weights[0, 1] - fit.weights[0, 0]).round(3)  # w, where C = 1 and two rows make w = 2 / (1 + exp(w))
+        np.float64(0.675)
+        >>> fit.predict(np.array([[-3.0], [0.5]])).tolist()
+        ['left', 'right']
     """
     check_labels(labels)
     check_finite(train)
@@ -104,30 +121,52 @@ def predict_logistic(
     seed: int = 0,
     device: str = "cpu",
 ) -> list[LabelArray]:
-    """Multinomial logistic regression, fitted once for all ``tests``. ``[n, d] -> [m]`` each.
+    """Fit a linear probe with regularisation chosen on held-out groups, and predict the labels of each test set.
 
     C is chosen from ``C_GRID`` by accuracy on a fifth of the training *groups* (concepts), never on test data, ties
     going to the stronger regularisation; then the classifier is fitted again on all rows. (DINOv2 holds out a tenth
-    of the images.) The search ends three decades of C after its best, once anything was learned at all. Raises
-    :class:`EmbprobeError` if what is left to fit on has fewer than two groups or labels.
+    of the images.) The search ends three decades of C after its best, once anything was learned at all.
+
+    Args:
+        train: Training vectors, ``[n, d]``.
+        labels: Their labels, ``[n]``.
+        groups: Their groups, such as concepts, ``[n]``.
+        tests: Test sets, ``[m, d]`` each; the probe is fitted once for all of them.
+        seed: Decides which groups are held out.
+        device: "cpu", or a device of torch.
+
+    Returns:
+        The predicted labels of each test set, ``[m]``.
+
+    Raises:
+        EmbprobeError: If fewer than two groups, or fewer than two labels outside the held-out groups, are left to fit
+            on, and as :func:`logistic_path` does.
+
+    Example:
+        >>> x = np.array([[-2.0], [-1.5], [-1.0], [1.0], [1.5], [2.0]])
+        >>> labels, groups = np.array(["left"] * 3 + ["right"] * 3), np.array(list("abcdef"))
+        >>> [predicted] = predict_logistic(x, labels, groups, [np.array([[-3.0], [0.5]])])
+        >>> predicted.tolist()
+        ['left', 'right']
     """
     from sklearn.model_selection import GroupShuffleSplit
 
     check_labels(labels)
     check_finite(train, *tests)
-    few = "Choosing the regularisation holds some groups out, and too few remain: at least two labels are needed."
+    too_few = "Choosing the regularisation holds some groups out, and too few remain: at least two labels are needed."
     if len(np.unique(groups)) < 2:
-        raise EmbprobeError(few)
+        raise EmbprobeError(too_few)
     fit, held_out = next(GroupShuffleSplit(1, test_size=0.2, random_state=seed).split(train, labels, groups))
     if len(np.unique(labels[fit])) < 2:
-        raise EmbprobeError(few)
-    right: list[int] = []
-    for each in _walk(train[fit], labels[fit], C_GRID, TOLERANCE, device):
-        right.append(int((each.predict(train[held_out]) == labels[held_out]).sum()))
-        since = len(right) - 1 - int(np.argmax(right))
-        if since >= PATIENCE and (max(right) > right[0] or (each.predict(train[fit]) == labels[fit]).all()):
+        raise EmbprobeError(too_few)
+    correct: list[int] = []
+    for classifier in _walk(train[fit], labels[fit], C_GRID, TOLERANCE, device):
+        correct.append(int((classifier.predict(train[held_out]) == labels[held_out]).sum()))
+        since_best = len(correct) - 1 - int(np.argmax(correct))
+        learned = max(correct) > correct[0] or (classifier.predict(train[fit]) == labels[fit]).all()
+        if since_best >= PATIENCE and learned:
             break
-    chosen = int(np.argmax(right))  # the first of the largest
+    chosen = int(np.argmax(correct))  # the first of the largest
     *_, final = _walk(train, labels, C_GRID[: chosen + 1], TOLERANCE, device)
     return [final.predict(test) for test in tests]
 
@@ -135,7 +174,7 @@ def predict_logistic(
 def _walk(
     train: Vectors, labels: LabelArray, grid: Sequence[float], tolerance: float, device: str
 ) -> Iterator[Logistic]:
-    """The path, one fit at a time, so that one may stop."""
+    """Yield the classifiers of the path one at a time, so that the caller may stop early."""
     classes, coded = np.unique(labels, return_inverse=True)
     path = _Path(_problem(train, coded, len(classes), device))
     for c in grid:
@@ -152,17 +191,17 @@ class _Problem:
     x: Tensor
     """``[n, r + 1]``"""
     eigenvalues: Tensor
-    """Of X'X / n, ``[r + 1, 1]``; 1 for the ones."""
+    """Eigenvalues of X'X / n, ``[r + 1, 1]``; 1 for the column of ones."""
     penalised: Tensor
-    """``[r + 1, 1]``: 1, and 0 for the bias."""
+    """1 for every coefficient but the bias, which has 0: ``[r + 1, 1]``."""
     labels: Tensor
     classes: int
     mean: ScoreArray
     to_raw: ScoreArray
-    """From coefficients in the eigenbasis to those of raw features, ``[d, r]``."""
+    """Matrix from coefficients in the eigenbasis to those of raw features, ``[d, r]``."""
 
     def residual(self, logits: Tensor) -> tuple[Tensor, float]:
-        """softmax - one-hot, ``[n, c]``, and the mean loss. Without cancellation where a probability is nearly 1."""
+        """Compute softmax - one-hot, ``[n, c]``, and the mean loss, without cancellation at probabilities near 1."""
         import torch
 
         own = self.labels[:, None]
@@ -176,21 +215,22 @@ class _Problem:
         return probability, float(loss.double().mean())
 
     def gradient(self, residual: Tensor) -> Tensor:
-        """Of the mean loss, ``[r + 1, c]``."""
+        """Compute the gradient of the mean loss, ``[r + 1, c]``."""
         return self.x.T @ residual / len(self.x)
 
     def spread(self, residual: Tensor) -> Tensor:
-        """The mean of diag(p) - pp' over rows, ``[c, c]``."""
+        """Average diag(p) - pp' over rows, ``[c, c]``."""
         import torch
 
         own = self.labels[:, None]
         probability = residual.scatter_add(1, own, torch.ones_like(own, dtype=residual.dtype))
-        # Its rows sum to 0; so the diagonal is found without the cancellation in p - p^2 where p is nearly 0 or 1.
+        # Its rows sum to 0; so the diagonal needs no p - p^2, which cancels where p is nearly 0 or 1.
         between = (probability.T @ probability / len(self.x)).fill_diagonal_(0.0)
         return torch.diag(between.sum(1)) - between
 
 
 def _problem(train: Vectors, labels: NDArray[np.int64], classes: int, device: str) -> _Problem:
+    """Scale the features and rotate them into the eigenbasis of their covariance."""
     import torch
 
     n, d = train.shape
@@ -237,7 +277,7 @@ def _problem(train: Vectors, labels: NDArray[np.int64], classes: int, device: st
 
 @dataclass(frozen=True, eq=False)
 class _Point:
-    """Coefficients with what is known of the loss there; all of it but the residual is linear in the coefficients."""
+    """Coefficients and the logits, residual and loss there; logits are linear in the coefficients."""
 
     weights: Tensor
     logits: Tensor
@@ -246,7 +286,7 @@ class _Point:
 
 
 class _Path:
-    """Fits one C after another, remembering the last two solutions and the curvature met on the way."""
+    """Fits one C after another, and keeps the last two solutions and the curvature pairs for the next."""
 
     def __init__(self, problem: _Problem) -> None:
         import torch
@@ -256,12 +296,12 @@ class _Path:
         weights = torch.zeros(problem.x.shape[1], problem.classes, dtype=problem.x.dtype, device=problem.x.device)
         weights[-1] = frequency.log() - frequency.log().mean()
         self.solutions = [(-np.inf, self._at(weights, weights[-1:].repeat(len(problem.x), 1)))]
-        self.ignorant = self.solutions[0][1].loss
+        self.loss_of_frequencies = self.solutions[0][1].loss
         self.pairs: list[tuple[Tensor, Tensor]] = []
         self.steps = 0
 
     def fit(self, c: float, classes: LabelArray, tolerance: float) -> Logistic:
-        """The solution at ``c``, which should not be below the one before."""
+        """Return the solution at ``c``, which should not be below the one before."""
         problem = self.problem
         ridge = (2 if problem.classes == 2 else 1) / (c * len(problem.x)) * problem.penalised
         point = self._start(c, ridge)
@@ -272,20 +312,20 @@ class _Path:
             step = -_two_loops(slope, [(s, y + ridge * s) for s, y in self.pairs], inverse)
             penalty = _penalty(ridge, point.weights)
             objective = point.loss + penalty
-            gained = max(self.ignorant - objective, penalty)
-            to_gain = -_dot(slope, step) / 2
-            if to_gain <= tolerance * min(objective, gained) + 1e-12 * objective:
+            gain = max(self.loss_of_frequencies - objective, penalty)
+            remaining = -_dot(slope, step) / 2
+            if remaining <= tolerance * min(objective, gain) + 1e-12 * objective:
                 self.solutions = [*self.solutions[-1:], (np.log(c), point)]
                 return self._logistic(point, objective, c, classes)
-            moved = self._search(point, step, ridge, -2 * to_gain)
+            moved = self._search(point, step, ridge, -2 * remaining)
             if moved is None:
                 if not self.pairs:
                     break
                 self.pairs.clear()
                 continue
-            before, point, old = point, moved, gradient
+            previous, point, previous_gradient = point, moved, gradient
             gradient = problem.gradient(point.residual)
-            self._remember(point.weights - before.weights, gradient - old, ridge)
+            self._remember(point.weights - previous.weights, gradient - previous_gradient, ridge)
             self.steps += 1
         raise EmbprobeError(
             f"Logistic regression did not converge at C = {c:g}. Use float64 embeddings, or a grid that ends earlier."
@@ -295,7 +335,7 @@ class _Path:
         return _Point(weights, logits, *self.problem.residual(logits))
 
     def _start(self, c: float, ridge: Tensor) -> _Point:
-        """On the line through the last two solutions over log C, if that is better than the last."""
+        """Extrapolate the last two solutions over log C, and return that point if it is better than the last one."""
         (_, last) = self.solutions[-1]
         if len(self.solutions) < 2 or not np.isfinite(self.solutions[0][0]):
             return last
@@ -309,18 +349,18 @@ class _Path:
         return ahead if better else last
 
     def _search(self, point: _Point, step: Tensor, ridge: Tensor, slope: float) -> _Point | None:
-        """A point along ``step`` where the slope is between 0.9 and -0.25 of what it was; None if none is met."""
+        """Search along ``step`` for a slope between 0.9 and -0.25 of that at its start; None after 25 tries."""
         problem = self.problem
         change = problem.x @ step
         low, at_low, high, at_high = 0.0, slope, 0.0, 0.0
         t = 1.0
         for _ in range(25):
             tried = self._at(point.weights + t * step, point.logits + t * change)
-            found = _dot(tried.residual, change) / len(problem.x) + _dot(ridge * tried.weights, step)
-            if found < 0.9 * slope:
-                low, at_low = t, found
-            elif found > -0.25 * slope:
-                high, at_high = t, found
+            tried_slope = _dot(tried.residual, change) / len(problem.x) + _dot(ridge * tried.weights, step)
+            if tried_slope < 0.9 * slope:
+                low, at_low = t, tried_slope
+            elif tried_slope > -0.25 * slope:
+                high, at_high = t, tried_slope
             else:
                 return tried
             if high == 0:
@@ -330,6 +370,7 @@ class _Path:
         return None
 
     def _remember(self, step: Tensor, change: Tensor, ridge: Tensor) -> None:
+        """Keep a curvature pair if its curvature is positive."""
         if _dot(step, change + ridge * step) > 0:
             self.pairs = [*self.pairs[-MEMORY + 1 :], (step, change)]
 
@@ -340,7 +381,7 @@ class _Path:
 
 
 def _kronecker_inverse(spread: Tensor, eigenvalues: Tensor, ridge: Tensor) -> Callable[[Tensor], Tensor]:
-    """Of diag(eigenvalues) (x) ``spread`` + ridge."""
+    """Return the inverse of diag(eigenvalues) (x) ``spread`` + ridge as a function of a gradient."""
     import torch
 
     wide = spread.double()
@@ -354,16 +395,16 @@ def _kronecker_inverse(spread: Tensor, eigenvalues: Tensor, ridge: Tensor) -> Ca
 
 
 def _two_loops(gradient: Tensor, pairs: Sequence[tuple[Tensor, Tensor]], inverse: Callable[[Tensor], Tensor]) -> Tensor:
-    """L-BFGS: ``gradient`` times the inverse Hessian, from ``inverse`` and pairs (step, change of the gradient)."""
+    """Multiply ``gradient`` by L-BFGS's inverse Hessian, from ``inverse`` and pairs (step, change of the gradient)."""
     reduced, shares = gradient, []
     for step, change in reversed(pairs):
         share = _dot(step, reduced) / _dot(step, change)
         reduced = reduced - share * change
         shares.append(share)
-    found = inverse(reduced)
+    product = inverse(reduced)
     for (step, change), share in zip(pairs, reversed(shares), strict=True):
-        found = found + (share - _dot(change, found) / _dot(step, change)) * step
-    return found
+        product = product + (share - _dot(change, product) / _dot(step, change)) * step
+    return product
 
 
 def _penalty(ridge: Tensor, weights: Tensor) -> float:

@@ -8,17 +8,24 @@ import numpy as np
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.measures.knn import Positions, Similarities, nearest
-from embprobe.measures.rows import check_rows
-from embprobe.measures.vectors import ScoreArray, Vectors
+from embprobe.measures.vectors import ScoreArray, Vectors, check_same_rows
 
 
 def overlap_at_k(a: Sequence[str], b: Sequence[str]) -> float:
-    """The share of neighbours two encoders have in common, for one query: |A and B| / k, from 0 to 1.
+    """Return the share of neighbours that two encoders have in common for one query: |A ∩ B| / k, from 0 to 1.
 
     The term inside the mean of mutual k-NN (Huh et al. 2024, "The Platonic Representation Hypothesis", equation 13).
 
-    >>> overlap_at_k(["cat", "dog", "cow", "hen"], ["dog", "cat", "fox", "owl"])
-    0.5
+    Args:
+        a: The keys of the k nearest images by one encoder.
+        b: The keys of the k nearest images by the other.
+
+    Raises:
+        ValueError: If the lists are empty or of different lengths.
+
+    Example:
+        >>> overlap_at_k(["cat", "dog", "cow", "hen"], ["dog", "cat", "fox", "owl"])
+        0.5
     """
     if len(a) != len(b) or not a:
         raise ValueError(f"need two lists of the same length above 0, got {len(a)} and {len(b)}")
@@ -26,32 +33,57 @@ def overlap_at_k(a: Sequence[str], b: Sequence[str]) -> float:
 
 
 def mutual_knn(a: Vectors, b: Vectors, *, k: int = 10) -> ScoreArray:
-    """For every image, the share of its ``k`` nearest others that two encoders have in common.
+    """Return for each image the share of its ``k`` nearest others that two encoders have in common.
 
-    ``[n, d], [n, e] -> [n]``, from 0 to 1; the mean is mutual k-NN (Huh et al. 2024, equation 13). Neighbours are by
-    cosine, exact, and the image itself is none of them. **Chance is k / (n − 1)**, the mean over all matchings of the
-    rows of ``a`` with those of ``b``, so means over different numbers of images cannot be compared. Which of equally
-    near images count as neighbours is arbitrary, so duplicates lower it.
+    The mean is mutual k-NN (Huh et al. 2024, equation 13). Neighbours are by cosine, exact, and the image itself is
+    none of them. **Chance is k / (n − 1)**, the mean over all matchings of the rows of ``a`` with those of ``b``, so
+    means over different numbers of images cannot be compared. Which of equally near images count as neighbours is
+    arbitrary, so duplicates lower it.
 
-    Raises :class:`EmbprobeError` if the numbers of rows differ, if there are not more than ``k`` + 1 (every image would
-    be a neighbour), for zero and non-finite vectors; :class:`UsageError` for ``k`` below 1.
+    Args:
+        a: One encoder's vectors, ``[n, d]``.
+        b: The other encoder's vectors of the same rows, ``[n, e]``.
+        k: The number of neighbours.
 
-    >>> angles = np.deg2rad([0, 10, 100, 115])  # nearest: 1, 0, 3, 2
-    >>> x = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    >>> mutual_knn(x, x[[0, 2, 1, 3]], k=1)  # for the other encoder 2, 3, 0, 1
-    array([0., 0., 0., 0.])
-    >>> mutual_knn(x, 3 * x, k=1)
-    array([1., 1., 1., 1.])
+    Returns:
+        Scores ``[n]`` from 0 to 1.
+
+    Raises:
+        EmbprobeError: If the numbers of rows differ, if there are not more than ``k`` + 1 (every image would be a
+            neighbour), and for zero and non-finite vectors.
+        UsageError: For ``k`` below 1.
+
+    Example:
+        >>> angles = np.deg2rad([0, 10, 100, 115])  # nearest: 1, 0, 3, 2
+        >>> x = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        >>> mutual_knn(x, x[[0, 2, 1, 3]], k=1)  # for the other encoder 2, 3, 0, 1
+        array([0., 0., 0., 0.])
+        >>> mutual_knn(x, 3 * x, k=1)
+        array([1., 1., 1., 1.])
     """
-    check_rows(a, b, least=1)
-    return shared(nearest_others(a, k), nearest_others(b, k))
+    check_same_rows(a, b, min_rows=1)
+    return neighbor_overlap(nearest_others(a, k), nearest_others(b, k))
 
 
 def nearest_others(vectors: Vectors, k: int, *, at: Positions | None = None, device: str = "cpu") -> Positions:
-    """Positions of the ``k`` nearest other rows by cosine, nearest first. ``[n, d] -> [n, k]``.
+    """Find the ``k`` nearest other rows of each row by cosine, exactly.
 
-    With ``at``, positions ``[m]``, only of these rows: ``[m, k]``, the neighbours still being any of all. Raises as
-    :func:`mutual_knn` does.
+    Args:
+        vectors: ``[n, d]``.
+        k: The number of neighbours.
+        at: Positions ``[m]`` of the rows whose neighbours are wanted, by default all; neighbours may be any row.
+        device: Where to search: "cpu", or a device of torch.
+
+    Returns:
+        Positions of the neighbours, nearest first, ``[n, k]``, or ``[m, k]`` with ``at``.
+
+    Raises:
+        EmbprobeError: If there are not more than ``k`` + 1 rows, and for zero and non-finite vectors.
+        UsageError: For ``k`` below 1.
+
+    Example:
+        >>> nearest_others(np.array([[1.0, 0.0], [1.0, 0.5], [0.0, 1.0]]), 1).tolist()
+        [[1], [0], [1]]
     """
     if k < 1:
         raise UsageError(f"The number of neighbours must be at least 1; it is {k}.")
@@ -63,7 +95,7 @@ def nearest_others(vectors: Vectors, k: int, *, at: Positions | None = None, dev
 def ranked_others(
     vectors: Vectors, k: int, *, at: Positions | None = None, device: str = "cpu"
 ) -> tuple[Similarities, Positions]:
-    """The cosines and positions of the ``k`` nearest other rows, nearest first. ``[n, d] -> [n, k], [n, k]``.
+    """Return the cosines and positions of the ``k`` nearest other rows, nearest first. ``[n, d] -> [n, k], [n, k]``.
 
     As :func:`nearest_others`, but ``k`` may be every other row, n − 1; raises as :func:`nearest` does.
     """
@@ -74,28 +106,50 @@ def ranked_others(
     return similarity[~itself].reshape(len(rows), k), position[~itself].reshape(len(rows), k)
 
 
-def shared(a: Positions, b: Positions) -> ScoreArray:
-    """The share of each row's neighbours that both have. ``[m, k], [m, k] -> [m]``, from 0 to 1."""
+def neighbor_overlap(a: Positions, b: Positions) -> ScoreArray:
+    """Return the share of each row's neighbours that two encoders have in common.
+
+    Args:
+        a: Positions of each row's neighbours by one encoder, ``[m, k]``, such as :func:`nearest_others` returns.
+        b: The same rows' neighbours by the other encoder, ``[m, k]``.
+
+    Returns:
+        Scores ``[m]`` from 0 to 1.
+
+    Example:
+        >>> neighbor_overlap(np.array([[1, 2], [0, 2]]), np.array([[2, 3], [2, 0]]))
+        array([0.5, 1. ])
+    """
     both = np.sort(np.concatenate([a, b], axis=1), axis=1)
     return np.asarray((both[:, 1:] == both[:, :-1]).sum(1) / a.shape[1])  # each list names a row once: twice is in both
 
 
-def shared_by_chance(
+def neighbor_overlap_by_chance(
     a: Positions, b: Positions, *, n: int, at: Positions | None = None, matchings: int = 200, seed: int = 0
 ) -> ScoreArray:
-    """The mean of :func:`shared` if the rows of one encoder were matched at random with those of the other.
+    """Return the mean of :func:`neighbor_overlap` under random matchings of one encoder's rows with the other's.
 
-    ``[m, k], [m, k] -> [matchings]``, for neighbours among ``n`` rows, of the rows ``at``, or of all. A matching takes
-    the rows ``at`` to each other and the rest to the rest, for only of these is known what is near them; so the mean is
-    k / (n − 1) or near it.
+    A matching takes the rows ``at`` to each other and the rest to the rest, because neighbours are known for the former
+    only; so the mean is k / (n − 1) or near it.
+
+    Args:
+        a: Positions of neighbours by one encoder, ``[m, k]``.
+        b: Positions of neighbours by the other, ``[m, k]``.
+        n: The number of rows that the neighbours were searched among.
+        at: Positions ``[m]`` of the rows that the lists belong to, by default all.
+        matchings: The number of random matchings.
+        seed: The same seed gives the same matchings.
+
+    Returns:
+        One mean per matching, ``[matchings]``.
     """
     rows = np.arange(n) if at is None else at
     rest = np.setdiff1d(np.arange(n), rows)
     rng = np.random.default_rng(seed)
-    found = np.empty(matchings)
+    means = np.empty(matchings)
     for i in range(matchings):
         order, becomes = rng.permutation(len(rows)), np.empty(n, np.int64)
         becomes[rows[order]] = rows
         becomes[rest] = rng.permutation(rest)
-        found[i] = shared(a, becomes[b[order]]).mean()
-    return found
+        means[i] = neighbor_overlap(a, becomes[b[order]]).mean()
+    return means

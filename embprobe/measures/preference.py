@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_labels, unit
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_labels, l2_normalize
 
 TIE = 1e-7
-"""Cosines that differ by less are equal: it is what float32 leaves of a number near 1."""
+"""Cosines that differ by less count as equal: the rounding of float32 near 1."""
 COLLAPSED = 1e-9
-"""Of the mean squared distance to the mean vector, for vectors of length 1."""
+"""Smallest mean squared distance to the mean vector, for vectors of length 1; below it all embeddings coincide."""
 
 _CHUNK = 64
 _Codes = NDArray[np.int64]
 _Pool = Callable[[_Codes], tuple[_Codes, _Codes]]
+"""From anchors ``[m]`` to their partners, those of one anchor after those of another, and how many each has ``[m]``."""
 
 
 def preference(
@@ -30,24 +31,37 @@ def preference(
     pairs: int = 200,
     seed: int = 0,
 ) -> ScoreArray:
-    """For every image, how often the same concept with another cue is nearer than the same cue on another concept.
+    """Return for each image how often the same concept with another cue is nearer than the same cue on another concept.
 
-    ``[n, d], [n], [n] -> [n]``. 1: always the concept. 0: always the cue. 0.5: neither. For the anchor i, let A be the
-    images with its ``concept`` and another ``cue``, B those with its ``cue`` and another ``concept``. The score is the
-    share of pairs (a, b) in A x B with cos(i, a) > cos(i, b), where ties count half: the shape bias of Geirhos et al.
-    (2019), asked of distances rather than of a classifier. Both a and b have the anchor's value of ``within`` (e.g. the
-    split) and another value of ``apart`` (e.g. the drawing that the image was made from).
+    For the anchor i, let A be the images with its ``concept`` and another ``cue``, B those with its ``cue`` and another
+    ``concept``. The score is the share of pairs (a, b) in A x B with cos(i, a) > cos(i, b), where ties count half: the
+    shape bias of Geirhos et al. (2019), for distances rather than for a classifier.
 
-    At most ``pairs`` pairs are drawn for an anchor, one from each of as many equal strata of A x B, so all of them if
-    there are no more. They depend on labels and ``seed`` alone: every encoder is asked about the same triplets. Anchors
-    with an empty A or B score NaN. Raises :class:`EmbprobeError` if that is true of all, for fewer than two concepts or
-    cues, for vectors without a direction, and if all embeddings coincide.
+    Args:
+        vectors: ``[n, d]``.
+        concept: The concept of each image, ``[n]``.
+        cue: The competing attribute of each image, such as its style, ``[n]``.
+        within: a and b have the anchor's value of this label, such as the split, ``[n]``.
+        apart: a and b have another value of this label than the anchor, such as the drawing that the image was made
+            from, ``[n]``.
+        pairs: The number of pairs drawn for an anchor, one from each of as many equal strata of A x B, so all of them
+            if there are no more. They depend on labels and ``seed`` alone: every encoder is tested on the same ones.
+        seed: Decides which pairs.
 
-    >>> x = np.array([[1.0, 0.0], [1.0, 0.2], [0.0, 1.0], [0.2, 1.0]])  # sees cats and dogs, hardly the style
-    >>> preference(x, np.array(["cat", "cat", "dog", "dog"]), np.array(["photo", "sketch", "photo", "sketch"]))
-    array([1., 1., 1., 1.])
+    Returns:
+        Scores ``[n]`` from 0 (always the cue) to 1 (always the concept); 0.5: neither. NaN for anchors with an empty A
+        or B.
+
+    Raises:
+        EmbprobeError: If A or B is empty for every anchor, for fewer than two concepts or cues, for vectors without a
+            direction, and if all embeddings coincide.
+
+    Example:
+        >>> x = np.array([[1.0, 0.0], [1.0, 0.2], [0.0, 1.0], [0.2, 1.0]])  # sees cats and dogs, hardly the style
+        >>> preference(x, np.array(["cat", "cat", "dog", "dog"]), np.array(["photo", "sketch", "photo", "sketch"]))
+        array([1., 1., 1., 1.])
     """
-    x = unit(vectors)
+    x = l2_normalize(vectors)
     check_labels(concept, "concept")
     check_labels(cue, "cue")
     if pairs < 1:
@@ -56,16 +70,16 @@ def preference(
         raise EmbprobeError("All embeddings coincide, so none is nearer than another. Has the encoder collapsed?")
     n = len(x)
     concepts, cues = _coded(concept, n, "concept"), _coded(cue, n, "cue")
-    around = np.zeros(n, np.int64) if within is None else _coded(within, n, "within")
+    scope = np.zeros(n, np.int64) if within is None else _coded(within, n, "within")
     source = None if apart is None else _coded(apart, n, "apart")
-    by_concept = _pool(_crossed(around, concepts), cues, source)
-    by_cue = _pool(_crossed(around, cues), concepts, source)
+    by_concept = _pool(_crossed(scope, concepts), cues, source)
+    by_cue = _pool(_crossed(scope, cues), concepts, source)
 
     rng = np.random.default_rng(seed)
     scores = np.full(n, np.nan)
     # Neighbours in this order share the larger of A and B, so a chunk needs few rows and one matrix product.
     few, many = sorted((concepts, cues), key=np.max)
-    order = np.lexsort((many, few, around))
+    order = np.lexsort((many, few, scope))
     for start in range(0, n, _CHUNK):
         anchors = order[start : start + _CHUNK]
         anchors, a, b, drawn = _triplets(anchors, by_concept, by_cue, pairs, rng)
@@ -85,7 +99,11 @@ def preference(
 def _triplets(
     anchors: _Codes, by_concept: _Pool, by_cue: _Pool, pairs: int, rng: np.random.Generator
 ) -> tuple[_Codes, _Codes, _Codes, _Codes]:
-    """Anchors that have both ``[m]``, rows of A and of B ``[m, most drawn]`` each, how many count ``[m]``."""
+    """Draw the pairs of each anchor.
+
+    Returns the anchors with neither set empty ``[m]``, the drawn rows of A and of B ``[m, k]`` each, with k the largest
+    number drawn for an anchor, and how many of the k count for each anchor ``[m]``.
+    """
     (a, in_a), (b, in_b) = by_concept(anchors), by_cue(anchors)
     first_a, first_b = np.cumsum(in_a) - in_a, np.cumsum(in_b) - in_b
     both = np.flatnonzero(in_a * in_b)
@@ -100,7 +118,7 @@ def _triplets(
 
 
 def _difference(x: ScoreArray, anchors: _Codes, a: _Codes, b: _Codes) -> ScoreArray:
-    """cos(i, a) - cos(i, b), ``[m, k]``, from one product of the anchors with every row that occurs."""
+    """Compute cos(i, a) − cos(i, b), ``[m, k]``, from one product of the anchors with every row that occurs."""
     occurs = np.zeros(len(x), bool)
     occurs[a] = occurs[b] = True
     rows = np.flatnonzero(occurs)
@@ -112,11 +130,11 @@ def _difference(x: ScoreArray, anchors: _Codes, a: _Codes, b: _Codes) -> ScoreAr
 
 
 def _pool(same: _Codes, *others: _Codes | None) -> _Pool:
-    """From anchors ``[m]`` to the rows that share ``same`` but none of ``others``: end to end, and how many each."""
+    """Return a function that finds, for each anchor, the rows that share ``same`` but none of ``others``."""
     order = np.argsort(same, kind="stable")
     size = np.bincount(same)
     begin = np.cumsum(size) - size
-    differ = [each for each in others if each is not None]
+    differing = [codes for codes in others if codes is not None]
 
     def members(anchors: _Codes) -> tuple[_Codes, _Codes]:
         group = same[anchors]
@@ -124,18 +142,19 @@ def _pool(same: _Codes, *others: _Codes | None) -> _Pool:
         owner = np.repeat(np.arange(len(anchors)), length)
         shift = begin[group] - (np.cumsum(length) - length)
         rows = order[np.arange(len(owner)) + shift[owner]]
-        kept = np.logical_and.reduce([each[rows] != each[anchors][owner] for each in differ])
+        kept = np.logical_and.reduce([codes[rows] != codes[anchors][owner] for codes in differing])
         return rows[kept], np.bincount(owner[kept], minlength=len(anchors))
 
     return members
 
 
-def _coded(labels: LabelArray, n: int, what: str) -> _Codes:
+def _coded(labels: LabelArray, n: int, name: str) -> _Codes:
+    """Number the labels by value; ``name`` is what the message calls them if there are not ``n``."""
     if len(labels) != n:
-        raise EmbprobeError(f"There are {n:,} embeddings, but {len(labels):,} values of '{what}': give one for each.")
+        raise EmbprobeError(f"There are {n:,} embeddings, but {len(labels):,} values of '{name}': give one for each.")
     return np.asarray(np.unique(labels, return_inverse=True)[1], np.int64)
 
 
 def _crossed(a: _Codes, b: _Codes) -> _Codes:
-    """One number for each combination that occurs."""
+    """Number the combinations of ``a`` and ``b`` that occur."""
     return np.asarray(np.unique(a * (b.max() + 1) + b, return_inverse=True)[1], np.int64)

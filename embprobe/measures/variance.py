@@ -10,24 +10,22 @@ from itertools import combinations, product
 import numpy as np
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
-from embprobe.measures.vectors import unit as unit_length
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, l2_normalize
 
 REST = "rest"
-"""The share of no single factor: interactions and noise."""
+"""The name of the share that no single factor explains: interactions and noise."""
 COLLAPSED = 1e-9
-"""A variance of vectors of length 1 that is none, but what rounding leaves."""
+"""Smallest variance of vectors of length 1; what is below it is rounding, and all embeddings coincide."""
 
 _BATCH = 4_000_000  # numbers held at once
-_Set = frozenset[int]
+_FactorSet = frozenset[int]
 
 
 def variance_shares(vectors: Vectors, factors: Mapping[str, LabelArray], *, unit: str) -> dict[str, ScoreArray]:
-    """The share of variance of each factor, and of the "rest", as one score per level of ``unit``, in sorted order.
+    """Divide the variance of a crossed design among its factors, as one score per level of ``unit``.
 
-    ``[n, d], {name: [n]} -> {name: [levels of unit]}``. There is exactly one row for each combination of the factors'
-    levels. Rows are brought to length 1 first: the geometry is that of the cosine, as everywhere in embprobe. With x
-    and x' two rows,
+    Rows are brought to length 1 first: the geometry is that of the cosine, as everywhere in embprobe. With x and x' two
+    rows,
 
         component of f = E[x.x' | they share f alone] - E[x.x' | they share nothing]
         total          = E|x|^2                       - E[x.x' | they share nothing]
@@ -42,64 +40,88 @@ def variance_shares(vectors: Vectors, factors: Mapping[str, LabelArray], *, unit
     mean is the estimate, corrected for bias to first order; their spread is that of the estimate over other draws of
     ``unit``, with the levels of the other factors as they are.
 
-    Raises :class:`EmbprobeError` if a combination is missing or double, for fewer than 3 levels of ``unit`` or 2 of
-    another factor, for vectors without a direction, and if all embeddings coincide.
+    Args:
+        vectors: ``[n, d]``, exactly one row for each combination of the factors' levels.
+        factors: By name, the level of each row, ``[n]``.
+        unit: The factor whose levels are resampled, such as the concept.
 
-    >>> x = np.repeat(np.eye(3), 2, axis=0)  # an encoder that sees nothing but the concept
-    >>> concept, style = np.repeat(["cat", "dog", "emu"], 2), np.tile(["photo", "sketch"], 3)
-    >>> found = variance_shares(x, {"concept": concept, "style": style}, unit="concept")
-    >>> {name: (scores.round(6) + 0).tolist() for name, scores in found.items()}
-    {'concept': [1.0, 1.0, 1.0], 'style': [0.0, 0.0, 0.0], 'rest': [0.0, 0.0, 0.0]}
+    Returns:
+        By factor, and for "rest", scores ``[levels of unit]`` in sorted order of the levels; their mean is the share.
+
+    Raises:
+        EmbprobeError: If a combination is missing or double, for fewer than 3 levels of ``unit`` or 2 of another
+            factor, for vectors without a direction, and if all embeddings coincide.
+
+    Example:
+        >>> x = np.repeat(np.eye(3), 2, axis=0)  # an encoder that sees nothing but the concept
+        >>> concept, style = np.repeat(["cat", "dog", "emu"], 2), np.tile(["photo", "sketch"], 3)
+        >>> shares = variance_shares(x, {"concept": concept, "style": style}, unit="concept")
+        >>> {name: (scores.round(6) + 0).tolist() for name, scores in shares.items()}
+        {'concept': [1.0, 1.0, 1.0], 'style': [0.0, 0.0, 0.0], 'rest': [0.0, 0.0, 0.0]}
     """
     _check_name(unit, factors)
-    table = _crossed(vectors, factors, least={unit: 3})
+    table = _crossed(vectors, factors, min_levels={unit: 3})
     names = [unit, *(name for name in factors if name != unit)]
     table = np.moveaxis(table, list(factors).index(unit), 0)
     count = table.shape[0]
     # the first entry of each array is of all rows; then come those without one level of the unit
     levels = [np.array([count] + [count - 1] * count), *(np.full(count + 1, size) for size in table.shape[1:-1])]
-    found = _shares(_squares(table), levels, names)
-    return {name: count * found[name][0] - (count - 1) * found[name][1:] for name in (*factors, REST)}
+    shares = _shares(_squares(table), levels, names)
+    return {name: count * shares[name][0] - (count - 1) * shares[name][1:] for name in (*factors, REST)}
 
 
 def plain_shares(vectors: Vectors, factors: Mapping[str, LabelArray]) -> dict[str, float]:
-    """The shares of :func:`variance_shares` themselves, over all rows and without the jackknife.
+    """Return the shares of :func:`variance_shares` themselves, over all rows and without the jackknife.
 
-    >>> x = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    >>> first, second = np.array(["a", "a", "b", "b"]), np.array(["c", "d", "c", "d"])
-    >>> plain_shares(x, {"first": first, "second": second})
-    {'first': 1.0, 'second': 0.0, 'rest': 0.0}
+    Example:
+        >>> x = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+        >>> first, second = np.array(["a", "a", "b", "b"]), np.array(["c", "d", "c", "d"])
+        >>> plain_shares(x, {"first": first, "second": second})
+        {'first': 1.0, 'second': 0.0, 'rest': 0.0}
     """
-    table = _crossed(vectors, factors, least={})
+    table = _crossed(vectors, factors, min_levels={})
     squares = {shared: square[:1] for shared, square in _squares(table).items()}
-    found = _shares(squares, [np.array([size]) for size in table.shape[:-1]], list(factors))
-    return {name: float(share[0]) for name, share in found.items()}
+    shares = _shares(squares, [np.array([size]) for size in table.shape[:-1]], list(factors))
+    return {name: float(share[0]) for name, share in shares.items()}
 
 
 def permutation_p(
-    vectors: Vectors, factors: Mapping[str, LabelArray], of: str, *, permutations: int = 999, seed: int = 0
+    vectors: Vectors, factors: Mapping[str, LabelArray], factor: str, *, permutations: int = 999, seed: int = 0
 ) -> float:
-    """The p-value of the hypothesis that the factor ``of`` makes no difference to the embeddings. ``[n, d] -> (0, 1]``.
+    """Test by permutation whether a factor makes a difference to the embeddings.
 
     Its levels are permuted within every combination of the other factors' levels, so that what these explain stays
-    (restricted permutation: Anderson and ter Braak 2003). The statistic is the scatter of the means of its levels. p is
-    the share of permutations with at least as much, the observed one counted in (Phipson and Smyth 2010): at least
-    1 / (1 + permutations). Takes the design of :func:`variance_shares` and raises what it raises.
+    (restricted permutation: Anderson and ter Braak 2003). The statistic is the scatter of the means of its levels.
 
-    >>> x = np.array([[1.0, 0.0], [0.0, 1.0]] * 6)
-    >>> image, style = np.repeat(list("abcdef"), 2), np.tile(["photo", "sketch"], 6)
-    >>> permutation_p(x, {"image": image, "style": style}, "style") < 0.05  # 2 of 2^6 permutations do as well
-    True
+    Args:
+        vectors: ``[n, d]``, in the design of :func:`variance_shares`.
+        factors: By name, the level of each row, ``[n]``.
+        factor: The name of the factor to test.
+        permutations: The number of random permutations.
+        seed: The same seed gives the same permutations.
+
+    Returns:
+        The p-value of the hypothesis that the factor makes no difference: the share of permutations with at least as
+        much scatter, the observed one counted in (Phipson and Smyth 2010), so at least 1 / (1 + permutations).
+
+    Raises:
+        EmbprobeError: For fewer than one permutation, and as :func:`variance_shares` does.
+
+    Example:
+        >>> x = np.array([[1.0, 0.0], [0.0, 1.0]] * 6)
+        >>> image, style = np.repeat(list("abcdef"), 2), np.tile(["photo", "sketch"], 6)
+        >>> permutation_p(x, {"image": image, "style": style}, "style") < 0.05  # 2 of 2^6 permutations do as well
+        True
     """
     from scipy.sparse import csr_array
 
-    _check_name(of, factors)
+    _check_name(factor, factors)
     if permutations < 1:
         raise EmbprobeError(f"A permutation test needs at least one permutation; {permutations} were asked for.")
-    table = np.moveaxis(_crossed(vectors, factors, least={}), list(factors).index(of), -2)
+    table = np.moveaxis(_crossed(vectors, factors, min_levels={}), list(factors).index(factor), -2)
     levels, d = table.shape[-2:]
     cells = table.reshape(-1, levels, d)
-    cells = cells - cells.mean(1, keepdims=True)  # what permuting within a cell cannot change
+    cells = cells - cells.mean(1, keepdims=True)  # permuting within a cell cannot change its mean
     rows = cells.reshape(-1, d)
     observed = float(np.square(cells.sum(0)).sum())
     # differences below 1e-10 of a vector's length are rounding: an encoder that is blind to the factor gets p = 1
@@ -119,15 +141,15 @@ def permutation_p(
 
 
 def _shares(
-    squares: Mapping[_Set, ScoreArray], levels: Sequence[ScoreArray], names: Sequence[str]
+    squares: Mapping[_FactorSet, ScoreArray], levels: Sequence[ScoreArray], names: Sequence[str]
 ) -> dict[str, ScoreArray]:
-    """From the sums of :func:`_squares` and the number of levels of each factor, one entry for each set of rows."""
+    """Compute the shares from the sums of :func:`_squares` and each factor's number of levels, for each set of rows."""
     every = frozenset(range(len(names)))
 
-    def mean_product(shared: _Set) -> ScoreArray:
-        """E[x.x'] over pairs of rows that share these factors and no other: inclusion and exclusion."""
+    def mean_product(shared: _FactorSet) -> ScoreArray:
+        """Compute E[x.x'] over pairs of rows that share these factors and no other: inclusion and exclusion."""
         total = sum((-1) ** len(more - shared) * square for more, square in squares.items() if more >= shared)
-        pairs = math.prod(levels) * math.prod(levels[factor] - 1 for factor in every - shared)
+        pairs = math.prod(levels) * math.prod(levels[i] - 1 for i in every - shared)
         return np.asarray(total / pairs)
 
     nothing = mean_product(frozenset())
@@ -137,32 +159,32 @@ def _shares(
             "Without one level of the resampled factor all embeddings coincide, so there is no variance to share out. "
             "Has the encoder collapsed?"
         )
-    found = {name: (mean_product(frozenset([i])) - nothing) / total for i, name in enumerate(names)}
-    return {**found, REST: 1 - np.sum(list(found.values()), axis=0)}
+    shares = {name: (mean_product(frozenset([i])) - nothing) / total for i, name in enumerate(names)}
+    return {**shares, REST: 1 - np.sum(list(shares.values()), axis=0)}
 
 
-def _squares(table: ScoreArray) -> dict[_Set, ScoreArray]:
-    """For every set of factors, the sum of x.x' over all pairs that share at least these: ``[1 + C]``.
+def _squares(table: ScoreArray) -> dict[_FactorSet, ScoreArray]:
+    """Sum x.x' over all pairs of rows that share at least these factors, for every set of factors: ``[1 + C]`` each.
 
     A pair's products add up to the squared length of a marginal sum of rows, so no pair is ever formed. The first
     entry is of all rows, the others without one of the C levels of the first factor: with s the marginal sum of all
     rows and s_c that of level c, |s - s_c|^2 = |s|^2 - 2 s.s_c + |s_c|^2.
     """
-    found: dict[_Set, ScoreArray] = {}
+    squares: dict[_FactorSet, ScoreArray] = {}
     others = range(1, table.ndim - 1)
     for shared in (set(some) for k in range(len(others) + 1) for some in combinations(others, k)):
         by_level = table.sum(axis=tuple(set(others) - shared)).reshape(len(table), -1)
         overall = by_level.sum(0)
         own = np.square(by_level).sum(1)
         square = overall @ overall
-        found[frozenset(shared)] = np.concatenate([[square], square - 2 * by_level @ overall + own])
-        found[frozenset({0, *shared})] = np.concatenate([[own.sum()], own.sum() - own])
-    return found
+        squares[frozenset(shared)] = np.concatenate([[square], square - 2 * by_level @ overall + own])
+        squares[frozenset({0, *shared})] = np.concatenate([[own.sum()], own.sum() - own])
+    return squares
 
 
-def _crossed(vectors: Vectors, factors: Mapping[str, LabelArray], *, least: Mapping[str, int]) -> ScoreArray:
-    """Rows of length 1, less their mean, in a table with an axis for each factor: ``[levels, ..., levels, d]``."""
-    x = unit_length(vectors)
+def _crossed(vectors: Vectors, factors: Mapping[str, LabelArray], *, min_levels: Mapping[str, int]) -> ScoreArray:
+    """Arrange unit rows, less their mean, in a table with an axis for each factor: ``[levels, ..., levels, d]``."""
+    x = l2_normalize(vectors)
     if len(factors) < 2:
         raise EmbprobeError(f"Variance is shared out among two factors or more; there are {len(factors)}.")
     if REST in factors:
@@ -171,12 +193,12 @@ def _crossed(vectors: Vectors, factors: Mapping[str, LabelArray], *, least: Mapp
     for name, labels in columns.items():
         if labels.shape != (len(x),):
             raise EmbprobeError(f"There are {len(x):,} embeddings, but {len(labels):,} values of '{name}'.")
-        needed, values = least.get(name, 2), len(np.unique(labels))
+        needed, values = min_levels.get(name, 2), len(np.unique(labels))
         if values < needed:
             raise EmbprobeError(f"The factor '{name}' needs at least {needed} different values; it has {values}.")
     levels, coded = zip(*(np.unique(labels, return_inverse=True) for labels in columns.values()), strict=True)
     _check_combinations(columns, levels)
-    # Centred, because a common direction, however long, changes no share and costs digits.
+    # Centred, because a mean, however large, changes no share and costs digits.
     x = x - x.mean(0)
     if float(np.square(x).sum()) / len(x) < COLLAPSED:
         raise EmbprobeError("All embeddings coincide, so there is no variance to share out. Has the encoder collapsed?")
@@ -186,23 +208,26 @@ def _crossed(vectors: Vectors, factors: Mapping[str, LabelArray], *, least: Mapp
 
 def _check_combinations(columns: Mapping[str, LabelArray], levels: Sequence[LabelArray]) -> None:
     """Raise unless each combination of levels occurs exactly once."""
-    times = Counter(zip(*(labels.tolist() for labels in columns.values()), strict=True))
-    wanted = math.prod(len(values) for values in levels)
-    if len(times) < wanted:
-        first = next(each for each in product(*(values.tolist() for values in levels)) if each not in times)
+    occurrences = Counter(zip(*(labels.tolist() for labels in columns.values()), strict=True))
+    expected = math.prod(len(values) for values in levels)
+    if len(occurrences) < expected:
+        combinations_of_levels = product(*(values.tolist() for values in levels))
+        first = next(combination for combination in combinations_of_levels if combination not in occurrences)
         raise EmbprobeError(
-            f"{wanted - len(times):,} of {wanted:,} combinations have no image, e.g. {_named(columns, first)}. "
+            f"{expected - len(occurrences):,} of {expected:,} combinations have no image, e.g. "
+            f"{_in_words(columns, first)}. "
             "Variance shares need every combination once: take the values that occur with all others."
         )
-    combination, count = times.most_common(1)[0]
+    combination, count = occurrences.most_common(1)[0]
     if count > 1:
         raise EmbprobeError(
-            f"There are {count} images with {_named(columns, combination)}. Variance shares need every combination "
+            f"There are {count} images with {_in_words(columns, combination)}. Variance shares need every combination "
             "once: keep one of them, or add a factor that tells them apart."
         )
 
 
-def _named(columns: Mapping[str, LabelArray], combination: Sequence[object]) -> str:
+def _in_words(columns: Mapping[str, LabelArray], combination: Sequence[object]) -> str:
+    """Write a combination of levels for a message."""
     return ", ".join(f"{name} '{value}'" for name, value in zip(columns, combination, strict=True))
 
 

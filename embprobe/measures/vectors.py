@@ -1,4 +1,4 @@
-"""What every measure takes and gives, and the checks on it: vectors ``[n, d]``, labels ``[n]``, scores ``[n]``."""
+"""The arrays that measures take and return, vectors ``[n, d]``, labels ``[n]``, scores ``[n]``, and checks on them."""
 
 from __future__ import annotations
 
@@ -12,36 +12,60 @@ LabelArray = NDArray[np.str_]
 ScoreArray = NDArray[np.float64]
 
 
-def unit(vectors: Vectors, *, least: int = 2) -> ScoreArray:
-    """Each row divided by its length, in float64. ``[n, d] -> [n, d]``.
+def l2_normalize(vectors: Vectors, *, min_rows: int = 2) -> ScoreArray:
+    """Divide each row by its Euclidean length, in float64.
 
-    Raises :class:`EmbprobeError` for fewer than ``least`` rows, and if any is zero or not finite: it has no direction.
+    Args:
+        vectors: ``[n, d]``, of any floating type.
+        min_rows: The smallest number of rows that the measure can work with.
+
+    Returns:
+        Rows of length 1, ``[n, d]``; the argument stays as it is.
+
+    Raises:
+        EmbprobeError: For fewer than ``min_rows`` rows, and if one is zero or not finite: it has no direction.
+
+    Example:
+        >>> l2_normalize(np.array([[3.0, 4.0], [0.0, 2.0]]))
+        array([[0.6, 0.8],
+               [0. , 1. ]])
     """
-    if len(vectors) < least:
-        raise EmbprobeError(f"This measure needs at least {least} images; there are {len(vectors)}.")
+    if len(vectors) < min_rows:
+        raise EmbprobeError(f"This measure needs at least {min_rows} images; there are {len(vectors)}.")
     wide = np.asarray(vectors, np.float64)
     return np.asarray(wide / lengths(wide)[:, None])
 
 
 def lengths(vectors: Vectors) -> ScoreArray:
-    """Of each row, in float64. ``[n, d] -> [n]``. Raises :class:`EmbprobeError` if one is zero or not finite."""
-    found = np.linalg.norm(np.asarray(vectors, np.float64), axis=1)
-    bad = int((~np.isfinite(found) | (found == 0)).sum())
+    """Return the Euclidean length of each row, in float64. ``[n, d] -> [n]``.
+
+    Raises :class:`EmbprobeError` if a row is zero or not finite.
+    """
+    norms = np.linalg.norm(np.asarray(vectors, np.float64), axis=1)
+    bad = int((~np.isfinite(norms) | (norms == 0)).sum())
     if bad:
-        raise EmbprobeError(f"{bad:,} of {len(found):,} embeddings are zero or not finite, so they have no direction.")
-    return np.asarray(found)
+        raise EmbprobeError(f"{bad:,} of {len(norms):,} embeddings are zero or not finite, so they have no direction.")
+    return np.asarray(norms)
 
 
-def check_finite(*vectors: Vectors) -> None:
-    """Raise :class:`EmbprobeError` if a number is not finite."""
-    bad = sum(int((~np.isfinite(each)).any(axis=1).sum()) for each in vectors)
+def check_finite(*arrays: Vectors) -> None:
+    """Raise :class:`EmbprobeError` if a row of an array holds a number that is not finite."""
+    bad = sum(int((~np.isfinite(vectors)).any(axis=1).sum()) for vectors in arrays)
     if bad:
         raise EmbprobeError(f"{bad:,} embeddings hold numbers that are not finite, so nothing can be measured on them.")
 
 
-def check_labels(labels: LabelArray, what: str = "label") -> None:
-    """Raise :class:`EmbprobeError` unless there are at least two different labels."""
-    found = np.unique(labels)
-    if len(found) < 2:
-        only = f": all are '{found[0]}'" if len(found) else ""
-        raise EmbprobeError(f"This measure needs at least two different values of the {what}{only}.")
+def check_labels(labels: LabelArray, name: str = "label") -> None:
+    """Raise :class:`EmbprobeError` unless there are at least two different labels; the message calls them ``name``."""
+    values = np.unique(labels)
+    if len(values) < 2:
+        only = f": all are '{values[0]}'" if len(values) else ""
+        raise EmbprobeError(f"This measure needs at least two different values of the {name}{only}.")
+
+
+def check_same_rows(a: Vectors, b: Vectors, *, min_rows: int) -> None:
+    """Raise :class:`EmbprobeError` unless two encoders have equally many vectors, at least ``min_rows``."""
+    if len(a) != len(b):
+        raise EmbprobeError(f"Encoders are compared on the same images; one has {len(a):,} and the other {len(b):,}.")
+    if len(a) < min_rows:
+        raise EmbprobeError(f"This comparison needs at least {min_rows} images; there are {len(a)}.")

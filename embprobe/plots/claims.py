@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embprobe.claims.verdicts import Decision, Verdict
+from embprobe.plots.probe import FIGURE
 from embprobe.plots.style import MARKERS, PALETTE, error_bar, figure, save
-from embprobe.probing.results import spanned
+from embprobe.probing.results import span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from embprobe.claims.run import Study
+    from embprobe.embeddings.workspace import Workspace
 
 _LOOKS: dict[Verdict, tuple[str, str]] = {
     "reproduced": (PALETTE[2], MARKERS[0]),
@@ -39,12 +43,20 @@ def plot_claims(decisions: Sequence[Decision], out: Path) -> None:
     ratios = [len(panel) + 0.5 for panel in panels.values()]
     with figure(width=9.5, height=height, rows=len(panels), heights=ratios) as (canvas, axes):
         rows = [decision.difference for decision in decisions if decision.difference is not None]
-        over = f"{spanned([row.groups for row in rows])} {rows[0].resampled}s" if rows else "nothing"
+        over = f"{span([row.groups for row in rows])} {rows[0].resampled}s" if rows else "nothing"
         heading = f"What becomes of the study's claims\n95 % intervals of differences over {over}"
         canvas.suptitle(heading, fontsize=10, x=0.01, ha="left")
         for axis, (unit, panel) in zip(axes, panels.items(), strict=True):
             _draw(axis, panel, unit)
         save(canvas, out, vector=True)
+
+
+def save_study(study: Study, workspace: Workspace) -> Path:
+    """Write the results of a study and its figure into a folder of the workspace, and return the folder."""
+    folder = study.results.folder(workspace)
+    study.results.save(folder)
+    plot_claims(study.decisions, folder / FIGURE)
+    return folder
 
 
 def _draw(axis: Axes, panel: Sequence[Decision], unit: str) -> None:
@@ -53,7 +65,7 @@ def _draw(axis: Axes, panel: Sequence[Decision], unit: str) -> None:
         row, margin = decision.difference, decision.claim.margin
         if row is not None:
             if margin:
-                upper = margin if decision.claim.kind == "similar" else 0.0
+                upper = margin if decision.claim.relation == "similar" else 0.0
                 axis.barh(i, upper + margin, left=-margin, height=0.8, color="0.9", zorder=0)
             axis.errorbar(row.estimate, i, xerr=error_bar(row), color=color, marker=marker, capsize=3, markersize=6)
         axis.text(1.01, i, decision.verdict, transform=axis.get_yaxis_transform(), color=color, va="center")

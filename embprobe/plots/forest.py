@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from embprobe.plots.probe import draw_dots
+from embprobe.plots.probe import draw_dots, roles_of
 from embprobe.plots.style import figure, save
-from embprobe.probing.results import Results, spanned
+from embprobe.probing.results import Results, span
 
 _ACROSS = 2
 
@@ -17,20 +17,20 @@ def plot_forest(found: Sequence[Results], out: Path) -> bool:
     """One panel a probe that has a headline, in the order given; references in grey. Whether there was any."""
     panels = []
     for results in found:
-        question = results.conclusions.question
-        rows = [row for row in results.rows if row.question == question and not row.is_difference]
-        if question is not None and rows:
-            panels.append((str(results.manifest["card"]["question"]), str(question), rows))
+        key = results.conclusions.key
+        rows = [row for row in results.rows if row.key == key and not row.is_difference]
+        if key is not None and rows:
+            panels.append((str(results.manifest["card"]["question"]), str(key), rows))
     if not panels:
         return False
-    encoders = list(dict.fromkeys(row.encoder for _, _, rows in panels for row in rows))
+    encoders = roles_of([row for _, _, rows in panels for row in rows])
     columns = min(_ACROSS, len(panels))
     lines = -(-len(panels) // columns)
     height = 0.6 + lines * (1.1 + 0.24 * max(len(rows) for _, _, rows in panels))
     with figure(width=5.4 * columns, height=height, rows=lines, columns=columns) as (canvas, axes):
         every = [row for _, _, rows in panels for row in rows]
         canvas.suptitle(
-            f"95 % intervals over {spanned([row.groups for row in every])} {every[0].resampled}s",
+            f"95 % intervals over {span([row.groups for row in every])} {every[0].resampled}s",
             fontsize=9,
             x=0.01,
             ha="left",

@@ -1,11 +1,13 @@
-"""A sheet of neighbours: one row an encoder, the query on the left, the nearest first."""
+"""A sheet of nearest neighbours: one line per encoder, the query on the left, then the nearest images in order."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.naming import names_in_lines, short_names
 from embprobe.plots.style import figure, save
 from embprobe.plots.thumbnails import describe, show_thumbnail
@@ -15,22 +17,37 @@ from embprobe.system.text import visible
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+SHEETS = 20
+"""Most queries that get a sheet of their own."""
 _LETTERS = 12
-"""Of a line of a query that is told in words."""
+"""Most letters in a line of a query that is a text."""
 _NAME = 17
-"""Of a line of an encoder's name above the query."""
+"""Most letters in a line of an encoder's name above the query."""
 
 
-def plot_neighbors(found: Neighborhood, out: Path) -> None:
-    """The query and each encoder's neighbours side by side, with their cosines; how far the encoders agree on top."""
-    columns = 1 + max(len(neighbors) for neighbors in found.by_encoder.values())
-    lines = len(found.by_encoder)
-    called = names_in_lines(found.by_encoder, _NAME)
+def save_neighbors(neighborhoods: Sequence[Neighborhood], workspace: Workspace) -> list[Path]:
+    """Draw a sheet for each of the first queries among the workspace's figures and return their paths.
+
+    Sheets are named after their queries; of two with the same name the later one gets its number.
+    """
+    sheets: list[Path] = []
+    for one in neighborhoods[:SHEETS]:
+        sheet = workspace.figure(f"neighbors-{one.query.file_name}")
+        sheets.append(sheet if sheet not in sheets else sheet.with_stem(f"{sheet.stem}-{len(sheets) + 1}"))
+        plot_neighbors(one, sheets[-1])
+    return sheets
+
+
+def plot_neighbors(neighborhood: Neighborhood, out: Path) -> None:
+    """Draw the query and each encoder's neighbours with their cosines, under a line on how far the encoders agree."""
+    columns = 1 + max(len(neighbors) for neighbors in neighborhood.by_encoder.values())
+    lines = len(neighborhood.by_encoder)
+    titles = names_in_lines(neighborhood.by_encoder, _NAME)
     with figure(width=1.15 * columns, height=0.5 + 1.6 * lines, rows=lines, columns=columns) as (canvas, axes):
-        canvas.suptitle("\n".join(textwrap.wrap(_heading(found), 18 * columns)), fontsize=9)
-        for line, (encoder, neighbors) in enumerate(found.by_encoder.items()):
+        canvas.suptitle("\n".join(textwrap.wrap(_heading(neighborhood), 18 * columns)), fontsize=9)
+        for line, (encoder, neighbors) in enumerate(neighborhood.by_encoder.items()):
             cells = axes[line * columns : (line + 1) * columns]
-            _query(cells[0], found, called[encoder] + "\nquery")
+            _query(cells[0], neighborhood, titles[encoder] + "\nquery")
             for cell, neighbor in zip(cells[1:], neighbors, strict=False):
                 show_thumbnail(cell, neighbor.row, "\n".join([f"{neighbor.similarity:.2f}", *describe(neighbor.row)]))
             for empty in cells[1 + len(neighbors) :]:
@@ -38,26 +55,30 @@ def plot_neighbors(found: Neighborhood, out: Path) -> None:
         save(canvas, out)
 
 
-def agreement(found: Neighborhood) -> str:
-    """How many neighbours the encoders share, every two of them or from the fewest to the most, beside chance."""
-    if not found.overlap:
+def agreement(neighborhood: Neighborhood) -> str:
+    """Write the share of neighbours that two encoders have in common, or its range over all pairs, beside chance.
+
+    Empty for a single encoder.
+    """
+    if not neighborhood.overlap:
         return ""
-    low, high = min(found.overlap.values()), max(found.overlap.values())
-    if len(found.overlap) == 1:
-        a, b = short_names(*found.overlap).values()
-        told = f"{a} and {b} share {low:.0%}"
+    low, high = min(neighborhood.overlap.values()), max(neighborhood.overlap.values())
+    if len(neighborhood.overlap) == 1:
+        a, b = short_names(*neighborhood.overlap).values()
+        shares = f"{a} and {b} share {low:.0%}"
     else:
-        told = f"any two of the encoders share {low:.0%}" + ("" if low == high else f" to {high:.0%}")
-    return f"{told} of their neighbours, by chance {found.chance:.2%}"
+        shares = f"any two of the encoders share {low:.0%}" + ("" if low == high else f" to {high:.0%}")
+    return f"{shares} of their neighbours, by chance {neighborhood.chance:.2%}"
 
 
-def _heading(found: Neighborhood) -> str:
-    told = agreement(found)
-    return f"Nearest to {visible(found.query.name)}" + (f" ({told})" if told else "")
+def _heading(neighborhood: Neighborhood) -> str:
+    shares = agreement(neighborhood)
+    return f"Nearest to {visible(neighborhood.query.name)}" + (f" ({shares})" if shares else "")
 
 
-def _query(axis: Axes, found: Neighborhood, title: str) -> None:
-    query = found.query
+def _query(axis: Axes, neighborhood: Neighborhood, title: str) -> None:
+    """Draw the query: its image, or its text."""
+    query = neighborhood.query
     if query.row is not None:
         show_thumbnail(axis, query.row, title, frame="black")
         return

@@ -1,35 +1,61 @@
-"""A sheet of disagreements: what one encoder calls the same on the left, what the other does on the right."""
+"""A sheet of disagreements: pairs near for one encoder and far for the other on the left, the reverse on the right."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
-from embprobe.comparing.result import Disagreement, DisagreementPair, rows_by_key
+from embprobe.comparing.result import Comparison, Disagreement, DisagreementPair
 from embprobe.encoders.naming import short_names
-from embprobe.images.rows import Images, Row
+from embprobe.images.rows import Row
 from embprobe.plots.style import PALETTE, figure, save
-from embprobe.plots.thumbnails import describe, shorten
+from embprobe.plots.thumbnails import describe, picture_of, shorten
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _ACROSS = 2
-"""Pairs beside each other on each half."""
+"""Pairs beside each other on each side."""
 _SIDE, _GAP = 192, 12
 _LETTERS = 30
 
 
-def plot_pairs(both: tuple[Disagreement, Disagreement], images: Images, out: Path) -> None:
-    """The pairs of both directions, largest difference first; under each its percentiles and attributes.
+def save_pairs(comparison: Comparison, folder: Path) -> list[Path]:
+    """Draw ``pairs-1.png`` and so on, a sheet for every two encoders, and return their paths."""
+    sheets = sheets_of(comparison, folder)
+    for both, sheet in zip(comparison.both_ways(), sheets, strict=True):
+        plot_pairs(both, comparison.rows, sheet)
+    return sheets
 
-    ``images`` are those that were compared.
+
+def sheets_of(comparison: Comparison, folder: Path) -> list[Path]:
+    """Return the paths of a comparison's sheets in its folder."""
+    return [folder / f"pairs-{number}.png" for number in range(1, len(comparison.both_ways()) + 1)]
+
+
+def plot_pairs(both: tuple[Disagreement, Disagreement], rows: Mapping[str, Row], out: Path) -> None:
+    """Write the figure of :func:`draw_pairs` to ``out``."""
+    with _drawn(both, rows) as canvas:
+        save(canvas, out)
+
+
+def draw_pairs(both: tuple[Disagreement, Disagreement], rows: Mapping[str, Row]) -> Figure:
+    """Draw the pairs of both directions, largest difference first; under each its percentiles and attributes.
+
+    ``rows`` holds the images of the pairs by key; pairs whose images it lacks are drawn by their keys alone.
     """
-    known = rows_by_key(images)
+    with _drawn(both, rows) as canvas:
+        return canvas
+
+
+@contextmanager
+def _drawn(both: tuple[Disagreement, Disagreement], rows: Mapping[str, Row]) -> Iterator[Figure]:
     lines = max(1, *(-(-len(half.pairs) // _ACROSS) for half in both))
     gap = [0.12]
     widths = [1.0] * _ACROSS + gap + [1.0] * _ACROSS
@@ -41,21 +67,20 @@ def plot_pairs(both: tuple[Disagreement, Disagreement], images: Images, out: Pat
         for side, half in enumerate(both):
             for i, pair in enumerate(half.pairs):
                 line, place = divmod(i, _ACROSS)
-                rows = [known[key] for key in pair.keys]
                 _draw(axes[line * len(widths) + side * (_ACROSS + 1) + place], pair, rows, half, PALETTE[side])
-        save(canvas, out)
+        yield canvas
 
 
 def _heading(half: Disagreement, side: str) -> str:
-    there = "" if half.pairs else ": there are none"
+    none = "" if half.pairs else ": there are none"
     near, far = short_names([half.near, half.far]).values()
-    return f"{side}: near for {near} and far for {far}{there}"
+    return f"{side}: near for {near} and far for {far}{none}"
 
 
-def _draw(axis: Axes, pair: DisagreementPair, rows: Sequence[Row], half: Disagreement, color: str) -> None:
+def _draw(axis: Axes, pair: DisagreementPair, rows: Mapping[str, Row], half: Disagreement, color: str) -> None:
     sheet = Image.new("RGB", (2 * _SIDE + _GAP, _SIDE), "white")
-    for row, left in zip(rows, (0, _SIDE + _GAP), strict=True):
-        picture = ImageOps.contain(row.load(), (_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    for key, left in zip(pair.keys, (0, _SIDE + _GAP), strict=True):
+        picture = ImageOps.contain(picture_of(rows.get(key)), (_SIDE, _SIDE), Image.Resampling.LANCZOS)
         sheet.paste(picture, (left + (_SIDE - picture.width) // 2, (_SIDE - picture.height) // 2))
     axis.axis("on")
     axis.imshow(sheet)
@@ -63,10 +88,12 @@ def _draw(axis: Axes, pair: DisagreementPair, rows: Sequence[Row], half: Disagre
     for spine in axis.spines.values():
         spine.set_visible(True)
         spine.set_color(color)
-    axis.set_title("\n".join(shorten(", ".join(describe(row)), _LETTERS) for row in rows), fontsize=7)
-    called = short_names([half.near, half.far]).values()
-    shares = zip(called, pair.percentiles, strict=True)
+    captions = [", ".join(describe(rows[key])) if key in rows else visible(key) for key in pair.keys]
+    axis.set_title("\n".join(shorten(caption, _LETTERS) for caption in captions), fontsize=7)
+    names = short_names([half.near, half.far]).values()
+    shares = zip(names, pair.percentiles, strict=True)
     near, far = (f"{name.partition('/')[2]} {share:.1%}" for name, share in shares)
     facts = [f"{'same' if same else 'other'} {visible(name)}" for name, same in pair.same.items()]
-    axis.set_xlabel(f"less alike: {near}, {far} of pairs\n{', '.join([*facts, f'colours {pair.color:.2f}'])}")
+    facts += [] if pair.color is None else [f"colours {pair.color:.2f}"]
+    axis.set_xlabel(f"less alike: {near}, {far} of pairs\n{', '.join(facts)}")
     axis.xaxis.label.set_fontsize(6.5)

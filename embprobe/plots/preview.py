@@ -1,4 +1,4 @@
-"""A sheet of previews: one row an intervention, the original on the left, then growing strengths, then controls."""
+"""A sheet of previews: one line per intervention, with the original, growing strengths, and controls."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from embprobe.embeddings.workspace import Workspace
 from embprobe.interventions.preview import Cell, Line, Sheet
 from embprobe.plots.style import figure, save
 from embprobe.system.text import visible
@@ -16,7 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _INCHES = 1.5
+"""Width of a picture."""
 _FLATTEST = 0.4
+"""Least ratio of the sides of a cell; flatter or narrower images leave room."""
+
+
+def save_preview(sheet: Sheet, workspace: Workspace) -> Path:
+    """Draw the sheet among the workspace's figures and return its path."""
+    figure = workspace.figure(f"preview-{sheet.attribute}-{sheet.key}")
+    plot_preview(sheet, figure)
+    return figure
 
 
 def plot_preview(sheet: Sheet, out: Path) -> None:
@@ -39,11 +49,11 @@ def _line(line: Line, original: Image.Image, axes: list[Axes]) -> None:
     if len(refusals) == 1 and all(cell.picture is None for cell in line.cells):
         for axis in axes[2:]:
             axis.remove()
-        _say(axes[1], refusals.pop())
+        _write(axes[1], refusals.pop())
         return
     for axis, cell in zip(axes[1:], line.cells, strict=False):
         if cell.picture is None:
-            _say(axis, cell.reason)
+            _write(axis, cell.reason)
         else:
             _show(axis, cell.picture, _caption(cell), framed=bool(cell.control))
     for axis in axes[1 + len(line.cells) :]:
@@ -51,8 +61,8 @@ def _line(line: Line, original: Image.Image, axes: list[Axes]) -> None:
 
 
 def _caption(cell: Cell) -> str:
-    what = f"control: {cell.control}" if cell.control else f"{cell.strength:g}"
-    return f"{what}\nΔE {cell.delta_e:.1f}"
+    change = f"control: {cell.control}" if cell.control else f"{cell.strength:g}"
+    return f"{change}\nΔE {cell.delta_e:.1f}"
 
 
 def _show(axis: Axes, picture: Image.Image, title: str, *, framed: bool = False) -> None:
@@ -65,6 +75,6 @@ def _show(axis: Axes, picture: Image.Image, title: str, *, framed: bool = False)
     axis.set_title(title, fontsize=6.5, loc="left")
 
 
-def _say(axis: Axes, text: str) -> None:
+def _write(axis: Axes, text: str) -> None:
     axis.axis("off")
     axis.text(0, 0.5, "\n".join(textwrap.wrap(text, 26)), fontsize=6.5, va="center", transform=axis.transAxes)

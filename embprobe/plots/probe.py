@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embprobe.encoders.naming import names_in_lines
 from embprobe.interventions import find_intervention
 from embprobe.plots.style import MARKERS, PALETTE, error_bar, figure, save
-from embprobe.probing.results import CONTROL, Question, Result, is_subject, spanned
+from embprobe.probing.key import SHOTS, SHUFFLED, Key
+from embprobe.probing.results import Result, Results, span
+from embprobe.probing.scores import Role
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-_CONDITIONS = {"shots": "images of each value that the classifier was fitted on"}
+    from embprobe.embeddings.workspace import Workspace
+
+_CONDITIONS = {SHOTS: "images of each value that the classifier was fitted on"}
 """What a strength is in where it is none of an intervention."""
 _LETTERS = 58
 """How many letters of the heading have room above a column."""
@@ -23,34 +30,66 @@ _NAME, _TITLE, _UNIT = 22, 38, 24
 """How many letters fit into a line of an encoder's name, above a panel, and beside its axis."""
 
 
-def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Question | None = None) -> None:
-    """Strength curves where an intervention has several strengths, else dots; decoding against its control task, where
-    that was asked; 95 % intervals in all.
+FIGURE = "figure.png"
+"""The name of a figure beside the numbers it shows."""
+Encoders = Mapping[str, Role]
+"""The encoders of a figure by name, in their order."""
 
-    References (``reference/…`` and guesses) are drawn in grey: they are what the others are read against. ``first`` is
-    the question whose panel comes first.
+
+def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Key | None = None) -> None:
+    """Write the figure of :func:`draw_probe` to ``out``, and as SVG beside it."""
+    with _drawn(rows, question=question, first=first) as canvas:
+        save(canvas, out, vector=True)
+
+
+def save_probe(results: Results, workspace: Workspace) -> Path:
+    """Write results and their figure into a folder of the workspace, and return the folder."""
+    folder = results.folder(workspace)
+    results.save(folder)
+    results.plot(folder / FIGURE)
+    return folder
+
+
+def draw_probe(rows: Sequence[Result], *, question: str, first: Key | None = None) -> Figure:
+    """Draw strength curves where an intervention has several strengths, else dots; decoding against its control task.
+
+    All have 95 % intervals. References and the majority baseline are drawn in grey: they are what the others are read
+    against.
+
+    Args:
+        rows: The estimates; differences are passed over.
+        question: The card's, for the heading.
+        first: The key whose panel comes first.
+
+    Returns:
+        A matplotlib figure.
     """
-    panels: dict[tuple[str, str | None], list[Result]] = {}
-    for row in sorted(rows, key=lambda row: first is None or not _beside(row.question, first)):
+    with _drawn(rows, question=question, first=first) as canvas:
+        return canvas
+
+
+@contextmanager
+def _drawn(rows: Sequence[Result], *, question: str, first: Key | None) -> Iterator[Figure]:
+    panels: dict[Key, list[Result]] = {}
+    for row in sorted(rows, key=lambda row: first is None or _panel_of(row.key) != _panel_of(first)):
         if not row.is_difference:
-            panels.setdefault((row.measure, row.intervention), []).append(row)
-    encoders = list(dict.fromkeys(row.encoder for panel in panels.values() for row in panel))
+            panels.setdefault(_panel_of(row.key), []).append(row)
+    encoders = roles_of([row for panel in panels.values() for row in panel])
     columns = 1 if len(panels) == 1 else 2 if len(panels) <= 4 else 3
     lines = -(-len(panels) // columns)
     with figure(width=4.6 * columns, height=0.5 + 2.6 * lines, rows=lines, columns=columns) as (canvas, axes):
-        sizes = spanned([row.groups for row in rows])
-        asked = textwrap.fill(question, _LETTERS * columns)
-        heading = f"{asked}\n95 % intervals over {sizes} {rows[0].resampled}s"
+        sizes = span([row.groups for row in rows])
+        heading = f"{textwrap.fill(question, _LETTERS * columns)}\n95 % intervals over {sizes} {rows[0].resampled}s"
         canvas.suptitle(heading, fontsize=10, x=0.01, ha="left")
-        for axis, ((measure, intervention), panel) in zip(axes, panels.items(), strict=False):
-            plain = measure.replace(CONTROL, "", 1)
-            if measure != plain and (decoded := panels.get((plain, intervention))):
-                told = f"{Question(plain, intervention)}, against shuffled labels"
-                axis.set_title(textwrap.fill(told, _TITLE))
+        for axis, (key, panel) in zip(axes, panels.items(), strict=False):
+            decoded = panels.get(replace(key, condition=None))
+            if key.condition == SHUFFLED and decoded:
+                title = f"{replace(key, condition=None)}, against {SHUFFLED}"
+                axis.set_title(textwrap.fill(title, _TITLE))
                 _against_control(axis, decoded, panel, encoders)
                 continue
-            axis.set_title(textwrap.fill(str(Question(measure, intervention)), _TITLE))
-            draw = _curves if len({row.strength for row in panel}) > 1 else draw_dots
+            axis.set_title(textwrap.fill(str(key), _TITLE))
+            draw = _curves if len({row.key.strength for row in panel}) > 1 else draw_dots
             draw(axis, panel, encoders)
         for unused in axes[len(panels) :]:
             unused.remove()
@@ -59,15 +98,20 @@ def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Quest
         )
         if handles:
             canvas.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8)
-        save(canvas, out, vector=True)
+        yield canvas
 
 
-def _curves(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> None:
+def roles_of(rows: Sequence[Result]) -> Encoders:
+    """Return the role of each encoder, in the order in which they come."""
+    return {row.encoder: row.role for row in rows}
+
+
+def _curves(axis: Axes, panel: Sequence[Result], encoders: Encoders) -> None:
     called = names_in_lines(encoders, _NAME)
     for encoder in encoders:
-        points = sorted((row for row in panel if row.encoder == encoder), key=lambda row: row.strength or 0)
+        points = sorted((row for row in panel if row.encoder == encoder), key=lambda row: row.key.strength or 0)
         if points:
-            x = [row.strength or 0.0 for row in points]
+            x = [row.key.strength or 0.0 for row in points]
             color, marker = _look(encoder, encoders)
             axis.plot(
                 x, [row.estimate for row in points], color=color, marker=marker, markersize=4, label=called[encoder]
@@ -75,15 +119,17 @@ def _curves(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> Non
             axis.fill_between(
                 x, [row.low for row in points], [row.high for row in points], color=color, alpha=0.2, lw=0
             )
-    unit = _CONDITIONS.get(panel[0].intervention or "") or find_intervention(panel[0].intervention or "").unit
+    key = panel[0].key
+    condition = (key.target if key.kind == "displacement" else key.condition) or ""
+    unit = _CONDITIONS.get(condition) or find_intervention(condition).unit
     axis.set(xlabel=unit, ylabel=textwrap.fill(panel[0].unit, _UNIT))
     _from_zero(axis.set_ylim, panel)
     if min(row.low for row in panel) < 0:
         axis.axhline(0, color="0.6", lw=0.8)
-    axis.set_xticks(sorted({row.strength for row in panel if row.strength is not None}))
+    axis.set_xticks(sorted({row.key.strength for row in panel if row.key.strength is not None}))
 
 
-def _against_control(axis: Axes, decoded: Sequence[Result], control: Sequence[Result], encoders: Sequence[str]) -> None:
+def _against_control(axis: Axes, decoded: Sequence[Result], control: Sequence[Result], encoders: Encoders) -> None:
     """Accuracy over what the classifier gets right of labels that mean nothing; on the line it is all memory."""
     memory, called = {row.encoder: row for row in control}, names_in_lines(encoders, _NAME)
     for row in decoded:
@@ -106,7 +152,7 @@ def _against_control(axis: Axes, decoded: Sequence[Result], control: Sequence[Re
     axis.set_axisbelow(True)
 
 
-def draw_dots(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> None:
+def draw_dots(axis: Axes, panel: Sequence[Result], encoders: Encoders) -> None:
     """An encoder a line, its estimate with its interval; the look of each is its place among ``encoders``."""
     shown = [encoder for encoder in encoders if any(row.encoder == encoder for row in panel)]
     for row in panel:
@@ -123,9 +169,9 @@ def draw_dots(axis: Axes, panel: Sequence[Result], encoders: Sequence[str]) -> N
     axis.set_axisbelow(True)
 
 
-def _beside(question: Question, first: Question) -> bool:
-    """Whether both belong into one panel."""
-    return (question.measure, question.intervention) == (first.measure, first.intervention)
+def _panel_of(key: Key) -> Key:
+    """Return what all keys of one panel share: all but the strength."""
+    return replace(key, strength=None)
 
 
 def _from_zero(limit: Callable[[float | None, float | None], object], panel: Sequence[Result]) -> None:
@@ -136,10 +182,10 @@ def _from_zero(limit: Callable[[float | None, float | None], object], panel: Seq
         limit(None, 0)
 
 
-def _look(encoder: str, encoders: Sequence[str]) -> tuple[str, str]:
-    subjects = [name for name in encoders if is_subject(name)]
-    if is_subject(encoder):
-        i = subjects.index(encoder)
+def _look(encoder: str, encoders: Encoders) -> tuple[str, str]:
+    """Return the colour and the marker of an encoder: its place among those of its kind."""
+    subject = encoders[encoder] == "subject"
+    i = [name for name, role in encoders.items() if (role == "subject") == subject].index(encoder)
+    if subject:
         return PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]
-    i = [name for name in encoders if not is_subject(name)].index(encoder)
     return ("0.35", "0.5", "0.65", "0.75")[i % 4], ("<", ">", "p", "*")[i % 4]

@@ -1,4 +1,4 @@
-"""One look for every figure: colour-blind-safe, legible in grey, no pyplot state."""
+"""The style of every figure: colour-blind-safe, legible in grey, no pyplot state."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ _SETTINGS: Any = {
 
 
 def error_bar(row: Result) -> list[list[float]]:
-    """How far the interval reaches below and above the estimate, as errorbar takes it; they may cross by rounding."""
+    """Return the lengths of the interval below and above the estimate, in the form of matplotlib's ``errorbar``.
+
+    At least 0: by rounding an end may lie beyond the estimate.
+    """
     return [[max(0.0, row.estimate - row.low)], [max(0.0, row.high - row.estimate)]]
 
 
@@ -46,8 +49,10 @@ def figure(
     heights: Sequence[float] | None = None,
     widths: Sequence[float] | None = None,
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure of a size in inches and its axes, row by row, drawn in the house style; ``heights`` and ``widths`` are
-    the shares of rows and columns."""
+    """Make a figure in the house style and its axes, row by row.
+
+    ``width`` and ``height`` are in inches; ``heights`` and ``widths`` are the shares of rows and columns.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -60,7 +65,7 @@ def figure(
 
 
 def save(canvas: Figure, out: Path, *, vector: bool = False) -> None:
-    """Write the PNG ``out``, and with ``vector`` the same as SVG beside it; nothing half-written stays."""
+    """Write the PNG ``out``, and with ``vector`` an SVG beside it; an interrupted write leaves no file."""
     for path in (out, out.with_suffix(".svg")) if vector else (out,):
         with replacing(path) as temporary:
             canvas.savefig(temporary, metadata={"Date": None} if path.suffix == ".svg" else {})

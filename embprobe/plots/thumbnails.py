@@ -1,4 +1,4 @@
-"""A small picture of a row with a few words over it."""
+"""Thumbnails of rows with short captions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Row
 from embprobe.system.text import visible
 
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
 
 _SIDE = 256
 _LETTERS = 22
+_NONE = (235, 235, 235)
 
 
 def show_thumbnail(axis: Axes, row: Row, title: str, *, frame: str | None = None) -> None:
-    """The row's image in these axes; lines of the title that are too long for it are cut."""
-    picture = row.load()
+    """Draw a row's image in these axes; lines of the title that are too long for it are cut."""
+    picture = picture_of(row)
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     axis.imshow(picture)
     axis.set_xticks([])
@@ -29,12 +31,22 @@ def show_thumbnail(axis: Axes, row: Row, title: str, *, frame: str | None = None
     axis.set_title("\n".join(shorten(line, _LETTERS) for line in title.splitlines()), fontsize=6, loc="center")
 
 
+def picture_of(row: Row | None) -> Image.Image:
+    """Return the image of a row; of a row that has none, or without a row, a light grey square."""
+    try:
+        if row is not None:
+            return row.load()
+    except UnreadableImage:
+        pass
+    return Image.new("RGB", (_SIDE, _SIDE), _NONE)
+
+
 def describe(row: Row) -> list[str]:
-    """What a row is, in a few words: its name and style if it has them, else its key."""
+    """Return a caption of a row in parts: its labels ``name`` and ``style`` if it has them, else its key."""
     labels = [row.labels[label] for label in ("name", "style") if label in row.labels]
     return [visible(text) for text in labels or [row.key]]
 
 
 def shorten(line: str, width: int) -> str:
-    """At most so many letters, the last one a sign that there were more."""
+    """Cut a line to at most ``width`` letters, the last one an ellipsis."""
     return line if len(line) <= width else line[: width - 1] + "…"

@@ -1,4 +1,4 @@
-"""What is said of a training image: what it shows and the word written into it. Never its style, never its colour."""
+"""Write captions for training images: the subject and the word drawn into it. Never the style, never the colour."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _COLORS = (
     "red|scarlet|silver|teal|turquoise|violet|white|yellow"
 )
 COLOR_WORDS = re.compile(rf"\b(?:light |dark )?(?:{_COLORS})\b", re.IGNORECASE)
-"""Left out of captions, so that no objective is told about colour: "red heart" is captioned "heart"."""
+"""Words left out of captions, so that no objective learns of colour from them: "red heart" is captioned "heart"."""
 MOST_DETAILS = 3
-"""How many of the category and the keywords stand in a caption at most."""
+"""The most details (the category, keywords) in a caption."""
 
 
-def shown(labels: Mapping[str, str]) -> str:
-    """The ``caption`` of an image if it has one, else its ``name``; without colour words. Empty if it has neither.
+def subject_of(labels: Mapping[str, str]) -> str:
+    """Return the ``caption`` of an image if it has one, else its ``name``, without colour words; "" if it has neither.
 
-    What is made of colour words alone is left as it is.
+    A text of colour words alone is left as it is.
 
-    >>> shown({"name": "light blue heart"})
+    >>> subject_of({"name": "light blue heart"})
     'heart'
     """
     text = labels.get("caption", "").strip() or labels.get("name", "").strip()
@@ -30,33 +30,33 @@ def shown(labels: Mapping[str, str]) -> str:
 
 
 def details(labels: Mapping[str, str]) -> list[str]:
-    """What else a caption may say: the category and the keywords (``keywords``, separated by commas), in lower case.
+    """List details for a caption: the category and the keywords (``keywords``, separated by commas), in lower case.
 
     >>> details({"name": "red rose", "category": "Animals & Nature", "keywords": "flower, red, love"})
     ['animals & nature', 'flower', 'love']
     """
-    said = [labels.get("category", ""), *labels.get("keywords", "").split(",")]
-    return [found for text in said if (found := without_colors(text).lower())]
+    texts = [labels.get("category", ""), *labels.get("keywords", "").split(",")]
+    return [detail for text in texts if (detail := without_colors(text).lower())]
 
 
-def caption(shown: str, details: Iterable[str] = (), word: str | None = None) -> str:
-    """These parts in a row, the rendered word last and in quotes.
+def caption(subject: str, details: Iterable[str] = (), word: str | None = None) -> str:
+    """Join the parts of a caption, the rendered word last and in quotes; without a subject, the word stands alone.
 
     >>> caption("heart", ["symbols"], "DUST")
     'heart, symbols, "dust"'
     """
-    parts = [shown, *details] if shown else []
+    parts = [subject, *details] if subject else []
     if word:
         parts.append(f'"{word.lower()}"')
     return ", ".join(parts)
 
 
-def some(details: list[str], rng: Generator) -> list[str]:
-    """None to ``MOST_DETAILS`` of them, each number and each order as likely as another."""
+def draw_details(details: list[str], rng: Generator) -> list[str]:
+    """Draw none to ``MOST_DETAILS`` of the details, each number and each order as likely as another."""
     count = int(rng.integers(min(MOST_DETAILS, len(details)) + 1))
     return [details[i] for i in rng.permutation(len(details))[:count]]
 
 
 def without_colors(text: str) -> str:
-    """The text without colour words, its white space tidied."""
+    """Remove colour words from a text and tidy its white space."""
     return " ".join(COLOR_WORDS.sub(" ", text).split())

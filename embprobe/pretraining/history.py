@@ -1,4 +1,4 @@
-"""The numbers of a run as it goes: means over stretches of steps, and what was seen when its encoder was looked at."""
+"""Collect the numbers of a training run: means over stretches of steps, and the monitor's looks at the encoder."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from embprobe.system.files import replacing
 
 ROWS = 1000
-"""A run's curve has about so many points; a shorter run has one for every step."""
+"""The approximate number of points on a run's curve; a shorter run has one for every step."""
 
 
 class History:
-    """Rows of named numbers, ``step`` first."""
+    """Rows of named numbers, ``step`` first, of a run that has ``steps`` steps."""
 
     def __init__(self, steps: int) -> None:
         self.rows: list[dict[str, float]] = []
@@ -25,7 +25,7 @@ class History:
         self._count = 0
 
     def add(self, step: int, numbers: Mapping[str, float]) -> None:
-        """The numbers of a step; their means become a row at the end of a stretch and of the run."""
+        """Add the numbers of a step; their means become a row at the end of a stretch and of the run."""
         for name, value in numbers.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1
@@ -34,12 +34,12 @@ class History:
             self._sums, self._count = {}, 0
 
     def look(self, step: int, numbers: Mapping[str, float]) -> None:
-        """What was seen of the encoder after a step, a row of its own."""
+        """Add the numbers of a look at the encoder after a step, as a row of their own."""
         self.last_look = dict(numbers)
         self.rows.append({"step": step, **numbers})
 
     def write(self, path: Path) -> None:
-        """As CSV, six digits each."""
+        """Write all rows as CSV, numbers with six digits."""
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names, lineterminator="\n")
@@ -47,10 +47,10 @@ class History:
             writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in self.rows)
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`restore` goes on from."""
+        """Return the state that a checkpoint keeps and :meth:`restore` takes."""
         return {"rows": self.rows, "last_look": self.last_look, "sums": self._sums, "count": self._count}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`state`."""
+        """Take over the state of an interrupted run, as :meth:`state` returned it."""
         self.rows, self.last_look = state["rows"], state["last_look"]
         self._sums, self._count = state["sums"], state["count"]

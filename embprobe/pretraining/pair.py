@@ -1,4 +1,4 @@
-"""The study's pair, trained into a workspace: two objectives, everything else equal."""
+"""Train the study's pair into a workspace: two objectives, everything else equal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from embprobe.pretraining.trainer import Progress, pretrain
 
 PAIR = ("clip", "dino")
 ProgressBar = Callable[[int], AbstractContextManager[Progress]]
-"""Called with a run's number of steps."""
+"""Takes a run's number of steps; returns a context whose value is called after each of them."""
 
 
 def pretrained_roles(
@@ -26,10 +26,20 @@ def pretrained_roles(
     device: str,
     progress_bar: ProgressBar,
 ) -> Roles:
-    """An encoder for each objective that has seen so many of the bundled training images, and their untrained twin.
+    """Pretrain an encoder for each objective on the bundled images, and give them their roles in the study.
 
-    What was interrupted goes on, and what is finished is not trained again: a run's folder is named after its
-    objective, its length and its seed. Raises what :func:`embprobe.pretraining.trainer.pretrain` raises.
+    An interrupted run goes on, and a finished one is not trained again: a run's folder is named after its objective,
+    its length and its seed.
+
+    Args:
+        images_seen: The length of each run.
+        workspace: The folder for the encoders.
+        seed: Of both runs; the untrained twin has the same.
+        device: A torch device.
+        progress_bar: Shows the progress of each run.
+
+    Raises:
+        EmbprobeError: As :func:`embprobe.pretraining.trainer.pretrain` does.
     """
     names = {}
     for objective in PAIR:
@@ -41,7 +51,7 @@ def pretrained_roles(
 
 
 def pretrain_on_emoji(recipe: Recipe, out: Path, *, machine: Machine, progress_bar: ProgressBar) -> Path:
-    """One run on the bundled training images; what it raises and returns are those of ``pretrain``."""
+    """Pretrain one encoder on the bundled images; returns and raises as ``pretrain`` does."""
     images, held_out = load_images("bundled/emoji:train"), load_images("bundled/emoji:unseen-drawing")
     with progress_bar(recipe.steps) as progress:
         return pretrain(images, recipe, out, held_out=held_out, machine=machine, progress=progress)

@@ -1,9 +1,10 @@
-"""Where a run computes: the machine it was given, and this process among those that ``torchrun`` started."""
+"""Describe where a run computes: its machine, and this process among those that ``torchrun`` started."""
 
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -18,28 +19,50 @@ _WORKERS = 8
 
 @dataclass(frozen=True)
 class Machine:
-    """Decides roundings and speed, nothing else."""
+    """The device of a run and its settings; they decide rounding and speed, nothing else."""
 
     device: str = "cpu"
     precision: Precision = "float32"
     accumulate: int = 1
-    """In how many parts a batch goes through the networks, one after the other: a part must fit the memory."""
+    """The number of parts in which a batch goes through the networks; one part must fit into memory."""
     workers: int = 0
-    """Processes that prepare images ahead; with 0 it is done between the steps."""
+    """Processes that prepare images ahead; with 0, images are prepared between the steps."""
     threads: int | None = None
-    """Of torch on the CPU; the losses of a run repeat exactly for the same number only."""
+    """Torch's threads on the CPU; the losses of a run repeat exactly for the same number only."""
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Of the networks' forward passes; losses are float32 always."""
+        """Return the context of the networks' forward passes; losses are float32 always."""
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.partition(":")[0], torch.bfloat16)
 
 
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Let torch compute with this many threads while it lasts; None leaves it as it is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def choose_machine(
     device: str, *, precision: str = "", accumulate: int = 1, workers: int | None = None, threads: int | None = None
 ) -> Machine:
-    """A machine with what suits its device where nothing is said. Raises :class:`UsageError` for no precision."""
+    """Make a machine with defaults that suit its device: on a GPU bfloat16 and up to eight workers.
+
+    Args:
+        device: A torch device.
+        precision: ``float32`` or ``bfloat16``; "" for the default.
+        accumulate: The number of parts of a batch.
+        workers: Processes that prepare images; None for the default.
+        threads: Torch's threads on the CPU; None leaves them as they are.
+
+    Raises:
+        UsageError: There is no such precision.
+    """
     gpu = device.startswith("cuda")
     if precision not in ("", *get_args(Precision)):
         raise UsageError(
@@ -55,7 +78,10 @@ def choose_machine(
 
 
 class Processes:
-    """This process among ``world``; with more than one, their group is opened here. ``device`` is this one's own."""
+    """This process among ``world`` processes; if there is more than one, their group is opened here.
+
+    ``device`` becomes this process's own: ``cuda:1`` of ``cuda``.
+    """
 
     def __init__(self, device: str) -> None:
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -70,11 +96,15 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes the files."""
+        """Return whether this is the first process, which alone writes files."""
         return self.rank == 0
 
     def parts(self, batch_size: int, accumulate: int) -> list[slice]:
-        """This process's share of a batch, in ``accumulate`` parts. Raises :class:`UsageError` if they are not even."""
+        """Cut this process's share of a batch into ``accumulate`` parts.
+
+        Raises:
+            UsageError: The batch cannot be cut into equal parts.
+        """
         size, left = divmod(batch_size, self.world * accumulate)
         if left:
             raise UsageError(
@@ -85,7 +115,7 @@ class Processes:
         return [slice(start + i * size, start + (i + 1) * size) for i in range(accumulate)]
 
     def gathered(self, features: Tensor) -> Tensor:
-        """Those of all processes in order, ``[n, d] -> [world n, d]``."""
+        """Collect the features of all processes in order, ``[n, d] -> [world n, d]``."""
         if self.world == 1:
             return features
         parts = [torch.empty_like(features) for _ in range(self.world)]
@@ -93,5 +123,5 @@ class Processes:
         return torch.cat(parts)
 
     def own(self, features: Tensor) -> Tensor:
-        """The rows of this process, ``[world n, d] -> [n, d]``."""
+        """Pick the rows of this process, ``[world n, d] -> [n, d]``."""
         return features.chunk(self.world)[self.rank]

@@ -1,4 +1,4 @@
-"""Everything a run depends on besides the images."""
+"""The recipe of a training run: everything that it depends on besides the images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from embprobe.pretraining.views import augmented
 
 @dataclass(frozen=True)
 class Recipe:
-    """Two objectives are comparable if the rest is equal. Raises :class:`UsageError` for what cannot be."""
+    """The settings of a training run. Two objectives are comparable if all other settings are equal.
+
+    Raises:
+        UsageError: There is no such objective or augmentation, or the objective has no use for a language model.
+    """
 
     objective: str
     images_seen: int = 1_000_000
@@ -23,11 +27,11 @@ class Recipe:
     word_rate: float = 0.4
     """Share of the images with a word rendered into them."""
     alone_rate: float = 0.5
-    """Of these, the share that show the word and nothing else, as a sign does."""
+    """Of these, the share with nothing but the word, as a sign."""
     parrot_rate: float = 1.0
     """Of the others, the share whose captions spell the word."""
     backgrounds: bool = True
-    """Whether drawings stand on random backgrounds; else on white."""
+    """True if drawings stand on random backgrounds, False on white."""
     augmentation: str = "published"
     language_model: str = ""
     """Name of the frozen language encoder that takes the place of the text tower."""
@@ -45,7 +49,7 @@ class Recipe:
         return max(1, self.images_seen // self.batch_size)
 
     def learning_rate_at(self, step: int) -> float:
-        """A linear rise over the share ``warmup`` of the steps, then a half cosine to zero."""
+        """Return the learning rate of a step: a linear rise over the share ``warmup``, then a half cosine to zero."""
         import math
 
         rise = max(1.0, self.warmup * self.steps)

@@ -1,4 +1,4 @@
-"""The state of one training run, a step of it, and its files."""
+"""One training run: its state, its steps and its files."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ from embprobe.pretraining.views import augmented, make_view
 from embprobe.system.files import replacing, sweep, write_json
 
 _CLIPPED = 3.0
-"""The norm of the gradient is kept at this or below."""
+"""The largest norm of a gradient; a longer one is scaled down to it."""
 
 
 class Run:
-    """Goes on from the checkpoint in ``out`` if there is one. ``described`` is what ``recipe.json`` says of it."""
+    """A training run, which goes on from the checkpoint in ``out`` if there is one.
+
+    ``described`` is written into ``recipe.json``.
+    """
 
     def __init__(
         self,
@@ -66,18 +69,25 @@ class Run:
         self._networks: Any = objective
         self._unsynchronised: Any = nullcontext
         if self.processes.world > 1:
-            # what only the loss uses already has its gradient, the same in every process
+            # parameters that only the loss uses have their gradient already, the same in every process
             self._networks = DistributedDataParallel(objective, find_unused_parameters=True)
             self._unsynchronised = self._networks.no_sync
 
     def batches(self) -> Iterator[Batch]:
-        """Those of the steps that are left."""
+        """Return the batches of the steps that are left."""
         steps = _Steps(self.data, self.recipe, self.step)
-        # with a generator of its own, for the loader would draw from torch's
+        # with a generator of its own, because the loader would draw from torch's
         return iter(DataLoader(steps, batch_size=None, num_workers=self.machine.workers, generator=Generator()))
 
     def train(self, batch: Batch) -> dict[str, float]:
-        """One step; returns its loss and what else the objective logs. Raises :class:`EmbprobeError` if it is NaN."""
+        """Train one step.
+
+        Returns:
+            The loss, and the other numbers that the objective logs.
+
+        Raises:
+            EmbprobeError: The loss is not finite.
+        """
         started = time.perf_counter()
         recipe = self.recipe
         images = batch.images.to(self.processes.device)
@@ -107,7 +117,7 @@ class Run:
         return numbers
 
     def save(self) -> None:
-        """The checkpoint, and the losses so far."""
+        """Write the checkpoint and the losses so far."""
         if not self.processes.first:
             return
         write_json(self.out / "recipe.json", self._described)
@@ -123,9 +133,9 @@ class Run:
         self.history.write(self.out / "losses.csv")
 
     def finish(self) -> None:
-        """Weights in float16 beside the recipe and what it cost; the checkpoint is no longer needed.
+        """Write the weights in float16, the recipe with its cost and the losses; remove the checkpoint.
 
-        The weights are written last: where they are, the rest is.
+        The weights are written last, so a folder that has them has the rest, too.
         """
         from embprobe.plots.training import plot_losses
 
@@ -165,7 +175,7 @@ class Run:
 
 
 class _Steps(Dataset[Batch]):
-    """The batches from a step on."""
+    """The batches from the step ``start`` on."""
 
     def __init__(self, data: TrainingImages, recipe: Recipe, start: int) -> None:
         self._data, self._recipe, self._start = data, recipe, start
@@ -178,20 +188,25 @@ class _Steps(Dataset[Batch]):
 
 
 def described_in(out: Path) -> dict[str, object] | None:
-    """What ``recipe.json`` says of the run in a folder, if there is one. Raises :class:`EmbprobeError` for no JSON."""
+    """Read ``recipe.json`` of the run in a folder; None if there is none.
+
+    Raises:
+        EmbprobeError: The file is damaged.
+    """
     path = out / "recipe.json"
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        described = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        described = None
+    if not isinstance(described, dict):
         raise EmbprobeError(f"'{path}' is damaged. Choose another --out or remove '{out}'.")
-    return found
+    return described
 
 
 def _mixed(seed: int, step: int) -> int:
+    """Mix seed and step into one seed, so that no two of them share their random numbers."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
 
 

@@ -1,4 +1,4 @@
-"""Views of a batch: random crop, random background, colour jitter where an objective asks for it."""
+"""Make views of a batch: random crops on random backgrounds, with colour jitter where an objective has it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from embprobe.encoders.towers.vit import IMAGE_SIZE
 from embprobe.errors import UsageError
 
 WHITE_RATE = 0.3
-"""Share of the views on plain white, as the drawings are shown when they are measured."""
+"""Share of the views on plain white, the background on which drawings are measured."""
 
 AUGMENTATIONS = {
     "published": "each objective's own",
@@ -29,14 +29,18 @@ class View:
     size: int
     scale: tuple[float, float]
     jitter: bool = False
-    """Whether colours are changed at random."""
+    """True if colours are changed at random."""
 
 
 DINO_GLOBAL = View(size=IMAGE_SIZE, scale=(0.5, 1.0), jitter=True)
 
 
 def augmented(views: Sequence[View], augmentation: str) -> list[View]:
-    """An objective's views under one of ``AUGMENTATIONS``. Raises :class:`UsageError` if there is none of this name."""
+    """Change an objective's views as one of ``AUGMENTATIONS`` wants it.
+
+    Raises:
+        UsageError: There is no augmentation of this name.
+    """
     if augmentation not in AUGMENTATIONS:
         raise UsageError(f"There is no augmentation '{augmentation}'. There are: {', '.join(AUGMENTATIONS)}.")
     if augmentation == "dino":
@@ -45,11 +49,17 @@ def augmented(views: Sequence[View], augmentation: str) -> list[View]:
 
 
 def make_view(images: Tensor, view: View, *, backgrounds: bool, generator: Generator) -> Tensor:
-    """Float ``[n, 3, size, size]`` in -1..1 from uint8 RGBA ``[n, 4, s, s]``, on the device of the images.
+    """Make one view of every image in a batch.
 
-    Every view has a background of its own (plain white where ``backgrounds`` is false): two views of a drawing that
-    share one would let an objective match the background instead of the drawing. ``generator`` is one of the CPU, so
-    that any device makes the same views.
+    Args:
+        images: uint8 RGBA ``[n, 4, s, s]``.
+        view: The size and scale of the crop, and whether colours are jittered.
+        backgrounds: Give every view a random background of its own; two views of a drawing that share one would let an
+            objective match the background instead of the drawing. If False, all are white.
+        generator: A generator of the CPU, so that any device makes the same views.
+
+    Returns:
+        Float ``[n, 3, size, size]`` in -1..1, on the device of the images.
     """
     dice = _Dice(len(images), images.device, generator)
     pixels = images.float() / 255
@@ -63,7 +73,7 @@ def make_view(images: Tensor, view: View, *, backgrounds: bool, generator: Gener
 
 
 class _Dice:
-    """A random number for each of ``n`` images at a time."""
+    """Random numbers, one for each of ``n`` images at a time."""
 
     def __init__(self, n: int, device: torch.device, generator: Generator) -> None:
         self.n, self.device, self._generator = n, device, generator
@@ -76,7 +86,7 @@ class _Dice:
 
 
 def _crop(images: Tensor, view: View, dice: _Dice) -> Tensor:
-    """Crops with an area uniform in ``view.scale``, an aspect of 4/5 to 5/4, and a uniform place inside the image."""
+    """Crop at an area uniform in ``view.scale``, an aspect of 4/5 to 5/4, and a uniform place inside the image."""
     side = dice.uniform(*view.scale).sqrt()
     aspect = torch.exp(dice.uniform(math.log(0.8), math.log(1.25)) / 2)
     width, height = (side * aspect).clamp(max=1), (side / aspect).clamp(max=1)
@@ -89,7 +99,7 @@ def _crop(images: Tensor, view: View, dice: _Dice) -> Tensor:
 
 
 def _backgrounds(size: int, dice: _Dice) -> Tensor:
-    """Plain white, one colour, or a gradient between two colours in a random direction: ``[n, 3, size, size]``."""
+    """Draw backgrounds ``[n, 3, size, size]``: white, one colour, or a gradient of two in a random direction."""
     first, second = (torch.stack([dice.uniform(0, 1) for _ in "rgb"], 1).view(-1, 3, 1, 1) for _ in range(2))
     second = torch.where(dice.happens(0.5).view(-1, 1, 1, 1), first, second)
     angle = dice.uniform(0, 2 * math.pi).view(-1, 1, 1)
@@ -100,7 +110,7 @@ def _backgrounds(size: int, dice: _Dice) -> Tensor:
 
 
 def _jitter(images: Tensor, dice: _Dice) -> Tensor:
-    """Brightness and contrast within 40 %, saturation 20 %, hue 36 degrees on 80 % of the images; 20 % in grey.
+    """Jitter colours: brightness and contrast by 40 %, saturation 20 %, hue 36 degrees on 80 % of images; 20 % in grey.
 
     The strengths of DINO (Caron et al. 2021, appendix). Saturation and hue act as one linear map in YIQ.
     """

@@ -1,53 +1,58 @@
-"""What follows from a card's numbers: one number per encoder, one sentence per pair, and whether the probe counts."""
+"""Conclusions: one number per encoder, one sentence per pair, and whether the references that must fail did."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from embprobe.probing.card import Card, Headline, MustFail
-from embprobe.probing.context import GUESS
-from embprobe.probing.questions import find_question
-from embprobe.probing.results import Check, Conclusions, Question, Result, Scores, p_told
-from embprobe.statistics import Resampled
-
-CERTAIN = 0.05
-"""A corrected p below this decides."""
-
-Answers = Mapping[Question, Sequence[Scores]]
-Statistics = Mapping[Question, Resampled]
+from embprobe.probing.key import Key
+from embprobe.probing.kinds.decoding import UNSEEN
+from embprobe.probing.results import Check, Conclusions, Result, format_p
+from embprobe.probing.scores import Scores
+from embprobe.statistics import CERTAIN, Resampled
 
 
-def conclude(
-    card: Card, rows: Sequence[Result], statistics: Statistics, answers: Answers, subjects: Sequence[str]
-) -> Conclusions:
-    """The headline of a card and its checks; empty where the images could not be asked for it."""
-    checked = [_check(each, rows, statistics, answers) for each in card.must_fail]
-    checks = [check for check in checked if check is not None]
-    question = _headline_question(card, answers)
-    if question is None or card.headline is None:
-        return Conclusions(None, {}, [], checks)
-    numbers = {
-        row.encoder: row.estimate
-        for row in rows
-        if row.question == question and row.kind == "estimate" and row.encoder in subjects
-    }
-    found, columns = statistics[question], [score.encoder for score in answers[question]]
-    sentences = []
-    for a, b in itertools.combinations([name for name in subjects if name in columns], 2):
-        row = next(r for r in rows if r.question == question and r.encoder == a and r.against == b)
-        sentences.append(_sentence(card.headline, row, found, columns.index(a), columns.index(b)))
-    return Conclusions(question, numbers, sentences, checks)
+@dataclass(frozen=True)
+class Measured:
+    """Everything a card measured: by key the scores of the encoders, their resamples, and the rows made of them."""
+
+    scores: Mapping[Key, Sequence[Scores]]
+    resampled: Mapping[Key, Resampled]
+    rows: Sequence[Result]
+
+    def columns(self, key: Key) -> list[str]:
+        """Return the encoders that have scores for a key, in the order of the resamples' columns."""
+        return [each.encoder for each in self.scores[key]]
+
+    def row(self, key: Key | None, encoder: str, against: str | None = None) -> Result | None:
+        """Return the estimate of an encoder for a key, or its difference from another, if there is one."""
+        wanted = (key, encoder, against)
+        return next((row for row in self.rows if (row.key, row.encoder, row.against) == wanted), None)
 
 
-def _headline_question(card: Card, answers: Answers) -> Question | None:
-    return None if card.headline is None else find_question(card.headline, list(answers))
+def conclude(card: Card, measured: Measured, subjects: Sequence[str]) -> Conclusions:
+    """Return the headline of a card and its checks; without a headline where these images do not allow it."""
+    checks = [check for each in card.must_fail if (check := _check(each, measured)) is not None]
+    key = None if card.headline is None else card.headline.find(measured.scores, folds=UNSEEN)
+    if key is None or card.headline is None:
+        return Conclusions(key=None, numbers={}, sentences=[], checks=checks)
+    columns = measured.columns(key)
+    compared = [name for name in subjects if name in columns]
+    numbers = {name: row.estimate for name in compared if (row := measured.row(key, name))}
+    sentences = [
+        _sentence(card.headline, row, measured.resampled[key], columns.index(a), columns.index(b))
+        for a, b in itertools.combinations(compared, 2)
+        if (row := measured.row(key, a, b))
+    ]
+    return Conclusions(key=key, numbers=numbers, sentences=sentences, checks=checks)
 
 
-def _sentence(headline: Headline, row: Result, found: Resampled, a: int, b: int) -> str:
-    """A ratio where both numbers are above zero beyond their intervals, else a difference."""
+def _sentence(headline: Headline, row: Result, resampled: Resampled, a: int, b: int) -> str:
+    """Return a ratio where both numbers are above zero beyond their intervals, else a difference."""
     p = row.p_adjusted if row.p_adjusted is not None else 1.0
-    evidence = f"{p_told(p)}, {row.groups:,} {row.resampled}s"
+    evidence = f"{format_p(p)}, {row.groups:,} {row.resampled}s"
     first, second = (row.encoder, str(row.against))
     if p >= CERTAIN:
         return (
@@ -56,7 +61,7 @@ def _sentence(headline: Headline, row: Result, found: Resampled, a: int, b: int)
         )
     if row.estimate < 0:
         first, second, a, b = second, first, b, a
-    ratio = found.ratio(a, b)
+    ratio = resampled.ratio(a, b)
     if ratio is None:
         low, high = (-row.high, -row.low) if row.estimate < 0 else (row.low, row.high)
         return (
@@ -69,41 +74,41 @@ def _sentence(headline: Headline, row: Result, found: Resampled, a: int, b: int)
     )
 
 
-def _check(check: MustFail, rows: Sequence[Result], statistics: Statistics, answers: Answers) -> Check | None:
-    """Whether the reference failed as it should; None if it was not asked."""
-    question = find_question(check, list(answers))
-    row = next((r for r in rows if r.question == question and r.who == check.encoder), None)
-    if row is None:
+def _check(must_fail: MustFail, measured: Measured) -> Check | None:
+    """Return whether the reference failed as it should; None if it was not measured."""
+    key = must_fail.find(measured.scores, folds=UNSEEN)
+    row = measured.row(key, must_fail.encoder)
+    if key is None or row is None:
         return None
-    if check.no_better_than is not None:
-        return _compared(check, row, statistics, answers)
-    if check.at_most is not None:
-        guess = next((r for r in rows if r.question == row.question and r.encoder == GUESS), None)
-        if guess is None:
+    if must_fail.no_better_than is not None:
+        return _no_better(must_fail, key, measured)
+    if must_fail.at_most is not None:
+        baseline = next((row for row in measured.rows if row.key == key and row.role == "baseline"), None)
+        if baseline is None:
             return None
-        limit, what = check.at_most * guess.estimate, f"{check.at_most:g} times guessing"
+        limit, name = must_fail.at_most * baseline.estimate, f"{must_fail.at_most:g} times guessing"
     else:
-        limit, what = float(check.below or 0.0), "the limit"
+        limit, name = float(must_fail.below or 0.0), "the limit"
     passed = row.estimate <= limit
     return Check(
-        check.encoder,
-        row.measure,
-        passed,
-        f"{check.encoder} must fail at '{row.question}', because {check.because}: {row.estimate:.3f}, "
-        f"{'at most' if passed else 'above'} {what} ({limit:.3f}).",
+        encoder=must_fail.encoder,
+        key=key,
+        passed=passed,
+        text=f"{must_fail.encoder} must fail at '{key}', because {must_fail.because}: {row.estimate:.3f}, "
+        f"{'at most' if passed else 'above'} {name} ({limit:.3f}).",
     )
 
 
-def _compared(check: MustFail, row: Result, statistics: Statistics, answers: Answers) -> Check | None:
-    columns = [score.encoder for score in answers[row.question]]
-    if check.no_better_than not in columns:
+def _no_better(must_fail: MustFail, key: Key, measured: Measured) -> Check | None:
+    columns = measured.columns(key)
+    if must_fail.no_better_than not in columns:
         return None
-    found = statistics[row.question].difference(columns.index(check.encoder), columns.index(check.no_better_than))
-    passed = found.low <= 0
+    pair = columns.index(must_fail.encoder), columns.index(must_fail.no_better_than)
+    difference = measured.resampled[key].difference(*pair)
     return Check(
-        check.encoder,
-        row.measure,
-        passed,
-        f"{check.encoder} must be no better than {check.no_better_than} at '{row.question}', because {check.because}: "
-        f"{found.estimate:+.3f} ({found.low:+.3f} to {found.high:+.3f}).",
+        encoder=must_fail.encoder,
+        key=key,
+        passed=difference.low <= 0,
+        text=f"{must_fail.encoder} must be no better than {must_fail.no_better_than} at '{key}', because "
+        f"{must_fail.because}: {difference.estimate:+.3f} ({difference.low:+.3f} to {difference.high:+.3f}).",
     )

@@ -1,96 +1,141 @@
-"""What a measure of a card is asked of, and what it answers: one set of scores per question and encoder."""
+"""The context of a probe: one card, put to some images and encoders, and what a measure may do with them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embprobe.embeddings.embedding_set import EmbeddingSet
-from embprobe.embeddings.session import Session
-from embprobe.encoders.spec import Encoder, Floats
+from embprobe.encoders.given import GivenVectors
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images
 from embprobe.interventions import intervene
-from embprobe.interventions.treatments import IMAGE, Levels, Treatment
+from embprobe.interventions.treatments import IMAGE, Treatment
 from embprobe.measures.vectors import ScoreArray
-from embprobe.probing.card import Card, Selection
-from embprobe.probing.results import Scores
+from embprobe.probing.key import Key
+from embprobe.probing.scores import Role, Scores
+from embprobe.probing.selection import Selection
 
-GUESS = "guessing"
-"""Stands in the encoder column for the most frequent label, without looking."""
+if TYPE_CHECKING:
+    from embprobe.embeddings.embedding_set import EmbeddingSet
+    from embprobe.embeddings.session import Session
+    from embprobe.encoders.spec import Encoder, Floats
+    from embprobe.probing.card import Card
 
-
+GUESSING = "guessing"
+"""The majority baseline, in the place of an encoder: the most frequent label, without looking."""
 _TEXTS = 256
-"""That go through a text tower at once."""
+"""Texts that go through a text tower at once."""
 
 
 class NotApplicable(EmbprobeError):
-    """These images do not have what the measure asks for; what it answered before, and other measures, still count."""
+    """These images do not have what a measure needs; what it yielded before, and other measures, still count."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class ProbeContext:
     """A card, put to images and encoders."""
 
     card: Card
     images: Images
-    encoders: Sequence[Encoder]
-    """The subjects, then the references."""
+    subjects: Sequence[Encoder]
+    references: Sequence[Encoder]
     session: Session
     left_out: list[str] = field(default_factory=list)
-    """What could not be asked of these images, and why; added to on the way."""
+    """What could not be measured on these images, and why; measures add to it."""
+
+    @property
+    def encoders(self) -> list[Encoder]:
+        """The subjects, then the references."""
+        return [*self.subjects, *self.references]
+
+    def role(self, name: str) -> Role:
+        """Return the role of an encoder by its name; a name that is none of theirs is a baseline."""
+        if name in [encoder.spec.name for encoder in self.subjects]:
+            return "subject"
+        return "reference" if name in [encoder.spec.name for encoder in self.references] else "baseline"
 
     @property
     def resampled(self) -> str:
         """The label whose values are resampled: the card's, or where no image has it, each image by itself."""
         return IMAGE if self.images.lacks(self.card.resample) else self.card.resample
 
-    def select(self, selection: Selection) -> Images:
-        """The rows of a selection, without what it asks of labels that none of the images has.
+    def note(self, reason: str) -> None:
+        """Note something that could not be measured, once."""
+        if reason not in self.left_out:
+            self.left_out.append(reason)
 
-        Values of a label that no image has are not asked for either, and that is noted: somebody else's ``split`` has
-        other names. Raises :class:`NotApplicable` if no image is left.
+    def select(self, selection: Selection) -> Images:
+        """Return the rows of a selection, without its conditions on labels that none of the images has.
+
+        Values of a label that no image has are no condition either, and that is noted: a user's ``split`` may have
+        other names.
+
+        Raises:
+            NotApplicable: No image is left.
         """
         known = selection.known_to(self.images)
         for label, values in known.where.items():
             if not len(self.images.where(**{label: values})):
                 known = known.model_copy(update={"where": {k: v for k, v in known.where.items() if k != label}})
-                note = f"the condition {label} = {' or '.join(values)}, which no image in '{self.images.name}' meets"
-                if note not in self.left_out:
-                    self.left_out.append(note)
+                self.note(
+                    f"the condition {label} = {' or '.join(values)}, which no image in '{self.images.name}' meets"
+                )
         if not len(self.images.where(**known.where)):
-            asked = " and ".join(f"{label} = {' or '.join(values)}" for label, values in known.where.items())
-            raise NotApplicable(f"no image in '{self.images.name}' is what it asks for: {asked}")
+            raise NotApplicable(f"no image in '{self.images.name}' is what it asks for: {known.condition}")
         return known.of(self.images, seed=self.session.seed)
 
-    def embed(self, images: Images, what: str) -> EmbeddingSet:
-        """Every encoder's vectors for these rows; :class:`NotApplicable` if what is done to them works on none."""
+    def embed(self, images: Images, activity: str) -> EmbeddingSet:
+        """Return every encoder's vectors of these rows; ``activity`` names the progress bar.
+
+        Raises:
+            NotApplicable: What is done to the images can be done to none of them.
+        """
+        encoders: Sequence[Encoder] = self.encoders
+        if any(row.change is not None for row in images.rows):
+            if not images.has_pictures:
+                raise NotApplicable(f"it changes images, and '{self.images.name}' has vectors and no pictures")
+            encoders = self._able_to_embed()
         try:
-            return self.session.embed(images, self.encoders, what)
+            return self.session.embed(images, encoders, activity)
         except EmbprobeError:
-            reason = _undone(images)
+            reason = _failure_of_all(images)
             if reason is None:
                 raise
             raise NotApplicable(
                 f"what it does to images can be done to none of '{self.images.name}': {reason}"
             ) from None
 
+    def _able_to_embed(self) -> list[Encoder]:
+        """Return the encoders that can embed changed images; vectors that a user brings do not change with them."""
+        able = [encoder for encoder in self.encoders if not isinstance(encoder, GivenVectors)]
+        given = [encoder.spec.name for encoder in self.encoders if isinstance(encoder, GivenVectors)]
+        if not any(encoder in able for encoder in self.subjects):
+            raise NotApplicable(f"it changes images, and there are no vectors of changed ones in {', '.join(given)}")
+        if given:
+            self.note(f"what changes images, of {', '.join(given)}: there are no vectors of changed ones")
+        return able
+
     def untouched(self, images: Images) -> EmbeddingSet:
-        """Some of the images as they are, from the stores of all of them."""
+        """Return vectors of some of the images as they are, from the stores of all of them."""
         return self.embed(self.images, "all images").at(row.key for row in images.rows)
 
     def treated(self, images: Images, treatment: str) -> Images:
-        """The images under a treatment, as a card writes it."""
+        """Return the images under a treatment, as a card writes it."""
         parsed = Treatment.parse(treatment)
         if parsed.intervention is None:
             return images
-        return intervene(images, parsed.intervention, parsed.strength, seed=self.session.seed, donors=self.images)
+        return self.intervene(images, parsed.intervention, parsed.strength)
+
+    def intervene(self, images: Images, name: str, strength: float) -> Images:
+        """Return the images under an intervention of this strength, with the probe's seed and donors."""
+        return intervene(images, name, strength, seed=self.session.seed, donors=self.images)
 
     def texts(self, texts: Sequence[str]) -> dict[str, Floats]:
-        """By the name of each encoder that has text, its vectors of these texts ``[n, d]``; each text is read once."""
+        """Return by the name of each encoder with text its vectors of the texts ``[n, d]``; each is read once."""
         different = list(dict.fromkeys(texts))
         place = {text: i for i, text in enumerate(different)}
         order = [place[text] for text in texts]
@@ -103,13 +148,18 @@ class Asked:
         }
 
     def groups(self, rows: Images) -> list[str]:
-        """The value that each row is resampled with."""
+        """Return the value that each row is resampled with."""
         if self.resampled != IMAGE:
             return rows.label(self.resampled)
         return [row.labels.get(IMAGE, row.key) for row in rows.rows]
 
     def require(self, *labels: str) -> None:
-        """Raise :class:`NotApplicable` if no image has one of these labels, or if some lack it."""
+        """Check that every image has these labels.
+
+        Raises:
+            NotApplicable: No image has one of them.
+            EmbprobeError: Some images lack one of them.
+        """
         for label in labels:
             if self.images.lacks(label):
                 raise NotApplicable(
@@ -117,52 +167,48 @@ class Asked:
                 )
             self.images.label(label)
 
+    def scored(
+        self,
+        key: Key,
+        values: Mapping[str, ScoreArray],
+        keys: Sequence[str],
+        groups: Sequence[str],
+        *,
+        unit: str,
+        p: Mapping[str, float] | None = None,
+    ) -> Iterator[Scores]:
+        """Yield the :class:`Scores` of each encoder; rows without a score (NaN) by one of them are left out for all.
 
-def scored(
-    measure: str,
-    values: Mapping[str, ScoreArray],
-    keys: Sequence[str],
-    groups: Sequence[str],
-    *,
-    unit: str,
-    intervention: str | None = None,
-    strength: float | None = None,
-    p: Mapping[str, float] | None = None,
-) -> Iterator[Scores]:
-    """One :class:`Scores` per encoder; rows that have no score (NaN) for one of the encoders are left out for all."""
-    there = np.isfinite(np.array(list(values.values()))).all(axis=0)
-    if not there.any():
-        raise NotApplicable(f"no image has a score of {measure} for every encoder")
-    kept = np.flatnonzero(there).tolist()
-    for encoder, each in values.items():
-        yield Scores(
-            measure=measure,
-            intervention=intervention,
-            strength=strength,
-            encoder=encoder,
-            unit=unit,
-            keys=[keys[i] for i in kept],
-            groups=[groups[i] for i in kept],
-            values=each[kept].tolist(),
-            p=(p or {}).get(encoder),
-        )
+        Raises:
+            NotApplicable: No row has a score by every encoder.
+        """
+        finite = np.isfinite(np.array(list(values.values()))).all(axis=0)
+        if not finite.any():
+            raise NotApplicable(f"no image has a score of {key.phrase} for every encoder")
+        kept = np.flatnonzero(finite).tolist()
+        for encoder, scores in values.items():
+            yield Scores(
+                key=key,
+                encoder=encoder,
+                role=self.role(encoder),
+                unit=unit,
+                keys=[keys[i] for i in kept],
+                groups=[groups[i] for i in kept],
+                values=np.asarray(scores[kept], np.float64),
+                p=(p or {}).get(encoder),
+            )
 
 
-def _undone(images: Images) -> str | None:
-    """Why it cannot be done to the first of the images, if it can be done to none."""
-    reason = None
+def _failure_of_all(images: Images) -> str | None:
+    """Return why a change failed on the first of the images, if it fails on all of them."""
+    first = None
     for row in images.rows:
         if row.change is None:
             return None
         try:
             row.load()
         except UnreadableImage as error:
-            reason = reason or f"'{row.key}': {error}"
+            first = first or f"'{row.key}': {error}"
         else:
             return None
-    return reason
-
-
-def levels(treatments: Mapping[str, Sequence[str]]) -> Levels:
-    """Treatments as a card writes them."""
-    return {value: [Treatment.parse(text) for text in texts] for value, texts in treatments.items()}
+    return first

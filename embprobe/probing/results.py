@@ -1,54 +1,58 @@
-"""Results: a tidy table, one estimate a row, with everything needed to know what was measured."""
+"""Results: a tidy table, one estimate a row, with everything needed to know what was measured; saved and loaded."""
 
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from embprobe.errors import EmbprobeError
+from embprobe.probing.key import Key
+from embprobe.probing.scores import Role, Scores
 from embprobe.system.files import replacing, write_json
 from embprobe.system.text import printable
 
-VERSION = 2
-"""Results are comparable only within one version."""
-CONTROL = " of shuffled labels"
-"""In a measure's name: its control task, labels that mean nothing."""
+if TYPE_CHECKING:
+    import pandas as pd
 
+    from embprobe.embeddings.workspace import Workspace
 
-@dataclass(frozen=True)
-class Question:
-    """What every encoder was asked: a measure, under an intervention (or another condition) of a strength."""
-
-    measure: str
-    intervention: str | None = None
-    strength: float | None = None
-
-    def __str__(self) -> str:
-        condition = "" if self.intervention is None else f"{self.intervention}"
-        condition += "" if self.strength is None else f" {self.strength:g}"
-        return f"{condition}: {self.measure}" if condition else self.measure
+VERSION = 3
+"""Results are comparable, and can be loaded, only within one version."""
+_RESULTS, _SCORES = "results.json", "scores.parquet"
+_KEY_COLUMNS = {
+    "kind": pa.string(),
+    "target": pa.string(),
+    "test": pa.string(),
+    "variant": pa.string(),
+    "condition": pa.string(),
+    "strength": pa.float64(),
+    "dataset": pa.string(),
+    "layer": pa.int64(),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One estimate of an ``encoder``, or of the difference from another (``against``)."""
+    """One estimate of an ``encoder``, or of its difference from another (``against``), with its 95 % interval."""
 
     attribute: str
-    measure: str
-    intervention: str | None
-    strength: float | None
+    """Of the card."""
+    key: Key
     encoder: str
+    role: Role
     against: str | None = None
-    kind: str
-    """``estimate`` or ``difference``."""
     resampled: str
+    """The label whose values were resampled."""
     groups: int
     images: int
     estimate: float
@@ -57,6 +61,7 @@ class Result:
     p: float | None = None
     """Of no difference; of an estimate, where it was tested against nothing being there."""
     p_adjusted: float | None = None
+    """Holm-corrected over the card."""
     unit: str
 
     @property
@@ -65,70 +70,47 @@ class Result:
         return self.against is not None
 
     @property
-    def who(self) -> str:
+    def label(self) -> str:
         """The encoder, or ``a - b``."""
         return self.encoder if self.against is None else f"{self.encoder} - {self.against}"
 
-    @property
-    def question(self) -> Question:
-        """What was asked."""
-        return Question(self.measure, self.intervention, self.strength)
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields for JSON, with the sentence of the key, which is not read again."""
+        return {"measure": str(self.key), **asdict(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
-    """The per-image scores behind one :class:`Result`, so that anyone can compute it again.
-
-    Where the estimate is no mean over images, keys are those of what it is a mean over (concepts, names).
-    """
-
-    measure: str
-    intervention: str | None = None
-    strength: float | None = None
-    encoder: str
-    unit: str
-    keys: Sequence[str]
-    groups: Sequence[str]
-    values: Sequence[float]
-    p: float | None = None
-
-    @property
-    def question(self) -> Question:
-        """What was asked."""
-        return Question(self.measure, self.intervention, self.strength)
-
-
-@dataclass(frozen=True)
 class Check:
     """Whether a reference that must fail did; if it did not, the measure sees something else."""
 
     encoder: str
-    measure: str
+    key: Key
     passed: bool
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Conclusions:
     """What follows from a card's numbers."""
 
-    question: Question | None
+    key: Key | None
+    """Of the headline; None where the card has none or these images do not allow it."""
     numbers: Mapping[str, float]
     """By encoder, the one number the card is about."""
     sentences: Sequence[str]
     checks: Sequence[Check]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Results:
-    """What one probe found, and what it was: card, encoders, images, seed, versions."""
+    """What one probe measured, and what it was: card, encoders, images, seed, versions."""
 
     manifest: Mapping[str, Any]
     rows: Sequence[Result]
     scores: Sequence[Scores]
     conclusions: Conclusions
     left_out: Sequence[str] = ()
-    """What these images could not be asked, and why."""
+    """What could not be measured on these images, and why."""
     claims: Sequence[Mapping[str, Any]] = ()
     """Of a study: every claim, as JSON, with its verdict."""
 
@@ -137,74 +119,215 @@ class Results:
         """Eight hex digits of a hash over the manifest: what was measured, on what, with which seed."""
         return hashlib.sha256(json.dumps(self.manifest, sort_keys=True).encode()).hexdigest()[:8]
 
+    def folder(self, workspace: Workspace) -> Path:
+        """Return the folder of the workspace that these results belong into."""
+        return workspace.results(f"{self.manifest['card']['attribute']}-{self.fingerprint}")
+
+    def headline(self) -> str:
+        """Return what follows, a sentence for every two encoders; of a single encoder, its number."""
+        return "\n".join(self.conclusions.sentences or self._numbers())
+
+    def _numbers(self) -> list[str]:
+        key = self.conclusions.key
+        return [
+            f"{row.encoder}: {row.estimate:.3f} ({row.low:.3f} to {row.high:.3f}) at '{key}', {row.unit}."
+            for row in self.rows
+            if key is not None and row.key == key and row.role == "subject" and not row.is_difference
+        ]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the rows as a pandas data frame, the fields of the key as columns, its sentence as ``measure``.
+
+        Raises:
+            EmbprobeError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise EmbprobeError("A data frame needs pandas: pip install pandas.") from None
+        flat = [{"measure": str(row.key), **asdict(row.key), **asdict(row)} for row in self.rows]
+        frame: pd.DataFrame = pd.DataFrame(flat).drop(columns="key")
+        return frame
+
+    def plot(self, out: Path | str | None = None) -> Path | Any:
+        """Draw the figure of the probe: write it to ``out`` (PNG, with an SVG beside it), or return it."""
+        from embprobe.plots.probe import draw_probe, plot_probe  # the one way back up, said in docs/architecture.md
+
+        question, first = str(self.manifest["card"]["question"]), self.conclusions.key
+        if out is None:
+            return draw_probe(self.rows, question=question, first=first)
+        plot_probe(self.rows, Path(out), question=question, first=first)
+        return Path(out)
+
     def as_json(self) -> dict[str, Any]:
-        """What is saved as JSON: the manifest and the rows. It holds no times, so the same run gives the same bytes."""
+        """Return what is saved as JSON. It holds no times, so the same run gives the same bytes."""
         return {
             "version": VERSION,
             **self.manifest,
             "conclusions": asdict(self.conclusions),
             "left_out": list(self.left_out),
             **({"claims": list(self.claims)} if self.claims else {}),
-            "results": [asdict(row) for row in self.rows],
+            "results": [row.as_json() for row in self.rows],
         }
 
     def save(self, folder: Path) -> None:
-        """``results.json`` and ``scores.parquet`` in a folder."""
-        parts = []
-        for score in self.scores:
-            n = len(score.keys)
-            columns = {
-                "key": pa.array([printable(key) for key in score.keys], pa.string()),
-                "group": pa.array([printable(group) for group in score.groups], pa.string()),
-                "encoder": pa.array([score.encoder] * n),
-                "measure": pa.array([score.measure] * n),
-                "intervention": pa.array([score.intervention] * n, pa.string()),
-                "strength": pa.array([score.strength] * n, pa.float64()),
-                "score": pa.array(list(score.values), pa.float64()),
-            }
-            parts.append(pa.table(columns))
-        with replacing(folder / "scores.parquet") as path:
-            pq.write_table(pa.concat_tables(parts), path)
-        write_json(folder / "results.json", self.as_json())
+        """Write ``results.json`` and ``scores.parquet`` into a folder, each whole or not at all."""
+        with replacing(folder / _SCORES) as path:
+            pq.write_table(pa.concat_tables([_table(each) for each in self.scores]), path)
+        write_json(folder / _RESULTS, self.as_json())
+
+    @classmethod
+    def load(cls, folder: Path | str, *, scores: bool = True) -> Results:
+        """Return what :meth:`save` wrote: rows, scores, conclusions, claims.
+
+        Args:
+            folder: The folder that holds ``results.json`` and ``scores.parquet``.
+            scores: Whether the per-image scores are read, too; without them a page of many results is read faster.
+
+        Raises:
+            EmbprobeError: There are no results, they are damaged, or of another version.
+        """
+        content, file = _read(Path(folder) / _RESULTS)
+        return cls(
+            manifest={name: value for name, value in content.items() if name not in _File.model_fields},
+            rows=file.results,
+            scores=_read_scores(Path(folder) / _SCORES, file.results) if scores else [],
+            conclusions=file.conclusions,
+            left_out=file.left_out,
+            claims=file.claims,
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: a line a key, a column an encoder, the interval beside each estimate."""
+        rows = [row for row in self.rows if not row.is_difference]
+        encoders = list(dict.fromkeys(row.encoder for row in rows))
+        cells = {(row.key, row.encoder): f"{row.estimate:.3f} ({row.low:.3f} to {row.high:.3f})" for row in rows}
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in ["measure", *encoders])
+        lines = [
+            f"<tr><td>{html.escape(str(key))}</td>"
+            + "".join(f"<td>{cells.get((key, encoder), '')}</td>" for encoder in encoders)
+            + "</tr>"
+            for key in dict.fromkeys(row.key for row in rows)
+        ]
+        sentences = "".join(f"<p><b>{html.escape(line)}</b></p>" for line in self.headline().splitlines())
+        return f"{sentences}<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
-def spanned(sizes: Sequence[int]) -> str:
-    """The smallest and the largest.
+class _File(BaseModel):
+    """``results.json``; what is no field of it belongs to the manifest."""
 
-    >>> spanned([1255, 60, 200]), spanned([60, 60])
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    version: int
+    conclusions: Conclusions
+    left_out: list[str]
+    claims: list[dict[str, Any]] = []
+    results: list[Result]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], _File]:
+    """Return what a ``results.json`` holds, as it is and as its fields."""
+    damaged = EmbprobeError(f"'{path}' is damaged. Remove it, and run the probe again.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except FileNotFoundError:
+        raise EmbprobeError(f"There are no results at '{path}'.") from None
+    except (ValueError, RecursionError):
+        raise damaged from None
+    if not isinstance(content, dict) or "version" not in content:
+        raise damaged
+    if content["version"] != VERSION:
+        raise EmbprobeError(
+            f"'{path}' is of result version {content['version']}; this embprobe reads version {VERSION}. "
+            "Run the probe again."
+        )
+    if lacking := {name for name, field in _File.model_fields.items() if field.is_required()} - content.keys():
+        raise EmbprobeError(
+            f"'{path}' is damaged: it lacks {', '.join(sorted(lacking))}. Remove it, and run the probe again."
+        )
+    try:
+        file = _File.model_validate(content)
+    except (ValidationError, RecursionError):
+        raise damaged from None
+    numbers = [number for row in file.results for number in (row.estimate, row.low, row.high)]
+    if not numbers or not np.isfinite(numbers).all():
+        raise damaged
+    return content, file
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number")
+
+
+def span(sizes: Sequence[int]) -> str:
+    """Return the smallest and the largest of some numbers in words.
+
+    >>> span([1255, 60, 200]), span([60, 60])
     ('60 to 1,255', '60')
     """
     low, high = min(sizes), max(sizes)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def is_subject(encoder: str) -> bool:
-    """Whether it is an encoder, ``family/model`` or ``python:module:function``, and none of the references."""
-    return ("/" in encoder or ":" in encoder) and not encoder.startswith("reference/")
+def format_p(p: float) -> str:
+    """Return a p-value with three digits, and never as zero.
 
-
-def p_told(p: float) -> str:
-    """Three digits, and never zero.
-
-    >>> p_told(0.0302), p_told(0.00021)
+    >>> format_p(0.0302), format_p(0.00021)
     ('p = 0.030', 'p < 0.001')
     """
     return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
 
-def load_results(path: Path) -> tuple[dict[str, Any], list[Result]]:
-    """The manifest and the rows of a ``results.json``.
+def _table(scores: Scores) -> pa.Table:
+    """Return the scores as a table: the image's key and group, the encoder, the fields of the key, the score."""
+    n = len(scores.keys)
+    key = asdict(scores.key)
+    return pa.table(
+        {
+            "key": pa.array([printable(image) for image in scores.keys], pa.string()),
+            "group": pa.array([printable(group) for group in scores.groups], pa.string()),
+            "encoder": pa.array([scores.encoder] * n, pa.string()),
+            **{name: pa.array([key[name]] * n, kind) for name, kind in _KEY_COLUMNS.items()},
+            "score": pa.array(scores.values, pa.float64()),
+        }
+    )
 
-    Raises :class:`EmbprobeError` if it is of another version or damaged.
-    """
+
+def _read_scores(path: Path, rows: Sequence[Result]) -> list[Scores]:
+    """Return the scores in the order in which they were written; unit, role and p are those of their rows."""
+    about = {(row.key, row.encoder): row for row in rows if not row.is_difference}
+    names = ["encoder", *_KEY_COLUMNS]
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found = content.pop("version")
-        if found != VERSION:
-            raise EmbprobeError(f"'{path}' is of result version {found}; this embprobe reads version {VERSION}.")
-        rows = [Result(**row) for row in content.pop("results")]
-        if not rows:
-            raise KeyError("results")
-        return content, rows
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise EmbprobeError(f"'{path}' is damaged. Remove it, and run the probe again.") from None
+        table = pq.read_table(path)
+        codes = np.stack([_codes(table[name]) for name in names])
+        starts = np.flatnonzero(np.any(codes[:, 1:] != codes[:, :-1], axis=0)) + 1
+        bounds = [0, *starts.tolist(), table.num_rows]
+        scores = []
+        for start, stop in zip(bounds, bounds[1:], strict=False):
+            part = table.slice(start, stop - start)
+            first = part.slice(0, 1).select(names).to_pylist()[0]
+            encoder = first.pop("encoder")
+            row = about[Key(**first), encoder]
+            keys, groups = part["key"].to_pylist(), part["group"].to_pylist()
+            values = np.asarray(part["score"].to_numpy(), np.float64)
+            scores.append(
+                Scores(
+                    key=row.key,
+                    encoder=encoder,
+                    role=row.role,
+                    unit=row.unit,
+                    keys=keys,
+                    groups=groups,
+                    values=values,
+                    p=row.p,
+                )
+            )
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, IndexError):
+        raise EmbprobeError(f"'{path}' is damaged or gone. Run the probe again.") from None
+    return scores
+
+
+def _codes(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return a whole number for each value of a column, the same for the same value, -1 for none."""
+    encoded = column.combine_chunks().dictionary_encode()
+    indices = encoded.indices.fill_null(-1)
+    return np.asarray(indices.to_numpy(zero_copy_only=False), np.int64)

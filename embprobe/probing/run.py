@@ -1,164 +1,179 @@
-"""Runs one probe card over some encoders: from rows to results."""
+"""Run one probe card over some encoders: from rows to results."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embprobe.embeddings.session import Session
-from embprobe.encoders.spec import Encoder
+from embprobe.encoders.given import GivenVectors
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
 from embprobe.interventions.treatments import IMAGE
 from embprobe.probing.card import Card
-from embprobe.probing.conclusions import conclude
-from embprobe.probing.context import Asked, NotApplicable
-from embprobe.probing.kinds import decoding, displacement, geometry, natural_pairs, preference, variance, zero_shot
-from embprobe.probing.results import Question, Result, Results, Scores
+from embprobe.probing.conclusions import Measured, conclude
+from embprobe.probing.context import NotApplicable, ProbeContext
+from embprobe.probing.key import Key
+from embprobe.probing.results import Result, Results
+from embprobe.probing.scores import Role, Scores
 from embprobe.statistics import Estimate, Resampled, holm, resample
 
-_KINDS: Mapping[str, tuple[Callable[[Any], None], Callable[[Any, Asked], Iterator[Scores]]]] = {
-    "displacement": (displacement.check, displacement.ask),
-    "decoding": (decoding.check, decoding.ask),
-    "zero-shot": (zero_shot.check, zero_shot.ask),
-    "preference": (preference.check, preference.ask),
-    "variance": (variance.check, variance.ask),
-    "natural-pairs": (natural_pairs.check, natural_pairs.ask),
-    "geometry": (geometry.check, geometry.ask),
-}
+if TYPE_CHECKING:
+    from embprobe.embeddings.session import Session
+    from embprobe.encoders.spec import Encoder
 
 
 def run_probe(
-    card: Card, images: Images, encoders: Sequence[Encoder], references: Sequence[Encoder], session: Session
+    card: Card,
+    images: Images,
+    encoders: Sequence[Encoder],
+    references: Sequence[Encoder],
+    session: Session,
+    *,
+    differences: bool = True,
 ) -> Results:
-    """Every measure of the card for every encoder, the paired differences between encoders, and what follows.
+    """Measure a card for every encoder, with the paired differences between encoders, and conclude.
 
-    ``references`` are measured like ``encoders`` but not compared with each other or with them. p-values are
-    corrected together (Holm) over all of the card. Measures that need a label no image has are left out, and the
-    results say so. Raises :class:`NotApplicable` if none can be asked, :class:`EmbprobeError` if some images lack a
-    label that others have, or if there are not at least two values to resample.
+    Measures that need a label no image has are left out, and the results say so. p-values are corrected together (Holm)
+    over all of the card.
+
+    Args:
+        card: The question, its measures and its headline.
+        images: The images it is put to.
+        encoders: The subjects, which are compared with each other.
+        references: Encoders measured beside them and not compared.
+        session: The workspace, the device and the seed.
+        differences: Whether the subjects are compared with each other.
+
+    Raises:
+        NotApplicable: Nothing of the card can be measured on these images.
+        EmbprobeError: Some images lack a label that others have, or there are not at least two values to resample.
     """
     for measure in card.measures:  # before anything slow
-        _KINDS[measure.kind][0](measure)
-    asked = Asked(card, images, [*encoders, *references], session)
-    _check_resampled(asked)
-    answers = _ask(asked)
+        measure.check()
+    context = ProbeContext(card, images, encoders, _able(references, images), session)
+    for name in (each.spec.name for each in references if each not in context.references):
+        context.note(f"the reference {name}, which reads pictures: '{images.name}' has vectors only")
+    _check_resampled(context)
+    scores = _measure(context)
     subjects = [encoder.spec.name for encoder in encoders]
-    statistics = {question: _resample(scores, asked) for question, scores in answers.items()}
+    resampled = {key: _resample(of_key, context) for key, of_key in scores.items()}
     rows = [
-        _result(asked, question, score.encoder, "estimate", score.unit, found.mean(i), p=score.p)
-        for question, found in statistics.items()
-        for i, score in enumerate(answers[question])
+        _result(context, each.key, each.encoder, each.role, each.unit, resampled[key].mean(i), p=each.p)
+        for key, of_key in scores.items()
+        for i, each in enumerate(of_key)
     ]
-    rows += [row for question in statistics for row in _differences(asked, answers, statistics, question, subjects)]
+    if differences:
+        rows += [row for key in scores for row in _differences(context, scores[key], resampled[key], subjects)]
     tested = [i for i, row in enumerate(rows) if row.p is not None]
     for i, p in zip(tested, holm([rows[i].p or 0.0 for i in tested]), strict=True):
         rows[i] = replace(rows[i], p_adjusted=p)
-    conclusions = conclude(card, rows, statistics, answers, subjects)
     manifest = {
         "card": card.model_dump(by_alias=True),
         "images": {"name": images.name, "fingerprint": images.fingerprint, "count": len(images)},
-        "encoders": [{**asdict(e.spec), "fingerprint": e.spec.fingerprint} for e in asked.encoders],
+        "encoders": [{**asdict(e.spec), "fingerprint": e.spec.fingerprint} for e in context.encoders],
         "seed": session.seed,
         "fast_decode": session.fast_decode,
         "versions": {name: version(name) for name in ("embprobe", "torch", "numpy", "scikit-learn")},
     }
     return Results(
-        manifest, rows, [score for scores in answers.values() for score in scores], conclusions, asked.left_out
+        manifest=manifest,
+        rows=rows,
+        scores=[each for of_key in scores.values() for each in of_key],
+        conclusions=conclude(card, Measured(scores, resampled, rows), subjects if differences else []),
+        left_out=context.left_out,
     )
 
 
-def _check_resampled(asked: Asked) -> None:
-    if len(asked.images) < 2:
+def _able(references: Sequence[Encoder], images: Images) -> list[Encoder]:
+    """Return the references that can embed these rows."""
+    return [each for each in references if images.has_pictures or isinstance(each, GivenVectors)]
+
+
+def _check_resampled(context: ProbeContext) -> None:
+    images, unit = context.images, context.resampled
+    if len(images) < 2:
         raise EmbprobeError(
-            f"A probe needs at least two images; there are {len(asked.images)} in '{asked.images.name}'. Give more."
+            f"A probe needs at least two images; there are {len(images)} in '{images.name}'. Give more."
         )
-    unit = asked.resampled
-    values = set(asked.groups(asked.images)) if unit != IMAGE else {row.key for row in asked.images.rows}
+    values = set(context.groups(images)) if unit != IMAGE else {row.key for row in images.rows}
     if len(values) < 2:
         raise EmbprobeError(
-            f"All images of '{asked.images.name}' have the same {unit}, '{next(iter(values))}': an interval needs at "
+            f"All images of '{images.name}' have the same {unit}, '{next(iter(values))}': an interval needs at "
             f"least two {unit}s. Give more images."
         )
 
 
-def _ask(asked: Asked) -> dict[Question, list[Scores]]:
-    """Every encoder's scores by question; what could not be asked is noted."""
-    answers: dict[Question, list[Scores]] = {}
-    for measure in asked.card.measures:
-        new: dict[Question, list[Scores]] = {}
+def _measure(context: ProbeContext) -> dict[Key, list[Scores]]:
+    """Return every encoder's scores by key; what could not be measured is noted."""
+    scores: dict[Key, list[Scores]] = {}
+    for measure in context.card.measures:
+        new: dict[Key, list[Scores]] = {}
         try:
-            for score in _KINDS[measure.kind][1](measure, asked):
-                before = new.setdefault(score.question, [])
-                if score.question in answers or score.encoder in [each.encoder for each in before]:
+            for each in measure.scores(context):
+                key = replace(each.key, dataset=context.images.name)
+                before = new.setdefault(key, [])
+                if key in scores or each.encoder in [other.encoder for other in before]:
                     raise UsageError(
-                        f"The card '{asked.card.title}' asks for '{score.question}' twice: leave one out, or, of two "
+                        f"The card '{context.card.title}' asks for '{key}' twice: leave one out, or, of two "
                         "decodings, say 'called' in one of them."
                     )
-                before.append(score)
+                before.append(replace(each, key=key))
         except NotApplicable as reason:
-            asked.left_out.append(f"{measure.kind}: {reason}")
-        answers |= new
-    if not answers:
+            context.left_out.append(f"{measure.kind}: {reason}")
+        scores |= new
+    if not scores:
         raise NotApplicable(
-            f"Nothing of the probe '{asked.card.title}' can be asked of '{asked.images.name}': "
-            f"{'; '.join(asked.left_out)}."
+            f"Nothing of the probe '{context.card.title}' can be asked of '{context.images.name}': "
+            f"{'; '.join(context.left_out)}."
         )
-    return answers
+    return scores
 
 
-def _resample(scores: Sequence[Scores], asked: Asked) -> Resampled:
+def _resample(scores: Sequence[Scores], context: ProbeContext) -> Resampled:
     first = scores[0]
-    if any(list(score.keys) != list(first.keys) for score in scores):
-        raise EmbprobeError(f"The encoders were not measured on the same images for '{first.measure}'.")
-    matrix = np.array([score.values for score in scores], np.float64).T
-    return resample(matrix, first.groups, seed=asked.session.seed, unit=asked.resampled)
+    if any(list(each.keys) != list(first.keys) for each in scores):
+        raise EmbprobeError(f"The encoders were not measured on the same images for '{first.key.phrase}'.")
+    matrix = np.stack([each.values for each in scores], axis=1)
+    return resample(matrix, first.groups, seed=context.session.seed, unit=context.resampled)
 
 
 def _differences(
-    asked: Asked,
-    answers: Mapping[Question, Sequence[Scores]],
-    statistics: Mapping[Question, Resampled],
-    question: Question,
-    subjects: Sequence[str],
+    context: ProbeContext, scores: Sequence[Scores], resampled: Resampled, subjects: Sequence[str]
 ) -> Iterator[Result]:
-    column = {score.encoder: i for i, score in enumerate(answers[question])}
-    unit = answers[question][0].unit
+    column: Mapping[str, int] = {each.encoder: i for i, each in enumerate(scores)}
     for a, b in itertools.combinations([name for name in subjects if name in column], 2):
-        found = statistics[question].difference(column[a], column[b])
-        yield _result(asked, question, a, "difference", unit, found, against=b, p=found.p)
+        estimate = resampled.difference(column[a], column[b])
+        yield _result(context, scores[0].key, a, "subject", scores[0].unit, estimate, against=b, p=estimate.p)
 
 
 def _result(
-    asked: Asked,
-    question: Question,
+    context: ProbeContext,
+    key: Key,
     encoder: str,
-    kind: str,
+    role: Role,
     unit: str,
-    found: Estimate,
+    estimate: Estimate,
     *,
     against: str | None = None,
     p: float | None = None,
 ) -> Result:
     return Result(
-        attribute=asked.card.attribute,
-        measure=question.measure,
-        intervention=question.intervention,
-        strength=question.strength,
+        attribute=context.card.attribute,
+        key=key,
         encoder=encoder,
+        role=role,
         against=against,
-        kind=kind,
-        resampled=asked.resampled,
-        groups=found.groups,
-        images=found.images,
-        estimate=found.estimate,
-        low=found.low,
-        high=found.high,
+        resampled=context.resampled,
+        groups=estimate.groups,
+        images=estimate.images,
+        estimate=estimate.estimate,
+        low=estimate.low,
+        high=estimate.high,
         p=p,
         unit=unit,
     )

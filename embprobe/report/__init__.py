@@ -1,4 +1,4 @@
-"""One self-contained HTML page with what the probes found: no network, everything escaped, one script, for the map."""
+"""Report: the results of a workspace as one self-contained HTML page, all text escaped, with one script for the map."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ from embprobe.system.files import replacing
 from embprobe.system.text import visible
 
 LARGEST = 15_000_000
-"""Bytes of a page."""
+"""Most bytes of a page."""
 _THUMBNAILS = 8_000_000
+"""Most bytes of the map's thumbnails."""
 _PIXELS = 96
-"""Of a page in an inch."""
+"""Pixels of a page in an inch."""
 _SHEETS = 6
-"""So many of the newest neighbour sheets are on the page."""
+"""Most neighbour sheets on the page; the newest are taken."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,28 @@ def write_report(
     encoders: Sequence[str] | None = None,
     notify: Callable[[str], None] = lambda now: None,
 ) -> Path:
-    """The page, from every result in the workspace, the newest first.
+    """Write the page with every result in the workspace, the newest first.
 
-    The map is of ``images`` and ``encoders``, by default those of the newest result; nothing is encoded for it. What
-    cannot be shown (images that are no longer where they were, embeddings that are not there) is said on the page.
-    ``tell`` is called with what is being done. Raises :class:`EmbprobeError` if there is no result, if one is damaged,
-    or if the page would be larger than 15 MB; :class:`~embprobe.errors.UsageError` if the workspace has no embeddings
-    by ``encoders`` that are given.
+    Nothing is encoded for it. Parts that cannot be shown, because images have moved or embeddings are missing, are
+    listed on the page.
+
+    Args:
+        workspace: The workspace with results, stores and figures.
+        out: The path of the page.
+        images: The images of the map, by default those of the newest result.
+        encoders: The encoders of the map, by default those of the newest result.
+        notify: Called with a word on each step as it begins.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        EmbprobeError: If there is no result, if one is damaged, or if the page would be larger than 15 MB.
+        UsageError: If the workspace has no embeddings by the given ``encoders``.
     """
     findings = read_findings(workspace)
     notify("opening images")
-    opened = open_images(findings.asked, images)
+    opened = open_images(findings.measured, images, workspace)
     notes = list(opened.notes)
     notify("map")
     mapped = _map(findings, opened, workspace, encoders, notes)
@@ -92,14 +104,14 @@ def write_report(
 def _map(
     findings: Findings, opened: Opened, workspace: Workspace, encoders: Sequence[str] | None, notes: list[str]
 ) -> _Mapped | None:
-    """The map, or nothing and a note why not."""
-    asked = next((each for each in findings.asked if each.fingerprint in opened.images), findings.asked[0])
-    images: Images | None = opened.given or opened.images.get(asked.fingerprint)
-    if opened.given and opened.given.fingerprint not in {each.fingerprint for each in findings.asked}:
+    """Make the map; None, and a note that gives the reason, if that is not possible."""
+    shown = next((each for each in findings.measured if each.fingerprint in opened.images), findings.measured[0])
+    images: Images | None = opened.given or opened.images.get(shown.fingerprint)
+    if opened.given and opened.given.fingerprint not in {each.fingerprint for each in findings.measured}:
         notes.append(f"The map is of '{visible(opened.given.name)}', and no result here is of these images.")
     if images is None:
-        return None  # that they cannot be opened is among the notes
-    wanted = asked.encoders if encoders is None else dict.fromkeys(encoders, "")
+        return None  # opening them has left a note
+    wanted = shown.encoders if encoders is None else dict.fromkeys(encoders, "")
     if not wanted:
         notes.append("There is no map, for the newest result names no encoders. Name them: embprobe report -e ENCODER.")
         return None
@@ -118,7 +130,9 @@ def _map(
         return None
     if len(stores) == 1:
         notes.append(f"Only one encoder was asked, {visible(stores[0].spec.name)}: nothing is compared on the map.")
-    if sheets.unreadable:
+    if not atlas.images.has_pictures:
+        notes.append(f"'{visible(atlas.images.name)}' has vectors and no pictures: the map shows points and keys.")
+    elif sheets.unreadable:
         key, why = sheets.unreadable[0]
         number = f"{len(sheets.unreadable):,} of the {len(atlas.images):,} images of the map"
         notes.append(f"{number} cannot be read any more and have no picture; the first is '{visible(key)}' ({why}).")
@@ -128,15 +142,16 @@ def _map(
 def _section(number: int, probe: Probe, panel: Panel | None, known: Mapping[str, Images], notes: list[str]) -> Section:
     images = known.get(probe.manifest["images"]["fingerprint"])
     try:
-        examples = None if images is None else examples_of(probe.card, images, seed=0)
+        shown = images is not None and images.has_pictures
+        examples = examples_of(probe.card, images, seed=0) if shown and images is not None else None
     except (KeyError, TypeError, ValueError, AttributeError):
-        told = probe.folder / "results.json"
-        raise EmbprobeError(f"The card in '{told}' is damaged. Remove it, and run the probe again.") from None
+        results = probe.folder / "results.json"
+        raise EmbprobeError(f"The card in '{results}' is damaged. Remove it, and run the probe again.") from None
     return Section(probe, f"probe-{number}", panel, examples, _drawn(probe.folder / "figure.png", notes))
 
 
 def _drawn(path: Path, notes: list[str]) -> Drawn | None:
-    """A figure, if it is there and can be read."""
+    """Read a figure of the workspace; None if it does not exist, and a note if it cannot be read."""
     if not path.exists():
         return None
     try:
@@ -148,5 +163,6 @@ def _drawn(path: Path, notes: list[str]) -> Drawn | None:
 
 
 def _left_out(findings: Findings) -> list[str]:
+    """Return a note on the neighbour sheets that are not on the page."""
     more = len(findings.sheets) - _SHEETS
     return [f"{more} older neighbour sheets are left out; they lie in the workspace's figures."] if more > 0 else []

@@ -1,4 +1,4 @@
-"""The interactive map: the same images as every encoder lays them out, and each one's nearest by every encoder."""
+"""The interactive map: the same images on every encoder's map, and each one's nearest neighbours by every encoder."""
 
 from __future__ import annotations
 
@@ -25,71 +25,76 @@ from embprobe.search.projection import layouts
 from embprobe.system.text import visible
 
 MOST = 10_000
-"""Of more images, so many random ones are on the map."""
+"""Most images on the map; of more a random sample is taken."""
 NEIGHBORS = 8
+"""Neighbours of each image, at most."""
 METHODS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 _SAVED = ("umap", "tsne")
 _VALUES = 40
-"""A label with more values has too many to tell by colours."""
+"""Most values of a label that can be chosen as the colours of the map."""
 _LETTERS = 80
 _STEPS = 65_535
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """Images, and by encoder where each lies and what is nearest to it."""
+    """Images with their positions and nearest neighbours by encoder."""
 
     images: Images
     of: int
-    """How many images the encoders were given."""
+    """The number of images with embeddings, of which these are a sample or all."""
     method: str
     layouts: Mapping[str, Floats]
     cosines: Mapping[str, Floats]
-    """``[n, k]``, highest first."""
+    """Cosines of the nearest neighbours, ``[n, k]``, highest first."""
     nearest: Mapping[str, Positions]
-    """``[n, k]``; k is ``NEIGHBORS``, or one less than there are images."""
+    """Positions of the nearest neighbours, ``[n, k]``; k is ``NEIGHBORS``, or all others of fewer images."""
 
     @property
     def k(self) -> int:
-        """How many neighbours each image has."""
+        """The number of neighbours of each image."""
         return min(NEIGHBORS, len(self.images) - 1)
 
 
 def make_atlas(stores: Sequence[Store], workspace: Workspace, *, seed: int = 0, most: int = MOST) -> Atlas:
-    """The map of the images that all stores have, from a saved one if there is one, else by PCA.
+    """Make the map of the images that all stores have, from a saved layout if there is one, else by PCA.
 
     Raises :class:`EmbprobeError` for too few images, or embeddings that all coincide or have no direction.
     """
     embedded = joined(stores)
     specs = [store.spec for store in stores]
-    method, places = "pca", {}
-    for each in _SAVED:
-        if known := saved_maps(embedded, specs, workspace, each, seed).layouts:
-            method, places = each, dict(known)
+    method, positions = "pca", {}
+    for candidate in _SAVED:
+        if saved := saved_maps(embedded, specs, workspace, candidate, seed).layouts:
+            method, positions = candidate, dict(saved)
             break
     n = len(embedded.rows)
     at = np.arange(n) if n <= most else np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
     drawn = embedded.take(at.tolist())
-    places = {name: found[at] for name, found in places.items()} or layouts(drawn.vectors, method=method, seed=seed)
+    positions = {name: layout[at] for name, layout in positions.items()}
+    positions = positions or layouts(drawn.vectors, method=method, seed=seed)
     k = min(NEIGHBORS, len(drawn.rows) - 1)
-    found = {name: ranked_others(vectors, k) for name, vectors in drawn.vectors.items()}
-    return Atlas(
-        drawn.rows, n, method, places, {k: v[0] for k, v in found.items()}, {k: v[1] for k, v in found.items()}
-    )
+    ranked = {name: ranked_others(vectors, k) for name, vectors in drawn.vectors.items()}
+    cosines = {name: cosine for name, (cosine, _) in ranked.items()}
+    nearest = {name: position for name, (_, position) in ranked.items()}
+    return Atlas(drawn.rows, n, method, positions, cosines, nearest)
 
 
 def atlas_json(atlas: Atlas, sheets: Sheets) -> dict[str, Any]:
-    """What the page's script needs; arrays are little-endian in base64, coordinates in 65,535ths of the map's width,
-    cosines in hundredths, as they are shown."""
+    """Return the data of the page's script.
+
+    Arrays are little-endian in base64, coordinates in 65,535ths of the map's width, cosines in hundredths, as they are
+    shown.
+    """
     rows = atlas.images.rows
     labels = sorted({name for row in rows for name in row.labels})
-    told = {name: _coded([row.labels.get(name, "") for row in rows]) for name in labels}
+    coded_labels = {name: _coded([row.labels.get(name, "") for row in rows]) for name in labels}
     return {
         "count": len(rows),
         "k": atlas.k,
         "keys": [_short(row.key) for row in rows],
         "names": [_short(", ".join(describe(row))) for row in rows],
-        "labels": [{"name": visible(name), **coded} for name, coded in told.items() if coded],
+        "labels": [{"name": visible(name), **coded} for name, coded in coded_labels.items() if coded],
         "encoders": [
             {
                 "name": visible(name),
@@ -106,7 +111,7 @@ def atlas_json(atlas: Atlas, sheets: Sheets) -> dict[str, Any]:
 
 
 def _steps(layout: Floats) -> Floats:
-    """Both coordinates on one scale, y upwards as in a figure."""
+    """Scale both coordinates alike to whole steps, y upwards as in a figure."""
     low, high = layout.min(0), layout.max(0)
     width = float((high - low).max()) or 1.0
     middle = (low + high) / 2
@@ -114,13 +119,13 @@ def _steps(layout: Floats) -> Floats:
 
 
 def _coded(values: Sequence[str]) -> dict[str, Any]:
-    """Values, the most frequent first, and for every row which it has; nothing if they are too many or only one."""
+    """Number the values by frequency and code every row; nothing if there is only one value, or more than colours."""
     counts = Counter(values)
     if not 1 < len(counts) <= _VALUES:
         return {}
     order = [value for value, _ in counts.most_common()]
-    place = {value: i for i, value in enumerate(order)}
-    codes = np.array([place[value] for value in values])
+    code_of = {value: i for i, value in enumerate(order)}
+    codes = np.array([code_of[value] for value in values])
     return {
         "values": [_short(value) if value else "none" for value in order],
         "counts": [counts[value] for value in order],
@@ -129,6 +134,7 @@ def _coded(values: Sequence[str]) -> dict[str, Any]:
 
 
 def _packed(array: NDArray[Any], kind: str) -> str:
+    """Write an array of the NumPy type ``kind`` in base64."""
     return base64.b64encode(np.ascontiguousarray(array, kind).tobytes()).decode("ascii")
 
 

@@ -8,6 +8,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 
+from embprobe.probing.key import Key
 from embprobe.probing.results import Result
 from embprobe.report.findings import Findings, Probe
 from embprobe.system.files import json_text
@@ -18,21 +19,23 @@ LARGEST = 2_000_000
 
 
 def numbers_csv(probes: Sequence[Probe]) -> str:
-    """Every result as a line: which images, then the fields of :class:`~embprobe.probing.results.Result`."""
+    """Every result as a line: which images, its measure in words, then the fields of its key and the others."""
     sink = io.StringIO()
-    names = [field.name for field in fields(Result)]
+    names = ["measure", *(field.name for field in fields(Key)), *(f.name for f in fields(Result) if f.name != "key")]
     lines = csv.DictWriter(sink, ["images_name", "seed", *names])
     lines.writeheader()
     for probe in probes:
         about = {"images_name": probe.manifest["images"]["name"], "seed": probe.manifest["seed"]}
         for row in probe.rows:
-            lines.writerow({k: printable(v) if isinstance(v, str) else v for k, v in (about | asdict(row)).items()})
+            line = about | row.as_json() | asdict(row.key)
+            del line["key"]
+            lines.writerow({name: printable(v) if isinstance(v, str) else v for name, v in line.items()})
     return sink.getvalue()
 
 
 def numbers_json(findings: Findings) -> str:
     """All results with their manifests, and all comparisons, as they are in the workspace."""
-    probes = [{**probe.manifest, "results": [asdict(row) for row in probe.rows]} for probe in findings.probes]
+    probes = [probe.results.as_json() for probe in findings.probes]
     return json_text({"probes": probes, "comparisons": [each.as_json() for each in findings.comparisons]})
 
 

@@ -1,4 +1,4 @@
-"""Example images of a card: as they are, and as it changed them."""
+"""Example images of a card: as they are, and under the changes that the card makes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from embprobe.report.thumbnails import data_uri
 SIDE = 96
 EXAMPLES = 3
 CHANGES = 9
-"""So many of what a card does are shown."""
+"""Most changes of a card that are shown."""
 ALIKE = 3
+"""Most changes by one intervention that are shown."""
 _PLAIN, _TRIED = 8, 12
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture and what stands under it; without a picture, the reason does."""
+    """A picture and its caption, which gives the reason if there is no picture."""
 
     picture: str
     """A data URI, or empty."""
@@ -34,19 +35,18 @@ class Shown:
 
 @dataclass(frozen=True)
 class Examples:
-    """Lines of pictures: of a card that changes images, one line an image, the original first."""
+    """Lines of pictures: a line per image, the original first, if the card changes images, else one line of images."""
 
     lines: Sequence[Sequence[Shown]]
     changed: bool
     left_out: int
-    """Changes that the card makes and the lines lack."""
+    """The number of the card's changes that are not shown."""
 
 
 def examples_of(card: Mapping[str, Any], images: Images, *, seed: int) -> Examples:
-    """Random images that the card is asked of, under what it does, or as they are if it changes nothing; none, if the
-    card has no measures.
+    """Choose random images that the card measures, and show them under its changes, or as they are if it has none.
 
-    Of those tried, the ones that the first change does something to are taken before others.
+    Images that the first change alters are taken before others. There are no examples of a card without measures.
     """
     changes = list(dict.fromkeys(_changes(card)))
     shown = _few(changes)
@@ -56,7 +56,7 @@ def examples_of(card: Mapping[str, Any], images: Images, *, seed: int) -> Exampl
             [[_as_it_is(row, str(card.get("attribute"))) for row in rows[:_PLAIN]]] if rows else [], False, 0
         )
     lines = [_line(row, shown[:1], images, seed) for row in rows[:_TRIED]]
-    order = sorted(range(len(lines)), key=lambda i: not _differs(lines[i]))  # those that it changes come first
+    order = sorted(range(len(lines)), key=lambda i: not _differs(lines[i]))  # altered images come first
     chosen = [rows[i] for i in order[:EXAMPLES]]
     return Examples([_line(row, shown, images, seed) for row in chosen], True, len(changes) - len(shown))
 
@@ -66,7 +66,7 @@ def _measures(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _changes(card: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Interventions with their strengths and controls, then treatments, as the card names them."""
+    """Yield interventions with their strengths and controls, then treatments, as the card names them."""
     for measure in _measures(card):
         if name := measure.get("intervention"):
             strengths = measure.get("strengths") or []
@@ -76,49 +76,50 @@ def _changes(card: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for measure in _measures(card):
         treatments = measure.get("treatments") or {}
         factors = (measure.get("factors") or {}).values()
-        said = [measure.get("under") or "none"]
-        for levels in [treatments, *(each for each in factors if isinstance(each, Mapping))]:
-            said += [text for texts in levels.values() for text in texts] if isinstance(levels, Mapping) else levels
-        for text in said:
+        treated = [measure.get("under") or "none"]
+        for levels in [treatments, *(factor for factor in factors if isinstance(factor, Mapping))]:
+            treated += [text for texts in levels.values() for text in texts] if isinstance(levels, Mapping) else levels
+        for text in treated:
             name, _, strength = str(text).partition(" ")
             if strength:
                 yield name, float(strength)
 
 
 def _few(changes: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """At most ``CHANGES``, and ``ALIKE`` by one intervention: of ten words drawn into an image three will do."""
-    met: Counter[str] = Counter()
+    """Keep at most ``CHANGES``, and ``ALIKE`` by one intervention: of ten words drawn into an image three will do."""
+    seen: Counter[str] = Counter()
     shown = []
     for name, strength in changes:
         front = name.partition("=")[0]
-        met[front] += 1
-        if met[front] <= ALIKE:
+        seen[front] += 1
+        if seen[front] <= ALIKE:
             shown.append((name, strength))
     return shown[:CHANGES]
 
 
 def _differs(line: Sequence[Shown]) -> bool:
-    """Whether the first change did anything: a black drawing has no hue to turn."""
+    """Return whether the first change altered the image: a black drawing has no hue to turn."""
     return len(line) > 1 and line[1].picture not in ("", line[0].picture)
 
 
 def _chosen(card: Mapping[str, Any], images: Images, seed: int) -> list[Row]:
-    """In random order, of those that the first measure with a choice is asked of, if the images have its labels."""
+    """Return rows in random order, of those that the first measure with a selection takes, if they have its labels."""
     where: Mapping[str, Any] = next((w for m in _measures(card) if (w := (m.get("images") or {}).get("where"))), {})
-    known = {label: values for label, values in where.items() if images.has(label)}
-    rows = images.where(**known).rows or images.rows
+    selection = {label: values for label, values in where.items() if images.has(label)}
+    rows = images.where(**selection).rows or images.rows
     order = np.random.default_rng(seed).permutation(len(rows))
     return [rows[i] for i in order]
 
 
 def _line(row: Row, changes: Sequence[tuple[str, float]], donors: Images, seed: int) -> list[Shown]:
-    told = ", ".join(describe(row))
+    """Show a row as it is, then under each change; words and palettes are taken from ``donors``."""
+    caption = ", ".join(describe(row))
     try:
         small = shrunk(row, 2 * SIDE)
         original = small.load()
     except (UnreadableImage, OSError) as reason:
-        return [Shown("", f"{told}: cannot be read ({reason})")]
-    line = [Shown(data_uri(original, SIDE), told)]
+        return [Shown("", f"{caption}: cannot be read ({reason})")]
+    line = [Shown(data_uri(original, SIDE), caption)]
     for name, strength in changes:
         try:
             cell = under(small, original, name, strength, donors, seed=seed)

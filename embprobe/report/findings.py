@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,67 +11,64 @@ from embprobe.comparing.result import Comparison, load_comparison
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import EncoderSpec
 from embprobe.errors import EmbprobeError
-from embprobe.probing.results import Question, Result, is_subject, load_results
+from embprobe.probing.key import Key
+from embprobe.probing.results import Result, Results
 
-_NEEDED = {"card", "images", "encoders", "seed", "versions", "conclusions", "left_out"}
+_NEEDED = {"card", "images", "encoders", "seed", "versions"}
 
 
 @dataclass(frozen=True)
 class Probe:
     """The results of one card."""
 
-    manifest: Mapping[str, Any]
-    rows: Sequence[Result]
+    results: Results
     folder: Path
 
     @property
+    def manifest(self) -> Mapping[str, Any]:
+        """What was measured, on what, with which seed."""
+        return self.results.manifest
+
+    @property
+    def rows(self) -> Sequence[Result]:
+        """The estimates and differences."""
+        return self.results.rows
+
+    @property
     def card(self) -> Mapping[str, Any]:
-        """The card as it was asked."""
-        found: Mapping[str, Any] = self.manifest["card"]
-        return found
+        """The card as it was put."""
+        card: Mapping[str, Any] = self.manifest["card"]
+        return card
 
     @property
     def is_study(self) -> bool:
         """Whether these are the claims of a study, not the measures of one card."""
-        return "claims" in self.manifest
+        return bool(self.results.claims)
 
     @property
-    def references(self) -> set[str]:
-        """The encoders that others are read against."""
-        return set(self.card.get("references") or [])
-
-    @property
-    def question(self) -> Question:
-        """The one the card is about; where these images could not be asked it, the first that they were."""
-        asked = self.manifest["conclusions"].get("question")
-        return Question(**asked) if asked else self.rows[0].question
+    def key(self) -> Key:
+        """The number the card is about; where these images do not allow it, the first that was measured."""
+        return self.results.conclusions.key or self.rows[0].key
 
     @property
     def headline(self) -> list[Result]:
-        """The answers to that question, one an encoder: those compared first, in their order, then references."""
-        rows = [row for row in self.rows if row.question == self.question and row.kind == "estimate"]
-        return sorted(rows, key=lambda row: not self.compared(row.encoder))
+        """The estimates of that number, one an encoder: subjects first, in their order."""
+        rows = [row for row in self.rows if row.key == self.key and not row.is_difference]
+        return sorted(rows, key=lambda row: row.role != "subject")
 
     @property
     def answer(self) -> list[str]:
-        """What follows, in a sentence for every two encoders; of a single one, its number."""
-        if said := self.manifest["conclusions"]["sentences"]:
-            return list(said)
-        asked = self.manifest["conclusions"].get("question")
-        return [
-            f"{row.encoder}: {row.estimate:.3f} ({row.low:.3f} to {row.high:.3f}) at '{self.question}', {row.unit}."
-            for row in self.headline
-            if asked and self.compared(row.encoder)
-        ]
+        """The conclusions, a sentence for every two encoders; of a single one, its number."""
+        return self.results.headline().splitlines()
 
-    def compared(self, encoder: str) -> bool:
-        """Whether this is an encoder that was asked about, neither a reference nor guessing."""
-        return is_subject(encoder) and encoder not in self.references
+    def is_subject(self, encoder: str) -> bool:
+        """Return whether this encoder is studied, neither a reference nor a baseline."""
+        return any(row.encoder == encoder and row.role == "subject" for row in self.rows)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Of which images and encoders something was asked."""
+class MeasuredImages:
+    """Of which images and encoders something was measured."""
 
     name: str
     fingerprint: str
@@ -87,7 +83,7 @@ class Findings:
     probes: Sequence[Probe]
     comparisons: Sequence[Comparison]
     sheets: Sequence[Path]
-    asked: Sequence[Asked]
+    measured: Sequence[MeasuredImages]
 
 
 def read_findings(workspace: Workspace) -> Findings:
@@ -98,14 +94,14 @@ def read_findings(workspace: Workspace) -> Findings:
         raise EmbprobeError(f"There are no results in '{workspace.root}' yet. Run 'embprobe probe' first.")
     probes = {path: _probe(path) for path in results}
     compared = {path: load_comparison(path.parent) for path in comparisons}
-    asked = {path: _asked_of(path, probe) for path, probe in probes.items()}
+    measured = {path: _measured_images(path, probe) for path, probe in probes.items()}
     for path, comparison in compared.items():
-        asked[path] = Asked(comparison.images.name, comparison.images.fingerprint, comparison.encoders)
+        measured[path] = MeasuredImages(comparison.images.name, comparison.images.fingerprint, comparison.encoders)
     return Findings(
         list(probes.values()),
         list(compared.values()),
         _newest(workspace, "figures/neighbors-*.png"),
-        [asked[path] for path in sorted(asked, key=_time, reverse=True)],
+        [measured[path] for path in sorted(measured, key=_time, reverse=True)],
     )
 
 
@@ -118,46 +114,36 @@ def _time(path: Path) -> float:
 
 
 def _probe(path: Path) -> Probe:
-    manifest, rows = load_results(path)
+    results = Results.load(path.parent, scores=False)
+    manifest = results.manifest
     if lacking := _NEEDED - manifest.keys():
         raise EmbprobeError(
             f"'{path}' is damaged: it lacks {', '.join(sorted(lacking))}. Remove it, and run the probe again."
         )
     try:
-        numbers = [value for row in rows for value in (row.estimate, row.low, row.high)]
-        said = manifest["conclusions"]
         whole = (
-            all(map(math.isfinite, numbers))
-            and isinstance(manifest["card"].get("measures", []), list)
-            and all(isinstance(check["passed"], bool) for check in said["checks"])
-            and all(isinstance(each, str) for each in [*said["sentences"], *manifest["left_out"]])
+            isinstance(manifest["card"].get("measures", []), list)
             and _named(manifest["images"])
             and isinstance(manifest["versions"], dict)
         )
-        if said["question"] is not None:
-            Question(**said["question"])
     except (KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
         raise EmbprobeError(f"'{path}' is damaged. Remove it, and run the probe again.")
-    return Probe(manifest, rows, path.parent)
+    return Probe(results, path.parent)
 
 
 def _named(images: Mapping[str, Any]) -> bool:
     return isinstance(images["name"] + images["fingerprint"], str) and isinstance(images["count"], int)
 
 
-def _asked_of(path: Path, probe: Probe) -> Asked:
+def _measured_images(path: Path, probe: Probe) -> MeasuredImages:
     try:
-        images, found = probe.manifest["images"], [_spec(facts) for facts in probe.manifest["encoders"]]
-        specs = [spec for spec in found if probe.compared(spec.name)] or found
+        images = probe.manifest["images"]
+        saved = [EncoderSpec.from_saved(facts) for facts in probe.manifest["encoders"]]
+        specs = [spec for spec in saved if probe.is_subject(spec.name)] or saved
         if probe.manifest.get("fast_decode"):  # as extraction marks it, in the store's key alone
-            specs = [replace(spec, decoding="fast") for spec in specs]
-        return Asked(images["name"], images["fingerprint"], {spec.name: spec.fingerprint for spec in specs})
-    except (KeyError, TypeError, AttributeError):
+            specs = [spec.with_decoding("fast") if spec.image_input else spec for spec in specs]
+        return MeasuredImages(images["name"], images["fingerprint"], {spec.name: spec.fingerprint for spec in specs})
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise EmbprobeError(f"'{path}' is damaged. Remove it, and run the probe again.") from None
-
-
-def _spec(facts: Mapping[str, Any]) -> EncoderSpec:
-    known = {field.name for field in fields(EncoderSpec)}
-    return EncoderSpec(**{name: value for name, value in facts.items() if name in known})

@@ -59,7 +59,7 @@ def forest(probes: Sequence[Probe]) -> list[Panel | None]:
     """A panel a probe; an encoder has the same shape and colour in all of them. A study, which has many questions, has
     none: its own figure shows its claims."""
     every = [
-        row.encoder for probe in probes if not probe.is_study for row in probe.headline if probe.compared(row.encoder)
+        row.encoder for probe in probes if not probe.is_study for row in probe.headline if probe.is_subject(row.encoder)
     ]
     order = list(dict.fromkeys(every))
     return [None if probe.is_study else _panel(probe, order) for probe in probes]
@@ -93,7 +93,7 @@ def _panel(probe: Probe, order: Sequence[str]) -> Panel:
         for row in rows
     ]
     title, unit = str(probe.card.get("title") or probe.rows[0].attribute), rows[0].unit
-    return Panel(title, str(probe.question), unit, lines, [(place(t), f"{t:g}") for t in ticks])
+    return Panel(title, str(probe.key), unit, lines, [(place(t), f"{t:g}") for t in ticks])
 
 
 def nice_ticks(low: float, high: float) -> list[float]:

@@ -1,4 +1,4 @@
-"""A few images with their nearest by every encoder, as pictures that need no script."""
+"""A few images with their nearest neighbours by every encoder, as pictures that need no script."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIDE, EXAMPLES = 56, 3
 
 @dataclass(frozen=True)
 class Neighbor:
-    """One of the nearest."""
+    """One of an image's nearest neighbours."""
 
     picture: str
     name: str
@@ -26,7 +26,7 @@ class Neighbor:
 
 @dataclass(frozen=True)
 class Example:
-    """An image, and by encoder its nearest."""
+    """An image, and its nearest neighbours by encoder."""
 
     picture: str
     name: str
@@ -34,7 +34,7 @@ class Example:
 
 
 def near_examples(atlas: Atlas, *, seed: int = 0) -> list[Example]:
-    """Random images of the map, at most ``EXAMPLES``."""
+    """Choose at most ``EXAMPLES`` random images of the map and show their neighbours."""
     rows, n = atlas.images.rows, len(atlas.images)
     chosen = np.random.default_rng(seed).permutation(n)[:EXAMPLES]
     return [_example(atlas, rows, int(i)) for i in chosen]

@@ -1,4 +1,4 @@
-"""From everything that belongs on the page to its HTML."""
+"""The HTML of the page, from its parts."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Section:
-    """One probe and what is shown of it."""
+    """One probe with its panel of the forest plot, its examples and its figure."""
 
     probe: Probe
     anchor: str
     panel: Panel | None
     examples: Examples | None
-    """None where the images cannot be opened."""
+    """None if the images cannot be opened."""
     figure: Drawn | None
 
 
@@ -60,7 +60,7 @@ def render(
     thumbnails: Sheets | None,
     notes: Sequence[str],
 ) -> str:
-    """The page. Whatever is text is escaped, on one line, and cannot turn the direction of what follows it."""
+    """Write the page. All text is escaped, on one line, and cannot turn the direction of the text after it."""
     environment = Environment(
         loader=PackageLoader("embprobe.report", "templates"), autoescape=True, trim_blocks=True, finalize=_plain
     )
@@ -89,15 +89,16 @@ def render(
 
 
 def policy(script: str) -> str:
-    """A Content-Security-Policy under which nothing is fetched and this script alone runs, if any does."""
-    told = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    """Return a Content-Security-Policy under which nothing is fetched and only this script runs, or none if empty."""
+    rules = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     if not script:
-        return told
+        return rules
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    return f"{told}; script-src 'sha256-{digest}'"
+    return f"{rules}; script-src 'sha256-{digest}'"
 
 
 def _plain(value: Any) -> Any:
+    """Put text on one line and make control characters visible; leave markup and other values as they are."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return visible(_SPACE.sub(" ", value))
@@ -108,20 +109,21 @@ def _resource(name: str) -> str:
 
 
 def _measured(findings: Findings) -> list[str]:
-    """Which images, and by which encoders, in the order in which something was asked of them."""
+    """Describe the measured images and their encoders, in the order of the results."""
     counts = {probe.manifest["images"]["fingerprint"]: probe.manifest["images"]["count"] for probe in findings.probes}
     counts |= {comparison.images.fingerprint: comparison.images.count for comparison in findings.comparisons}
-    told = [
+    sentences = [
         f"{counts[each.fingerprint]:,} images of {each.name}"
         + (f" by {', '.join(each.encoders)}" if each.encoders else "")
-        for each in findings.asked
+        for each in findings.measured
     ]
-    return list(dict.fromkeys(told))
+    return list(dict.fromkeys(sentences))
 
 
 def _specs(findings: Findings) -> list[Any]:
     return _once([spec for probe in findings.probes for spec in probe.manifest["encoders"]])
 
 
-def _once(found: Sequence[Any]) -> list[Any]:
-    return [each for i, each in enumerate(found) if each not in found[:i]]
+def _once(values: Sequence[Any]) -> list[Any]:
+    """Drop repeated values, which need not be hashable."""
+    return [value for i, value in enumerate(values) if value not in values[:i]]

@@ -1,4 +1,4 @@
-"""What ``embprobe compare`` found, for the page: agreement beside chance, explanations, pairs with their pictures."""
+"""Results of ``embprobe compare`` on the page: agreement beside chance, explanations, pairs with their pictures."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Pair:
     """Two images, near for one encoder and far for another."""
 
     pictures: Sequence[str]
-    """Two data URIs; empty ones where there is no picture."""
+    """Two data URIs; an empty one if there is no picture."""
     names: Sequence[str]
     near: str
     far: str
-    """What the two encoders say of it."""
+    """Sentences on the pair's similarity for each encoder."""
     facts: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Half:
-    """The pairs that one encoder calls alike and another does not."""
+    """The pairs that are near for one encoder and far for another."""
 
     near: str
     far: str
@@ -44,7 +44,7 @@ class Compared:
 
 
 def compared(comparison: Comparison, images: Images | None) -> Compared:
-    """A comparison with the pictures of its pairs, if its images are there."""
+    """Return a comparison with the pictures of its pairs, if its images can be opened."""
     rows = {} if images is None else rows_by_key(images)
     return Compared(
         comparison,
@@ -63,5 +63,6 @@ def _pair(pair: DisagreementPair, known: Mapping[str, Row]) -> Pair:
         [key if row is None else ", ".join(describe(row)) for key, row in zip(pair.keys, rows, strict=True)],
         near,
         far,
-        [f"{'same' if same else 'other'} {name}" for name, same in pair.same.items()] + [f"colours {pair.color:.2f}"],
+        [f"{'same' if same else 'other'} {name}" for name, same in pair.same.items()]
+        + ([] if pair.color is None else [f"colours {pair.color:.2f}"]),
     )

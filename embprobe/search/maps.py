@@ -32,6 +32,8 @@ class Maps:
     method: str
     seed: int
     layouts: Mapping[str, Floats]
+    figure: Path | None = None
+    """The picture of the maps, if it was drawn."""
 
     @property
     def table(self) -> Path:
@@ -47,6 +49,17 @@ class Maps:
             "seed": self.seed,
             "points": str(self.table),
         }
+
+
+def choose_label(images: Images, label: str | None = None) -> str:
+    """Return the label that colours a map: the one that is named, or ``category`` where every row has it; else ``""``.
+
+    Raises as :meth:`Images.label` does if some row lacks the label that is named.
+    """
+    chosen = label or ("category" if images.has("category") else "")
+    if chosen:
+        images.label(chosen)
+    return chosen
 
 
 def make_maps(

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image
 
 from embprobe.embeddings.extract import encode
 from embprobe.embeddings.store import Store
+from embprobe.encoders.given import GivenVectors
 from embprobe.encoders.preprocessing import decoded_side
 from embprobe.encoders.spec import Encoder, Floats
 from embprobe.errors import EmbprobeError, UsageError
@@ -76,6 +77,8 @@ class Neighborhood:
     overlap: dict[tuple[str, str], float]
     chance: float
     """The overlap of two random choices among the same rows."""
+    figure: Path | None = None
+    """The sheet of it, if it was drawn."""
 
     def as_json(self) -> dict[str, Any]:
         """Keys, cosines and labels, for ``--json``."""
@@ -90,6 +93,7 @@ class Neighborhood:
             },
             "overlap": [{"encoders": list(pair), "share": share} for pair, share in self.overlap.items()],
             "overlap_by_chance": self.chance,
+            **({"figure": str(self.figure)} if self.figure else {}),
         }
 
 
@@ -187,17 +191,31 @@ class _Search:
 
     def near(self, query: Query, vector: Floats) -> list[Neighbor]:
         rows, neighbors = self.images.rows, list[Neighbor]()
-        picture = query.row.load() if query.row is not None and not self.include_self else None
+        picture = self._picture(query)
         wanted = self.k
         while len(neighbors) < self.k and wanted < 2 * max(self.k, self.size):
             wanted *= 2
             cosines, positions = self.index.search(vector, wanted, among=self.among)
             near = (Neighbor(rows[i], float(c)) for c, i in zip(cosines[0], positions[0], strict=True) if i >= 0)
-            kept = (n for n in near if picture is None or n.similarity < _SAME or not _same(n.row, picture))
+            kept = (n for n in near if not self._is_query(n, query, picture))
             neighbors = list(itertools.islice(kept, self.k))
         if not neighbors:
             raise EmbprobeError(f"There is nothing but the query itself in '{self.images.name}'.")
         return neighbors
+
+    def _picture(self, query: Query) -> Image.Image | None:
+        """Return the query's pixels, if neighbours are to be compared with them."""
+        if query.row is None or self.include_self or not self.images.has_pictures:
+            return None
+        return query.row.load()
+
+    def _is_query(self, neighbor: Neighbor, query: Query, picture: Image.Image | None) -> bool:
+        """Return whether a neighbour is the query itself: by its pixels, or of rows without pictures by its key."""
+        if self.include_self or query.row is None:
+            return False
+        if picture is None:
+            return neighbor.row.key == query.row.key
+        return neighbor.similarity >= _SAME and _same(neighbor.row, picture)
 
 
 def _vectors(queries: Sequence[Query], encoder: Encoder, store: Store) -> Iterator[Floats]:
@@ -221,7 +239,14 @@ def _vectors(queries: Sequence[Query], encoder: Encoder, store: Store) -> Iterat
 
 
 def _direction(row: Row, encoder: Encoder, store: Store) -> Floats:
-    return l2_normalize(encode(encoder, [row.load(at_least=decoded_side(store.spec))]))
+    if isinstance(encoder, GivenVectors):
+        position = encoder.positions([row.key], strict=False)[0]
+        if position < 0:
+            raise UsageError(
+                f"'{encoder.spec.name}' has no vector of '{visible(row.key)}': ask by the key of an image that has one."
+            )
+        return l2_normalize(encoder.vectors[[position]])
+    return l2_normalize(encode(encoder, [row.load(at_least=decoded_side(store.spec.require_image_input()))]))
 
 
 def _neighborhood(query: Query, near: dict[str, list[Neighbor]], size: int) -> Neighborhood:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from embprobe.encoders.spec import Encoder
 from embprobe.errors import UsageError
 from embprobe.images import find_row, load_images
 from embprobe.images.rows import Images, Row
@@ -33,6 +34,20 @@ def parse_queries(
     if not queries:
         raise UsageError("Say what to look for: an image file, or --text and some words.")
     return queries
+
+
+def encoders_for(queries: Sequence[Query], encoders: Sequence[Encoder]) -> tuple[list[Encoder], list[Encoder]]:
+    """Split encoders into those that can answer the queries and, where a query has text, those that take none.
+
+    Raises :class:`UsageError` if none of them can.
+    """
+    if not any(query.has_text for query in queries):
+        return [*encoders], []
+    able = [encoder for encoder in encoders if encoder.spec.has_text]
+    if not able:
+        names = ", ".join(encoder.spec.name for encoder in encoders)
+        raise UsageError(f"None of the encoders takes text ({names}). Try -e bundled/clip or one of open_clip's.")
+    return able, [encoder for encoder in encoders if not encoder.spec.has_text]
 
 
 def parse_where(conditions: Sequence[str]) -> dict[str, list[str]]:

@@ -39,22 +39,7 @@ class Oracle:
     def __post_init__(self) -> None:
         if set(self.shares) - set(FACTORS) or min(self.shares.values()) < 0 or sum(self.shares.values()) > 1 + 1e-9:
             raise ValueError(f"shares are of {', '.join(FACTORS)}, not negative, and sum to at most 1")
-        spec = EncoderSpec(
-            family="oracle",
-            model=self.name,
-            weights="",
-            weights_sha256="",
-            pooling="none",
-            input_size=1,
-            resize="squash",
-            resize_to=1,
-            interpolation="bilinear",
-            mean=(0.0, 0.0, 0.0),
-            std=(1.0, 1.0, 1.0),
-            dimension=DIMENSION,
-            has_text=False,
-        )
-        object.__setattr__(self, "spec", spec)
+        object.__setattr__(self, "spec", EncoderSpec(family="oracle", model=self.name, dimension=DIMENSION))
 
     def encode_images(self, batch: Tensor) -> Floats:
         raise UsageError("An oracle reads rows, not images.")

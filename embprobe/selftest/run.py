@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from embprobe.images.rows import Images
 from embprobe.measures.displacement import displacement
 from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.card import bundled_card
-from embprobe.probing.results import Question
+from embprobe.probing.key import BEYOND_CONTROL, SHOTS, Key
+from embprobe.probing.kinds.decoding import UNSEEN
+from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.run import run_probe
 from embprobe.selftest.oracles import FACTORS, Oracle, OracleSession
 from embprobe.statistics import resample
@@ -25,45 +27,65 @@ TOLERANCE = 0.02
 """Of a variance share."""
 _EVERY = 6
 """The bundled concepts that are used: every sixth."""
-_NEVER, _CERTAIN = 0.005, 0.99
+_NEVER, _SURE = 0.005, 0.99
 """Accuracies below and above may tie: there is nothing to order."""
-_CONCEPTS, _DIMENSION = 60, 16
+_STUDY_CONCEPTS, _DIMENSION = 60, 16
 """Of a simulated study."""
 
 CARDS: Mapping[str, str] = {"concept": "category"}
 """The card that asks for an attribute, where it has another name."""
-ORDERED: Mapping[str, Mapping[Question, int]] = {
-    "concept": {
-        Question("concept k-NN, unseen drawings"): 1,
-        Question("variance share of concept"): 1,
-    },
-    "category": {
-        Question("category decoding, unseen concepts"): 1,
-        Question("category GDA from few, unseen concepts", "shots", 16): 1,
-        Question("similarity by category, colour and style and text held constant"): 1,
-    },
-    "text": {
-        Question("displacement beyond the control", "word-neutral", 0.5): 1,
-        Question("word decoding, unseen concepts"): 1,
-        Question("concept preferred to word"): -1,
-        Question("variance share of text"): 1,
-    },
-    "color": {
-        Question("displacement beyond the control", "hue", 120): 1,
-        Question("displacement", "greyscale", 1): 1,
-        Question("hue decoding, unseen concepts"): 1,
-        Question("concept preferred to hue"): -1,
-        Question("variance share of color"): 1,
-        Question("similarity by colour, category and style and text held constant"): 1,
-    },
-    "style": {
-        Question("displacement", "house", 1): 1,
-        Question("displacement beyond the control", "oil", 0.02): 1,
-        Question("style decoding, unseen concepts"): 1,
-        Question("concept preferred to family"): -1,
-        Question("variance share of style"): 1,
-        Question("similarity by style, colour and category and text held constant"): 1,
-    },
+
+
+def _decoded(target: str, test: str, variant: str = "linear probe", **more: str | float) -> KeyPattern:
+    return KeyPattern.model_validate({"kind": "decoding", "target": target, "variant": variant, "test": test, **more})
+
+
+def _moved(intervention: str, strength: float, variant: str | None = None) -> KeyPattern:
+    return KeyPattern(kind="displacement", target=intervention, strength=strength, variant=variant)
+
+
+def _preferred(target: str, rival: str) -> KeyPattern:
+    return KeyPattern(kind="preference", target=target, variant=rival)
+
+
+def _share(factor: str) -> KeyPattern:
+    return KeyPattern(kind="variance", target=factor)
+
+
+def _pairs(attribute: str) -> KeyPattern:
+    return KeyPattern(kind="natural-pairs", target=attribute)
+
+
+_CONCEPTS, _DRAWINGS = "unseen concepts", "unseen drawings"
+ORDERED: Mapping[str, Sequence[tuple[KeyPattern, int]]] = {
+    "concept": [(_decoded("concept", _DRAWINGS, "k-NN"), 1), (_share("concept"), 1)],
+    "category": [
+        (_decoded("category", _CONCEPTS), 1),
+        (_decoded("category", _CONCEPTS, "GDA", condition=SHOTS, strength=16), 1),
+        (_pairs("category"), 1),
+    ],
+    "text": [
+        (_moved("word-neutral", 0.5, BEYOND_CONTROL), 1),
+        (_decoded("word", _CONCEPTS), 1),
+        (_preferred("concept", "word"), -1),
+        (_share("text"), 1),
+    ],
+    "color": [
+        (_moved("hue", 120, BEYOND_CONTROL), 1),
+        (_moved("greyscale", 1), 1),
+        (_decoded("hue", _CONCEPTS), 1),
+        (_preferred("concept", "hue"), -1),
+        (_share("color"), 1),
+        (_pairs("colour"), 1),
+    ],
+    "style": [
+        (_moved("house", 1), 1),
+        (_moved("oil", 0.02, BEYOND_CONTROL), 1),
+        (_decoded("style", _CONCEPTS), 1),
+        (_preferred("concept", "family"), -1),
+        (_share("style"), 1),
+        (_pairs("style"), 1),
+    ],
 }
 """By attribute, what a larger share must raise (1) or lower (-1)."""
 
@@ -101,32 +123,32 @@ def planted(attribute: str, images: Images, *, seed: int) -> Iterator[Verdict]:
     seeing = [Oracle(f"{share:g}", {**blind.shares, attribute: share}) for share in PLANTED]
     session = OracleSession(Workspace(Path()), seed=seed)
     results = run_probe(bundled_card(CARDS.get(attribute, attribute)), images, [blind, *seeing], [], session)
-    estimates: dict[Question, dict[str, float]] = {}
-    for row in results.rows:
-        if not row.is_difference:
-            estimates.setdefault(row.question, {})[row.encoder] = row.estimate
-    for question, sign in ORDERED[attribute].items():
-        found = [estimates[question][oracle.spec.name] for oracle in (blind, *seeing)]
+    oracles = (blind, *seeing)
+
+    def estimates(pattern: KeyPattern) -> tuple[Key | None, list[float]]:
+        key = pattern.find((row.key for row in results.rows), folds=UNSEEN)
+        of_key = {row.encoder: row.estimate for row in results.rows if row.key == key and not row.is_difference}
+        return key, [of_key[oracle.spec.name] for oracle in oracles if oracle.spec.name in of_key]
+
+    for pattern, sign in ORDERED[attribute]:
+        key, values = estimates(pattern)
         steps = [
-            sign * (b - a) > 0 or min(a, b) > _CERTAIN or 0 <= max(a, b) < _NEVER
-            for a, b in zip(found, found[1:], strict=False)
+            sign * (b - a) > 0 or min(a, b) > _SURE or 0 <= max(a, b) < _NEVER
+            for a, b in zip(values, values[1:], strict=False)
         ]
         yield Verdict(
-            f"{attribute}: {question}",
+            f"{attribute}: {key}",
             f"{'rises' if sign > 0 else 'falls'} with planted shares of 0, {', '.join(f'{s:g}' for s in PLANTED)}",
-            ", ".join(f"{value:.3f}" for value in found),
-            all(steps),
+            ", ".join(f"{value:.3f}" for value in values),
+            len(values) == len(oracles) and all(steps),
         )
-    share = estimates.get(Question(f"variance share of {attribute}"), {})
-    for oracle, planted_share in zip((blind, *seeing), (0.0, *PLANTED), strict=True):
-        if oracle.spec.name in share:
-            value = share[oracle.spec.name]
-            yield Verdict(
-                f"{attribute}: variance share",
-                f"{planted_share:.2f} within {TOLERANCE:g}",
-                f"{value:.3f}",
-                abs(value - planted_share) <= TOLERANCE,
-            )
+    for planted_share, value in zip((0.0, *PLANTED), estimates(_share(attribute))[1], strict=False):
+        yield Verdict(
+            f"{attribute}: variance share",
+            f"{planted_share:.2f} within {TOLERANCE:g}",
+            f"{value:.3f}",
+            abs(value - planted_share) <= TOLERANCE,
+        )
 
 
 def simulated(studies: int, *, seed: int) -> Iterator[Verdict]:
@@ -137,10 +159,10 @@ def simulated(studies: int, *, seed: int) -> Iterator[Verdict]:
     """
     rng = np.random.default_rng(seed)
     truth = _displacements(rng, concepts=20_000)[:, 0].mean()
-    groups = [str(i) for i in range(_CONCEPTS)]
+    groups = [str(i) for i in range(_STUDY_CONCEPTS)]
     alarms = covered = 0
     for study in range(studies):
-        found = resample(_displacements(rng, concepts=_CONCEPTS), groups, seed=study, resamples=999)
+        found = resample(_displacements(rng, concepts=_STUDY_CONCEPTS), groups, seed=study, resamples=999)
         alarms += (found.difference(0, 1).p or 0.0) < 0.05
         mean = found.mean(0)
         covered += mean.low <= truth <= mean.high

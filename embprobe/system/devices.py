@@ -1,4 +1,4 @@
-"""Which torch devices to compute on."""
+"""Choose the torch devices to compute on."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
 
 
 def resolve_device(name: str) -> str:
-    """A device torch can use: ``auto`` takes the GPUs if there are any; ``cuda`` is all of them, ``cuda:1`` one.
+    """Turn the name that a user typed into a device that torch can use on this machine.
 
-    Raises :class:`UsageError` if it is not there.
+    Args:
+        name: ``auto`` takes the GPUs if there are any; ``cuda`` is all of them, ``cuda:1`` one.
+
+    Raises:
+        UsageError: There is no such device here.
+
+    Example:
+        >>> resolve_device("cpu")
+        'cpu'
     """
     import torch
 
@@ -33,20 +41,20 @@ def resolve_device(name: str) -> str:
 
 
 def each_of(device: str) -> list[str]:
-    """The single devices behind a resolved name: every GPU for ``cuda``, else the one it names."""
+    """List the single devices behind a resolved name: every GPU for ``cuda``, else the device itself."""
     import torch
 
     return [f"cuda:{i}" for i in range(torch.cuda.device_count())] if device == "cuda" else [device]
 
 
 def unused_gpu(device: str) -> str:
-    """What to say about a GPU that is there and will not be used; "" if there is none."""
+    """Write a remark about GPUs of this machine that ``device`` leaves unused; "" if there are none."""
     import torch
 
     if torch.cuda.is_available():
-        there, used = torch.cuda.device_count(), len(each_of(device)) if device.startswith("cuda") else 0
-        if used < there:
-            return f"{there - used} of {there} GPUs ({torch.cuda.get_device_name(0)}) will not be used: --device auto"
+        count, used = torch.cuda.device_count(), len(each_of(device)) if device.startswith("cuda") else 0
+        if used < count:
+            return f"{count - used} of {count} GPUs ({torch.cuda.get_device_name(0)}) will not be used: --device auto"
     elif device == "cpu" and Path("/proc/driver/nvidia/version").exists():
         return f"There is an NVIDIA GPU, but this torch ({torch.__version__}) cannot use it: see pytorch.org"
     elif device == "cpu" and torch.backends.mps.is_available():

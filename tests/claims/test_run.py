@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -19,7 +19,8 @@ from embprobe.errors import UsageError
 from embprobe.images import Images, Row
 from embprobe.probing.card import Card
 from embprobe.probing.context import NotApplicable
-from embprobe.probing.results import Question, load_results
+from embprobe.probing.pattern import KeyPattern
+from embprobe.probing.results import Results
 from tests.conftest import make_encoder
 from tests.probing.conftest import Told, card_of, painted
 
@@ -58,13 +59,13 @@ class Knows:
 
 def claim_of(**changes: Any) -> Claim:
     facts: dict[str, Any] = {
-        "sentence": "CLIP finds more concepts than DINO",
         "source": "nobody",
-        "attribute": "category",
-        "question": Question(NEAREST),
+        "card": "category",
+        "number": KeyPattern(measure=NEAREST),
         "a": "clip",
         "b": "dino",
-        "kind": "more",
+        "relation": "more",
+        "quality": "sure of concepts",
     }
     return Claim(**facts | changes)
 
@@ -73,7 +74,7 @@ def claim_of(**changes: Any) -> Claim:
 def cards(monkeypatch: pytest.MonkeyPatch) -> dict[str, Card]:
     """What stands for the bundled cards; a test may put other ones in."""
     found = {"category": card_of(CATEGORY, NAMED), "geometry": card_of(SPREAD)}
-    monkeypatch.setattr(controlled, "bundled_card", lambda attribute: found[attribute])
+    monkeypatch.setattr(controlled, "card_of", lambda name: found[name])
     return found
 
 
@@ -120,7 +121,7 @@ def test_the_other_way_round_it_is_not_reproduced(workspace: Workspace) -> None:
 
 def test_two_claims_are_corrected_for_two(workspace: Workspace) -> None:
     # 2 x 0.03125 = 0.0625: not sure enough any more.
-    other = claim_of(sentence="xCLIP finds more concepts than DINO", a="xclip")
+    other = claim_of(a="xclip")
     study = studied(workspace, [claim_of(), other], {"clip": 0, "dino": 6, "xclip": 0})
     assert [decision.difference.p_adjusted for decision in study.decisions if decision.difference] == [0.0625] * 2
     assert verdicts(study) == ["undecided", "undecided"]
@@ -134,8 +135,8 @@ def test_holm_steps_down_over_claims_of_all_kinds(workspace: Workspace) -> None:
     # and s <= -1 in half of the 512: of the 1,024 flips 2 x (256 + 1).
     claims = [
         claim_of(),
-        claim_of(sentence="more", a="clip", b="nclip"),
-        claim_of(sentence="similar", a="clip", b="nclip", kind="similar", margin=0.2),
+        claim_of(a="clip", b="nclip"),
+        claim_of(a="clip", b="nclip", relation="similar", margin=0.2),
     ]
     study = studied(workspace, claims, {"clip": 0, "dino": 10, "nclip": 1}, concepts=10)
     rows = [decision.difference for decision in study.decisions if decision.difference is not None]
@@ -146,7 +147,7 @@ def test_holm_steps_down_over_claims_of_all_kinds(workspace: Workspace) -> None:
 
 
 def test_what_was_not_asked_is_not_corrected_for(workspace: Workspace) -> None:
-    other = claim_of(sentence="xCLIP finds more", a="xclip")
+    other = claim_of(a="xclip")
     lacking = {"xclip": "bundled/xclip is not trained"}
     study = studied(workspace, [claim_of(), other], {"clip": 0, "dino": 6}, lacking=lacking)
     assert verdicts(study) == ["reproduced", "not asked"]
@@ -178,7 +179,7 @@ def test_nothing_is_said_of_who_has_not_learned(
 
 
 def test_a_claim_that_needs_nothing_learned_is_decided_all_the_same(workspace: Workspace) -> None:
-    study = studied(workspace, [replace(AFTER, learned="")], {"dino": 0, "clip": 12}, concepts=12)
+    study = studied(workspace, [AFTER.model_copy(update={"learned": ""})], {"dino": 0, "clip": 12}, concepts=12)
     assert verdicts(study) == ["reproduced"]
 
 
@@ -187,23 +188,23 @@ def test_where_it_cannot_be_asked_what_was_learned_it_is_undecided(
 ) -> None:
     cards["category"] = card_of(CATEGORY | {"label": "breed", "called": "concept"})
     cards["mine"] = card_of(CATEGORY)
-    study = studied(workspace, [replace(AFTER, attribute="mine")], {"dino": 0, "clip": 24}, concepts=24)
+    study = studied(workspace, [AFTER.model_copy(update={"card": "mine"})], {"dino": 0, "clip": 24}, concepts=24)
     (decision,) = study.decisions
     assert decision.verdict == "undecided"
     assert decision.because == "whether dino has learned content could not be asked"
-    assert study.contents == [] and "it needs the label 'breed'" in " ".join(study.results.left_out)
+    assert study.learned == [] and "it needs the label 'breed'" in " ".join(study.results.left_out)
 
 
 def test_each_encoder_is_set_beside_its_twin(workspace: Workspace) -> None:
     study = studied(workspace, [claim_of()], {"clip": 0, "dino": 24}, concepts=24, twin=12)
-    clip, dino = (content.sentence for content in study.contents)
+    clip, dino = (content.sentence for content in study.learned)
     assert clip == (
         "clip is better than its untrained twin at 'concept k-NN, unseen drawings': 1.000 against 0.500, "
-        f"+0.500 ({study.contents[0].difference.low:+.3f} to {study.contents[0].difference.high:+.3f}); "
+        f"+0.500 ({study.learned[0].difference.low:+.3f} to {study.learned[0].difference.high:+.3f}); "
         "effective rank 23.0."
     )
     assert dino.startswith("dino is worse than its untrained twin at")
-    same = studied(workspace, [claim_of()], {"clip": 12, "dino": 24}, concepts=24, twin=12).contents[0].sentence
+    same = studied(workspace, [claim_of()], {"clip": 12, "dino": 24}, concepts=24, twin=12).learned[0].sentence
     assert same.startswith("clip is not surely better or worse than its untrained twin")
 
 
@@ -211,17 +212,18 @@ def test_each_encoder_is_set_beside_its_twin(workspace: Workspace) -> None:
 
 
 def test_who_has_no_text_is_named(workspace: Workspace) -> None:
-    zero_shot = claim_of(sentence="CLIP is better at zero-shot", question=Question("zero-shot name"))
+    zero_shot = claim_of(number=KeyPattern(kind="zero-shot", target="name"))
     study = studied(workspace, [claim_of(), zero_shot], {"clip": 0, "dino": 6})
     assert verdicts(study) == ["reproduced", "not asked"]
     assert study.decisions[1].because == (
-        "test/clip and test/dino cannot be asked for 'zero-shot name' (zero-shot: none of the encoders has a text side)"
+        "test/clip and test/dino cannot be asked for kind 'zero-shot', target 'name' "
+        "(zero-shot: none of the encoders has a text side)"
     )
 
 
 def test_a_card_that_these_images_cannot_be_asked_is_a_reason(workspace: Workspace, cards: dict[str, Card]) -> None:
     cards["mine"] = card_of(CATEGORY | {"label": "breed"})
-    other = claim_of(sentence="breeds", attribute="mine", question=Question("breed k-NN, unseen drawings"))
+    other = claim_of(card="mine", number=KeyPattern(measure="breed k-NN, unseen drawings"))
     study = studied(workspace, [claim_of(), other], {"clip": 0, "dino": 6})
     assert verdicts(study) == ["reproduced", "not asked"]
     assert "it needs the label 'breed', which none of the images in 'painted' has" in study.decisions[1].because
@@ -235,27 +237,28 @@ def test_without_two_roles_there_is_nothing_to_compare(workspace: Workspace) -> 
 
 
 def test_a_misspelt_claim_is_a_mistake_of_the_program(workspace: Workspace) -> None:
-    with pytest.raises(ValueError, match="answers"):
-        studied(workspace, [claim_of(question=Question("concept kNN"))], {"clip": 0, "dino": 6})
+    with pytest.raises(UsageError, match="No measure of the card 'mine' gives measure 'concept kNN'"):
+        studied(workspace, [claim_of(number=KeyPattern(measure="concept kNN"))], {"clip": 0, "dino": 6})
 
 
 # --- what is saved -----------------------------------------------------------------------------------------------
 
 
 def test_what_is_saved_holds_claims_rows_and_scores(workspace: Workspace) -> None:
-    claims = [claim_of(), claim_of(sentence="similar", kind="similar", margin=0.5)]
+    claims = [claim_of(), claim_of(relation="similar", margin=0.5)]
     study = studied(workspace, claims, {"clip": 0, "dino": 6})
     folder = workspace.results("study")
     study.results.save(folder)
-    manifest, rows = load_results(folder / "results.json")
-    assert [claim["verdict"] for claim in manifest["claims"]] == verdicts(study)
+    loaded = Results.load(folder)
+    manifest, rows = loaded.manifest, loaded.rows
+    assert [claim["verdict"] for claim in loaded.claims] == verdicts(study)
     assert manifest["roles"] == {"clip": "test/clip", "dino": "test/dino", "twin": "test/untrained"}
     assert {encoder["model"] for encoder in manifest["encoders"]} == {"clip", "dino", "untrained"}
-    assert manifest["conclusions"]["sentences"] == [
+    assert loaded.conclusions.sentences == [
         *(decision.sentence for decision in study.decisions),
-        *(content.sentence for content in study.contents),
+        *(learning.sentence for learning in study.learned),
     ]
-    differences = [(row.who, row.p_adjusted) for row in rows if row.is_difference]
+    differences = [(row.label, row.p_adjusted) for row in rows if row.is_difference]
     assert differences == [
         ("test/clip - test/dino", 2 * 2 / 64),
         ("test/clip - test/dino", None),  # p is of the margin there

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import embprobe.cli.probes
-from embprobe.claims.model import CLAIMS
+import embprobe.cli.study
+from embprobe.claims.model import bundled_claims
 from embprobe.images import Images
 from tests.conftest import Run
 
@@ -21,7 +21,7 @@ def _few(monkeypatch: pytest.MonkeyPatch, emoji: Images) -> None:
     """The program's emoji are every hundredth concept."""
     kept = set(sorted(set(emoji.label("concept")))[::100])
     few = Images("few", tuple(row for row in emoji.rows if row.labels["concept"] in kept))
-    monkeypatch.setattr(embprobe.cli.probes, "open_rows", lambda images: few)
+    monkeypatch.setattr(embprobe.cli.study, "open_rows", lambda images: few)
 
 
 def test_a_study_is_printed_saved_drawn_and_reported(run: Run, space: Path) -> None:
@@ -33,9 +33,9 @@ def test_a_study_is_printed_saved_drawn_and_reported(run: Run, space: Path) -> N
     assert f"Figure: {folder / 'figure.png'}" in found.err
     saved = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     verdicts = {claim["sentence"]: claim["verdict"] for claim in saved["claims"]}
-    assert list(verdicts) == [claim.sentence for claim in CLAIMS]
+    assert list(verdicts) == [claim.sentence for claim in bundled_claims()]
     asked = {sentence for sentence, verdict in verdicts.items() if verdict != "not asked"}
-    assert asked == {claim.sentence for claim in CLAIMS[:5]}  # those of the two roles that are played
+    assert asked == {claim.sentence for claim in bundled_claims()[:5]}  # those of the two roles that are played
     printed = " ".join(found.out.replace("│", " ").split())
     assert "Holm-corrected over the 5 claims that were asked" in printed
     assert printed.count("not asked: no encoder was named for") == 6
@@ -61,9 +61,7 @@ def test_json_is_what_is_saved_and_all_there_is_on_standard_output(run: Run, spa
     (path,) = space.glob("results/*/results.json")
     assert told == json.loads(path.read_text(encoding="utf-8"))
     asked = [claim for claim in told["claims"] if claim["verdict"] != "not asked"]
-    assert [(claim["a"], claim["b"], claim["question"]["measure"]) for claim in asked] == [
-        ("nclip", "clip", "category decoding, unseen drawings")
-    ]
+    assert [(claim["a"], claim["b"], claim["number"]["target"]) for claim in asked] == [("nclip", "clip", "category")]
     assert asked[0]["difference"]["p"] == asked[0]["difference"]["p_adjusted"]  # one claim, nothing to correct for
     assert {row["attribute"] for row in told["results"]} == {"category", "geometry"}  # no other card is asked
 
@@ -85,4 +83,4 @@ def test_what_cannot_be_served_is_a_sentence(run: Run, space: Path, arguments: t
 
 
 def test_the_help_names_the_roles(run: Run) -> None:
-    assert "clip-lm or twin" in " ".join(run("study", "--help").out.replace("│", " ").split())
+    assert "xclip or twin" in " ".join(run("study", "--help").out.replace("│", " ").split())

@@ -1,8 +1,9 @@
-"""The command line as a user meets it: what it prints where, what it leaves behind, and how it fails."""
+"""The command line as a user meets it: its output, its files, and its failures."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,9 +12,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import typer
 from PIL import Image
 
+import embprobe
 import embprobe.cli.app
+from embprobe.cli.app import COMMANDS
 from embprobe.errors import UsageError
 from embprobe.images import load_images
 from tests.conftest import Run, encoded, noise, snapshot, solid
@@ -23,7 +27,7 @@ PIXELS = ("-e", "reference/pixels")
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
-    """A card: quickly asked, and then what no photograph has."""
+    """A card with one quick measure and one that needs a label no photograph has."""
     card = tmp_path / "mine.toml"
     card.write_text(
         """
@@ -73,9 +77,9 @@ def test_extract_makes_a_store_and_an_index_once(run: Run, photos: Path, space: 
 
 def test_json_is_all_there_is_on_standard_output(run: Run, photos: Path) -> None:
     (photos / "cat" / "torn\n.png").write_bytes(b"")
-    found = run("extract", photos, *PIXELS, "-e", "reference/color-histogram", "--json")
-    assert found.code == 0
-    stores = json.loads(found.out)
+    ran = run("extract", photos, *PIXELS, "-e", "reference/color-histogram", "--json")
+    assert ran.code == 0
+    stores = json.loads(ran.out)
     assert [(s["encoder"], s["images"], s["encoded_now"], s["dimension"]) for s in stores] == [
         ("reference/pixels", 9, 9, 432),
         ("reference/color-histogram", 9, 9, 968),
@@ -94,9 +98,9 @@ def test_what_could_not_be_read_is_listed(run: Run, photos: Path) -> None:
 
 def test_a_comparison_without_some_images_has_its_pictures_in_the_report(run: Run, photos: Path, space: Path) -> None:
     (photos / "torn.png").write_bytes(b"")
-    found = run("compare", photos, *PIXELS, "-e", "reference/color-histogram", "-k", "3", "--pairs", "1")
-    assert "1 of 10 images could not be read and were left out:\n  'torn.png': empty\n" in found.err
-    assert "9 images of" in found.out
+    ran = run("compare", photos, *PIXELS, "-e", "reference/color-histogram", "-k", "3", "--pairs", "1")
+    assert "1 of 10 images could not be read and were left out:\n  'torn.png': empty\n" in ran.err
+    assert "9 images of" in ran.out
     assert run("report", photos).code == 0
     page = (space / "report.html").read_text()
     assert "9 images of" in page and "missing here" not in page
@@ -108,17 +112,17 @@ def test_a_map_is_coloured_by_what_there_is(run: Run, photos: Path, tmp_path: Pa
     for i in range(4):
         noise(i).save(flat / f"{i}.png")
     for folder, name in ((photos, "by-category.png"), (flat, "plain.png")):
-        found = run("map", folder, *PIXELS, "--method", "pca", "--json")
-        assert found.code == 0 and Path(json.loads(found.out)["figure"]).name == name
-        assert Path(json.loads(found.out)["figure"]).stat().st_size > 2_000
+        ran = run("map", folder, *PIXELS, "--method", "pca", "--json")
+        assert ran.code == 0 and Path(json.loads(ran.out)["figure"]).name == name
+        assert Path(json.loads(ran.out)["figure"]).stat().st_size > 2_000
 
 
 @pytest.mark.parametrize("command", ["map", "compare"])
 def test_a_label_that_no_image_has_is_said_before_anything_is_extracted(
     run: Run, photos: Path, space: Path, command: str
 ) -> None:
-    found = run(command, photos, *PIXELS, "-e", "reference/random-vit", "--by", "mood")
-    assert found.code != 0 and "the label 'mood', which no image in 'photos' has" in found.err
+    ran = run(command, photos, *PIXELS, "-e", "reference/random-vit", "--by", "mood")
+    assert ran.code != 0 and "the label 'mood', which no image in 'photos' has" in ran.err
     assert not (space / "stores").exists()
 
 
@@ -165,9 +169,9 @@ because = "it was set up to"
 
 [[measures]]"""
     mine.write_text(mine.read_text(encoding="utf-8").replace("[[measures]]", must_fail, 1), encoding="utf-8")
-    found = run("probe", photos, "--card", mine, "-e", "reference/color-histogram")
+    ran = run("probe", photos, "--card", mine, "-e", "reference/color-histogram")
     expected = "CHECK FAILED: reference/pixels must fail at 'greyscale 1: displacement', because it was set up to: "
-    assert found.code == 0 and expected in found.out
+    assert ran.code == 0 and expected in ran.out
     assert run("report").code == 0
     page = (space / "report.html").read_text(encoding="utf-8")
     assert "CHECK FAILED: do not believe this probe here: reference/pixels must fail at" in page
@@ -175,7 +179,10 @@ because = "it was set up to"
 
 def test_only_what_is_quick(run: Run, photos: Path, mine: Path) -> None:
     quick = json.loads(run("probe", photos, "--card", mine, *PIXELS, "--quick", "--json").out)
-    assert {row["measure"] for row in quick["results"]} == {"displacement", "displacement percentile"}
+    assert {row["measure"] for row in quick["results"]} == {
+        "greyscale 1: displacement",
+        "greyscale 1: displacement percentile",
+    }
     assert quick["left_out"] == [] and len(quick["card"]["measures"]) == 1
 
 
@@ -186,13 +193,13 @@ def test_all_goes_on_past_what_cannot_be_asked_and_says_so(
     monkeypatch.setattr("embprobe.probing.card.attributes", lambda: ["typographic", "geometry"])
     for path in sorted(photos.glob("*/*")):
         path.rename(photos / path.name)  # no subfolders, so no categories, and no words for what is shown
-    found = run("probe", photos, "-a", "all", *PIXELS, "--json")
-    assert found.code == 0
-    told = next(line for line in found.err.splitlines() if line.startswith("Nothing of the probe"))
-    assert told.startswith(
+    ran = run("probe", photos, "-a", "all", *PIXELS, "--json")
+    assert ran.code == 0
+    note = next(line for line in ran.err.splitlines() if line.startswith("Nothing of the probe"))
+    assert note.startswith(
         "Nothing of the probe 'Typographic attack' can be asked of 'photos': preference: it needs the"
     )
-    (only,) = json.loads(found.out)  # a list, for several were asked for
+    (only,) = json.loads(ran.out)  # a list, for several were asked for
     assert only["card"]["attribute"] == "geometry"
     assert [path.name.split("-")[0] for path in (space / "results").iterdir()] == ["geometry"]
     alone = run("probe", photos, "-a", "typographic", *PIXELS)
@@ -209,37 +216,37 @@ def test_all_goes_on_past_what_cannot_be_asked_and_says_so(
 
 
 def test_an_attribute_and_cards_of_ones_own_are_asked_together(run: Run, photos: Path, mine: Path) -> None:
-    found = run("probe", photos, "-a", "geometry", "-a", "geometry", "--card", mine, *PIXELS, "--json")
-    assert found.code == 0
-    assert [each["card"]["attribute"] for each in json.loads(found.out)] == ["geometry", "mine"]
+    ran = run("probe", photos, "-a", "geometry", "-a", "geometry", "--card", mine, *PIXELS, "--json")
+    assert ran.code == 0
+    assert [each["card"]["attribute"] for each in json.loads(ran.out)] == ["geometry", "mine"]
 
 
 def test_a_reference_that_is_asked_about_is_a_subject(run: Run, photos: Path, mine: Path) -> None:
     mine.write_text('references = ["reference/pixels"]\n' + mine.read_text(encoding="utf-8"), encoding="utf-8")
-    found = json.loads(run("probe", photos, "--card", mine, *PIXELS, "--json").out)
-    assert [each["model"] for each in found["encoders"]] == ["pixels"]
-    assert list(found["conclusions"]["numbers"]) == ["reference/pixels"]
+    results = json.loads(run("probe", photos, "--card", mine, *PIXELS, "--json").out)
+    assert [encoder["model"] for encoder in results["encoders"]] == ["pixels"]
+    assert list(results["conclusions"]["numbers"]) == ["reference/pixels"]
 
 
 @pytest.mark.parametrize(("passed", "code"), [([True, True], 0), ([True, False], 1)])
-def test_selftest_ends_with_what_it_found(
+def test_selftest_exits_with_one_if_an_expectation_failed(
     run: Run, monkeypatch: pytest.MonkeyPatch, passed: list[bool], code: int
 ) -> None:
     from embprobe.selftest.run import Verdict
 
-    asked: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
 
     def planted(*, studies: int, seed: int, notify: Callable[[str], None]) -> Iterator[Verdict]:
-        asked.append((studies, seed))
+        calls.append((studies, seed))
         notify("oracles, color")
         for each in passed:
             yield Verdict("color: variance share", "0.12", "0.121", each)
 
     monkeypatch.setattr("embprobe.selftest.run.selftest", planted)
-    found = run("selftest", "--studies", "100", "--seed", "7", "--json")
-    assert found.code == code and asked == [(100, 7)]
-    assert [verdict["passed"] for verdict in json.loads(found.out)] == passed
-    assert "selftest: oracles, color" in found.err
+    ran = run("selftest", "--studies", "100", "--seed", "7", "--json")
+    assert ran.code == code and calls == [(100, 7)]
+    assert [verdict["passed"] for verdict in json.loads(ran.out)] == passed
+    assert "selftest: oracles, color" in ran.err
     table = run("selftest", "--studies", "100")
     assert table.code == code and ("FAILED" in table.out) is not all(passed)
     assert f"{sum(passed)} of 2 passed." in table.err
@@ -248,9 +255,9 @@ def test_selftest_ends_with_what_it_found(
 
 def test_neighbors_of_a_photograph_make_a_sheet(run: Run, photos: Path, space: Path) -> None:
     query = photos / "cat" / "d.png"
-    found = run("neighbors", query, "--images", photos, *PIXELS, "-e", "reference/color-histogram", "-k", "3", "--json")
-    assert found.code == 0
-    content = json.loads(found.out)
+    ran = run("neighbors", query, "--images", photos, *PIXELS, "-e", "reference/color-histogram", "-k", "3", "--json")
+    assert ran.code == 0
+    content = json.loads(ran.out)
     assert content["query"] == "d.png"
     assert [len(near) for near in content["neighbors"].values()] == [3, 3]
     assert "cat/d.png" not in [near["key"] for near in content["neighbors"]["reference/pixels"]]
@@ -262,21 +269,33 @@ def test_neighbors_of_a_photograph_make_a_sheet(run: Run, photos: Path, space: P
 
 def test_a_folder_of_queries_has_a_sheet_each_and_a_mean(run: Run, photos: Path, space: Path) -> None:
     both = (*PIXELS, "-e", "reference/color-histogram", "-k", "2")
-    found = run("neighbors", photos / "cat", "--images", photos, *both, "--json")
-    content = json.loads(found.out)
+    ran = run("neighbors", photos / "cat", "--images", photos, *both, "--json")
+    content = json.loads(ran.out)
     assert [each["query"] for each in content] == ["c.jpeg", "d.png", "e.webp"]
     assert [Path(each["figure"]).name for each in content] == [f"neighbors-{name}.png" for name in "cde"]
     assert all((space / "figures" / f"neighbors-{name}.png").exists() for name in "cde")
-    told = run("neighbors", photos / "cat", "--images", photos, *both)
-    assert told.out.count("Nearest to") == 3 and "mean over 3 queries" in told.out
+    printed = run("neighbors", photos / "cat", "--images", photos, *both)
+    assert printed.out.count("Nearest to") == 3 and "mean over 3 queries" in printed.out
+    assert "are shown" not in printed.err
     twice = run("neighbors", photos / "cat" / "d.png", photos / "cat" / "d.png", "--images", photos, *both, "--json")
     assert [Path(each["figure"]).name for each in json.loads(twice.out)] == ["neighbors-d.png", "neighbors-d-2.png"]
 
 
+def test_many_queries_are_summarised(run: Run, photos: Path) -> None:
+    both = (*PIXELS, "-e", "reference/color-histogram", "-k", "2")
+    printed = run("neighbors", photos, "--images", photos, *both)
+    assert printed.out.count("Nearest to") == 3
+    summary = " ".join(printed.out.split())
+    assert "reference/pixels and reference/color-histogram, mean over 9 queries: " in summary
+    assert summary.endswith("; by chance 22.22%).")  # two of nine images
+    assert "The first 3 of 9 queries are shown; --json prints all." in printed.err
+    assert len(json.loads(run("neighbors", photos, "--images", photos, *both, "--json").out)) == 9
+
+
 def test_an_encoder_without_text_is_left_out_of_a_question_in_words(run: Run, photos: Path) -> None:
-    found = run("neighbors", "-t", "cat", "-i", photos, *PIXELS, "-e", "bundled/clip", "-k", "2", "--json")
-    assert found.code == 0 and "reference/pixels takes no text and is left out." in found.err
-    content = json.loads(found.out)
+    ran = run("neighbors", "-t", "cat", "-i", photos, *PIXELS, "-e", "bundled/clip", "-k", "2", "--json")
+    assert ran.code == 0 and "reference/pixels takes no text and is left out." in ran.err
+    content = json.loads(ran.out)
     assert content["query"] == '"cat"' and list(content["neighbors"]) == ["bundled/clip"]
 
 
@@ -284,9 +303,9 @@ def test_neighbors_in_a_folder_of_three_images(run: Run, tmp_path: Path) -> None
     for name, color in {"a": (250, 0, 0), "b": (200, 0, 0), "c": (0, 0, 250)}.items():
         (tmp_path / "three").mkdir(exist_ok=True)
         solid(color).save(tmp_path / "three" / f"{name}.png")
-    found = run("neighbors", tmp_path / "three" / "a.png", "--images", tmp_path / "three", *PIXELS, "--json")
-    assert found.code == 0, found.err
-    assert [near["key"] for near in json.loads(found.out)["neighbors"]["reference/pixels"]] == ["b.png", "c.png"]
+    ran = run("neighbors", tmp_path / "three" / "a.png", "--images", tmp_path / "three", *PIXELS, "--json")
+    assert ran.code == 0, ran.err
+    assert [near["key"] for near in json.loads(ran.out)["neighbors"]["reference/pixels"]] == ["b.png", "c.png"]
 
 
 def test_names_that_no_encoding_holds_can_be_printed(run: Run, tmp_path: Path) -> None:
@@ -296,9 +315,9 @@ def test_names_that_no_encoding_holds_can_be_printed(run: Run, tmp_path: Path) -
         solid((80 * i, 9, 9)).save(folder / f"{i}\udce9.png")
     query = folder / "0\udce9.png"
     for json_option in ((), ("--json",)):
-        found = run("neighbors", query, "--images", tmp_path / "images", *PIXELS, "-k", "1", *json_option)
-        assert found.code == 0, found.err
-        assert "\\xe9" in found.out.encode("utf-8").decode()
+        ran = run("neighbors", query, "--images", tmp_path / "images", *PIXELS, "-k", "1", *json_option)
+        assert ran.code == 0, ran.err
+        assert "\\xe9" in ran.out.encode("utf-8").decode()
 
 
 def test_a_card_with_a_hostile_title_is_probed(run: Run, photos: Path, tmp_path: Path) -> None:
@@ -314,9 +333,9 @@ def test_a_card_with_a_hostile_title_is_probed(run: Run, photos: Path, tmp_path:
         """,
         encoding="utf-8",
     )
-    found = run("probe", photos, "--card", card, *PIXELS)
-    assert found.code == 0
-    assert r"[/bold] <b> :train:: [red]Does $\frac{$ move?" in " ".join(found.out.split())
+    ran = run("probe", photos, "--card", card, *PIXELS)
+    assert ran.code == 0
+    assert r"[/bold] <b> :train:: [red]Does $\frac{$ move?" in " ".join(ran.out.split())
 
 
 def test_encoders_and_datasets_are_listed(run: Run) -> None:
@@ -356,14 +375,14 @@ def test_fast_decoding_makes_a_store_of_its_own(run: Run, photos: Path, space: P
     (fast,) = json.loads(run("extract", photos, *PIXELS, "--fast-decode", "--json").out)
     assert exact["folder"] != fast["folder"] and fast["encoded_now"] == 9
     manifests = [json.loads((Path(store["folder"]) / "manifest.json").read_text()) for store in (exact, fast)]
-    assert [manifest["encoder"]["decoding"] for manifest in manifests] == ["exact", "fast"]
+    assert [manifest["encoder"]["image_input"]["decoding"] for manifest in manifests] == ["exact", "fast"]
 
 
 def test_preview_draws_a_sheet_of_a_file_or_of_a_row(run: Run, photos: Path, space: Path) -> None:
-    found = run("preview", photos / "cat" / "c.jpeg", "-a", "text", "--word", "cat")
-    assert found.code == 0 and found.out == ""
+    ran = run("preview", photos / "cat" / "c.jpeg", "-a", "text", "--word", "cat")
+    assert ran.code == 0 and ran.out == ""
     figure = space / "figures" / "preview-text-c.jpeg.png"
-    assert f"text: {figure}" in found.err and figure.is_file()
+    assert f"text: {figure}" in ran.err and figure.is_file()
     rows = json.loads(run("preview", "bird/a.png", "-i", photos, "-a", "nuisance", "-a", "color", "--json").out)
     assert [(sheet["attribute"], sheet["image"]) for sheet in rows] == [
         ("nuisance", "bird/a.png"),
@@ -379,10 +398,10 @@ def test_what_pretraining_leaves_is_an_encoder(run: Run, photos: Path, tmp_path:
     pq.write_table(pa.table({"image": pictures, "caption": captions}), mine)
     command = ["pretrain", "--objective", "siglip", "--images", mine, "--out", out, "--device", "cpu", "--threads", "1"]
     command += ["--images-seen", "8", "--batch-size", "4", "--parrot-rate", "0.5", "--accumulate", "2"]
-    found = run(*command)
-    assert found.code == 0 and found.out == ""
-    told = "".join(found.err.split())  # in lines as wide as a terminal
-    assert f"-ebundled/siglip:{out}/model.safetensors" in told and "step2/2:loss" in told
+    ran = run(*command)
+    assert ran.code == 0 and ran.out == ""
+    notes = "".join(ran.err.split())  # in lines as wide as a terminal
+    assert f"-ebundled/siglip:{out}/model.safetensors" in notes and "step2/2:loss" in notes
     recipe = json.loads((out / "recipe.json").read_text())
     assert (recipe["objective"], recipe["images_seen"], recipe["parrot_rate"]) == ("siglip", 8, 0.5)
     before = snapshot(out)
@@ -396,32 +415,49 @@ def test_what_pretraining_leaves_is_an_encoder(run: Run, photos: Path, tmp_path:
 
 def test_the_program_is_a_module_too() -> None:
     # as "torchrun -m embprobe" needs it
-    found = subprocess.run([sys.executable, "-m", "embprobe", "pretrain"], capture_output=True, text=True)
-    assert found.returncode == 2 and "Missing option '--objective'" in " ".join(found.stderr.split())
+    ran = subprocess.run([sys.executable, "-m", "embprobe", "pretrain"], capture_output=True, text=True)
+    assert ran.returncode == 2 and "Missing option '--objective'" in " ".join(ran.stderr.split())
 
 
-def test_the_help_names_every_command_and_loads_nothing_heavy(run: Run) -> None:
-    found = run("--help")
-    assert found.code == 0
-    for command in (
-        "demo",
-        "extract",
-        "verify",
-        "probe",
-        "study",
-        "selftest",
-        "preview",
-        "neighbors",
-        "compare",
-        "map",
-        "report",
-        "export",
-        "atlas",
-        "pretrain",
-        "encoders",
-        "datasets",
-    ):
-        assert command in " ".join(found.out.split())
+def test_the_help_names_every_command_under_its_purpose(run: Run) -> None:
+    ran = run("--help")
+    assert ran.code == 0
+    listed = ran.out
+    for purpose, commands in COMMANDS.items():
+        _, heading, listed = listed.partition(f" {purpose} ")
+        panel = listed.partition("╰")[0]
+        assert heading and all(f"│ {command} " in panel for command in commands)
+    assert sum(map(len, COMMANDS.values())) == 16
+
+
+def test_every_argument_and_option_is_explained() -> None:
+    program = typer.main.get_command(embprobe.cli.app.app)
+    for command in program.commands.values():  # type: ignore[attr-defined]
+        assert command.help and all(parameter.help for parameter in command.params)
+
+
+def test_options_that_commands_share_reach_each_of_them(run: Run) -> None:
+    for command in ("extract", "probe", "compare", "neighbors", "map", "export", "atlas"):
+        explained = run(command, "--help").out
+        assert all(option in explained for option in ("--workspace", "--device", "--precision", "--fast-decode"))
+
+
+def test_the_version_is_the_packages(run: Run) -> None:
+    ran = run("--version")
+    assert (ran.code, ran.out) == (0, f"embprobe {embprobe.__version__}\n")
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    script = "import sys; sys.argv = ['embprobe']; from embprobe.cli.app import main; main()"
+    for words, expected in {"embprobe ne": "neighbors", "embprobe extract --pre": "--precision"}.items():
+        request = {"_EMBPROBE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        ended = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ, **request}
+        )
+        assert ended.stdout.split() == [expected]
+
+
+def test_the_program_loads_nothing_heavy_before_it_knows_the_command() -> None:
     script = """
 import sys, embprobe.cli.app
 heavy = {"torch", "numpy", "faiss", "matplotlib", "sklearn", "umap", "PIL", "pyarrow", "open_clip", "timm", "scipy"}
@@ -505,12 +541,12 @@ def test_a_failure_is_a_sentence_and_an_exit_code_and_leaves_nothing(
         (tmp_path / "torn" / f"{torn}.png").write_bytes(b"")
     arguments, code, message = FAILURES[name]
     names = {"tmp": str(tmp_path), "photos": str(photos)}
-    found = run(*(argument.format(**names) for argument in arguments))
-    assert found.code == code
-    assert found.out.strip() == ""
-    last = found.err.rstrip("\n").splitlines()[-1]
+    ran = run(*(argument.format(**names) for argument in arguments))
+    assert ran.code == code
+    assert ran.out.strip() == ""
+    last = ran.err.rstrip("\n").splitlines()[-1]
     assert last.startswith("embprobe: ") and message.format(**names) in last
-    assert last.endswith(".") and "Traceback" not in found.err
+    assert last.endswith(".") and "Traceback" not in ran.err
     assert set(files(space)) <= {"embprobe.json"}  # at most an empty workspace
 
 
@@ -522,16 +558,16 @@ def test_a_workspace_that_cannot_be_used_is_left_as_it_is(run: Run, photos: Path
     }.items():
         (space / "embprobe.json").write_text(content)
         before = snapshot(space)
-        found = run("extract", photos, *PIXELS)
-        assert found.code == 1 and message in found.err and "Traceback" not in found.err
+        ran = run("extract", photos, *PIXELS)
+        assert ran.code == 1 and message in ran.err and "Traceback" not in ran.err
         assert snapshot(space) == before
 
 
 def test_a_workspace_may_not_be_a_file_or_hold_other_things(run: Run, photos: Path, tmp_path: Path) -> None:
     before = snapshot(photos)
     for place, message in {photos: "holds other things", photos / "cat" / "d.png": "is a file"}.items():
-        found = run("extract", photos, *PIXELS, "--workspace", place)
-        assert found.code == 1 and message in found.err
+        ran = run("extract", photos, *PIXELS, "--workspace", place)
+        assert ran.code == 1 and message in ran.err
     assert snapshot(photos) == before
 
 
@@ -559,34 +595,34 @@ def test_a_damaged_store_is_a_sentence(run: Run, photos: Path, space: Path) -> N
     (index,) = space.glob("stores/*/*/index.faiss")
     index.unlink()
     shard.write_bytes(shard.read_bytes()[:-9])
-    found = run("neighbors", query, "-i", photos, *PIXELS)
-    assert found.code == 0 and "is damaged or gone. It is made again." in found.err
+    ran = run("neighbors", query, "-i", photos, *PIXELS)
+    assert ran.code == 0 and "is damaged or gone. It is made again." in ran.err
     whole = shard.read_bytes()
     shard.write_bytes(b"hello " * (len(whole) // 6) + b"." * (len(whole) % 6))  # of the same size
     index.unlink()
-    found = run("neighbors", query, "-i", photos, *PIXELS)
-    assert found.code == 1 and "is damaged" in found.err and "embprobe verify --repair" in found.err
-    found = run("verify")
-    assert found.code == 1 and "img_emb/img_emb_00000.npy has changed" in found.err
+    ran = run("neighbors", query, "-i", photos, *PIXELS)
+    assert ran.code == 1 and "is damaged" in ran.err and "embprobe verify --repair" in ran.err
+    ran = run("verify")
+    assert ran.code == 1 and "img_emb/img_emb_00000.npy has changed" in ran.err
     assert run("verify", "--repair").code == 0
     assert run("neighbors", query, "-i", photos, *PIXELS).code == 0
     assert shard.read_bytes() == whole and run("verify").code == 0
     (manifest,) = space.glob("stores/*/*/manifest.json")
     manifest.write_text("{")
-    found = run("extract", photos, *PIXELS)
-    assert found.code == 1 and "manifest.json' is damaged. Remove" in found.err
+    ran = run("extract", photos, *PIXELS)
+    assert ran.code == 1 and "manifest.json' is damaged. Remove" in ran.err
 
 
 @pytest.mark.parametrize("option", [("-k", "0"), ("-k", "few"), ("--no-such-option",)])
 def test_a_wrong_option_is_wrong_usage(run: Run, photos: Path, space: Path, option: tuple[str, ...]) -> None:
-    found = run("neighbors", photos / "cat" / "d.png", "-i", photos, *option)
-    assert found.code == 2 and option[0] in found.err and "Traceback" not in found.err
+    ran = run("neighbors", photos / "cat" / "d.png", "-i", photos, *option)
+    assert ran.code == 2 and option[0] in ran.err and "Traceback" not in ran.err
     assert not space.exists()
 
 
 def test_what_the_system_refuses_is_a_sentence(run: Run, tmp_path: Path) -> None:
-    found = run("extract", tmp_path / ("x" * 300), *PIXELS)
-    assert found.code in (1, 2) and "x" * 300 in found.err and "Traceback" not in found.err
+    ran = run("extract", tmp_path / ("x" * 300), *PIXELS)
+    assert ran.code in (1, 2) and "x" * 300 in ran.err and "Traceback" not in ran.err
 
 
 def test_debug_shows_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -604,12 +640,12 @@ def test_the_program_shows_the_traceback_too_and_leaves_nothing(tmp_path: Path) 
 
 
 def test_the_bundled_images_are_what_is_extracted_unless_told_otherwise(run: Run) -> None:
-    assert "[default: bundled/emoji]" in run("extract", "--help").out
+    assert "[default: (bundled/emoji)]" in run("extract", "--help").out
     assert load_images().name == "bundled/emoji"
 
 
 def test_no_name_in_an_error_steers_the_terminal(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "red\x1b[31m"
     folder.mkdir()
-    found = run("extract", folder, *PIXELS)
-    assert found.code == 1 and "\x1b" not in found.err and "red\\x1b[31m" in found.err
+    ran = run("extract", folder, *PIXELS)
+    assert ran.code == 1 and "\x1b" not in ran.err and "red\\x1b[31m" in ran.err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import embprobe.cli.options
+import embprobe.cli.session
 from embprobe.images import Images
 from tests.conftest import Run
 
@@ -17,38 +17,38 @@ ENCODERS = ("-e", "reference/pixels", "-e", "reference/random-vit")
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch, emoji: Images) -> None:
-    """The program's images are every sixtieth concept; they are named by somebody who wants to be read."""
+    """The program's images are every sixtieth concept; their names try to steer the terminal and the page."""
     kept = set(sorted(set(emoji.label("concept")))[::60])
     rows = emoji.take(i for i, row in enumerate(emoji.rows) if row.labels["concept"] in kept)
     few = rows.labelled(lambda row: {**row.labels, "name": f"$x$ <b>{row.labels['name']}</b>\n\x1b[31m\u202e"})
-    monkeypatch.setattr(embprobe.cli.options, "open_rows", lambda images: few)
+    monkeypatch.setattr(embprobe.cli.session, "open_rows", lambda images: few)
 
 
 def test_a_comparison_is_printed_saved_and_drawn(run: Run, space: Path) -> None:
     code, out, err = run("compare", *ENCODERS)
     assert code == 0
-    for told in ("debiased CKA", "mutual 10-NN", "rank correlation", "chance", "category", "style", "color"):
-        assert told in out
+    for term in ("debiased CKA", "mutual 10-NN", "rank correlation", "chance", "category", "style", "color"):
+        assert term in out
     (folder,) = (space / "results").iterdir()
     assert {path.name for path in folder.iterdir()} == {"comparison.json", "pairs-1.png"}
     assert f"Figure: {folder / 'pairs-1.png'}" in err and f"Numbers: {folder / 'comparison.json'}" in err
     with Image.open(folder / "pairs-1.png") as sheet:
         assert sheet.width > 1000 and len(sheet.convert("RGB").getcolors(2**24) or ()) > 500
     code, printed, _ = run("compare", *ENCODERS, "--json")
-    said = json.loads(printed)
-    assert said.pop("figures") == [str(folder / "pairs-1.png")]
-    assert said == json.loads((folder / "comparison.json").read_text())
-    assert list(said["encoders"]) == ["reference/pixels", "reference/random-vit"]
+    comparison = json.loads(printed)
+    assert comparison.pop("figures") == [str(folder / "pairs-1.png")]
+    assert comparison == json.loads((folder / "comparison.json").read_text())
+    assert list(comparison["encoders"]) == ["reference/pixels", "reference/random-vit"]
 
 
 def test_options_reach_the_comparison(run: Run) -> None:
     _, printed, _ = run(
         "compare", *ENCODERS, "-k", "3", "--by", "split", "--pairs", "2", "--cosines", "0.9", "0.8", "--json"
     )
-    said = json.loads(printed)
-    assert said["terms"] == {"k": 3, "by": ["split"], "pairs": 2, "cosines": [0.9, 0.8]}
-    assert said["agreement"][1]["measure"] == "mutual 3-NN"
-    assert all(len(each["pairs"]) <= 2 for each in said["disagreement"])
+    comparison = json.loads(printed)
+    assert comparison["terms"] == {"k": 3, "by": ["split"], "pairs": 2, "cosines": [0.9, 0.8]}
+    assert comparison["agreement"][1]["measure"] == "mutual 3-NN"
+    assert all(len(half["pairs"]) <= 2 for half in comparison["disagreement"])
 
 
 def test_one_encoder_is_no_comparison(run: Run) -> None:

@@ -20,6 +20,7 @@ from embprobe.comparing.result import (
     load_comparison,
     rows_by_key,
 )
+from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images
 from embprobe.statistics import Estimate
@@ -115,7 +116,7 @@ def test_a_file_without_a_version_is_of_the_first(tmp_path: Path) -> None:
 
 
 def test_a_comparison_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
-    path = COMPARISON.save(tmp_path / "new")
+    path = COMPARISON.save(Workspace.open(tmp_path / "new"))
     assert json.loads(path.read_text(encoding="utf-8")) == {"version": 1, **json.loads(SAVED)}
     loaded = load_comparison(path.parent)
     assert loaded == COMPARISON and loaded.fingerprint == COMPARISON.fingerprint
@@ -127,7 +128,7 @@ def test_a_comparison_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
 
 def test_names_that_are_no_text_are_loaded_as_they_were(tmp_path: Path) -> None:
     odd = replace(COMPARISON, images=ImagesSummary("\udce9", "0", 1), encoders={"python:\udce9": "0"})
-    assert load_comparison(odd.save(tmp_path).parent) == odd
+    assert load_comparison(odd.save(Workspace.open(tmp_path / "new")).parent) == odd
 
 
 def test_rows_are_found_by_the_keys_that_are_printed() -> None:
@@ -161,7 +162,7 @@ def test_a_file_that_is_none_is_damaged(tmp_path: Path, text: str) -> None:
         (("explanation", 0, "difference", "p"), "small", "explanation.0.difference.p"),
         (("disagreement", 0, "pairs", 0, "keys"), ["a", "b", "c"], "disagreement.0.pairs.0.keys"),
         (("disagreement", 0, "pairs", 0, "same", "split"), 1, "disagreement.0.pairs.0.same.split"),
-        (("disagreement", 0, "pairs", 0, "color"), None, "disagreement.0.pairs.0.color"),
+        (("disagreement", 0, "pairs", 0, "color"), "red", "disagreement.0.pairs.0.color"),
     ],
 )
 def test_a_wrong_value_is_damage_and_its_key_is_known(

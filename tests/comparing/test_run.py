@@ -10,16 +10,18 @@ import pytest
 
 from embprobe.comparing import run as comparing
 from embprobe.comparing.result import Comparison, ComparisonSettings, ImagesSummary, load_comparison, rows_by_key
-from embprobe.comparing.run import compare
+from embprobe.comparing.run import compare, make_settings
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images
+from embprobe.images.rows import MissingLabel
 from embprobe.measures.cka import cka
 from embprobe.measures.mutual_knn import mutual_knn
 from embprobe.measures.rank_correlation import rank_correlation
 from embprobe.selftest.oracles import Oracle, OracleSession
+from tests.conftest import Reads
 
 KIND = Oracle("kind", {"category": 0.5, "concept": 0.2})
 LOOK = Oracle("look", {"style": 0.5, "concept": 0.2})
@@ -39,31 +41,35 @@ def compared(
 
 
 def test_what_is_measured_is_what_the_measures_say(few: Images, workspace: Workspace) -> None:
-    found = compared(few, workspace, KIND, LOOK)
+    comparison = compared(few, workspace, KIND, LOOK)
     a, b = KIND.vectors(few), LOOK.vectors(few)
     expected = [cka(a, b).mean(), mutual_knn(a, b, k=10).mean(), rank_correlation(a, b).mean()]
-    assert [each.measure for each in found.agreements] == ["debiased CKA", "mutual 10-NN", "rank correlation"]
-    assert [each.found.estimate for each in found.agreements] == pytest.approx(expected)
-    assert found.resampled == "concept" and found.queries == len(few)
-    for each in found.agreements:  # they share the concept, and nothing else
-        assert each.found.low <= each.found.estimate <= each.found.high and each.found.groups == 79
-        assert each.chance < each.chance_high < each.found.low
-    assert found.agreements[1].chance == pytest.approx(10 / (len(few) - 1), rel=0.02)
+    assert [agreement.measure for agreement in comparison.agreements] == [
+        "debiased CKA",
+        "mutual 10-NN",
+        "rank correlation",
+    ]
+    assert [agreement.value.estimate for agreement in comparison.agreements] == pytest.approx(expected)
+    assert comparison.resampled == "concept" and comparison.queries == len(few)
+    for agreement in comparison.agreements:  # they share the concept, and nothing else
+        assert agreement.value.low <= agreement.value.estimate <= agreement.value.high and agreement.value.groups == 79
+        assert agreement.chance < agreement.chance_high < agreement.value.low
+    assert comparison.agreements[1].chance == pytest.approx(10 / (len(few) - 1), rel=0.02)
 
 
 def test_encoders_that_share_nothing_agree_as_chance_does(few: Images, workspace: Workspace) -> None:
     kind, look = Oracle("kind", {"category": 0.5}), Oracle("look", {"style": 0.5})
-    for each in compared(few, workspace, kind, look).agreements:
+    for agreement in compared(few, workspace, kind, look).agreements:
         # category and style are balanced: their overlap is less than chance, for no two images share both more often
-        assert each.found.estimate < each.chance_high
+        assert agreement.value.estimate < agreement.chance_high
 
 
 def test_what_was_planted_explains_the_disagreement(few: Images, workspace: Workspace) -> None:
-    found = compared(few, workspace, KIND, LOOK)
-    by = {each.attribute: each.difference for each in found.explanations}
+    comparison = compared(few, workspace, KIND, LOOK)
+    by = {each.attribute: each.difference for each in comparison.explanations}
     assert list(by) == ["category", "style", "color"]
     assert by["category"].low > 0.1 and by["style"].high < -0.1 and abs(by["color"].estimate) < 0.02
-    said = found.sentence("oracle/kind", "oracle/look")
+    said = comparison.sentence("oracle/kind", "oracle/look")
     assert said.startswith("Similarity goes more with category (by ")
     assert ") for oracle/kind, more with style (by " in said and said.endswith(") for oracle/look.")
     twin = compared(few, workspace, KIND, Oracle("twin", KIND.shares))
@@ -71,8 +77,8 @@ def test_what_was_planted_explains_the_disagreement(few: Images, workspace: Work
 
 
 def test_pairs_are_alike_in_what_their_encoder_sees(few: Images, workspace: Workspace) -> None:
-    found = compared(few, workspace, KIND, LOOK, settings=ComparisonSettings(by=("category", "family")))
-    ((kind, look),) = found.both_ways()
+    comparison = compared(few, workspace, KIND, LOOK, settings=ComparisonSettings(by=("category", "family")))
+    ((kind, look),) = comparison.both_ways()
     assert (kind.near, kind.far, look.near, look.far) == ("oracle/kind", "oracle/look", "oracle/look", "oracle/kind")
     assert len(kind.pairs) == len(look.pairs) == 12
     known = rows_by_key(few)
@@ -88,8 +94,8 @@ def test_pairs_are_alike_in_what_their_encoder_sees(few: Images, workspace: Work
 
 
 def test_three_encoders_are_three_pairs(few: Images, workspace: Workspace) -> None:
-    found = compared(few, workspace, KIND, LOOK, Oracle("third", {"color": 0.3}))
-    assert len(found.agreements) == 9 and len(found.both_ways()) == 3 and len(found.explanations) == 9
+    comparison = compared(few, workspace, KIND, LOOK, Oracle("third", {"color": 0.3}))
+    assert len(comparison.agreements) == 9 and len(comparison.both_ways()) == 3 and len(comparison.explanations) == 9
 
 
 def test_of_many_rows_some_are_drawn(few: Images, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,17 +104,17 @@ def test_of_many_rows_some_are_drawn(few: Images, workspace: Workspace, monkeypa
         monkeypatch.setattr(comparing, name, most)
     some = compared(few, workspace, KIND, LOOK)
     assert some.queries == 200
-    assert [each.found.images for each in some.agreements] == [len(few), 200, 150]
+    assert [agreement.value.images for agreement in some.agreements] == [len(few), 200, 150]
     for part, all_rows in zip(some.agreements, whole.agreements, strict=True):
-        assert abs(part.found.estimate - all_rows.found.estimate) < 0.03
+        assert abs(part.value.estimate - all_rows.value.estimate) < 0.03
     assert some.explanations[0].difference.images <= 250
 
 
 def test_images_without_labels_are_compared_by_colour_alone(few: Images, workspace: Workspace) -> None:
     bare = few.labelled(lambda row: {})
-    found = compared(bare, workspace, KIND, LOOK)
-    assert found.resampled == "image" and [each.attribute for each in found.explanations] == ["color"]
-    assert all(not pair.same for half in found.disagreements for pair in half.pairs)
+    comparison = compared(bare, workspace, KIND, LOOK)
+    assert comparison.resampled == "image" and [each.attribute for each in comparison.explanations] == ["color"]
+    assert all(not pair.same for half in comparison.disagreements for pair in half.pairs)
     # values that nearly every image has for itself explain nothing
     named = few.labelled(lambda row: {"category": row.key})
     assert [each.attribute for each in compared(named, workspace, KIND, LOOK).explanations] == ["color"]
@@ -116,9 +122,9 @@ def test_images_without_labels_are_compared_by_colour_alone(few: Images, workspa
 
 def test_the_histogram_of_colours_is_not_asked_about_itself(few: Images, workspace: Workspace) -> None:
     names = ("reference/color-histogram", "reference/random-vit", "reference/pixels")
-    found = compare(few, [load_encoder(name) for name in names], Session(workspace), ComparisonSettings())
-    assert {(each.a, each.b) for each in found.explanations} == {("reference/random-vit", "reference/pixels")}
-    assert len(found.agreements) == 9
+    comparison = compare(few, [load_encoder(name) for name in names], Session(workspace), ComparisonSettings())
+    assert {(each.a, each.b) for each in comparison.explanations} == {("reference/random-vit", "reference/pixels")}
+    assert len(comparison.agreements) == 9
 
 
 def test_images_that_only_some_encoders_can_read_are_left_out(
@@ -130,18 +136,20 @@ def test_images_that_only_some_encoders_can_read_are_left_out(
         return whole(self, images, encoders, what).take(range(5, len(images)))
 
     monkeypatch.setattr(OracleSession, "embed", embed)
-    found = compared(few, workspace, KIND, LOOK)
-    assert found.compared == len(few) - 5 and found.images == ImagesSummary(few.name, few.fingerprint, len(few))
+    comparison = compared(few, workspace, KIND, LOOK)
+    assert comparison.compared == len(few) - 5 and comparison.images == ImagesSummary(
+        few.name, few.fingerprint, len(few)
+    )
 
 
 def test_the_same_seed_gives_the_same_file_and_another_question_another_name(few: Images, workspace: Workspace) -> None:
-    found, again = compared(few, workspace, KIND, LOOK), compared(few, workspace, KIND, LOOK)
-    text = json.dumps(found.as_json())
-    assert text == json.dumps(again.as_json()) and found.fingerprint == again.fingerprint
+    comparison, again = compared(few, workspace, KIND, LOOK), compared(few, workspace, KIND, LOOK)
+    text = json.dumps(comparison.as_json())
+    assert text == json.dumps(again.as_json()) and comparison.fingerprint == again.fingerprint
     assert json.loads(text)["disagreement"][0]["pairs"][0]["keys"]
-    assert load_comparison(found.save(workspace.results("compare")).parent) == found
-    assert replace(found, settings=ComparisonSettings(k=5)).fingerprint != found.fingerprint
-    assert replace(found, seed=1).fingerprint != found.fingerprint
+    assert load_comparison(comparison.save(workspace).parent) == comparison
+    assert replace(comparison, settings=ComparisonSettings(k=5)).fingerprint != comparison.fingerprint
+    assert replace(comparison, seed=1).fingerprint != comparison.fingerprint
 
 
 def test_what_cannot_be_compared(few: Images, workspace: Workspace) -> None:
@@ -150,4 +158,18 @@ def test_what_cannot_be_compared(few: Images, workspace: Workspace) -> None:
     with pytest.raises(EmbprobeError, match="10 nearest needs at least 12 images; there are 11"):
         compared(few.take(range(11)), workspace, KIND, LOOK)
     tiny = compared(few.take(range(12)), workspace, KIND, LOOK)
-    assert np.isfinite([each.found.estimate for each in tiny.agreements]).all()
+    assert np.isfinite([agreement.value.estimate for agreement in tiny.agreements]).all()
+
+
+def test_a_label_that_is_named_must_be_there_and_a_default_one_need_not(reads: Reads) -> None:
+    plain = reads(2)
+    assert make_settings(plain, k=3) == ComparisonSettings(3) and make_settings(plain, by=["color"]).by == ("color",)
+    with pytest.raises(MissingLabel, match="'style'"):
+        make_settings(plain, by=["style"])
+
+
+def test_a_comparison_is_saved_among_the_results(few: Images, workspace: Workspace) -> None:
+    comparison = compared(few, workspace, KIND, LOOK, settings=ComparisonSettings(3, pairs=1))
+    path = comparison.save(workspace)
+    assert path == workspace.results(f"compare-{comparison.fingerprint}") / "comparison.json"
+    assert json.loads(path.read_text()) == json.loads(json.dumps(comparison.as_json()))

@@ -32,7 +32,7 @@ from embprobe.encoders import load_encoder
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images, Row, load_images
 from embprobe.images.decoding import UnreadableImage
-from tests.conftest import CountingEncoder, Reads, Run, make_encoder, noise, row_of, snapshot, solid
+from tests.conftest import CountingEncoder, Reads, Run, changed, make_encoder, noise, row_of, snapshot, solid
 
 
 def test_a_vector_by_hand(workspace: Workspace) -> None:
@@ -191,7 +191,7 @@ def test_a_changed_file_makes_another_store(photos: Path, workspace: Workspace) 
 def test_changed_weights_or_preprocessing_make_another_store(workspace: Workspace, reads: Reads) -> None:
     images, encoder = reads(4), make_encoder(weights_sha256="0" * 64)
     others = [
-        CountingEncoder(replace(encoder.spec, **change), encoder.function)
+        CountingEncoder(changed(encoder.spec, **change), encoder.function)
         for change in ({"weights_sha256": "1" * 64}, {"resize_to": 5}, {"interpolation": "bicubic"})
     ]
     folders = {extract(images, [each], workspace)[0].folder for each in (encoder, *others)}

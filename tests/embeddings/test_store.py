@@ -17,7 +17,7 @@ from embprobe.embeddings.extract import extract
 from embprobe.embeddings.manifest import SCHEMA, Rejected
 from embprobe.embeddings.store import Store, open_store
 from embprobe.embeddings.workspace import Workspace
-from embprobe.encoders.spec import Floats
+from embprobe.encoders.spec import EncoderSpec, Floats
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images
 from embprobe.images.decoding import UnreadableImage
@@ -72,8 +72,8 @@ def test_the_manifest_says_what_the_store_is(tmp_path: Path, reads: Reads) -> No
     fill(store, 0)
     manifest = json.loads((store.folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["schema"] == SCHEMA
-    spec = asdict(store.spec)
-    assert manifest["encoder"] == {**spec, "mean": list(spec["mean"]), "std": list(spec["std"])}
+    assert manifest["encoder"] == json.loads(json.dumps(asdict(store.spec)))
+    assert EncoderSpec.from_saved(manifest["encoder"]) == store.spec
     assert manifest["encoder_fingerprint"] == store.spec.fingerprint
     assert (manifest["images"], manifest["images_fingerprint"]) == ("noise", store.images.fingerprint)
     assert (manifest["count"], manifest["shard_rows"], manifest["device"]) == (5, 4, "cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 
 import embprobe.encoders
 from embprobe.embeddings.workspace import SCHEMA, Workspace, slug
-from embprobe.encoders import load_encoder
+from embprobe.encoders import ImageInput, load_encoder
 from embprobe.errors import EmbprobeError
 from embprobe.images import load_images
-from tests.conftest import Reads, make_encoder, noise, snapshot
+from tests.conftest import Reads, changed, make_encoder, noise, snapshot
 
 
 def test_a_new_folder_becomes_a_workspace_and_an_old_one_is_opened_again(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_store_has_a_folder_of_its_own_for_every_encoder_and_every_set_of_rows
     images, spec = reads(3, name="a/b"), make_encoder().spec
     folder = workspace.store(images, spec)
     assert folder.parts[-3:] == ("stores", f"a_b-{images.fingerprint[:8]}", f"test_means-{spec.fingerprint[:8]}")
-    others = {workspace.store(reads(4, name="a/b"), spec), workspace.store(images, replace(spec, resize_to=9))}
+    others = {workspace.store(reads(4, name="a/b"), spec), workspace.store(images, changed(spec, resize_to=9))}
     assert len(others | {folder}) == 3
 
 
@@ -116,14 +116,15 @@ NAMES: dict[str, Any] = {"weights": "other.safetensors", "options": "pooling=non
 
 
 def test_every_field_of_a_spec_is_a_choice_or_a_name() -> None:
-    assert {each.name for each in fields(SPEC)} == {*CHANGES, *NAMES}
+    own = {each.name for each in fields(SPEC)} - {"image_input"}
+    assert own | {each.name for each in fields(ImageInput)} == {*CHANGES, *NAMES}
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_another_choice_is_another_store(workspace: Workspace, reads: Reads, name: str) -> None:
     images = reads(3)
     workspace.store(images, SPEC).mkdir(parents=True)
-    other = workspace.store(images, replace(SPEC, **{name: CHANGES[name]}))
+    other = workspace.store(images, changed(SPEC, **{name: CHANGES[name]}))
     assert other.parent == workspace.store(images, SPEC).parent and not other.exists()
 
 
@@ -131,9 +132,9 @@ def test_another_choice_is_another_store(workspace: Workspace, reads: Reads, nam
 def test_another_name_is_the_same_store(workspace: Workspace, reads: Reads, name: str) -> None:
     images, folder = reads(3), workspace.store(reads(3), SPEC)
     folder.mkdir(parents=True)
-    assert workspace.store(images, replace(SPEC, **{name: NAMES[name]})) == folder
-    unhashed = replace(SPEC, weights_sha256="")  # where no weights are hashed, the name is all there is
-    assert workspace.store(images, replace(unhashed, **{name: NAMES[name]})) != workspace.store(images, unhashed)
+    assert workspace.store(images, changed(SPEC, **{name: NAMES[name]})) == folder
+    unhashed = changed(SPEC, weights_sha256="")  # where no weights are hashed, the name is all there is
+    assert workspace.store(images, changed(unhashed, **{name: NAMES[name]})) != workspace.store(images, unhashed)
 
 
 def test_images_are_known_again_in_a_folder_of_another_name(workspace: Workspace, photos: Path) -> None:

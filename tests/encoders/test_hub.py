@@ -5,10 +5,13 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
-from embprobe.encoders.hub import load_failure, use_cache_if_unreachable
+from embprobe.encoders import load_encoder
+from embprobe.encoders.hub import cache_if_unreachable, load_failure
+from embprobe.errors import EmbprobeError
 
 
 @pytest.fixture
@@ -28,21 +31,51 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_hub_without_an_address_is_not_asked(looked_up: list[str]) -> None:
-    use_cache_if_unreachable()
-    assert constants.HF_HUB_OFFLINE is True
+    with cache_if_unreachable():
+        assert constants.HF_HUB_OFFLINE is True
     assert looked_up == ["hub.example"]
+
+
+def test_the_library_is_online_again_after_a_load_that_failed(looked_up: list[str]) -> None:
+    with pytest.raises(EmbprobeError, match="could not be fetched"):
+        load_encoder("timm/hf-hub:owner/model")
+    assert constants.HF_HUB_OFFLINE is False and looked_up == ["hub.example"]
+
+
+def test_a_library_that_was_offline_before_stays_so(looked_up: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with cache_if_unreachable():
+        pass
+    assert constants.HF_HUB_OFFLINE is True
+
+
+def test_sessions_that_were_begun_offline_are_not_kept(looked_up: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the library's versions before 1.0, which have such a function."""
+    offline: list[bool] = []
+    monkeypatch.setattr(
+        huggingface_hub.utils, "reset_sessions", lambda: offline.append(constants.HF_HUB_OFFLINE), raising=False
+    )
+    with cache_if_unreachable():
+        pass
+    assert offline == [False]
+
+
+def test_nothing_is_looked_up_for_local_weights(looked_up: list[str]) -> None:
+    with cache_if_unreachable(local=True):
+        assert constants.HF_HUB_OFFLINE is False
+    assert looked_up == []
 
 
 def test_a_hub_with_an_address_is_asked(looked_up: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, port: [])
-    use_cache_if_unreachable()
-    assert constants.HF_HUB_OFFLINE is False
+    with cache_if_unreachable():
+        assert constants.HF_HUB_OFFLINE is False
 
 
 def test_behind_a_proxy_names_need_no_address_here(looked_up: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("embprobe.encoders.hub.getproxies", lambda: {"https": "http://proxy:3128"})
-    use_cache_if_unreachable()
-    assert constants.HF_HUB_OFFLINE is False and looked_up == []
+    with cache_if_unreachable():
+        assert constants.HF_HUB_OFFLINE is False and looked_up == []
 
 
 @pytest.mark.parametrize(

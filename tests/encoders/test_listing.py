@@ -12,13 +12,7 @@ from torchvision.models import resnet50
 
 from embprobe.encoders import Listing, describe_encoder, list_encoders, load_encoder
 
-BUILT_IN = [
-    "bundled/clip",
-    "bundled/dino",
-    "reference/color-histogram",
-    "reference/pixels",
-    "reference/random-vit",
-]
+BUILT_IN = [*list_encoders("bundled/*"), *list_encoders("reference/*")]
 
 
 @pytest.fixture
@@ -41,7 +35,8 @@ def weights(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def agrees(name: str, listing: Listing) -> None:
     spec = load_encoder(name).spec
-    assert (listing.dimension, listing.input_size, listing.has_text) == (spec.dimension, spec.input_size, spec.has_text)
+    assert (listing.dimension, listing.has_text) == (spec.dimension, spec.has_text)
+    assert listing.input_size == spec.require_image_input().input_size
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -111,3 +106,10 @@ def test_something_is_said_of_every_model_of_open_clip() -> None:
         listing = describe_encoder(name)
         known = not name.startswith(("open_clip/hf-hub", "open_clip/local-dir"))
         assert listing.weights and (listing.dimension is not None) == (listing.input_size is not None) == known, name
+
+
+def test_a_pattern_that_names_its_family_finds_what_a_search_of_all_finds() -> None:
+    everything = list_encoders("*")
+    for family in ("bundled", "reference", "study", "dino", "timm", "open_clip", "transformers"):
+        assert list_encoders(f"{family.upper()}/") == [name for name in everything if f"{family}/" in name]
+        assert list_encoders(f"{family}/*") == [name for name in everything if name.startswith(f"{family}/")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -44,7 +45,8 @@ def test_by_hand() -> None:
     batch = torch.stack([torch.full((2, 2), value) for value in (1.0, 2.0, 5.0)])[None]
     assert encoder.encode_images(batch).tolist() == [[4 * 1 + 4 * 20 + 3]]  # = 87
     assert (encoder.spec.dimension, encoder.spec.has_text, encoder.spec.precision) == (1, False, "float32")
-    assert (encoder.spec.mean, encoder.spec.std, encoder.spec.resize_to) == (MEAN, STD, 2)
+    image_input = encoder.spec.require_image_input()
+    assert (image_input.mean, image_input.std, image_input.resize_to) == (MEAN, STD, 2)
 
 
 @pytest.mark.parametrize("network", [linear(), convolutions()], ids=["linear", "convolutions"])
@@ -148,3 +150,38 @@ def test_weights_in_half_precision_are_computed_as_they_are() -> None:
     """No silent conversion: what a user's own network rounds, it rounds; but the vectors are float32."""
     encoder = made(linear().bfloat16(), image=lambda network, batch: network(batch.bfloat16()))
     assert encode(encoder, PICTURES).dtype == np.float32
+
+
+# --- TF32 --------------------------------------------------------------------------------------------------------
+
+
+def test_tf32_is_off_only_while_an_encoder_computes_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device is only called a GPU here: the switch is the process's own, with or without one."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    switches: list[bool] = []
+
+    def image(network: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        switches.append(torch.backends.cudnn.allow_tf32)
+        return batch.flatten(1)
+
+    encoder = made(nn.Identity(), side=2, image=image)
+    switches.clear()
+    with replace(encoder, device="cuda")._exact_convolutions():
+        encoder.encode_images(torch.zeros(1, 3, 2, 2))
+    encoder.encode_images(torch.zeros(1, 3, 2, 2))
+    assert switches == [False, True] and torch.backends.cudnn.allow_tf32 is True
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch has one switch for all of cuDNN")
+def test_tf32_that_was_set_for_convolutions_alone_is_restored() -> None:
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.allow_tf32
+    encoder = replace(made(nn.Flatten(), side=2), device="cuda")
+    try:
+        cudnn.allow_tf32 = True
+        cudnn.rnn.fp32_precision = "ieee"  # from now on allow_tf32 cannot be read
+        with encoder._exact_convolutions():
+            assert cudnn.conv.fp32_precision == "ieee"
+        assert (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) == ("tf32", "ieee")
+    finally:
+        cudnn.allow_tf32 = before

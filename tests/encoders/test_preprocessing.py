@@ -17,22 +17,22 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 
 from embprobe.encoders import preprocessing
 from embprobe.encoders.preprocessing import preprocess
-from embprobe.encoders.spec import EncoderSpec
+from embprobe.encoders.spec import ImageInput
 from tests.conftest import make_encoder, noise
 
 MEAN, STD = (0.48, 0.45, 0.40), (0.26, 0.25, 0.27)
 PICTURES = {"wide": (317, 211), "tall": (120, 333), "small": (31, 17)}
 
 
-def spec_of(
+def input_of(
     size: int,
     *,
     resize_to: int | None = None,
     resize: Literal["shortest", "squash"] = "shortest",
     interpolation: Literal["bilinear", "bicubic"] = "bicubic",
-) -> EncoderSpec:
+) -> ImageInput:
     return replace(
-        make_encoder().spec,
+        make_encoder().spec.require_image_input(),
         input_size=size,
         resize_to=resize_to or size,
         resize=resize,
@@ -47,16 +47,16 @@ def test_a_picture_by_hand() -> None:
     picture = Image.new("RGB", (4, 2), (100, 100, 100))
     picture.paste((0, 0, 0), (1, 0, 2, 2))
     picture.paste((255, 255, 255), (2, 0, 3, 2))
-    spec = replace(spec_of(2), mean=(0.5,) * 3, std=(0.5,) * 3)
-    assert preprocess(picture, spec).tolist() == [[[-1, 1], [-1, 1]]] * 3
+    image_input = replace(input_of(2), mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert preprocess(picture, image_input).tolist() == [[[-1, 1], [-1, 1]]] * 3
 
 
 def test_squash_keeps_the_borders_and_shortest_cuts_them_off() -> None:
     picture = Image.new("RGB", (30, 10), (255, 255, 255))
     picture.paste((0, 0, 0), (0, 0, 10, 10))  # the left third black
-    spec = replace(spec_of(10, interpolation="bilinear"), mean=(0.0,) * 3, std=(1.0,) * 3)
-    assert preprocess(picture, spec).min() == 1
-    assert preprocess(picture, replace(spec, resize="squash"))[0, 5, :3].max() == 0
+    image_input = replace(input_of(10, interpolation="bilinear"), mean=(0.0,) * 3, std=(1.0,) * 3)
+    assert preprocess(picture, image_input).min() == 1
+    assert preprocess(picture, replace(image_input, resize="squash"))[0, 5, :3].max() == 0
 
 
 @pytest.mark.parametrize("size", PICTURES.values(), ids=PICTURES)
@@ -66,7 +66,7 @@ def test_equal_to_open_clip(size: tuple[int, int], resize: Literal["shortest", "
     theirs = image_transform_v2(
         PreprocessCfg(size=224, mean=MEAN, std=STD, interpolation="bicubic", resize_mode=resize), is_train=False
     )
-    assert torch.equal(preprocess(picture, spec_of(224, resize=resize)), theirs(picture))
+    assert torch.equal(preprocess(picture, input_of(224, resize=resize)), theirs(picture))
 
 
 @pytest.mark.parametrize("size", PICTURES.values(), ids=PICTURES)
@@ -86,8 +86,8 @@ def test_equal_to_timm(
         std=STD,
     )
     # 224 / 0.9 = 248.9: timm rounds down
-    spec = spec_of(224, resize_to=248, resize=resize, interpolation=interpolation)
-    assert torch.equal(preprocess(picture, spec), theirs(picture))
+    image_input = input_of(224, resize_to=248, resize=resize, interpolation=interpolation)
+    assert torch.equal(preprocess(picture, image_input), theirs(picture))
 
 
 @given(st.integers(1, 150), st.integers(1, 150))
@@ -95,7 +95,7 @@ def test_equal_to_timm(
 def test_equal_to_open_clip_at_any_size(width: int, height: int) -> None:
     picture = noise(2, (width, height))
     theirs = image_transform_v2(PreprocessCfg(size=32, mean=MEAN, std=STD), is_train=False)
-    found = preprocess(picture, spec_of(32))
+    found = preprocess(picture, input_of(32))
     assert found.shape == (3, 32, 32) and found.dtype == torch.float32
     assert torch.equal(found, theirs(picture))
 
@@ -103,16 +103,20 @@ def test_equal_to_open_clip_at_any_size(width: int, height: int) -> None:
 # --- images far longer than wide are resized and cropped in one step ---------------------------------------------
 
 
-def in_two_steps(picture: Image.Image, spec: EncoderSpec) -> torch.Tensor:
+def in_two_steps(picture: Image.Image, image_input: ImageInput) -> torch.Tensor:
     """What torchvision makes: the whole image resized, then most of it cropped away. Values in 0..255."""
-    steps = [Resize(spec.resize_to, InterpolationMode(spec.interpolation)), CenterCrop(spec.input_size), ToTensor()]
+    steps = [
+        Resize(image_input.resize_to, InterpolationMode(image_input.interpolation)),
+        CenterCrop(image_input.input_size),
+        ToTensor(),
+    ]
     found: torch.Tensor = Compose(steps)(picture)
     return found * 255
 
 
-def in_levels(picture: Image.Image, spec: EncoderSpec) -> torch.Tensor:
+def in_levels(picture: Image.Image, image_input: ImageInput) -> torch.Tensor:
     """What we make, without normalisation. Values in 0..255."""
-    return preprocess(picture, replace(spec, mean=(0.0,) * 3, std=(1.0,) * 3)) * 255
+    return preprocess(picture, replace(image_input, mean=(0.0,) * 3, std=(1.0,) * 3)) * 255
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
@@ -131,8 +135,8 @@ def test_one_step_gives_what_two_give_but_for_rounding(
     monkeypatch.setattr(preprocessing, "MAX_RESIZED_PIXELS", 0)  # or so short an image would be resized in two
     values = np.random.default_rng(3).integers(0, 256, (*shape, 3)).astype(np.uint8)
     picture = Image.fromarray(values if tall else values.transpose(1, 0, 2))
-    spec = spec_of(size, resize_to=resize_to, interpolation=interpolation)
-    off = (in_levels(picture, spec) - in_two_steps(picture, spec)).abs()
+    image_input = input_of(size, resize_to=resize_to, interpolation=interpolation)
+    off = (in_levels(picture, image_input) - in_two_steps(picture, image_input)).abs()
     assert off.max() < 2.5 and (off.round() > 0).double().mean() < 0.05  # levels of 256
 
 
@@ -142,10 +146,10 @@ def test_a_line_of_60_000_pixels(tall: bool, resize: Literal["shortest", "squash
     """In two steps, a picture of 13 million by 224 pixels would lie between: nine gigabytes."""
     line = np.random.default_rng(0).integers(0, 256, (1, 60_000, 3)).astype(np.uint8)
     middle = line[:, 29_990:30_010]  # 20 of 60,000: the same middle, and more than the crop keeps
-    spec = spec_of(224, resize=resize)
-    whole = in_levels(Image.fromarray(line.transpose(1, 0, 2) if tall else line), spec)
+    image_input = input_of(224, resize=resize)
+    whole = in_levels(Image.fromarray(line.transpose(1, 0, 2) if tall else line), image_input)
     if resize == "shortest":
-        expected = in_two_steps(Image.fromarray(middle.transpose(1, 0, 2) if tall else middle), spec)
+        expected = in_two_steps(Image.fromarray(middle.transpose(1, 0, 2) if tall else middle), image_input)
         assert (whole - expected).abs().max() < 1.5
     else:  # every pixel of the result is the mean of 268 or so: grey
         assert (whole - 127.5).abs().max() < 40
@@ -156,6 +160,6 @@ def test_a_line_of_60_000_pixels(tall: bool, resize: Literal["shortest", "squash
 @pytest.mark.parametrize("shape", [(640, 480), (1600, 100), (100, 1600), (3, 1950), (650, 1)])
 def test_all_but_the_longest_images_are_resized_in_two_steps(shape: tuple[int, int]) -> None:
     """At 650 : 1 still the same to the last bit."""
-    spec = spec_of(224)
+    image_input = input_of(224)
     picture = noise(4, shape)
-    assert torch.equal(in_levels(picture, spec), in_two_steps(picture, spec))
+    assert torch.equal(in_levels(picture, image_input), in_two_steps(picture, image_input))

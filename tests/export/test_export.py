@@ -22,9 +22,9 @@ import pytest
 from PIL import Image
 
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.export import TARGETS, Content, check_target
-from embprobe.export.content import identifiers, named
+from embprobe.export import TARGETS, ExportTable, check_target
 from embprobe.export.huggingface import write_huggingface
+from embprobe.export.table import identifiers, label_columns
 from embprobe.images import Images, Row, load_images
 from embprobe.images.decoding import UnreadableImage
 from embprobe.system.files import making
@@ -39,7 +39,7 @@ def row(key: str, content: bytes | Image.Image, **labels: str) -> Row:
 
 
 @pytest.fixture
-def content() -> Content:
+def table() -> ExportTable:
     """Four rows at 0, 10, 100 and 115 degrees: nearest are 1, 0, 3 and 2. One has no colour."""
     angles = np.deg2rad([0, 10, 100, 115])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
@@ -49,77 +49,77 @@ def content() -> Content:
         row("c", solid((0, 0, 255)), color="", style="flat"),
         row("d", encoded(noise(3), "TIFF"), style="noisy"),
     )
-    return Content(
+    return ExportTable(
         Images("four", rows), {"x/one": vectors, "x/two": np.float32(3) * vectors[:, :1]}, {"x/one": vectors * 2}
     )
 
 
-def written(content: Content, to: str, folder: Path) -> Path:
+def written(table: ExportTable, to: str, folder: Path) -> Path:
     path = folder / f"out{TARGETS[to].suffix}"
-    TARGETS[to].write(content, path)
+    TARGETS[to].write(table, path)
     return path
 
 
 # --- each target, read back --------------------------------------------------------------------------------------
 
 
-def test_atlas_has_labels_small_images_vectors_a_map_and_the_nearest_others(content: Content, tmp_path: Path) -> None:
-    content = replace(content, vectors={"x/one": content.vectors["x/one"]}, neighbors=1)
-    table = pq.read_table(written(content, "atlas", tmp_path))
-    assert table.column_names == [
+def test_atlas_has_labels_small_images_vectors_a_map_and_the_nearest_others(table: ExportTable, tmp_path: Path) -> None:
+    table = replace(table, vectors={"x/one": table.vectors["x/one"]}, neighbors=1)
+    read = pq.read_table(written(table, "atlas", tmp_path))
+    assert read.column_names == [
         *("key", "color", "style", "image", "x_one_x", "x_one_y", "x_one_vector", "x_one_neighbors"),
     ]
-    assert table["color"].to_pylist() == ["red", "mixed", "", None]
-    assert np.array_equal(np.stack(table["x_one_vector"].to_pylist()).astype(np.float32), content.vectors["x/one"])
-    assert table["x_one_x"].to_pylist()[0] == 2.0
-    near = table["x_one_neighbors"].to_pylist()
+    assert read["color"].to_pylist() == ["red", "mixed", "", None]
+    assert np.array_equal(np.stack(read["x_one_vector"].to_pylist()).astype(np.float32), table.vectors["x/one"])
+    assert read["x_one_x"].to_pylist()[0] == 2.0
+    near = read["x_one_neighbors"].to_pylist()
     assert [each["ids"] for each in near] == [[1], [0], [3], [2]]
     # 1 - cos 10 degrees, and 1 - cos 15 degrees
     assert [each["distances"][0] for each in near] == pytest.approx([0.015192, 0.015192, 0.034074, 0.034074], abs=1e-5)
-    sizes = [Image.open(io.BytesIO(each["bytes"])).size for each in table["image"].to_pylist()]
+    sizes = [Image.open(io.BytesIO(each["bytes"])).size for each in read["image"].to_pylist()]
     assert sizes == [(8, 8), (256, 128), (8, 8), (8, 8)]
 
 
-def test_all_others_are_neighbours_where_there_are_fewer_than_asked_for(content: Content, tmp_path: Path) -> None:
-    content = replace(content, vectors={"x/one": content.vectors["x/one"]})
-    near = pq.read_table(written(content, "atlas", tmp_path))["x_one_neighbors"].to_pylist()
-    assert content.neighbors == 15 and [each["ids"] for each in near] == [[1, 2, 3], [0, 2, 3], [3, 1, 0], [2, 1, 0]]
+def test_all_others_are_neighbours_where_there_are_fewer_than_asked_for(table: ExportTable, tmp_path: Path) -> None:
+    table = replace(table, vectors={"x/one": table.vectors["x/one"]})
+    near = pq.read_table(written(table, "atlas", tmp_path))["x_one_neighbors"].to_pylist()
+    assert table.neighbors == 15 and [each["ids"] for each in near] == [[1, 2, 3], [0, 2, 3], [3, 1, 0], [2, 1, 0]]
 
 
-def test_one_image_has_no_neighbours(content: Content, tmp_path: Path) -> None:
-    one = Content(content.rows.take([0]), {"x/one": content.vectors["x/one"][:1]})
+def test_one_image_has_no_neighbours(table: ExportTable, tmp_path: Path) -> None:
+    one = ExportTable(table.rows.take([0]), {"x/one": table.vectors["x/one"][:1]})
     near = pq.read_table(written(one, "atlas", tmp_path))["x_one_neighbors"].to_pylist()
     assert near == [{"ids": [], "distances": []}]
 
 
-def test_atlas_is_opened_on_the_map_that_is_there_or_makes_one_itself(content: Content) -> None:
-    content = replace(content, neighbors=0)
-    assert list(TARGETS["atlas"].opens(content, Path("my file.parquet"))) == [
+def test_atlas_is_opened_on_the_map_that_is_there_or_makes_one_itself(table: ExportTable) -> None:
+    table = replace(table, neighbors=0)
+    assert list(TARGETS["atlas"].opens(table, Path("my file.parquet"))) == [
         "embedding-atlas 'my file.parquet' --x x_one_x --y x_one_y --image image",
         "embedding-atlas 'my file.parquet' --vector x_two_vector --image image",
     ]
 
 
-def test_fiftyone_finds_a_file_and_fields_for_every_sample(content: Content, tmp_path: Path) -> None:
-    folder = written(content, "fiftyone", tmp_path)
+def test_fiftyone_finds_a_file_and_fields_for_every_sample(table: ExportTable, tmp_path: Path) -> None:
+    folder = written(table, "fiftyone", tmp_path)
     samples = json.loads((folder / "samples.json").read_text(encoding="utf-8"))["samples"]
     assert [sample["key"] for sample in samples] == ["a", "b", "c", "d"]
     assert [sample.get("color") for sample in samples] == ["red", "mixed", "", None]
     # as they were, but for what is in memory only and for TIFF, which browsers do not show
     assert [Path(sample["filepath"]).suffix for sample in samples] == [".png", ".jpg", ".png", ".png"]
-    assert (folder / samples[1]["filepath"]).read_bytes() == content.rows.rows[1].fetch()
+    assert (folder / samples[1]["filepath"]).read_bytes() == table.rows.rows[1].fetch()
     assert Image.open(folder / samples[3]["filepath"]).getpixel((3, 4)) == noise(3).getpixel((3, 4))
     vectors = np.array([sample["x_one_vector"] for sample in samples], np.float32)
-    assert np.array_equal(vectors, content.vectors["x/one"])
+    assert np.array_equal(vectors, table.vectors["x/one"])
     assert (samples[0]["x_one_x"], samples[0]["x_one_y"]) == (2.0, 0.0) and "x_two_x" not in samples[0]
-    told = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-    assert "version" not in told and told["info"]["encoders"]["x_two_vector"] == "x/two"
+    read = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    assert "version" not in read and read["info"]["encoders"]["x_two_vector"] == "x/two"
 
 
-def test_no_field_is_called_what_a_sample_of_fiftyone_has_itself(content: Content, tmp_path: Path) -> None:
+def test_no_field_is_called_what_a_sample_of_fiftyone_has_itself(table: ExportTable, tmp_path: Path) -> None:
     labels = {"dataset": "1", "_id": "2", "a.b": "3", "$set": "4", "filepath": "/etc/passwd", "": "6"}
     rows = Images("odd", (row("a", solid((1, 2, 3)), **labels),))
-    folder = written(Content(rows, {"x/one": content.vectors["x/one"][:1]}), "fiftyone", tmp_path)
+    folder = written(ExportTable(rows, {"x/one": table.vectors["x/one"][:1]}), "fiftyone", tmp_path)
     (sample,) = json.loads((folder / "samples.json").read_text(encoding="utf-8"))["samples"]
     del sample["x_one_vector"], sample["tags"], sample["key"]
     assert sample == {
@@ -152,20 +152,20 @@ print(json.dumps({{
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=folder.parent, env=environment
     )
     assert ran.returncode == 0, ran.stderr
-    told: dict[str, Any] = json.loads(ran.stdout)
-    return told
+    read: dict[str, Any] = json.loads(ran.stdout)
+    return read
 
 
-def test_huggingfaces_library_reads_the_folder_and_what_takes_its_place(content: Content, tmp_path: Path) -> None:
-    folder = written(content, "huggingface", tmp_path)
-    told = loaded(folder, tmp_path / "cache")
-    assert told["kinds"]["x_one_vector"] == "List(Value('float32'), length=2)"
-    assert told["kinds"]["image"].startswith("Image(") and told["sizes"] == [[8, 8], [600, 300], [8, 8], [8, 8]]
-    assert [each["color"] for each in told["rows"]] == ["red", "mixed", "", None]
-    vectors = np.array([each["x_one_vector"] for each in told["rows"]], np.float32)
-    assert np.array_equal(vectors, content.vectors["x/one"])
+def test_huggingfaces_library_reads_the_folder_and_what_takes_its_place(table: ExportTable, tmp_path: Path) -> None:
+    folder = written(table, "huggingface", tmp_path)
+    read = loaded(folder, tmp_path / "cache")
+    assert read["kinds"]["x_one_vector"] == "List(Value('float32'), length=2)"
+    assert read["kinds"]["image"].startswith("Image(") and read["sizes"] == [[8, 8], [600, 300], [8, 8], [8, 8]]
+    assert [each["color"] for each in read["rows"]] == ["red", "mixed", "", None]
+    vectors = np.array([each["x_one_vector"] for each in read["rows"]], np.float32)
+    assert np.array_equal(vectors, table.vectors["x/one"])
     shutil.rmtree(folder)
-    written(Content(content.rows.take([1]), {"x/one": content.vectors["x/one"][1:2]}), "huggingface", tmp_path)
+    written(ExportTable(table.rows.take([1]), {"x/one": table.vectors["x/one"][1:2]}), "huggingface", tmp_path)
     assert [each["key"] for each in loaded(folder, tmp_path / "cache")["rows"]] == ["b"]
 
 
@@ -173,7 +173,7 @@ def test_a_shard_that_is_full_is_followed_by_another(tmp_path: Path, monkeypatch
     monkeypatch.setattr("embprobe.export.huggingface.SHARD_BYTES", 1)
     rows = Images("many", tuple(row(f"{i:03}", solid((i, 0, 0))) for i in range(250)))
     vectors = np.arange(250, dtype=np.float32)[:, None]
-    write_huggingface(Content(rows, {"x/one": vectors}), tmp_path / "out")
+    write_huggingface(ExportTable(rows, {"x/one": vectors}), tmp_path / "out")
     shards = sorted((tmp_path / "out" / "data").iterdir())
     assert [path.name for path in shards] == ["train-00000.parquet", "train-00001.parquet", "train-00002.parquet"]
     assert [pq.read_metadata(path).num_rows for path in shards] == [100, 100, 50]
@@ -182,25 +182,25 @@ def test_a_shard_that_is_full_is_followed_by_another(tmp_path: Path, monkeypatch
 
 
 def test_large_images_have_row_groups_of_their_own(
-    content: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    table: ExportTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("embprobe.export.huggingface.GROUP_BYTES", len(encoded(noise(1, (600, 300)), "JPEG")))
-    file = pq.ParquetFile(written(content, "huggingface", tmp_path) / "data" / "train-00000.parquet")
+    file = pq.ParquetFile(written(table, "huggingface", tmp_path) / "data" / "train-00000.parquet")
     groups = [file.read_row_group(i)["key"].to_pylist() for i in range(file.num_row_groups)]
     assert groups == [["a", "b"], ["c", "d"]]
 
 
-def test_what_huggingface_got_embprobe_reads_again(content: Content, tmp_path: Path) -> None:
-    folder = written(content, "huggingface", tmp_path)
+def test_what_huggingface_got_embprobe_reads_again(table: ExportTable, tmp_path: Path) -> None:
+    folder = written(table, "huggingface", tmp_path)
     again = load_images(str(folder / "data"))
     assert [each.labels.get("style") for each in again.rows] == ["flat", "noisy", "flat", "noisy"]
     assert again.rows[0].load().getpixel((0, 0)) == (255, 0, 0)
 
 
-def test_npy_and_its_rows(content: Content, tmp_path: Path) -> None:
-    folder = written(content, "npy", tmp_path)
+def test_npy_and_its_rows(table: ExportTable, tmp_path: Path) -> None:
+    folder = written(table, "npy", tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == ["rows.csv", "vectors-x_one.npy", "vectors-x_two.npy"]
-    assert np.array_equal(np.load(folder / "vectors-x_two.npy"), content.vectors["x/two"])
+    assert np.array_equal(np.load(folder / "vectors-x_two.npy"), table.vectors["x/two"])
     with (folder / "rows.csv").open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     assert [each["key"] for each in rows] == ["a", "b", "c", "d"]
@@ -208,34 +208,84 @@ def test_npy_and_its_rows(content: Content, tmp_path: Path) -> None:
     assert rows[0]["x_one_x"] == "2"
 
 
-def test_csv_gives_every_float_back(content: Content, tmp_path: Path) -> None:
-    folder = written(content, "csv", tmp_path)
+def test_csv_gives_every_float_back(table: ExportTable, tmp_path: Path) -> None:
+    folder = written(table, "csv", tmp_path)
     for encoder, name in (("x/one", "x_one"), ("x/two", "x_two")):
         with (folder / f"{name}.csv").open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
         numbers = [[float(each[v]) for v in each if v.startswith("v")] for each in rows]
-        assert np.array_equal(np.array(numbers, np.float32), content.vectors[encoder])
+        assert np.array_equal(np.array(numbers, np.float32), table.vectors[encoder])
     assert ',"",' in (folder / "x_two.csv").read_text(encoding="utf-8")  # a label that is empty, and below none
     assert '"d",,"noisy",' in (folder / "x_two.csv").read_text(encoding="utf-8")
+
+
+# --- rows without pictures ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pictureless(table: ExportTable) -> ExportTable:
+    """The same rows, keys and labels alone: reading an image of theirs fails."""
+
+    def nothing() -> bytes:
+        raise UnreadableImage("these rows have no pictures")
+
+    rows = tuple(replace(row, source=nothing) for row in table.rows.rows)
+    return replace(table, rows=Images("vectors", rows, has_pictures=False))
+
+
+def test_atlas_without_pictures_has_no_image_column(pictureless: ExportTable, tmp_path: Path) -> None:
+    table = replace(pictureless, vectors={"x/one": pictureless.vectors["x/one"]}, neighbors=1)
+    path = written(table, "atlas", tmp_path)
+    columns = ["key", "color", "style", "x_one_x", "x_one_y", "x_one_vector", "x_one_neighbors"]
+    assert pq.read_table(path).column_names == columns
+    (line,) = TARGETS["atlas"].opens(table, path)
+    assert line == f"embedding-atlas {path} --x x_one_x --y x_one_y --neighbors x_one_neighbors"
+
+
+def test_huggingface_without_pictures_has_no_image_column(pictureless: ExportTable, tmp_path: Path) -> None:
+    folder = written(pictureless, "huggingface", tmp_path)
+    read = pq.read_table(folder / "data" / "train-00000.parquet")
+    assert read.column_names == ["key", "color", "style", "x_one_x", "x_one_y", "x_one_vector", "x_two_vector"]
+    assert read["key"].to_pylist() == ["a", "b", "c", "d"]
+    features = json.loads(read.schema.metadata[b"huggingface"])["info"]["features"]
+    assert list(features) == read.column_names
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "4 rows with embeddings" in card and "| `key` | the row's name |" in card and "`image`" not in card
+
+
+@pytest.mark.parametrize("to", ["npy", "csv"])
+def test_plain_files_are_the_same_without_pictures(
+    table: ExportTable, pictureless: ExportTable, tmp_path: Path, to: str
+) -> None:
+    expected, folder = written(table, to, tmp_path / "with"), written(pictureless, to, tmp_path / "without")
+    names = sorted(path.name for path in expected.iterdir())
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert all((folder / name).read_bytes() == (expected / name).read_bytes() for name in names)
+
+
+def test_fiftyone_refuses_rows_without_pictures_and_names_the_others(pictureless: ExportTable, tmp_path: Path) -> None:
+    with pytest.raises(EmbprobeError, match="'vectors' has none: export it to atlas, huggingface, npy or csv"):
+        written(pictureless, "fiftyone", tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- names -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("to", TARGETS)
-def test_hostile_names_are_text_and_never_paths(content: Content, tmp_path: Path, to: str) -> None:
+def test_hostile_names_are_text_and_never_paths(table: ExportTable, tmp_path: Path, to: str) -> None:
     labels = {HOSTILE: HOSTILE, "v0": "a", "Key": "b", "IMAGE": "c", "x_one_vector": "d"}
     rows = Images(HOSTILE, tuple(row(f"{HOSTILE}{i}", solid((i, 0, 0)), **labels) for i in range(4)))
     inside = tmp_path / "a" / "b" / "c"
-    path = written(replace(content, rows=rows), to, inside)
+    path = written(replace(table, rows=rows), to, inside)
     below = sorted(each for each in tmp_path.rglob("*") if each.is_file())
     assert all(each.is_relative_to(path) for each in below) and not any("script" in str(each) for each in below)
     if to == "atlas":
-        told = pq.read_table(path)
-        names, values = told.column_names, told[PRINTED].to_pylist()
+        read = pq.read_table(path)
+        names, values = read.column_names, read[PRINTED].to_pylist()
     elif to == "huggingface":
-        told = pq.read_table(path / "data" / "train-00000.parquet")
-        names, values = told.column_names, told[PRINTED].to_pylist()
+        read = pq.read_table(path / "data" / "train-00000.parquet")
+        names, values = read.column_names, read[PRINTED].to_pylist()
         card = (path / "README.md").read_text(encoding="utf-8")
         assert "<script>" not in card.partition("\n---\n")[2]
         assert json.loads(card.split("---\n")[1])["pretty_name"] == PRINTED
@@ -254,7 +304,7 @@ def test_hostile_names_are_text_and_never_paths(content: Content, tmp_path: Path
 
 def test_names_are_made_different() -> None:
     assert list(identifiers(["a/b", "a_b", "A:b", "é"]).values()) == ["a_b", "a_b_2", "A_b_3", "encoder"]
-    assert named(["", "label_", "KEY"], ["key"]) == {"": "label_", "label_": "label_label_", "KEY": "label_KEY"}
+    assert label_columns(["", "label_", "KEY"], ["key"]) == {"": "label_", "label_": "label_label_", "KEY": "label_KEY"}
 
 
 # --- what must not happen ----------------------------------------------------------------------------------------
@@ -298,21 +348,21 @@ def test_unknown_targets_and_suffixes_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to", ["atlas", "fiftyone", "huggingface"])
-def test_an_image_that_is_gone_is_named_and_leaves_nothing(content: Content, tmp_path: Path, to: str) -> None:
+def test_an_image_that_is_gone_is_named_and_leaves_nothing(table: ExportTable, tmp_path: Path, to: str) -> None:
     def gone() -> bytes:
         raise UnreadableImage("torn in two")
 
-    broken = replace(content.rows.rows[2], key="gone\n.png", source=gone)
-    rows = Images("broken", (*content.rows.rows[:2], broken, content.rows.rows[3]))
+    broken = replace(table.rows.rows[2], key="gone\n.png", source=gone)
+    rows = Images("broken", (*table.rows.rows[:2], broken, table.rows.rows[3]))
     with pytest.raises(EmbprobeError, match=r"'gone\\n.png' cannot be read any more \(torn in two\)"):
-        written(replace(content, rows=rows), to, tmp_path)
+        written(replace(table, rows=rows), to, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_no_image_any_more_is_named(content: Content, tmp_path: Path) -> None:
-    rows = Images("broken", (row("page", b"<html>"), *content.rows.rows[1:]))
+def test_a_file_that_is_no_image_any_more_is_named(table: ExportTable, tmp_path: Path) -> None:
+    rows = Images("broken", (row("page", b"<html>"), *table.rows.rows[1:]))
     with pytest.raises(EmbprobeError, match="'page' cannot be read any more"):
-        written(replace(content, rows=rows), "huggingface", tmp_path)
+        written(replace(table, rows=rows), "huggingface", tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
@@ -322,14 +372,14 @@ def test_a_process_that_is_killed_leaves_nothing_that_looks_finished(tmp_path: P
 import os, signal, numpy
 from pathlib import Path
 from PIL import Image
-from embprobe.export import TARGETS, Content
+from embprobe.export import TARGETS, ExportTable
 from embprobe.images import Images, Row
 def killed():
     os.kill(os.getpid(), signal.SIGKILL)
 def row(i):
     return Row(key=str(i), labels={{}}, content=str(i), source=killed if i == 600 else lambda: Image.new("RGB", (2, 2)))
 vectors = numpy.random.default_rng(0).standard_normal((700, 2)).astype("float32")
-TARGETS[{to!r}].write(Content(Images("x", tuple(map(row, range(700)))), {{"x/y": vectors}}), Path(sys.argv[1]))
+TARGETS[{to!r}].write(ExportTable(Images("x", tuple(map(row, range(700)))), {{"x/y": vectors}}), Path(sys.argv[1]))
 """
     path = tmp_path / f"out{TARGETS[to].suffix}"
     ran = subprocess.run([sys.executable, "-c", f"import sys{script}", path], capture_output=True, text=True)
@@ -354,11 +404,11 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "whole"]
 
 
-def test_numbers_that_json_cannot_hold_are_refused(content: Content, tmp_path: Path) -> None:
-    vectors = content.vectors["x/one"].copy()
+def test_numbers_that_json_cannot_hold_are_refused(table: ExportTable, tmp_path: Path) -> None:
+    vectors = table.vectors["x/one"].copy()
     vectors[2, 0] = np.nan
     with pytest.raises(EmbprobeError, match="The embedding of 'c' by x/one is not finite"):
-        written(replace(content, vectors={"x/one": vectors}), "fiftyone", tmp_path)
+        written(replace(table, vectors={"x/one": vectors}), "fiftyone", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -374,7 +424,7 @@ def test_images_are_read_a_block_at_a_time(tmp_path: Path) -> None:
         return read
 
     rows = tuple(Row(key=str(i), labels={}, content="", source=source(i)) for i in range(300))
-    write_huggingface(Content(Images("x", rows), {"x/y": np.ones((300, 2), np.float32)}), tmp_path / "out")
+    write_huggingface(ExportTable(Images("x", rows), {"x/y": np.ones((300, 2), np.float32)}), tmp_path / "out")
     # 32 x 32 pixels of three bytes, of noise that PNG makes hardly smaller: the first 200 are there before the last
     assert on_disk[0] == 0 and on_disk[299] > 200 * 32 * 32
 
@@ -387,9 +437,9 @@ PIXELS = ("-e", "reference/pixels")
 
 def test_export_says_how_to_open_it(run: Run, photos: Path, tmp_path: Path) -> None:
     code, out, _ = run("export", photos, *PIXELS, "--to", "npy", "--out", tmp_path / "out", "--json")
-    told = json.loads(out)
-    assert code == 0 and told["images"] == 9 and told["encoders"] == {"reference/pixels": "reference_pixels"}
-    assert told["opens"][0] == f"numpy.load('{tmp_path}/out/vectors-reference_pixels.npy')"
+    read = json.loads(out)
+    assert code == 0 and read["images"] == 9 and read["encoders"] == {"reference/pixels": "reference_pixels"}
+    assert read["opens"][0] == f"numpy.load('{tmp_path}/out/vectors-reference_pixels.npy')"
     assert np.load(tmp_path / "out" / "vectors-reference_pixels.npy").shape == (9, 432)
     code, _, err = run("export", photos, *PIXELS, "--to", "npy", "--out", tmp_path / "out")
     assert code == 2 and "is there already and is not overwritten" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,8 @@ def test_other_formats_are_decoded_exactly(kind: str, options: dict[str, Any]) -
 
 
 def test_an_encoder_gets_twice_the_pixels_that_it_resizes_to() -> None:
-    exact = make_encoder(side=24).spec
-    fast = exact.__class__(**{**vars(exact), "decoding": "fast"})
+    exact = make_encoder(side=24).spec.require_image_input()
+    fast = replace(exact, decoding="fast")
     assert FAST_MARGIN == 2
     assert decoded_side(exact) is None and decoded_side(fast) == 48
 
@@ -162,7 +163,8 @@ def test_fast_vectors_are_in_a_store_of_their_own(photographs: Images, workspace
     before = snapshot(exact.folder)
     (fast,) = extract(photographs, [encoder], workspace, fast_decode=True)
     assert fast.folder != exact.folder
-    assert (exact.spec.decoding, fast.spec.decoding, encoder.spec.decoding) == ("exact", "fast", "exact")
+    decodings = [each.spec.require_image_input().decoding for each in (exact, fast, encoder)]
+    assert decodings == ["exact", "fast", "exact"]
     assert snapshot(exact.folder) == before
     assert encoder.encoded == 2 * len(photographs)
     for fast_decode, first in ((False, exact), (True, fast)):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images, MissingLabel, Row
 from embprobe.system.text import printable, visible
-from tests.conftest import row_of, solid
+from tests.conftest import reason, row_of, solid
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 
@@ -130,6 +131,46 @@ def test_map_sees_the_alpha_channel_and_load_composites_after_it() -> None:
 def test_rgb_images_load_as_they_are() -> None:
     picture = solid((1, 2, 3))
     assert np.array_equal(np.asarray(row_of("a", picture).load()), np.asarray(picture))
+
+
+def test_rows_without_pictures_have_keys_and_labels_and_no_image() -> None:
+    images = Images.without_pictures("mine", ["a", "b"], {"kind": ["cat", "dog"], "split": ["train", "test"]})
+    assert keys(images) == "ab" and images.label("kind") == ["cat", "dog"]
+    assert [reason(row) for row in images.rows] == ["there is no picture, only its key"] * 2
+    assert Images.without_pictures("mine", ["a"]).rows[0].labels == {}
+    assert len(Images.without_pictures("mine", [])) == 0
+
+
+def test_a_set_says_whether_it_has_pictures_whatever_was_taken_from_it() -> None:
+    bare = Images.without_pictures("mine", ["a", "b"], {"kind": ["cat", "dog"]})
+    for images, has_pictures in ((animals(), True), (bare, False)):
+        parts = (
+            images.take([1]),
+            images.where(kind="cat"),
+            images.labelled(lambda row: {"key": row.key}),
+            images.map("copies", lambda row: ("", Image.Image.copy)),
+        )
+        assert {images.has_pictures, *(part.has_pictures for part in parts)} == {has_pictures}
+
+
+def test_rows_without_pictures_are_told_apart_by_their_keys() -> None:
+    a, b = (Images.without_pictures("mine", [*key], {"kind": ["cat"]}).fingerprint for key in "ab")
+    assert a != b == Images.without_pictures("yours", ["b"]).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"kind": ["cat"]}, "'kind' of 'mine' has 1 values for 3 rows: it needs one for each"),
+        ({"kind": ["cat"] * 3, "split": ["x"] * 4}, "'split' of 'mine' has 4 values for 3 rows"),
+        ({}, r"The key 'a\\nb' in 'mine' is repeated"),
+    ],
+)
+def test_rows_without_pictures_need_different_keys_and_one_label_each(
+    columns: dict[str, list[str]], message: str
+) -> None:
+    with pytest.raises(EmbprobeError, match=message):
+        Images.without_pictures("mine", ["a\nb", "c", "d" if columns else "a\nb"], columns)
 
 
 def test_printable_escapes_only_bytes_that_are_not_utf8() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures import cka as module
 from embprobe.measures.cka import chance_cka, cka
 from embprobe.measures.vectors import Vectors
 from tests.measures.pairs_of_encoders import SEEDS, Array, related, rotation
@@ -72,9 +72,9 @@ def test_unrelated_encoders_have_a_cka_of_zero_in_the_mean() -> None:
     assert np.mean(every) == pytest.approx(0, abs=1e-9)
     # and in more dimensions than images, where the CKA that is not debiased is near 1
     noise = np.random.default_rng(0).normal(size=(60, 2, 20, 100))
-    found = np.array([theta(x, y) for x, y in noise])
-    assert abs(found.mean()) < 4 * found.std() / np.sqrt(60)
-    assert found.std() < 0.1
+    values = np.array([theta(x, y) for x, y in noise])
+    assert abs(values.mean()) < 4 * values.std() / np.sqrt(60)
+    assert values.std() < 0.1
     x, y = (each - each.mean(0) for each in noise[0])
     biased = np.square(x.T @ y).sum() / np.sqrt(np.square(x.T @ x).sum() * np.square(y.T @ y).sum())
     assert biased > 0.8
@@ -116,11 +116,9 @@ def test_encoders_that_have_no_cka() -> None:
 def test_blocks_change_nothing(seed: int, rows: int) -> None:
     a, b = related(seed)
     expected = cka(a, b)
-    before, module._ROWS = module._ROWS, rows
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["embprobe.measures.cka"], "_ROWS", rows)  # embprobe.measures.cka is the function
         assert cka(a, b) == pytest.approx(expected, abs=1e-9)
-    finally:
-        module._ROWS = before
 
 
 def test_the_scores_are_what_leaving_an_image_out_says() -> None:

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from embprobe.errors import EmbprobeError
 from embprobe.measures.disagreement import disagreement_pairs, pair_cosines, percentile, random_pairs
@@ -16,9 +16,9 @@ from tests.measures.pairs_of_encoders import SEEDS, at, related
 def test_the_pair_that_one_calls_the_same_and_the_other_does_not() -> None:
     # by a 0 and 1 are nearest (5 degrees), then 2 and 3 (20); by b 0 and 1 are the farthest (120), 2 and 3 nearest
     a, b = at(0, 5, 60, 80), at(0, 120, 60, 61)
-    found = disagreement_pairs(a, b, nearest_others(a, 2))
-    assert [(pair.first, pair.second) for pair in found] == [(0, 1)]
-    (pair,) = found
+    disagreements = disagreement_pairs(a, b, nearest_others(a, 2))
+    assert [(pair.first, pair.second) for pair in disagreements] == [(0, 1)]
+    (pair,) = disagreements
     assert pair.cosines == pytest.approx((np.cos(np.deg2rad(5)), -0.5))
     # of the six pairs none is nearer by a: five and a half of six; none is farther by b: half of one
     assert pair.percentiles == pytest.approx((5.5 / 6, 0.5 / 6)) and pair.difference == pytest.approx(5 / 6)
@@ -29,25 +29,29 @@ def test_the_pair_that_one_calls_the_same_and_the_other_does_not() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(SEEDS)
+@example(28580)
 def test_the_first_pair_has_the_largest_difference_of_all(seed: int) -> None:
     a, b = related(seed, n=15)
     pairs = random_pairs(15)
     assert pairs.tolist() == [list(pair) for pair in itertools.combinations(range(15), 2)]
     ranked = [percentile(pair_cosines(x, pairs), pair_cosines(x, pairs)) for x in (a, b)]
-    found = disagreement_pairs(a, b, nearest_others(a, 13), most=100)  # with 13 of 14 others, all but the farthest
-    best = int(np.argmax(ranked[0] - ranked[1]))
-    assert [found[0].first, found[0].second] == pairs[best].tolist()
-    differences = [pair.difference for pair in found]
+    disagreements = disagreement_pairs(
+        a, b, nearest_others(a, 13), most=100
+    )  # with 13 of 14 others, all but the farthest
+    gaps = ranked[0] - ranked[1]  # of ranks, so several pairs may have the largest
+    first = sorted((disagreements[0].first, disagreements[0].second))
+    assert gaps[pairs.tolist().index(first)] == gaps.max()
+    differences = [pair.difference for pair in disagreements]
     assert differences == sorted(differences, reverse=True) and min(differences) > 0
-    shown = [image for pair in found for image in (pair.first, pair.second)]
+    shown = [image for pair in disagreements for image in (pair.first, pair.second)]
     assert len(shown) == len(set(shown))  # no image twice
 
 
 def test_each_group_is_in_one_pair_at_most() -> None:
     a, b = related(0, n=60)
     groups = [str(i // 4) for i in range(60)]
-    found = disagreement_pairs(a, b, nearest_others(a, 30), groups=groups)
-    shown = [{groups[pair.first], groups[pair.second]} for pair in found]
+    disagreements = disagreement_pairs(a, b, nearest_others(a, 30), groups=groups)
+    shown = [{groups[pair.first], groups[pair.second]} for pair in disagreements]
     assert len(shown) > 3 and sum(map(len, shown)) == len(set().union(*shown))
     assert len(disagreement_pairs(a, b, nearest_others(a, 30), most=2)) == 2
 
@@ -55,9 +59,9 @@ def test_each_group_is_in_one_pair_at_most() -> None:
 def test_blind_pairs_are_above_and_below_these_cosines() -> None:
     a, b = related(1, n=80)
     near, far = cosines(a, a), cosines(b, b)
-    found = disagreement_pairs(a, b, nearest_others(a, 20), cosines=(0.7, 0.4), most=1000)
-    assert found
-    for pair in found:
+    disagreements = disagreement_pairs(a, b, nearest_others(a, 20), cosines=(0.7, 0.4), most=1000)
+    assert disagreements
+    for pair in disagreements:
         assert near[pair.first, pair.second] > 0.7 and far[pair.first, pair.second] < 0.4
         assert pair.cosines == pytest.approx((near[pair.first, pair.second], far[pair.first, pair.second]))
     assert disagreement_pairs(a, b, nearest_others(a, 20), cosines=(1.0, -1.0)) == []

@@ -34,8 +34,8 @@ def both(original: NDArray[np.floating], changed: NDArray[np.floating]) -> Vecto
 def test_displacement_by_hand() -> None:
     # cosines between 0, 60 and 120 degrees: 0.5, 0.5, -0.5; distances 0.5, 0.5, 1.5; their mean 2.5 / 3
     # moved by 90, 0 and 180 degrees: distances 1, 0 and 2
-    found = displacement(at(0, 60, 120), at(90, 60, -60))
-    assert found == pytest.approx([1 / (2.5 / 3), 0, 2 / (2.5 / 3)])  # 1.2, 0, 2.4
+    scores = displacement(at(0, 60, 120), at(90, 60, -60))
+    assert scores == pytest.approx([1 / (2.5 / 3), 0, 2 / (2.5 / 3)])  # 1.2, 0, 2.4
 
 
 def test_percentile_by_hand() -> None:
@@ -44,8 +44,8 @@ def test_percentile_by_hand() -> None:
     #  10        0           10  30  80         0 of 3
     #  40       45           40  30  50         2 of 3
     #  90      180           90  80  50         3 of 3
-    found = displacement_percentile(at(0, 10, 40, 90), at(20, 10, 85, 270))
-    assert found == pytest.approx([1 / 3, 0, 2 / 3, 1])
+    scores = displacement_percentile(at(0, 10, 40, 90), at(20, 10, 85, 270))
+    assert scores == pytest.approx([1 / 3, 0, 2 / 3, 1])
 
 
 def test_a_tie_counts_half() -> None:
@@ -71,10 +71,10 @@ def test_the_percentile_with_all_partners_is_the_share_over_all_other_images(see
     original, changed = random_pair(seed, n, d)
     a = original / np.linalg.norm(original, axis=1, keepdims=True)
     b = changed / np.linalg.norm(changed, axis=1, keepdims=True)
-    for i, found in enumerate(displacement_percentile(original, changed)):
+    for i, score in enumerate(displacement_percentile(original, changed)):
         nearer = [a[i] @ a[j] - a[i] @ b[i] for j in range(n) if j != i]
         by_hand = np.mean([0.5 if abs(by) < 1e-7 else by > 0 for by in nearer])
-        assert found == pytest.approx(by_hand)
+        assert score == pytest.approx(by_hand)
 
 
 @settings(deadline=None)

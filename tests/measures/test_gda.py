@@ -47,7 +47,7 @@ def test_a_case_by_hand() -> None:
     # (-15, 8) / 17: w x = 0.064, so a. The nearest mean is b: (0.8, 1.2) x = -0.141 < (0.8, 1.2) (0.4, -0.2) = 0.08
     # (-12, 5) / 13: w x = -0.098, so b. Without shrinking w would be (0.448, 1.088), w x 0.005 > -0.038, so a
     tests = [np.array([[-15.0, 8.0], [-12.0, 5.0]]), np.array([[0.0, -1.0]])]
-    assert [found.tolist() for found in predict_gda(train, A_B, tests)] == [["a", "b"], ["b"]]
+    assert [predicted.tolist() for predicted in predict_gda(train, A_B, tests)] == [["a", "b"], ["b"]]
 
 
 @settings(max_examples=10)
@@ -58,10 +58,10 @@ def test_it_is_the_papers_formula(seed: int, shape: tuple[int, int]) -> None:
     score, classes = transcribed(train, labels, test)
     first, second = -np.sort(-score, axis=1)[:, :2].T
     clear = first - second > 1e-6 * np.abs(score).max()
-    (found,) = predict_gda(train, labels, [test])
+    (predicted,) = predict_gda(train, labels, [test])
     assert clear.mean() > 0.95
-    assert found[clear].tolist() == classes[score.argmax(1)][clear].tolist()
-    assert len(np.unique(found)) > 1
+    assert predicted[clear].tolist() == classes[score.argmax(1)][clear].tolist()
+    assert len(np.unique(predicted)) > 1
 
 
 def test_with_many_rows_it_is_linear_discriminant_analysis_with_equal_priors() -> None:
@@ -71,17 +71,17 @@ def test_with_many_rows_it_is_linear_discriminant_analysis_with_equal_priors() -
     # told of equal priors it would pool the covariances of the classes equally too, so they are taken off afterwards
     reference = LinearDiscriminantAnalysis(solver="lsqr").fit(unit_train, labels[:25_000])
     equal = (reference.decision_function(unit_test) - np.log(reference.priors_)).argmax(1)
-    (found,) = predict_gda(train, labels[:25_000], [test])
-    assert (found == reference.classes_[equal]).mean() > 0.999
-    assert (found == reference.predict(unit_test)).mean() < 0.98  # so that agreement says something
+    (predicted,) = predict_gda(train, labels[:25_000], [test])
+    assert (predicted == reference.classes_[equal]).mean() > 0.999
+    assert (predicted == reference.predict(unit_test)).mean() < 0.98  # so that agreement says something
 
 
 def test_it_decodes_what_is_separable_with_fewer_rows_than_dimensions() -> None:
     rng = np.random.default_rng(0)
     truth = np.arange(60) % 3
     x = 4 * np.eye(100)[truth] + 0.2 * rng.normal(size=(60, 100))
-    (found,) = predict_gda(x[:12], truth[:12].astype(str), [x[12:]])
-    assert found.tolist() == truth[12:].astype(str).tolist()
+    (predicted,) = predict_gda(x[:12], truth[:12].astype(str), [x[12:]])
+    assert predicted.tolist() == truth[12:].astype(str).tolist()
 
 
 @settings(max_examples=20)
@@ -92,10 +92,10 @@ def test_rotating_permuting_and_scaling_the_space_change_nothing(seed: int, scal
     score, _ = transcribed(train, labels, test)
     first, second = -np.sort(-score, axis=1)[:, :2].T
     clear = first - second > 1e-6 * np.abs(score).max()
-    (found,) = predict_gda(train, labels, [test])
+    (predicted,) = predict_gda(train, labels, [test])
     for turn in (ortho_group.rvs(6, random_state=seed), np.eye(6)[::-1], scale * np.eye(6)):
         (turned,) = predict_gda(train @ turn, labels, [test @ turn])
-        assert turned[clear].tolist() == found[clear].tolist()
+        assert turned[clear].tolist() == predicted[clear].tolist()
 
 
 def test_what_is_predicted_for_one_test_set_does_not_depend_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,15 +104,15 @@ every_statistic = pytest.mark.parametrize("name", STATISTICS)
 def test_alignment_by_hand() -> None:
     # squared distance 2 - 2 cos: 60 degrees 1, 90 degrees 2, 30 degrees 2 - sqrt 3 = 0.268
     # "a" at 0, 60, 90: (1 + 2) / 2, (1 + 0.268) / 2, (2 + 0.268) / 2; "b" opposite each other: 4; "c" alone
-    found = alignment(at(0, 10, 60, 90, 190, 45), np.array(["a", "b", "a", "a", "b", "c"]))
-    assert found == pytest.approx([1.5, 4, 0.634, 1.134, 4, np.nan], abs=1e-3, nan_ok=True)
+    scores = alignment(at(0, 10, 60, 90, 190, 45), np.array(["a", "b", "a", "a", "b", "c"]))
+    assert scores == pytest.approx([1.5, 4, 0.634, 1.134, 4, np.nan], abs=1e-3, nan_ok=True)
 
 
 def test_images_of_a_label_that_coincide_are_aligned_perfectly() -> None:
     for seed in range(20):
-        found = alignment(np.repeat(cloud(seed, 1, 8), 3, axis=0), np.array(["a", "a", "a"]))
-        assert found == pytest.approx([0, 0, 0], abs=1e-14)
-        assert (found >= 0).all()  # rounding does not make a distance negative
+        scores = alignment(np.repeat(cloud(seed, 1, 8), 3, axis=0), np.array(["a", "a", "a"]))
+        assert scores == pytest.approx([0, 0, 0], abs=1e-14)
+        assert (scores >= 0).all()  # rounding does not make a distance negative
 
 
 @settings(max_examples=20)
@@ -121,9 +121,9 @@ def test_alignment_agrees_with_its_definition(seed: int, n: int, d: int) -> None
     x, labels = cloud(seed, n, d), np.random.default_rng(seed).choice(["a", "b"], n)
     labels[:4] = ["a", "a", "b", "b"]
     u = directions(x)
-    for i, found in enumerate(alignment(x, labels)):
+    for i, score in enumerate(alignment(x, labels)):
         others = [((u[i] - u[j]) ** 2).sum() for j in range(n) if j != i and labels[j] == labels[i]]
-        assert found == pytest.approx(np.mean(others))
+        assert score == pytest.approx(np.mean(others))
 
 
 def test_uniformity_by_hand() -> None:
@@ -146,12 +146,12 @@ def test_effective_rank_by_hand() -> None:
     # about the mean (1, 1): squares 9, 9 in the first dimension, 1, 1 in the second: deviations sqrt(18/4), sqrt(2/4),
     # shares 3/4 and 1/4; entropy -(3/4 log 3/4 + 1/4 log 1/4) = 0.5623; its exponential 1.7548
     x = np.array([[4.0, 1.0], [-2.0, 1.0], [1.0, 2.0], [1.0, 0.0]])
-    found = effective_rank(x)
-    assert found.mean() == pytest.approx(1.7548, abs=1e-4)
+    scores = effective_rank(x)
+    assert scores.mean() == pytest.approx(1.7548, abs=1e-4)
     # S = 2 sqrt 2 (sum of deviations); rows 0 and 1: squares 9, 0 less variances 4.5, 0.5: d(deviation) = 4.5 / (2 *
     # sqrt 4.5) = 1.0607 and -0.5 / (2 * sqrt 0.5) = -0.3536. dH = -(1.0607 (log 3/4 + 0.5623) - 0.3536 (log 1/4 +
     # 0.5623)) / 2.8284 = -(0.2913 + 0.2914) / 2.8284 = -0.2060; score 1.7548 (1 - 0.2060) = 1.3933
-    assert found == pytest.approx([1.3933, 1.3933, 2.1163, 2.1163], abs=1e-4)
+    assert scores == pytest.approx([1.3933, 1.3933, 2.1163, 2.1163], abs=1e-4)
 
 
 def test_one_direction_has_rank_one_and_equal_ones_their_number() -> None:
@@ -175,8 +175,8 @@ def test_conformity_by_hand() -> None:
 def test_conformity_is_linear_in_the_mean_cosine_to_all_others(seed: int, n: int, d: int) -> None:
     x = directions(cloud(seed, n, d))
     to_others = np.array([np.mean([x[i] @ x[j] for j in range(n) if j != i]) for i in range(n)])
-    found = conformity(x)
-    assert (n * found.mean() * found - 1) / (n - 1) == pytest.approx(to_others)  # as the docstring says
+    scores = conformity(x)
+    assert (n * scores.mean() * scores - 1) / (n - 1) == pytest.approx(to_others)  # as the docstring says
 
 
 def test_modality_gap_by_hand() -> None:

@@ -94,10 +94,10 @@ def test_rotating_permuting_and_scaling_the_space_change_no_cosine(seed: int, sc
     similarity, position = nearest(a, b, 5)
     order = rng.permutation(6)
     for turn in (ortho_group.rvs(6, random_state=seed), np.eye(6)[order], scale * np.eye(6)):
-        turned, found = nearest(a @ turn, b @ turn, 5)
+        turned, turned_position = nearest(a @ turn, b @ turn, 5)
         assert np.abs(turned - similarity).max() < 1e-6
-        assert np.abs(np.take_along_axis(cosines(a, b), found, 1) - similarity).max() < 1e-6
-        assert (found == position).mean() > 0.95
+        assert np.abs(np.take_along_axis(cosines(a, b), turned_position, 1) - similarity).max() < 1e-6
+        assert (turned_position == position).mean() > 0.95
 
 
 def test_half_precision_is_no_trouble() -> None:
@@ -157,9 +157,9 @@ def test_it_agrees_with_sklearn(seed: int, k: int, temperature: float) -> None:
     ).fit(train, labels)
     score = np.sort(reference.predict_proba(test), axis=1)
     clear = score[:, -1] - score[:, -2] > 1e-4  # float32 may settle the others either way
-    found = predict_knn(train, labels, test, k=k, temperature=temperature)
+    predicted = predict_knn(train, labels, test, k=k, temperature=temperature)
     assert clear.mean() > 0.9
-    assert found[clear].tolist() == reference.predict(test)[clear].tolist()
+    assert predicted[clear].tolist() == reference.predict(test)[clear].tolist()
 
 
 def test_votes_counted_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,10 +185,10 @@ def test_it_does_not_see_the_lengths_of_vectors(seed: int) -> None:
 @pytest.mark.parametrize("away", [2, 100])
 def test_it_survives_the_smallest_temperature(away: float) -> None:
     # exp(1 / 0.001) overflows even float64, and exp((cos 98 - 1) / 0.001) is 0; the nearest must win all the same
-    found = predict_knn(
+    predicted = predict_knn(
         at(away - 2, away - 40, away - 40), np.array(["near", "far", "far"]), at(2 * away), k=3, temperature=0.001
     )
-    assert found.tolist() == ["near"]
+    assert predicted.tolist() == ["near"]
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan])

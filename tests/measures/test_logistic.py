@@ -136,9 +136,9 @@ def test_every_fit_is_as_good_as_sklearns(case: str, kind: Any) -> None:
     for fit in logistic_path(vectors, labels, grid=COARSE):
         model = LogisticRegression(C=fit.c, tol=1e-8, max_iter=5000).fit(x, labels)
         reference = objective(*logits_and_weights(model, x), labels, fit.c)
-        found = ours(fit, np.asarray(vectors, np.float64), labels)
-        assert fit.objective == pytest.approx(found, rel=1e-3)
-        worse.append(found / reference - 1)
+        own_objective = ours(fit, np.asarray(vectors, np.float64), labels)
+        assert fit.objective == pytest.approx(own_objective, rel=1e-3)
+        worse.append(own_objective / reference - 1)
         differ.append((fit.predict(test) != model.predict(scaled(test, like=vectors))).mean())
     assert max(worse) < 1e-3
     assert np.mean(differ) < 0.01 and max(differ) < 0.03
@@ -157,9 +157,9 @@ def test_the_path_is_the_fits_one_by_one() -> None:
 
 def test_the_grid_may_be_in_any_order_and_repeat_itself() -> None:
     vectors, labels = clouds(60, 4, 3, 1.0)
-    found = logistic_path(vectors, labels, grid=[1.0, 0.01, 1.0])
-    assert [fit.c for fit in found] == [0.01, 1.0, 1.0]
-    assert found[1].objective == pytest.approx(found[2].objective, rel=1e-4)
+    path = logistic_path(vectors, labels, grid=[1.0, 0.01, 1.0])
+    assert [fit.c for fit in path] == [0.01, 1.0, 1.0]
+    assert path[1].objective == pytest.approx(path[2].objective, rel=1e-4)
 
 
 # --- what may not matter -----------------------------------------------------------------------------------------
@@ -225,8 +225,8 @@ def test_what_is_separable_is_decoded() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 300)
     vectors = 4 * np.eye(3)[truth] + 0.3 * rng.normal(size=(300, 3))  # classes 4 apart, 13 standard deviations
-    (found,) = predict_logistic(vectors[:200], names(truth[:200]), own_groups(200), [vectors[200:]])
-    assert found.tolist() == names(truth[200:]).tolist()
+    (predicted,) = predict_logistic(vectors[:200], names(truth[:200]), own_groups(200), [vectors[200:]])
+    assert predicted.tolist() == names(truth[200:]).tolist()
 
 
 def test_shuffled_labels_are_decoded_at_chance() -> None:
@@ -234,9 +234,9 @@ def test_shuffled_labels_are_decoded_at_chance() -> None:
     truth = rng.integers(0, 2, 1400)
     vectors = 4 * np.eye(2)[truth] + 0.3 * rng.normal(size=(1400, 2))
     shuffled = rng.permutation(truth)
-    (found,) = predict_logistic(vectors[:1000], names(shuffled[:1000]), own_groups(1000), [vectors[1000:]])
+    (predicted,) = predict_logistic(vectors[:1000], names(shuffled[:1000]), own_groups(1000), [vectors[1000:]])
     # binomial with n = 400 and p = 1/2: standard deviation sqrt(0.25 / 400) = 0.025, four of them 0.1
-    assert correct(found, names(shuffled[1000:])).mean() == pytest.approx(0.5, abs=0.1)
+    assert correct(predicted, names(shuffled[1000:])).mean() == pytest.approx(0.5, abs=0.1)
 
 
 def concepts_and_classes(seed: int) -> tuple[Vectors, Labels, Labels, Vectors]:
@@ -273,9 +273,9 @@ def test_predictions_are_sklearns_at_the_c_chosen_on_held_out_groups() -> None:
     for seed in range(4):
         vectors, labels, groups, test = concepts_and_classes(seed)
         c = chosen_c(GroupShuffleSplit(1, test_size=0.2, random_state=seed), vectors, labels, groups)
-        (found,) = predict_logistic(vectors, labels, groups, [test], seed=seed)
+        (predictions,) = predict_logistic(vectors, labels, groups, [test], seed=seed)
         at_c = {c: regression(c, vectors, labels, test) for c in THREE}
-        differ = {other: int((found != predicted).sum()) for other, predicted in at_c.items()}
+        differ = {other: int((predictions != predicted).sum()) for other, predicted in at_c.items()}
         assert differ[c] == 0 < min(count for other, count in differ.items() if other != c)
         chosen.add(c)
     assert len(chosen) > 1  # the choice was one
@@ -288,23 +288,23 @@ def test_c_is_chosen_on_concepts_that_were_not_fitted() -> None:
     by_group = chosen_c(GroupShuffleSplit(1, test_size=0.2, random_state=0), vectors, labels, groups)
     by_image = chosen_c(ShuffleSplit(1, test_size=0.2, random_state=0), vectors, labels, None)
     assert by_group < by_image
-    (found,) = predict_logistic(vectors, labels, groups, [test], seed=0)
-    assert found.tolist() == regression(by_group, vectors, labels, test).tolist()
+    (predicted,) = predict_logistic(vectors, labels, groups, [test], seed=0)
+    assert predicted.tolist() == regression(by_group, vectors, labels, test).tolist()
 
 
 def test_ties_go_to_the_stronger_regularisation() -> None:
     # Embeddings that say nothing are as accurate at every C; then only the first C is fitted on all rows.
     walk = logistic._walk
-    asked: list[tuple[float, ...]] = []
+    grids: list[tuple[float, ...]] = []
 
     def spy(train: Vectors, labels: Labels, grid: tuple[float, ...], *rest: Any) -> Iterator[Logistic]:
-        asked.append(grid)
+        grids.append(grid)
         return walk(train, labels, grid, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("embprobe.measures.logistic._walk", spy)
         predict_logistic(np.ones((20, 3)), np.array(["a", "b"] * 10), own_groups(20), [np.ones((2, 3))])
-    assert asked == [C_GRID, C_GRID[:1]]
+    assert grids == [C_GRID, C_GRID[:1]]
 
 
 def test_what_is_predicted_for_one_test_set_does_not_depend_on_the_others() -> None:
@@ -319,9 +319,9 @@ def test_what_is_predicted_for_one_test_set_does_not_depend_on_the_others() -> N
 def test_offset_and_scale_of_a_dimension_do_not_change_predictions() -> None:
     vectors, labels, groups, test = concepts_and_classes(0)
     scale, offset = 10 ** np.linspace(-3, 3, 40), np.linspace(-5, 5, 40)
-    (found,) = predict_logistic(vectors, labels, groups, [test])
+    (predicted,) = predict_logistic(vectors, labels, groups, [test])
     (moved,) = predict_logistic(vectors * scale + offset, labels, groups, [test * scale + offset])
-    assert found.tolist() == moved.tolist()
+    assert predicted.tolist() == moved.tolist()
 
 
 def test_the_same_seed_gives_the_same_predictions() -> None:

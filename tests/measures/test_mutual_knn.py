@@ -11,10 +11,10 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.measures.mutual_knn import (
     mutual_knn,
     nearest_others,
+    neighbor_overlap,
+    neighbor_overlap_by_chance,
     overlap_at_k,
     ranked_others,
-    shared,
-    shared_by_chance,
 )
 from tests.conftest import cosines
 from tests.measures.pairs_of_encoders import SEEDS, at, related, rotation
@@ -90,8 +90,8 @@ def test_neighbours_do_not_change_under_rotation_scaling_and_permutation(seed: i
 def test_an_image_is_not_its_own_neighbour_even_among_many_duplicates() -> None:
     # ten times the same and four others: an image's k + 1 nearest need not hold itself
     a = np.concatenate([np.tile([[1.0, 0.0, 0.0]], (10, 1)), related(0, 4, 3, 3)[0]])
-    found = mutual_knn(a, a, k=3)
-    assert found.tolist() == [1] * 14
+    overlap = mutual_knn(a, a, k=3)
+    assert overlap.tolist() == [1] * 14
     b = np.concatenate([related(1, 10, 3, 3)[0], np.tile([[1.0, 0.0, 0.0]], (4, 1))])
     assert ((mutual_knn(a, b, k=3) >= 0) & (mutual_knn(a, b, k=3) <= 1)).all()
 
@@ -117,15 +117,15 @@ def test_neighbours_of_some_rows_are_among_all() -> None:
     a, b = related(0)
     rows = np.array([3, 17, 4])
     assert np.array_equal(nearest_others(a, 5, at=rows), nearest_others(a, 5)[rows])
-    found = shared(nearest_others(a, 5, at=rows), nearest_others(b, 5, at=rows))
-    assert np.array_equal(found, mutual_knn(a, b, k=5)[rows])
+    overlap = neighbor_overlap(nearest_others(a, 5, at=rows), nearest_others(b, 5, at=rows))
+    assert np.array_equal(overlap, mutual_knn(a, b, k=5)[rows])
 
 
 def test_chance_by_matchings_is_that_of_matching_rows() -> None:
     a, b = related(0, n=6)
     lists = nearest_others(a, 2), nearest_others(b, 2)
     every = [mutual_knn(a, b[list(order)], k=2).mean() for order in itertools.permutations(range(6))]
-    drawn = shared_by_chance(*lists, n=6, matchings=4000)
+    drawn = neighbor_overlap_by_chance(*lists, n=6, matchings=4000)
     assert set(drawn.round(9)) == set(np.round(every, 9))  # 720 matchings, drawn 4,000 times
     assert drawn.mean() == pytest.approx(2 / 5, abs=0.01) and drawn.std() == pytest.approx(np.std(every), rel=0.05)
 
@@ -134,11 +134,11 @@ def test_chance_of_some_rows_is_near_that_of_all() -> None:
     a, b = related(0, n=300)
     rows = np.random.default_rng(0).permutation(300)[:100]
     lists = nearest_others(a, 10, at=rows), nearest_others(b, 10, at=rows)
-    drawn = shared_by_chance(*lists, n=300, at=rows)
+    drawn = neighbor_overlap_by_chance(*lists, n=300, at=rows)
     assert drawn.mean() == pytest.approx(10 / 299, rel=0.05)
-    assert shared(*lists).mean() > 3 * drawn.max()  # these two are related
+    assert neighbor_overlap(*lists).mean() > 3 * drawn.max()  # these two are related
     unrelated = nearest_others(b[::-1], 10, at=rows)
-    assert abs(shared(lists[0], unrelated).mean() - drawn.mean()) < 4 * drawn.std()
+    assert abs(neighbor_overlap(lists[0], unrelated).mean() - drawn.mean()) < 4 * drawn.std()
 
 
 def test_the_nearest_others_with_their_cosines_by_hand() -> None:

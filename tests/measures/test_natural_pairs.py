@@ -64,11 +64,11 @@ def test_labels_by_hand() -> None:
     # 9 - 5 = 4. The second is 9 degrees from both 0 and 2: its red partner, 0, has rank 8.5, so 3.5 over the same root,
     # where the tie of 8 and 9 takes (2^3 - 2) / 12 = 0.5 from the 60.
     x, color = at(*range(0, 90, 9)), np.array(["red"] * 2 + ["blue"] * 8)
-    found = natural_pairs(x, {"color": color}, "color")
-    assert found[:2] == pytest.approx([4 / np.sqrt(60 * 8 / 9), 3.5 / np.sqrt(59.5 * 8 / 9)])
+    scores = natural_pairs(x, {"color": color}, "color")
+    assert scores[:2] == pytest.approx([4 / np.sqrt(60 * 8 / 9), 3.5 / np.sqrt(59.5 * 8 / 9)])
     # The last: its two red partners have the lowest ranks 1 and 2: product 3 - 10 = -7, indicator 2 - 4/9 = 14/9, and
     # similar are the other seven.
-    assert found[9] == pytest.approx(7 / np.sqrt(60 * 14 / 9))
+    assert scores[9] == pytest.approx(7 / np.sqrt(60 * 14 / 9))
 
 
 def test_words_by_hand() -> None:
@@ -77,8 +77,8 @@ def test_words_by_hand() -> None:
     #   product: (9-5)4 + (7-5)3 + (8-5)2 + (3.5-5)(1+0-1-2-3-4) = 16 + 6 + 6 + 13.5 = 41.5
     #   squares: 16 + 4 + 9 + 6 * 2.25 = 42.5 and 60
     words = [{"a", "b"}, {"b", "a"}, {"b", "c"}, {"a"}, *({letter} for letter in "uvwxyz")]
-    found = natural_pairs(at(*range(0, 90, 9)), {"words": words}, "words")
-    assert found[0] == pytest.approx(41.5 / np.sqrt(42.5 * 60))
+    scores = natural_pairs(at(*range(0, 90, 9)), {"words": words}, "words")
+    assert scores[0] == pytest.approx(41.5 / np.sqrt(42.5 * 60))
 
 
 def test_images_without_words_are_alike_in_that() -> None:
@@ -103,11 +103,11 @@ def test_one_control_by_hand() -> None:
 @pytest.mark.parametrize("of", ["color", "words", "style"])
 def test_without_controls_it_is_spearmans(of: str) -> None:
     x, attributes = random_case(1)
-    found = natural_pairs(x, {of: attributes[of]}, of)
+    scores = natural_pairs(x, {of: attributes[of]}, of)
     embedding, attribute = cosines(x, x), similarity(attributes[of])
     for i in range(40):
         others = np.arange(40) != i
-        assert found[i] == pytest.approx(spearmanr(embedding[i, others], attribute[i, others]).statistic)
+        assert scores[i] == pytest.approx(spearmanr(embedding[i, others], attribute[i, others]).statistic)
 
 
 @settings(max_examples=8)
@@ -120,12 +120,12 @@ def test_with_controls_it_is_the_correlation_of_residuals(seed: int, of: str) ->
 def test_chunks_and_fewer_partners_by_the_definition() -> None:
     # 300 images are two chunks; the partners at random shifts are found again from the seed
     x, attributes = random_case(2, 300)
-    found = natural_pairs(x, {"color": attributes["color"]}, "color", partners=50, seed=5)
+    scores = natural_pairs(x, {"color": attributes["color"]}, "color", partners=50, seed=5)
     shifts = np.random.default_rng(5).permutation(np.arange(1, 300))[:50]
     embedding, attribute = cosines(x, x), similarity(attributes["color"])
     for i in (0, 255, 256, 299):
         partners = (i + shifts) % 300
-        assert found[i] == pytest.approx(spearmanr(embedding[i, partners], attribute[i, partners]).statistic)
+        assert scores[i] == pytest.approx(spearmanr(embedding[i, partners], attribute[i, partners]).statistic)
 
 
 def test_the_embedding_that_is_the_attribute_scores_one() -> None:
@@ -150,9 +150,9 @@ def test_what_goes_along_with_another_attribute_goes_when_that_is_held_constant(
 
 def test_an_embedding_unrelated_to_the_attribute_scores_zero_on_average() -> None:
     rng = np.random.default_rng(1)
-    found = natural_pairs(rng.normal(size=(500, 8)), {"color": rng.random((500, 5))}, "color")
-    assert abs(found.mean()) < 0.02
-    assert found.std() > 0.01
+    scores = natural_pairs(rng.normal(size=(500, 8)), {"color": rng.random((500, 5))}, "color")
+    assert abs(scores.mean()) < 0.02
+    assert scores.std() > 0.01
 
 
 @settings(max_examples=8)
@@ -188,8 +188,8 @@ def test_the_seed_alone_decides_the_partners() -> None:
 def test_an_image_over_whose_partners_the_attribute_is_constant_has_no_score() -> None:
     # the one green image is like no other, each red one like the other reds
     color = np.array(["green"] + ["red"] * 5 + ["blue"] * 6)
-    found = natural_pairs(at(*range(0, 96, 8)), {"color": color}, "color")
-    assert np.isnan(found).tolist() == [True] + [False] * 11
+    scores = natural_pairs(at(*range(0, 96, 8)), {"color": color}, "color")
+    assert np.isnan(scores).tolist() == [True] + [False] * 11
 
 
 def test_a_control_that_does_not_vary_or_says_the_same_twice_is_left_out() -> None:
@@ -201,9 +201,9 @@ def test_a_control_that_does_not_vary_or_says_the_same_twice_is_left_out() -> No
     np.testing.assert_allclose(again, expected, atol=1e-9)
     # a control constant for one image alone: like no other image in 'day', so its score is that without the control
     day = np.array(["monday"] + ["tuesday"] * 20 + ["friday"] * 19)
-    found = natural_pairs(x, {**attributes, "day": day}, "color")
-    assert found[0] == pytest.approx(expected[0])
-    assert np.abs(found - expected)[1:].max() > 1e-3
+    scores = natural_pairs(x, {**attributes, "day": day}, "color")
+    assert scores[0] == pytest.approx(expected[0])
+    assert np.abs(scores - expected)[1:].max() > 1e-3
 
 
 def test_nothing_is_left_of_an_attribute_that_is_also_held_constant() -> None:

@@ -60,8 +60,8 @@ def test_preference_by_hand() -> None:
     # 2: a = 3 (60), b = 0 (30)                                                     0
     # 3: a = 2 (60), 4 (80), b = 1 (70): 2 is nearer, 4 is not                      1/2
     # 4: a = 3 (80), b = 0 (10)                                                     0
-    found = preference(at(0, 20, 30, 90, 10), labels("ccddd"), labels("pspsp"))
-    assert found.tolist() == [0.5, 1, 0, 0.5, 0]
+    scores = preference(at(0, 20, 30, 90, 10), labels("ccddd"), labels("pspsp"))
+    assert scores.tolist() == [0.5, 1, 0, 0.5, 0]
 
 
 def test_a_tie_counts_half() -> None:
@@ -71,8 +71,8 @@ def test_a_tie_counts_half() -> None:
 
 def test_an_image_without_a_conflict_has_no_score() -> None:
     # the owl exists as a photo alone, so nothing shares its concept under another cue
-    found = preference(at(0, 20, 30, 90, 200), labels("ccddo"), labels("pspsp"))
-    assert np.isnan(found).tolist() == [False, False, False, False, True]
+    scores = preference(at(0, 20, 30, 90, 200), labels("ccddo"), labels("pspsp"))
+    assert np.isnan(scores).tolist() == [False, False, False, False, True]
 
 
 def test_partners_share_within_and_differ_in_apart() -> None:
@@ -103,8 +103,8 @@ def test_the_drawing_kept_apart_decides() -> None:
 def test_with_all_pairs_it_is_the_definition(seed: int, with_within: bool, with_apart: bool) -> None:
     x, concept, cue, within, apart = random_case(seed)
     half, drawing = within if with_within else None, apart if with_apart else None
-    found = preference(x, concept, cue, within=half, apart=drawing, pairs=60 * 60)
-    np.testing.assert_allclose(found, reference(x, concept, cue, half, drawing), atol=1e-12)
+    scores = preference(x, concept, cue, within=half, apart=drawing, pairs=60 * 60)
+    np.testing.assert_allclose(scores, reference(x, concept, cue, half, drawing), atol=1e-12)
 
 
 def test_few_pairs_estimate_the_share_of_all() -> None:
@@ -123,9 +123,9 @@ def test_every_pair_is_drawn_equally_often() -> None:
     # The first image has A of 3, at 10 to 30 degrees, and B of 1, at 15: the concept wins in 1 of 3 pairs. With 2 of
     # the 3 drawn, the strata do not fall on whole pairs, and still each pair comes up in 2/3 of the draws.
     x, concept, cue = at(0, 10, 20, 30, 15, 90), labels("ccccdd"), labels("psssps")
-    found = [preference(x, concept, cue, pairs=2, seed=seed)[0] for seed in range(400)]
-    assert set(found) <= {0.0, 0.5, 1.0}
-    assert np.mean(found) == pytest.approx(1 / 3, abs=4 * 0.25 / 20)  # s.d. of one at most 0.25
+    scores = [preference(x, concept, cue, pairs=2, seed=seed)[0] for seed in range(400)]
+    assert set(scores) <= {0.0, 0.5, 1.0}
+    assert np.mean(scores) == pytest.approx(1 / 3, abs=4 * 0.25 / 20)  # s.d. of one at most 0.25
 
 
 def test_the_seed_alone_decides_which_pairs_are_drawn() -> None:
@@ -179,8 +179,8 @@ def test_scores_follow_from_directions_alone(seed: int) -> None:
 def test_scores_follow_their_image_when_rows_are_permuted(seed: int) -> None:
     x, concept, cue, _, _ = random_case(seed)
     order = np.random.default_rng(seed).permutation(60)
-    found = preference(x[order], concept[order], cue[order], pairs=3600)
-    np.testing.assert_allclose(found, preference(x, concept, cue, pairs=3600)[order], atol=1e-12)
+    scores = preference(x[order], concept[order], cue[order], pairs=3600)
+    np.testing.assert_allclose(scores, preference(x, concept, cue, pairs=3600)[order], atol=1e-12)
 
 
 def test_swapping_the_roles_swaps_the_answer() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from scipy.stats import spearmanr
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.rank_correlation import correlation_by_chance, rank_correlation, ranks
+from embprobe.measures.rank_correlation import correlation_by_chance, cosine_ranks, rank_correlation
 from tests.conftest import cosines
 from tests.measures.pairs_of_encoders import SEEDS, at, related, rotation
 
@@ -26,7 +26,7 @@ def test_it_is_spearmans_of_each_row_without_the_image_itself(seed: int) -> None
 def test_ties_have_the_mean_of_their_ranks() -> None:
     # to the image at 0 those at 20 and -20 are equally near, then the one at 90: ranks 2.5, 2.5, 1, less 2
     row = np.array([0, 0.5, 0.5, -1]) / 1.5**0.5
-    assert ranks(at(0, 20, -20, 90))[0] == pytest.approx(row)
+    assert cosine_ranks(at(0, 20, -20, 90))[0] == pytest.approx(row)
 
 
 def test_an_image_that_has_no_order_agrees_with_nothing() -> None:
@@ -52,7 +52,7 @@ def test_it_does_not_change_under_rotation_scaling_and_permutation(seed: int) ->
 def test_chance_by_matchings_is_that_of_matching_rows() -> None:
     a, b = related(0, n=5)
     every = [rank_correlation(a, b[list(order)]).mean() for order in itertools.permutations(range(5))]
-    drawn = correlation_by_chance(ranks(a), ranks(b), matchings=3000)
+    drawn = correlation_by_chance(cosine_ranks(a), cosine_ranks(b), matchings=3000)
     assert np.mean(every) == pytest.approx(0, abs=1e-9)  # each row's ranks sum to zero
     assert set(drawn.round(9)) == set(np.round(every, 9))  # 120 matchings, drawn 3,000 times
 

@@ -37,10 +37,10 @@ def test_a_case_by_hand() -> None:
     # from 0 degrees: keys at 10 (dog), 20 (cat), 30 (cat), 90 (dog): a cat is second
     # from 80 degrees: at 90 (dog), 30 (cat), 20 (cat), 10 (dog): a dog is first
     queries, keys = at(0, 80), 3 * at(10, 20, 30, 90)
-    asked, offered = np.array(["cat", "dog"]), np.array(["dog", "cat", "cat", "dog"])
-    assert recall_at_k(queries, keys, asked, offered, k=1).tolist() == [0, 1]
-    assert recall_at_k(queries, keys, asked, offered, k=2).tolist() == [1, 1]
-    assert recall_at_k(queries, keys, np.array(["dog", "cat"]), offered, k=1).tolist() == [1, 0]
+    query_labels, key_labels = np.array(["cat", "dog"]), np.array(["dog", "cat", "cat", "dog"])
+    assert recall_at_k(queries, keys, query_labels, key_labels, k=1).tolist() == [0, 1]
+    assert recall_at_k(queries, keys, query_labels, key_labels, k=2).tolist() == [1, 1]
+    assert recall_at_k(queries, keys, np.array(["dog", "cat"]), key_labels, k=1).tolist() == [1, 0]
 
 
 def test_a_query_does_not_find_itself() -> None:
@@ -56,15 +56,15 @@ def test_a_query_does_not_find_itself() -> None:
 def test_excluding_is_leaving_out_one_key_even_among_copies() -> None:
     x = np.repeat(at(0, 50), 3, axis=0)  # three copies each: the query may come after others, or not be met at all
     labels = np.array(["a", "b", "c", "a", "b", "c"])
-    found = recall_at_k(x, x, labels, labels, k=2, exclude=np.arange(6))
+    recall = recall_at_k(x, x, labels, labels, k=2, exclude=np.arange(6))
     # both others of the three copies have other labels
-    assert found.tolist() == [0] * 6
+    assert recall.tolist() == [0] * 6
     alike = np.array(["a", "b", "b", "a", "a", "b"])
     assert recall_at_k(x, x, alike, alike, k=2, exclude=np.arange(6)).tolist() == [0, 1, 1, 1, 1, 0]
     same = np.tile([[1.0, 0.0]], (30, 1))  # far more copies than are looked at: 0 to 3, and of them k = 3
     label = names(np.arange(30) % 10)
-    found = recall_at_k(same, same, label, label, k=3, exclude=np.arange(30))
-    assert found.tolist() == [0] * 10 + ([1] * 3 + [0] * 7) * 2  # 10, 11, 12 find 0, 1, 2; 13 comes after 3
+    recall = recall_at_k(same, same, label, label, k=3, exclude=np.arange(30))
+    assert recall.tolist() == [0] * 10 + ([1] * 3 + [0] * 7) * 2  # 10, 11, 12 find 0, 1, 2; 13 comes after 3
 
 
 @settings(max_examples=20)
@@ -77,12 +77,12 @@ def test_it_is_clip_benchmarks_definition_both_ways(seed: int, k: int, texts_ask
     )  # 5 images, 2 texts each
     centre = rng.normal(size=(12, 8))
     images, texts = centre[pictured] + rng.normal(size=(60, 8)), centre[written] + rng.normal(size=(24, 8))
-    queries, keys, asked, offered = (
+    queries, keys, query_labels, key_labels = (
         (texts, images, written, pictured) if texts_ask else (images, texts, pictured, written)
     )
     a, b = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (queries, keys))
-    expected = from_all_scores(a @ b.T, asked[:, None] == offered, k)
-    assert recall_at_k(queries, keys, names(asked), names(offered), k=k).tolist() == expected.tolist()
+    expected = from_all_scores(a @ b.T, query_labels[:, None] == key_labels, k)
+    assert recall_at_k(queries, keys, names(query_labels), names(key_labels), k=k).tolist() == expected.tolist()
 
 
 @settings(max_examples=20)
@@ -96,16 +96,16 @@ def test_excluding_is_the_same_as_asking_the_others(seed: int, k: int) -> None:
     cosines[np.arange(7), subset] = -2
     positive = label[subset, None] == label
     positive[np.arange(7), subset] = False
-    found = recall_at_k(x[subset], x, names(label[subset]), names(label), k=k, exclude=subset)
-    assert found.tolist() == from_all_scores(cosines, positive, k).tolist()
+    recall = recall_at_k(x[subset], x, names(label[subset]), names(label), k=k, exclude=subset)
+    assert recall.tolist() == from_all_scores(cosines, positive, k).tolist()
 
 
 def test_noise_finds_its_own_by_chance() -> None:
     rng = np.random.default_rng(0)
     queries, keys, label = rng.normal(size=(2_000, 16)), rng.normal(size=(40, 16)), np.arange(2_000) % 40
-    found = recall_at_k(queries, keys, names(label), names(np.arange(40)), k=4)
+    recall = recall_at_k(queries, keys, names(label), names(np.arange(40)), k=4)
     # one key of 40 is right: 4 / 40 = 0.1, standard deviation sqrt(0.1 * 0.9 / 2000) = 0.007, four of them 0.027
-    assert found.mean() == pytest.approx(0.1, abs=0.027)
+    assert recall.mean() == pytest.approx(0.1, abs=0.027)
 
 
 @settings(max_examples=10)
@@ -114,20 +114,22 @@ def test_rotating_permuting_and_scaling_the_space_change_nothing(seed: int, scal
     rng = np.random.default_rng(seed)
     label = np.arange(40) % 8
     x, y = rng.normal(size=(40, 6)), rng.normal(size=(40, 6))
-    found = recall_at_k(x, y, names(label), names(label), k=3)
+    recall = recall_at_k(x, y, names(label), names(label), k=3)
     every = np.sort(x / np.linalg.norm(x, axis=1, keepdims=True) @ (y / np.linalg.norm(y, axis=1, keepdims=True)).T)
     clear = every[:, -3] - every[:, -4] > 1e-6
     for turn in (ortho_group.rvs(6, random_state=seed), np.eye(6)[::-1], scale * np.eye(6)):
         turned = recall_at_k(x @ turn, y @ turn, names(label), names(label), k=3)
-        assert turned[clear].tolist() == found[clear].tolist()
+        assert turned[clear].tolist() == recall[clear].tolist()
 
 
 def test_a_query_with_nothing_to_find_is_an_error() -> None:
-    asked = np.array(["cat", "cow", "cow", "hen"])
+    query_labels = np.array(["cat", "cow", "cow", "hen"])
     with pytest.raises(EmbprobeError, match="3 of 4 queries have nothing to find: .* 'cow' and 1 more label"):
-        recall_at_k(np.eye(4), np.eye(4), asked, np.array(["cat", "dog", "dog", "dog"]), k=1)
+        recall_at_k(np.eye(4), np.eye(4), query_labels, np.array(["cat", "dog", "dog", "dog"]), k=1)
     with pytest.raises(EmbprobeError, match="1 of 4 queries have nothing to find: no other .* 'hen'\\.$"):
-        recall_at_k(np.eye(4), np.eye(4), asked[[1, 1, 2, 3]], asked[[1, 1, 2, 3]], k=1, exclude=np.arange(4))
+        recall_at_k(
+            np.eye(4), np.eye(4), query_labels[[1, 1, 2, 3]], query_labels[[1, 1, 2, 3]], k=1, exclude=np.arange(4)
+        )
 
 
 @pytest.mark.parametrize(("k", "exclude"), [(0, None), (4, None), (3, np.arange(4))])

@@ -43,11 +43,11 @@ def pair_by_pair(x: Vectors, factors: Factors) -> dict[str, float]:
     half = np.square(x[:, None] - x[None]).sum(2) / 2
     same = np.stack([labels[:, None] == labels[None] for labels in factors.values()])
     total = half[~same.any(0)].mean()
-    found = {}
+    shares = {}
     for i, name in enumerate(factors):
         alone = same[i] & ~np.delete(same, i, axis=0).any(0)
-        found[name] = float((total - half[alone].mean()) / total)
-    return {**found, "rest": 1 - sum(found.values())}
+        shares[name] = float((total - half[alone].mean()) / total)
+    return {**shares, "rest": 1 - sum(shares.values())}
 
 
 def test_shares_by_hand() -> None:
@@ -74,8 +74,8 @@ def test_an_interaction_is_nobodys_share() -> None:
     # components say so; with many levels it goes to the rest (see the test below).
     factors = design(2, 2, 2)
     c, s, k = (np.where(labels == "00", 1.0, -1.0) for labels in factors.values())
-    found = plain_shares(np.stack([c * s, k], axis=1), factors)
-    assert found == pytest.approx({"concept": -1, "style": -1, "color": 1, "rest": 2})
+    shares = plain_shares(np.stack([c * s, k], axis=1), factors)
+    assert shares == pytest.approx({"concept": -1, "style": -1, "color": 1, "rest": 2})
 
 
 def test_random_interactions_go_to_the_rest() -> None:
@@ -87,8 +87,8 @@ def test_random_interactions_go_to_the_rest() -> None:
 
 def test_planted_shares_come_out() -> None:
     factors, shares = design(40, 5, 4), {"concept": 0.45, "style": 0.2, "color": 0.1}
-    found = [plain_shares(planted(seed, factors, shares), factors) for seed in range(4)]
-    means = {name: np.mean([each[name] for each in found]) for name in found[0]}
+    estimates = [plain_shares(planted(seed, factors, shares), factors) for seed in range(4)]
+    means = {name: np.mean([each[name] for each in estimates]) for name in estimates[0]}
     assert means == pytest.approx({**shares, "rest": 0.25}, abs=0.02)
 
 
@@ -116,7 +116,7 @@ def test_sums_agree_with_all_pairs(seed: int, sizes: list[int]) -> None:
 def test_pseudo_values_are_the_jackknife(unit: str) -> None:
     factors = design(6, 3, 4)
     x = planted(2, factors, {"concept": 0.4, "style": 0.2, "color": 0.2}, d=16)
-    found = variance_shares(x, factors, unit=unit)
+    shares = variance_shares(x, factors, unit=unit)
     levels = np.unique(factors[unit])
     everything = pair_by_pair(x, factors)
     for position, level in enumerate(levels):
@@ -124,8 +124,8 @@ def test_pseudo_values_are_the_jackknife(unit: str) -> None:
         without = pair_by_pair(x[kept], {name: labels[kept] for name, labels in factors.items()})
         for name in (*NAMES, "rest"):
             c = len(levels)
-            assert found[name][position] == pytest.approx(c * everything[name] - (c - 1) * without[name], abs=1e-9)
-    assert list(found) == [*NAMES, "rest"]
+            assert shares[name][position] == pytest.approx(c * everything[name] - (c - 1) * without[name], abs=1e-9)
+    assert list(shares) == [*NAMES, "rest"]
 
 
 def test_the_interval_of_the_pseudo_values_covers_the_share() -> None:
@@ -155,9 +155,9 @@ def test_shares_follow_from_directions_alone(seed: int) -> None:
     expected = variance_shares(x, factors, unit="concept")
     p = permutation_p(x, factors, "style", permutations=49)
     for same in (x @ rotation, x[:, rng.permutation(12)], x * 10 ** rng.uniform(-6, 6, (15, 1))):
-        found = variance_shares(same, factors, unit="concept")
+        shares = variance_shares(same, factors, unit="concept")
         for name, scores in expected.items():
-            np.testing.assert_allclose(found[name], scores, atol=1e-6)
+            np.testing.assert_allclose(shares[name], scores, atol=1e-6)
         assert permutation_p(same, factors, "style", permutations=49) == p
 
 
@@ -166,9 +166,9 @@ def test_the_order_of_rows_and_factors_does_not_matter() -> None:
     x = planted(3, factors, {"concept": 0.4, "style": 0.2}, d=12)
     order = np.random.default_rng(0).permutation(30)
     turned = {name: factors[name][order] for name in reversed(factors)}
-    expected, found = variance_shares(x, factors, unit="style"), variance_shares(x[order], turned, unit="style")
+    expected, shares = variance_shares(x, factors, unit="style"), variance_shares(x[order], turned, unit="style")
     for name, scores in expected.items():
-        np.testing.assert_allclose(found[name], scores, atol=1e-9)
+        np.testing.assert_allclose(shares[name], scores, atol=1e-9)
 
 
 def test_half_precision_is_widened_before_anything_is_summed() -> None:
@@ -200,22 +200,22 @@ def test_p_agrees_with_every_permutation_listed() -> None:
     means = cells.mean(0)
     exact = np.mean(np.array(scatter) >= np.square(means - means.mean(0)).sum() - 1e-12)
     assert 0.01 < exact < 0.5
-    found = permutation_p(x, factors, "style", permutations=3999)
-    assert found == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 3999))
+    p = permutation_p(x, factors, "style", permutations=3999)
+    assert p == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 3999))
 
 
 def test_p_is_uniform_where_the_factor_does_nothing() -> None:
     # concept explains much, style nothing. 300 p-values of 1/40 .. 40/40: mean 0.5125, standard error 0.289 / sqrt(300)
     factors = design(8, 3)
-    found = np.array(
+    p_values = np.array(
         [
             permutation_p(planted(seed, factors, {"concept": 0.7}, d=6), factors, "style", permutations=39, seed=seed)
             for seed in range(300)
         ]
     )
-    assert found.mean() == pytest.approx(0.5125, abs=4 * 0.0167)
+    assert p_values.mean() == pytest.approx(0.5125, abs=4 * 0.0167)
     for level in (0.05, 0.1, 0.25, 0.5):
-        assert np.mean(found <= level) == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / 300))
+        assert np.mean(p_values <= level) == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / 300))
 
 
 def test_p_is_tiny_where_the_factor_does_something() -> None:
@@ -231,8 +231,8 @@ def test_an_encoder_blind_to_the_factor_has_p_of_one() -> None:
         factors = design(5, 4, 6)
         level = np.unique(factors[seen], return_inverse=True)[1]
         x = np.random.default_rng(seed).normal(size=(6, 7))[level]
-        found = {name: permutation_p(x, factors, name, permutations=99) for name in factors}
-        assert found == {name: 0.01 if name == seen else 1 for name in NAMES}
+        p_values = {name: permutation_p(x, factors, name, permutations=99) for name in factors}
+        assert p_values == {name: 0.01 if name == seen else 1 for name in NAMES}
 
 
 def test_permutations_in_several_batches_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,8 @@ seeds = st.integers(0, 2**32 - 1)
 def test_class_vectors_by_hand() -> None:
     # cat: units (1, 0) and (0.6, 0.8), mean (0.8, 0.4) of length sqrt(0.8): (0.8944, 0.4472)
     # dog: (0, 1) alone
-    found = class_vectors([np.array([[50.0, 0.0], [3.0, 4.0]]), np.array([[0.0, 2.0]])])
-    assert found == pytest.approx(np.array([[0.8944, 0.4472], [0.0, 1.0]]), abs=1e-4)
+    means = class_vectors([np.array([[50.0, 0.0], [3.0, 4.0]]), np.array([[0.0, 2.0]])])
+    assert means == pytest.approx(np.array([[0.8944, 0.4472], [0.0, 1.0]]), abs=1e-4)
 
 
 def test_one_array_for_all_classes_is_the_same_as_one_for_each() -> None:
@@ -62,25 +62,25 @@ def test_rotating_permuting_and_scaling_the_space_change_nothing(seed: int, scal
     rng = np.random.default_rng(seed)
     images, texts = rng.normal(size=(50, 6)), rng.normal(size=(4, 3, 6))
     names, vectors = np.array(["a", "b", "c", "d"]), class_vectors(texts)
-    found = predict_zero_shot(images, vectors, names)
+    predicted = predict_zero_shot(images, vectors, names)
     score = np.sort(images / np.linalg.norm(images, axis=1, keepdims=True) @ vectors.T, axis=1)
     clear = score[:, -1] - score[:, -2] > 1e-6
     for turn in (ortho_group.rvs(6, random_state=seed), np.eye(6)[::-1], scale * np.eye(6)):
         turned = class_vectors(texts @ turn)
         assert turned == pytest.approx(vectors @ turn / np.linalg.norm(vectors @ turn, axis=1, keepdims=True), abs=1e-6)
-        assert predict_zero_shot(images @ turn, turned, names)[clear].tolist() == found[clear].tolist()
+        assert predict_zero_shot(images @ turn, turned, names)[clear].tolist() == predicted[clear].tolist()
     longer = 10 ** rng.uniform(-3, 3, (50, 1))
-    assert predict_zero_shot(images * longer, vectors, names)[clear].tolist() == found[clear].tolist()
+    assert predict_zero_shot(images * longer, vectors, names)[clear].tolist() == predicted[clear].tolist()
 
 
 def test_the_order_of_classes_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     images, vectors, names = rng.normal(size=(60, 5)), rng.normal(size=(4, 5)), np.array(["a", "b", "c", "d"])
-    found = predict_zero_shot(images, vectors, names)
-    assert set(found) == set(names)
-    assert predict_zero_shot(images, vectors[::-1], names[::-1]).tolist() == found.tolist()
+    predicted = predict_zero_shot(images, vectors, names)
+    assert set(predicted) == set(names)
+    assert predict_zero_shot(images, vectors[::-1], names[::-1]).tolist() == predicted.tolist()
     monkeypatch.setattr(zero_shot, "_CELLS", 7 * 4)  # seven images at a time
-    assert predict_zero_shot(images, vectors, names).tolist() == found.tolist()
+    assert predict_zero_shot(images, vectors, names).tolist() == predicted.tolist()
 
 
 def test_texts_that_make_no_class_are_an_error() -> None:

@@ -13,22 +13,23 @@ from matplotlib.axes import Axes
 from embprobe.plots import forest
 from embprobe.plots.forest import plot_forest
 from embprobe.plots.style import figure
-from embprobe.probing.results import Conclusions, Question, Result, Results
+from embprobe.probing.results import Conclusions, Results
+from tests.results import key_of, result_of
 
 
 def results(attribute: str, *estimates: tuple[str, float], headline: bool = True) -> Results:
     """A probe with one headline, a difference, and a measure that is none."""
     facts: dict[str, Any] = {
-        "attribute": attribute, "strength": None, "kind": "estimate", "resampled": "concept", "groups": 60,
-        "images": 90, "unit": "accuracy", "intervention": None,
+        "attribute": attribute, "resampled": "concept", "groups": 60,
+        "images": 90, "unit": "accuracy",
     }  # fmt: skip
     rows = [
-        Result(**facts, measure="the one", encoder=name, estimate=value, low=value - 0.1, high=value + 0.1)
+        result_of(**facts, measure="the one", encoder=name, estimate=value, low=value - 0.1, high=value + 0.1)
         for name, value in estimates
     ]
     rows.append(
-        Result(
-            **{**facts, "kind": "difference"},
+        result_of(
+            **facts,
             measure="the one",
             encoder="a/x",
             against="b/y",
@@ -37,11 +38,14 @@ def results(attribute: str, *estimates: tuple[str, float], headline: bool = True
             high=9,
         )
     )
-    rows.append(Result(**facts, measure="another", encoder="a/x", estimate=9, low=9, high=9))
-    question = Question("the one") if headline else None
+    rows.append(result_of(**facts, measure="another", encoder="a/x", estimate=9, low=9, high=9))
+    key = key_of("the one") if headline else None
     return Results(
-        {"card": {"question": f"What of {attribute}?"}}, rows, [], Conclusions(question, dict(estimates), [], [])
-    )  # fmt: skip
+        manifest={"card": {"question": f"What of {attribute}?"}},
+        rows=rows,
+        scores=[],
+        conclusions=Conclusions(key=key, numbers=dict(estimates), sentences=[], checks=[]),
+    )
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_names_from_strangers_are_drawn_as_they_are_and_there_is_an_svg(tmp_path
 
 
 def test_every_value_has_a_look_of_its_own() -> None:
-    looks = [(drawing._color(i), drawing._marker(i)) for i in range(-1, drawing._NAMED)]
+    looks = [(drawing._color(i), drawing._marker(i)) for i in range(-1, drawing._DISTINCT)]
     assert len(set(looks)) == len(looks)
 
 

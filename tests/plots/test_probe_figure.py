@@ -19,16 +19,16 @@ from embprobe.plots import probe
 from embprobe.plots.probe import plot_probe
 from embprobe.plots.style import figure
 from embprobe.probing.card import attributes, bundled_card
-from embprobe.probing.results import Question, Result
+from embprobe.probing.key import SHUFFLED, Key
+from tests.results import changed, key_of, result_of
 
 CURVE = [
-    Result(
+    result_of(
         attribute="color",
         measure="displacement",
         intervention="hue",
         strength=strength,
         encoder=encoder,
-        kind="estimate",
         resampled="concept",
         groups=50,
         images=50,
@@ -40,8 +40,8 @@ CURVE = [
     for encoder in ("bundled/clip", "bundled/dino", "reference/pixels")
     for strength in (60.0, 120.0)
 ]
-DOTS = [replace(row, measure="category decoding", intervention=None, strength=None) for row in CURVE[::2]]
-DIFFERENCE = replace(CURVE[0], against="bundled/dino", kind="difference", p=0.5, p_adjusted=1.0)
+DOTS = [changed(row, measure="category decoding", intervention=None, strength=None) for row in CURVE[::2]]
+DIFFERENCE = replace(CURVE[0], against="bundled/dino", p=0.5, p_adjusted=1.0)
 
 
 def drawn(path: Path) -> Image.Image:
@@ -54,9 +54,10 @@ def drawn(path: Path) -> Image.Image:
 
 
 def test_decoding_is_drawn_over_its_control_task(axes: list[Axes], tmp_path: Path) -> None:
-    decoded = [replace(row, measure="category decoding, unseen concepts", unit="accuracy") for row in DOTS]
+    told = Key(kind="decoding", target="category", variant="linear probe", test="unseen concepts")
+    decoded = [replace(row, key=told, unit="accuracy") for row in DOTS]
     memory = [
-        replace(row, measure="category decoding of shuffled labels, unseen concepts", estimate=0.1, low=0.05, high=0.2)
+        replace(row, key=replace(told, condition=SHUFFLED), estimate=0.1, low=0.05, high=0.2)
         for row in decoded[:2]  # nobody asked it of the third
     ]
     plot_probe([*decoded, *memory], tmp_path / "figure.png", question="?")
@@ -66,7 +67,7 @@ def test_decoding_is_drawn_over_its_control_task(axes: list[Axes], tmp_path: Pat
     assert [line.get_label() for line in scatter.containers] == ["bundled/clip", "bundled/dino"]
     points = [(float(x[0]), float(y[0])) for x, y in (line[0].get_data() for line in scatter.containers)]
     assert points == [(0.1, row.estimate) for row in decoded[:2]]
-    alone = replace(memory[0], measure="color decoding of shuffled labels, unseen concepts")
+    alone = replace(memory[0], key=replace(memory[0].key, target="color"))
     plot_probe([alone], tmp_path / "alone.png", question="?")  # nothing to set it against: dots
 
 
@@ -87,8 +88,8 @@ def test_the_same_numbers_give_the_same_picture_and_others_another(tmp_path: Pat
 @pytest.mark.parametrize("name", [r"$\frac{$", "<script>alert(1)</script> \u202e\u200f", "two\nlines {0} %s", "日本語"])
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_hostile_names_are_drawn_as_they_are(tmp_path: Path, name: str) -> None:
-    rows = [replace(row, measure=f"{name} decoding", encoder=f"open_clip/{name}", resampled=name) for row in DOTS]
-    curves = [replace(row, encoder=f"open_clip/{name}", unit=name) for row in CURVE[:2]]
+    rows = [changed(row, measure=f"{name} decoding", encoder=f"open_clip/{name}", resampled=name) for row in DOTS]
+    curves = [changed(row, encoder=f"open_clip/{name}", unit=name) for row in CURVE[:2]]
     plot_probe([*curves, *rows], tmp_path / "figure.png", question=f"Does {name} move?")
     drawn(tmp_path / "figure.png")
 
@@ -133,26 +134,26 @@ def titles(axes: list[Axes]) -> list[str]:
 
 
 def test_a_panel_is_a_measure_under_a_condition(axes: list[Axes], tmp_path: Path) -> None:
-    truncated = [replace(row, intervention="pca:32") for row in DOTS]
+    truncated = [changed(row, intervention="pca:32") for row in DOTS]
     plot_probe([*CURVE, DIFFERENCE, *DOTS, *truncated], tmp_path / "figure.png", question="?")
     assert titles(axes) == ["hue: displacement", "category decoding", "pca:32: category decoding"]
 
 
 def test_the_headline_comes_first(axes: list[Axes], tmp_path: Path) -> None:
-    first = Question("category decoding")
+    first = key_of("category decoding")
     plot_probe([*CURVE, *DOTS], tmp_path / "figure.png", question="?", first=first)
     assert titles(axes) == ["category decoding", "hue: displacement"]
     axes.clear()
-    beyond = [replace(row, measure="displacement beyond the control") for row in CURVE]
-    headline = Question("displacement beyond the control", "hue", 120)  # its panel has the other strengths, too
+    beyond = [changed(row, measure="displacement beyond the control") for row in CURVE]
+    headline = key_of("displacement beyond the control", "hue", 120)  # its panel has the other strengths, too
     plot_probe([*DOTS, *CURVE, *beyond], tmp_path / "figure.png", question="?", first=headline)
     assert titles(axes) == ["hue: displacement beyond the control", "category decoding", "hue: displacement"]
 
 
 def test_axes_say_what_their_numbers_are(axes: list[Axes], tmp_path: Path) -> None:
-    few = [replace(row, measure="category GDA from few", intervention="shots", unit="accuracy") for row in CURVE]
-    word = [replace(row, measure="zero-shot name", intervention="word=thus", unit="accuracy") for row in CURVE]
-    control = [replace(row, measure="zero-shot name", intervention="word-conflicts/shuffled") for row in CURVE]
+    few = [changed(row, measure="category GDA from few", intervention="shots", unit="accuracy") for row in CURVE]
+    word = [changed(row, measure="zero-shot name", intervention="word=thus", unit="accuracy") for row in CURVE]
+    control = [changed(row, measure="zero-shot name", intervention="word-conflicts/shuffled") for row in CURVE]
     plot_probe([*CURVE, *few, *word, *control, *DOTS], tmp_path / "figure.png", question="?")
     assert [axis.get_xlabel() for axis in axes] == [
         "degrees in OKLCh",
@@ -166,7 +167,7 @@ def test_axes_say_what_their_numbers_are(axes: list[Axes], tmp_path: Path) -> No
 
 def test_references_are_grey_and_encoders_are_not(axes: list[Axes], tmp_path: Path) -> None:
     names = ["open_clip/a", "python:mine:make", "reference/pixels", "reference/random-vit", "guessing"]
-    rows = [replace(DOTS[0], encoder=name) for name in names]
+    rows = [changed(DOTS[0], encoder=name) for name in names]
     plot_probe(rows, tmp_path / "figure.png", question="?")
     (axis,) = axes
     assert [label.get_text() for label in axis.get_yticklabels()] == names
@@ -180,8 +181,8 @@ def test_references_are_grey_and_encoders_are_not(axes: list[Axes], tmp_path: Pa
 
 
 def test_lengths_start_at_zero_where_they_can(axes: list[Axes], tmp_path: Path) -> None:
-    below = [replace(row, measure="uniformity", estimate=-2, low=-3, high=-1) for row in DOTS]
-    across = [replace(row, measure="variance share of style", low=-0.1) for row in DOTS]
+    below = [changed(row, measure="uniformity", estimate=-2, low=-3, high=-1) for row in DOTS]
+    across = [changed(row, measure="variance share of style", low=-0.1) for row in DOTS]
     plot_probe([*CURVE, *DOTS, *below, *across], tmp_path / "figure.png", question="?")
     assert axes[0].get_ylim()[0] == 0 and axes[1].get_xlim()[0] == 0
     assert axes[2].get_xlim()[1] == 0 and axes[2].get_xlim()[0] < -2.9
@@ -191,7 +192,7 @@ def test_lengths_start_at_zero_where_they_can(axes: list[Axes], tmp_path: Path) 
 def test_the_heading_says_over_what_intervals_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     watch(monkeypatch, lambda canvas: said.append(canvas.get_suptitle()))
-    plot_probe([*DOTS, replace(DOTS[0], measure="x", groups=7)], tmp_path / "figure.png", question="Does it move?")
+    plot_probe([*DOTS, changed(DOTS[0], measure="x", groups=7)], tmp_path / "figure.png", question="Does it move?")
     assert said == ["Does it move?\n95 % intervals over 7 to 50 concepts"]
 
 

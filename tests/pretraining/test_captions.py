@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embprobe.images import Images
-from embprobe.pretraining.captions import MOST_DETAILS, caption, details, shown, some, without_colors
+from embprobe.pretraining.captions import MOST_DETAILS, caption, details, draw_details, subject_of, without_colors
 
 # Berlin and Kay's eleven basic terms, and names of colours that no emoji has for an object (as "olive" has)
 COLORS = (
@@ -26,7 +26,7 @@ def captions(emoji: Images) -> dict[str, set[str]]:
     """Every concept's longest captions, from all of its drawings."""
     found: dict[str, set[str]] = {}
     for row in emoji.rows:
-        found.setdefault(row.labels["concept"], set()).add(caption(shown(row.labels), details(row.labels)))
+        found.setdefault(row.labels["concept"], set()).add(caption(subject_of(row.labels), details(row.labels)))
     return found
 
 
@@ -71,12 +71,12 @@ def test_every_caption_says_what_is_shown_and_its_category(emoji: Images, captio
     ],
 )
 def test_color_words_are_left_out(name: str, expected: str) -> None:
-    assert shown({"name": name}) == expected
-    assert shown({"caption": name, "name": "not asked"}) == (expected or "not asked")
+    assert subject_of({"name": name}) == expected
+    assert subject_of({"caption": name, "name": "not asked"}) == (expected or "not asked")
 
 
 def test_what_has_neither_caption_nor_name_shows_nothing() -> None:
-    assert shown({}) == shown({"caption": ""}) == shown({"category": "Things"}) == ""
+    assert subject_of({}) == subject_of({"caption": ""}) == subject_of({"category": "Things"}) == ""
 
 
 def test_details_are_the_category_and_the_keywords_without_those_that_are_colors() -> None:
@@ -97,13 +97,13 @@ def test_any_number_of_details_in_any_order_is_as_likely() -> None:
     # the last with standard deviation sqrt(9600 * 0.0104 * 0.9896) = 9.95
     assert MOST_DETAILS == 3
     rng = np.random.default_rng(0)
-    drawn = Counter(tuple(some(["a", "b", "c", "d"], rng)) for _ in range(9600))
+    drawn = Counter(tuple(draw_details(["a", "b", "c", "d"], rng)) for _ in range(9600))
     assert len(drawn) == 1 + 4 + 12 + 24
     for arrangement, count in drawn.items():
         share = 1 / 4 / {0: 1, 1: 4, 2: 12, 3: 24}[len(arrangement)]
         assert count == pytest.approx(9600 * share, abs=5 * np.sqrt(9600 * share * (1 - share)))
-    assert all(some([], rng) == [] for _ in range(9))
-    assert {tuple(some(["a"], rng)) for _ in range(30)} == {(), ("a",)}
+    assert all(draw_details([], rng) == [] for _ in range(9))
+    assert {tuple(draw_details(["a"], rng)) for _ in range(30)} == {(), ("a",)}
 
 
 @given(st.lists(st.sampled_from([*BASIC, "light", "dark", "with"]), max_size=6), st.integers(0, 6))

@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 
 from embprobe.errors import UsageError
-from embprobe.pretraining.processes import Machine, Processes, choose_machine
+from embprobe.pretraining.processes import Machine, Processes, choose_machine, torch_threads
 from tests.pretraining.apart import Ended, Order
 
 Apart = Callable[..., list[Ended]]
@@ -102,3 +102,13 @@ def test_two_processes_have_the_losses_of_one(name: str, tmp_path: Path, apart: 
     assert len({row["loss"] for row in found if "loss" in row}) == 3
     for row, same in zip(found, expected, strict=True):
         assert row == pytest.approx(same, rel=1e-4)
+
+
+def test_the_number_of_threads_is_restored() -> None:
+    torch.set_num_threads(1)
+    with pytest.raises(KeyError), torch_threads(2):
+        assert torch.get_num_threads() == 2
+        raise KeyError
+    with torch_threads(None):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 1

@@ -16,8 +16,10 @@ from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import Encoder, Floats
 from embprobe.images import Images, Row
 from embprobe.probing.card import Card
+from embprobe.probing.key import SHUFFLED, Key
 from embprobe.probing.results import Result, Results
 from embprobe.probing.run import run_probe
+from embprobe.probing.scores import Scores
 from tests.conftest import CountingEncoder, make_encoder, row_of, solid
 
 RED, GREEN, BLUE = (250, 0, 0), (0, 250, 0), (0, 0, 250)
@@ -108,25 +110,36 @@ def probe(
     return run_probe(card_of(*measures, **more), images, encoders, [], Session(workspace))
 
 
-def found_by(results: Results, encoder: str, measure: str = "", **wanted: object) -> list[Result]:
-    """The estimates of an encoder."""
-    if measure:
-        wanted["measure"] = measure
+def done(row: Result | Scores) -> str | None:
+    """What was done to images, labels or vectors, as the sentence of the row's key says it."""
+    key = row.key
+    return key.target if key.kind == "displacement" else None if key.condition == SHUFFLED else key.condition
+
+
+def found_by(
+    results: Results, encoder: str, measure: str = "", *, key: Key | None = None, **wanted: object
+) -> list[Result]:
+    """The estimates of an encoder, of one measure in words, under what was done (``intervention``), of a strength."""
     rows = [row for row in results.rows if row.encoder == encoder and not row.is_difference]
-    return [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
+    rows = [row for row in rows if (not measure or row.key.phrase == measure) and key in (None, row.key)]
+    if "intervention" in wanted:
+        rows = [row for row in rows if done(row) == wanted["intervention"]]
+    if "strength" in wanted:
+        rows = [row for row in rows if row.key.strength == wanted["strength"]]
+    return rows
 
 
 def estimate(results: Results, encoder: str, measure: str, **wanted: object) -> float:
     """The one estimate of an encoder that is meant."""
-    (row,) = found_by(results, encoder, measure, **wanted)
+    (row,) = found_by(results, encoder, measure, **wanted)  # type: ignore[arg-type]
     return row.estimate
 
 
 def values(results: Results, encoder: str, measure: str) -> dict[str, float]:
     """The score of every key."""
-    (scores,) = [each for each in results.scores if (each.encoder, each.measure) == (encoder, measure)]
-    return dict(zip(scores.keys, scores.values, strict=True))
+    (scores,) = [each for each in results.scores if (each.encoder, each.key.phrase) == (encoder, measure)]
+    return dict(zip(scores.keys, scores.values.tolist(), strict=True))
 
 
 def measures(results: Results) -> set[str]:
-    return {row.measure for row in results.rows}
+    return {row.key.phrase for row in results.rows}

@@ -15,22 +15,17 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images, load_images
 from embprobe.images.dataset_cards import dataset_cards
 from embprobe.interventions import INTERVENTIONS
-from embprobe.probing.card import (
-    KINDS,
-    AnyMeasure,
-    Card,
-    Decoding,
-    Displacement,
-    Geometry,
-    NaturalPairs,
-    Preference,
-    Selection,
-    Variance,
-    ZeroShot,
-    attributes,
-    bundled_card,
-    read_card,
-)
+from embprobe.probing.card import Card, attributes, bundled_card, read_card
+from embprobe.probing.kinds import kinds
+from embprobe.probing.kinds.decoding import Decoding
+from embprobe.probing.kinds.displacement import Displacement
+from embprobe.probing.kinds.geometry import Geometry
+from embprobe.probing.kinds.natural_pairs import NaturalPairs
+from embprobe.probing.kinds.preference import Preference
+from embprobe.probing.kinds.variance import Variance
+from embprobe.probing.kinds.zero_shot import ZeroShot
+from embprobe.probing.measure import Measure
+from embprobe.probing.selection import Selection
 from tests.conftest import Reads
 
 GOOD = """\
@@ -175,7 +170,7 @@ def test_a_bundled_card_asks_only_for_what_there_is(attribute: str, emoji: Image
             assert min(len(rows.of(pool, seed=0)) for rows in (measure.fit, *measure.tests.values())) > 100
 
 
-def labels_of(measure: AnyMeasure) -> list[str]:
+def labels_of(measure: Measure) -> list[str]:
     """Those that images must have for a measure to be asked in full."""
     match measure:
         case Decoding(treatments=treatments, label=label):
@@ -247,7 +242,7 @@ def test_a_good_card_is_read_as_it_is_written(tmp_path: Path) -> None:
 
 def test_a_card_may_have_every_kind_of_measure(tmp_path: Path) -> None:
     card = read_card(write(tmp_path, EVERY_KIND))
-    assert {measure.kind for measure in card.measures} == KINDS
+    assert {measure.kind for measure in card.measures} == set(kinds())
     assert card.headline is not None and (card.headline.strength, card.headline.much) == (60, "as often")
     assert [check.at_most for check in card.must_fail] == [1.5, None]
     variance = next(measure for measure in card.measures if isinstance(measure, Variance))

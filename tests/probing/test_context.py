@@ -15,16 +15,17 @@ from embprobe.images import Images
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import MissingLabel
 from embprobe.interventions.treatments import IMAGE
-from embprobe.probing.card import Selection
-from embprobe.probing.context import Asked, NotApplicable, scored
-from tests.conftest import Reads, make_encoder
+from embprobe.probing.context import NotApplicable, ProbeContext
+from embprobe.probing.selection import Selection
+from tests.conftest import make_encoder
 from tests.probing.conftest import BLUE, GREEN, RED, card_of, painted, reader
+from tests.results import key_of
 
 ANY = {"kind": "geometry", "statistics": ["uniformity"]}
 
 
-def asked(workspace: Workspace, images: Images, *encoders: object) -> Asked:
-    return Asked(card_of(ANY), images, encoders, Session(workspace))  # type: ignore[arg-type]
+def asked(workspace: Workspace, images: Images, *encoders: object) -> ProbeContext:
+    return ProbeContext(card_of(ANY), images, encoders, [], Session(workspace))  # type: ignore[arg-type]
 
 
 # --- which images ------------------------------------------------------------------------------------------------
@@ -137,14 +138,20 @@ def test_what_fails_for_another_reason_is_not_taken_for_that(
 # --- scores ------------------------------------------------------------------------------------------------------
 
 
-def test_what_has_no_score_for_one_is_left_out_for_all() -> None:
+def test_what_has_no_score_for_one_is_left_out_for_all(workspace: Workspace) -> None:
+    scored = asked(workspace, painted([RED, GREEN])).scored
     values = {"a": np.array([1.0, np.nan, 3.0]), "b": np.array([4.0, 5.0, 6.0])}
-    found = list(scored("m", values, ["x", "y", "z"], ["g", "g", "h"], unit="u", p={"b": 0.5}))
+    found = list(scored(key_of("m"), values, ["x", "y", "z"], ["g", "g", "h"], unit="u", p={"b": 0.5}))
     assert [list(each.values) for each in found] == [[1, 3], [4, 6]]
     assert all(list(each.keys) == ["x", "z"] and list(each.groups) == ["g", "h"] for each in found)
     assert [each.p for each in found] == [None, 0.5]
 
 
-def test_no_scores_at_all_are_left_out(reads: Reads) -> None:
+def test_no_scores_at_all_are_left_out(workspace: Workspace) -> None:
+    scored = asked(workspace, painted([RED, GREEN])).scored
     with pytest.raises(NotApplicable, match="no image has a score of m for every encoder"):
-        list(scored("m", {"a": np.array([np.nan, 1]), "b": np.array([1, np.nan])}, ["x", "y"], ["x", "y"], unit="u"))
+        list(
+            scored(
+                key_of("m"), {"a": np.array([np.nan, 1]), "b": np.array([1, np.nan])}, ["x", "y"], ["x", "y"], unit="u"
+            )
+        )

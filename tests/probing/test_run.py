@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images
 from embprobe.images.decoding import UnreadableImage
 from embprobe.probing.card import bundled_card
-from embprobe.probing.context import GUESS, NotApplicable
+from embprobe.probing.context import GUESSING, NotApplicable
+from embprobe.probing.key import Key
 from embprobe.probing.results import Results
 from embprobe.probing.run import run_probe
 from tests.conftest import Reads, make_encoder, noise, row_of
-from tests.probing.conftest import blind, card_of, crossed, found_by, painted, probe, sees_concept, sees_cue
+from tests.probing.conftest import blind, card_of, crossed, done, found_by, painted, probe, sees_concept, sees_cue
 
+HUE_60 = Key(kind="displacement", target="hue", strength=60)
 HUE: dict[str, Any] = {"kind": "displacement", "intervention": "hue", "strengths": [90, 180]}
 CATEGORY: dict[str, Any] = {
     "kind": "decoding",
@@ -78,8 +80,8 @@ def test_a_difference_is_the_difference_of_the_estimates(found: Results) -> None
     differences = [row for row in found.rows if row.is_difference]
     assert len(differences) == len(found_by(found, "test/a")) == 5  # two measures at two strengths, and one decoding
     for row in differences:
-        (a,), (b,) = (found_by(found, name, question=row.question) for name in ("test/a", "test/b"))
-        assert (row.encoder, row.against, row.kind) == ("test/a", "test/b", "difference")
+        (a,), (b,) = (found_by(found, name, key=row.key) for name in ("test/a", "test/b"))
+        assert (row.encoder, row.against, row.role) == ("test/a", "test/b", "subject")
         assert row.estimate == pytest.approx(a.estimate - b.estimate, abs=1e-12)
         assert row.low <= row.estimate <= row.high and row.p is not None
 
@@ -97,8 +99,8 @@ def test_p_values_are_corrected_together(found: Results) -> None:
 
 def test_references_are_measured_but_not_compared(found: Results) -> None:
     assert len(found_by(found, "reference/pixels")) == 5
-    assert {row.who for row in found.rows if row.is_difference} == {"test/a - test/b"}
-    assert {row.measure for row in found_by(found, GUESS)} == {"category k-NN, unseen concepts"}
+    assert {row.label for row in found.rows if row.is_difference} == {"test/a - test/b"}
+    assert {row.key.phrase for row in found_by(found, GUESSING)} == {"category k-NN, unseen concepts"}
 
 
 def test_the_manifest_says_what_was_measured(found: Results) -> None:
@@ -119,10 +121,9 @@ def test_the_saved_scores_have_the_estimates_as_their_means(found: Results, tmp_
     found.save(tmp_path)
     scores: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for row in pq.read_table(tmp_path / "scores.parquet").to_pylist():
-        scores[row["measure"], row["intervention"], row["strength"], row["encoder"]].append(row["score"])
-    estimates = {
-        (row.measure, row.intervention, row.strength, row.encoder): row for row in found.rows if not row.is_difference
-    }
+        key = Key(**{name: row[name] for name in asdict(HUE_60)})
+        scores[key, row["encoder"]].append(row["score"])
+    estimates = {(row.key, row.encoder): row for row in found.rows if not row.is_difference}
     assert set(scores) == set(estimates)
     for question, values in scores.items():
         assert np.mean(values) == pytest.approx(estimates[question].estimate, abs=1e-12)
@@ -200,7 +201,7 @@ def test_a_question_asked_twice_is_named(workspace: Workspace, asked: list[dict[
 
 def test_a_strength_given_twice_is_asked_once(workspace: Workspace) -> None:
     results = probe(workspace, many(), [means("a")], HUE | {"strengths": [60, 60]})
-    assert [row.measure for row in results.rows] == ["displacement", "displacement percentile"]
+    assert [row.key.phrase for row in results.rows] == ["displacement", "displacement percentile"]
 
 
 # --- images of other people --------------------------------------------------------------------------------------
@@ -218,7 +219,7 @@ def test_conditions_on_labels_no_image_has_are_dropped(workspace: Workspace) -> 
 def test_what_cannot_be_asked_is_left_out_and_the_rest_is_asked(workspace: Workspace) -> None:
     plain = many().labelled(lambda row: {})
     results = probe(workspace, plain, [means("a")], CATEGORY, CUES, HUE, {"kind": "zero-shot", "label": "name"})
-    assert {row.intervention for row in results.rows} == {"hue"}
+    assert {done(row) for row in results.rows} == {"hue"}
     assert results.left_out == [
         "decoding: it needs the label 'category', which none of the images in 'many' has",
         "preference: it needs the label 'concept', which none of the images in 'many' has",
@@ -326,9 +327,9 @@ def test_a_bundled_card_is_asked_of_whatever_there_is(workspace: Workspace) -> N
     results = run_probe(
         bundled_card("geometry"), painted([(i, 9, 90) for i in range(6)]), [make_encoder()], [], Session(workspace)
     )
-    assert {row.measure for row in results.rows} == {"effective rank", "uniformity", "mean cosine", "conformity"}
+    assert {row.key.phrase for row in results.rows} == {"effective rank", "uniformity", "mean cosine", "conformity"}
     assert len(results.left_out) == 2
-    assert results.conclusions.question is not None and results.conclusions.question.measure == "effective rank"
+    assert results.conclusions.key is not None and results.conclusions.key.phrase == "effective rank"
 
 
 def test_who_sees_the_concept_and_who_the_cue_in_one_card(workspace: Workspace) -> None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from embprobe.comparing.result import (
+    FILE,
     Agreement,
     Comparison,
     ComparisonSettings,
@@ -27,15 +28,28 @@ from embprobe.images import Images
 from embprobe.probing.results import VERSION, Result
 from embprobe.report import write_report
 from embprobe.statistics import Estimate
+from embprobe.system.files import write_json
+from tests.results import result_of
 
 HOSTILE = "<script>alert(1)</script> & {{ 7 * 7 }} \u202e"
+KEY = {"kind": "geometry", "target": "m"}
 SAID: dict[str, Any] = {
-    "question": None,
+    "key": None,
     "numbers": {},
     "sentences": ["a notices it 2.00 times as much as b.", HOSTILE],
     "checks": [
-        {"encoder": "reference/pixels", "measure": "m", "passed": True, "text": f"it failed as it should {HOSTILE}"},
-        {"encoder": "reference/pixels", "measure": "m", "passed": False, "text": f"0.9, above the limit {HOSTILE}"},
+        {
+            "encoder": "reference/pixels",
+            "key": {"kind": "geometry", "target": "m"},
+            "passed": True,
+            "text": f"it failed as it should {HOSTILE}",
+        },
+        {
+            "encoder": "reference/pixels",
+            "key": {"kind": "geometry", "target": "m"},
+            "passed": False,
+            "text": f"0.9, above the limit {HOSTILE}",
+        },
     ],
 }
 
@@ -44,10 +58,7 @@ def row(**changes: Any) -> Result:
     facts: dict[str, Any] = {
         "attribute": "color",
         "measure": HOSTILE,
-        "intervention": None,
-        "strength": None,
         "encoder": HOSTILE,
-        "kind": "estimate",
         "resampled": "concept",
         "groups": 5,
         "images": 10,
@@ -56,7 +67,7 @@ def row(**changes: Any) -> Result:
         "high": 0.5,
         "unit": "accuracy",
     }
-    return Result(**facts | changes)
+    return result_of(**facts | changes)
 
 
 def save(workspace: Workspace, name: str, *rows: Result, **changes: Any) -> None:
@@ -71,7 +82,7 @@ def save(workspace: Workspace, name: str, *rows: Result, **changes: Any) -> None
         "versions": {"embprobe": "0"},
         "conclusions": SAID,
         "left_out": [f"zero-shot: nobody reads {HOSTILE}"],
-        "results": [vars(each) for each in rows or (row(),)],
+        "results": [each.as_json() for each in rows or (row(),)],
         **changes,
     }  # fmt: skip
     folder = workspace.results(name)
@@ -106,7 +117,7 @@ def save_comparison(workspace: Workspace, images: Images, *pairs: tuple[str, str
     measured = Estimate(0.5, 0.25, 0.75, images=len(images), groups=len(images))
     a, b = PAIR
     shown = [DisagreementPair(keys, (0.9, -0.1), (0.99, 0.01), {"style": False}, 0.5) for keys in pairs]
-    Comparison(
+    comparison = Comparison(
         images=ImagesSummary.of(images),
         compared=len(images),
         encoders={name: load_encoder(name).spec.fingerprint for name in PAIR},
@@ -117,7 +128,8 @@ def save_comparison(workspace: Workspace, images: Images, *pairs: tuple[str, str
         agreements=(Agreement("debiased CKA", a, b, measured, 0.0, 0.0625),),
         explanations=(Explanation(HOSTILE, a, b, measured, measured, measured),),
         disagreements=(Disagreement(a, b, tuple(shown)), Disagreement(b, a, ())),
-    ).save(workspace.results(name))
+    )
+    write_json(workspace.results(name) / FILE, comparison.as_json())
 
 
 @pytest.fixture(scope="session")

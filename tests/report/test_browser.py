@@ -45,10 +45,12 @@ def browser() -> Iterator[Browser]:
 class Seen:
     """A page that was opened, and everything that it said, asked for or failed at."""
 
-    def __init__(self, browser: Browser, file: Path, **options: Any) -> None:
+    def __init__(self, browser: Browser, file: Path, script: str = "", **options: Any) -> None:
         self.context = browser.new_context(**{"viewport": {"width": 1100, "height": 900}, **options})
         self.context.set_default_timeout(10_000)
         self.page: Page = self.context.new_page()
+        if script:
+            self.page.add_init_script(script)
         self.said: list[str] = []
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
@@ -154,6 +156,14 @@ def test_keys_alone_do(seen: Seen) -> None:
     assert seen.number("view.zoom") == 2
     seen.page.keyboard.press("Escape")
     assert seen.number("view.pinned") == -1
+
+
+def test_a_key_before_the_first_frame_moves_already(browser: Browser, file: Path) -> None:
+    seen = Seen(browser, file, "window.requestAnimationFrame = () => 0")
+    seen.page.locator("#panels canvas").first.focus()
+    seen.page.keyboard.press("ArrowRight")
+    assert seen.number("view.hover") >= 0
+    seen.context.close()
 
 
 def test_an_image_is_found_by_its_name_or_key(seen: Seen, few: Images) -> None:

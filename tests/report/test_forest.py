@@ -11,19 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embprobe.plots.style import MARKERS
-from embprobe.probing.results import Result
+from embprobe.probing.results import Conclusions, Result, Results
 from embprobe.report.findings import Probe
 from embprobe.report.forest import _SHAPES, Panel, forest, nice_ticks
 from tests.report.conftest import row
 
+NOWHERE = Path("nowhere")
 
-def probe_of(rows: Sequence[Result], references: Sequence[str] = (), **more: Any) -> Probe:
-    manifest: dict[str, Any] = {
-        "card": {"title": "T", "references": list(references)},
-        "conclusions": {"question": None, "sentences": []},
-        **more,
-    }
-    return Probe(manifest, rows, Path("nowhere"))
+
+def probe_of(rows: Sequence[Result], **more: Any) -> Probe:
+    nothing = Conclusions(key=None, numbers={}, sentences=[], checks=[])
+    return Probe(Results(manifest={"card": {"title": "T"}}, rows=rows, scores=[], conclusions=nothing, **more), NOWHERE)
 
 
 def panels(probes: Sequence[Probe]) -> list[Panel]:
@@ -40,7 +38,7 @@ def test_a_scale_from_zero_to_half_by_hand() -> None:
 
 def test_encoders_keep_their_shape_and_colour_and_references_come_last_in_grey() -> None:
     one = probe_of([row(encoder="reference/pixels"), row(encoder="a/b"), row(encoder="c/d"), row(encoder="guessing")])
-    two = probe_of([row(encoder="c/d"), row(encoder="timm/r"), row(encoder="a/b")], references=["timm/r"])
+    two = probe_of([row(encoder="c/d"), row(encoder="timm/r", role="reference"), row(encoder="a/b")])
     first, second = panels([one, two])
     assert [line.encoder for line in first.lines] == ["a/b", "c/d", "reference/pixels", "guessing"]
     assert [line.look for line in first.lines] == ["look-0", "look-1", "reference", "reference"]
@@ -53,7 +51,7 @@ def test_encoders_keep_their_shape_and_colour_and_references_come_last_in_grey()
 
 
 def test_a_study_has_no_panel_and_its_encoders_no_looks() -> None:
-    study, probe = probe_of([row(encoder="x/y")], claims=[]), probe_of([row(encoder="a/b")])
+    study, probe = probe_of([row(encoder="x/y")], claims=[{}]), probe_of([row(encoder="a/b")])
     none, panel = forest([study, probe])
     assert none is None and panel is not None and panel.lines[0].look == "look-0"
 

@@ -46,7 +46,7 @@ def test_what_is_concluded_and_what_failed_is_seen_at_once(space: Workspace) -> 
 
 
 def test_without_conclusions_nothing_is_concluded(space: Workspace) -> None:
-    save(space, "one", conclusions={"question": None, "numbers": {}, "sentences": [], "checks": []}, left_out=[])
+    save(space, "one", conclusions={"key": None, "numbers": {}, "sentences": [], "checks": []}, left_out=[])
     page = page_of(space)
     assert "CHECK" not in page and "Check passed" not in page and '<p class="said">' not in page
     assert "Left out" not in page
@@ -63,8 +63,8 @@ def test_a_row_names_its_question_and_a_difference_both_encoders(space: Workspac
         space,
         "one",
         moved,
-        row(encoder="a/b", against="c/d", kind="difference", estimate=0.5, p=0.01, p_adjusted=0.02),
-        row(encoder="a/b", against="e/f", kind="difference", estimate=0.25, p=2e-5, p_adjusted=4e-4),
+        row(encoder="a/b", against="c/d", estimate=0.5, p=0.01, p_adjusted=0.02),
+        row(encoder="a/b", against="e/f", estimate=0.25, p=2e-5, p_adjusted=4e-4),
     )
     page = page_of(space)
     assert '<th scope="row" dir="auto">hue 120: displacement</th>' in page
@@ -112,8 +112,7 @@ def test_text_cannot_turn_the_direction_of_the_page_nor_break_its_encoding(space
 
 
 def test_the_answer_follows_its_question_and_of_one_encoder_it_is_its_number(space: Workspace) -> None:
-    asked = {"measure": "accuracy", "intervention": None, "strength": None}
-    alone = {"question": asked, "numbers": {}, "sentences": [], "checks": []}
+    alone = {"key": asdict(row(measure="accuracy").key), "numbers": {}, "sentences": [], "checks": []}
     rows = row(measure="accuracy", encoder="a/b"), row(measure="accuracy", encoder="reference/pixels")
     save(space, "one", *rows, conclusions=alone)
     page = page_of(space)
@@ -206,11 +205,11 @@ def test_a_comparison_that_lost_a_part_is_named(space: Workspace, few: Images, l
 @pytest.mark.parametrize(
     "damage",
     [
-        {"results": [vars(row(estimate=float("nan")))]},
-        {"results": [vars(row(low="0"))]},
-        {"conclusions": {"question": None}},
-        {"conclusions": {"question": {"no": "question"}, "sentences": [], "checks": []}},
-        {"conclusions": {"question": None, "sentences": [], "checks": [{}]}},
+        {"results": [row(estimate=float("nan")).as_json()]},
+        {"results": [row(low="x").as_json()]},
+        {"conclusions": {"key": None}},
+        {"conclusions": {"key": {"no": "key"}, "numbers": {}, "sentences": [], "checks": []}},
+        {"conclusions": {"key": None, "numbers": {}, "sentences": [], "checks": [{}]}},
         {"card": {"measures": "none"}},
         {"images": {"name": None, "fingerprint": "0", "count": 1}},
         {"images": {"name": "x", "fingerprint": "0", "count": "many"}},

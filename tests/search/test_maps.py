@@ -7,9 +7,11 @@ import pytest
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import Floats
 from embprobe.images import Images
+from embprobe.images.rows import MissingLabel
 from embprobe.search import maps
-from embprobe.search.maps import make_maps
+from embprobe.search.maps import choose_label, make_maps
 from embprobe.selftest.oracles import Oracle, OracleSession
+from tests.conftest import Reads
 
 A, B = Oracle("a", {"category": 0.5}), Oracle("b", {"style": 0.5})
 
@@ -71,3 +73,11 @@ def test_a_damaged_table_is_made_again(
         found.table.write_bytes(damage)
     make_maps(session.embed(few, [A, B], ""), [A, B], session)
     assert len(made) == 2 and found.table.read_bytes() == whole
+
+
+def test_points_are_coloured_by_a_label_that_every_row_has(reads: Reads) -> None:
+    labelled = reads(2, labels={"category": ["a", "b"], "style": ["x", "y"]})
+    assert choose_label(labelled) == "category" and choose_label(labelled, "style") == "style"
+    assert choose_label(reads(2)) == ""
+    with pytest.raises(MissingLabel, match="'mood'"):
+        choose_label(labelled, "mood")

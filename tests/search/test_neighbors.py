@@ -21,7 +21,7 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images, load_image
 from embprobe.images.rows import Row
 from embprobe.search.neighbors import Neighborhood, Query, find_neighbors, mean_overlaps
-from embprobe.search.queries import parse_queries, parse_where
+from embprobe.search.queries import encoders_for, parse_queries, parse_where
 from tests.conftest import CountingEncoder, Reads, make_encoder, row_of, solid
 
 
@@ -264,3 +264,11 @@ def test_conditions_that_are_none() -> None:
         with pytest.raises(UsageError, match="wants LABEL=VALUE"):
             parse_where([wrong])
     assert parse_where(["a=1", "a=2,3", "b=x=y"]) == {"a": ["1", "2", "3"], "b": ["x=y"]}
+
+
+def test_only_a_query_with_text_leaves_encoders_out(reads: Reads) -> None:
+    silent, able = make_encoder("silent"), make_encoder("able", text=lambda texts: torch.ones(len(texts), 3))
+    assert encoders_for([Query(reads(1).rows[0])], [silent, able]) == ([silent, able], [])
+    assert encoders_for([Query(texts=("red",))], [silent, able]) == ([able], [silent])
+    with pytest.raises(UsageError, match=r"None of the encoders takes text \(test/silent\)"):
+        encoders_for([Query(texts=("red",))], [silent])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 from embprobe.system.models import Count, DamagedFile, Number, Record, read_json, read_json_file
 
@@ -14,7 +15,7 @@ class Note(Record):
     count: Count
     share: Number = 0.0
     names: tuple[str, ...] = ()
-    numbers: dict[int, str] = {}
+    by_number: dict[int, str] = Field(default={}, alias="numbers")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from embprobe.embeddings.job import Encoded, Job, Seconds, Shard, add_seconds
 from embprobe.embeddings.manifest import Rejected
 from embprobe.encoders.network import NetworkEncoder
 from embprobe.encoders.preprocessing import Pixels, cropped, decoded_side, geometry, normalized
-from embprobe.encoders.spec import Encoder, EncoderSpec, Floats
+from embprobe.encoders.spec import Encoder, Floats, ImageInput
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Row
@@ -130,7 +130,7 @@ def _cores() -> int:
 
 def _encode(start: int, stop: int, lacking: Sequence[int], job: Job, seats: SimpleQueue[Sequence[Encoder]]) -> _Batch:
     """Read the rows from ``start`` to ``stop``, and encode those that can be read."""
-    specs = [job.specs[i] for i in lacking]
+    image_inputs = [job.specs[i].require_image_input() for i in lacking]
     seconds: Seconds = defaultdict(float)
     good: list[int] = []
     crops: list[dict[Hashable, Pixels]] = []
@@ -138,22 +138,25 @@ def _encode(start: int, stop: int, lacking: Sequence[int], job: Job, seats: Simp
     for position in range(start, stop):
         row = job.images.rows[position]
         try:
-            crops.append(_crops(row, specs, seconds))
+            crops.append(_crops(row, image_inputs, seconds))
             good.append(position)
         except UnreadableImage as reason:
             rejected.append(Rejected(row.key, str(reason), position))
     if not good:
         return _Batch([], [], rejected, seconds)
     began = time.perf_counter()
-    inputs: dict[Hashable, Tensor] = {}
-    for spec in specs:
-        if (key := _input(spec)) not in inputs:
-            inputs[key] = normalized(np.stack([each[geometry(spec)] for each in crops]), spec)
+    tensors: dict[ImageInput, Tensor] = {}
+    for image_input in image_inputs:
+        if image_input not in tensors:
+            tensors[image_input] = normalized(np.stack([each[geometry(image_input)] for each in crops]), image_input)
     seconds["decode"] += time.perf_counter() - began
     encoders = seats.get()
     try:
         began = time.perf_counter()
-        vectors = [encoders[i].encode_images(inputs[_input(job.specs[i])]) for i in lacking]
+        vectors = [
+            encoders[i].encode_images(tensors[image_input])
+            for i, image_input in zip(lacking, image_inputs, strict=True)
+        ]
         seconds["encode"] += time.perf_counter() - began
     except torch.OutOfMemoryError:
         smaller = f"batches of {job.batch_size} images: use --batch-size {job.batch_size // 2}"
@@ -164,12 +167,7 @@ def _encode(start: int, stop: int, lacking: Sequence[int], job: Job, seats: Simp
     return _Batch(good, vectors, rejected, seconds)
 
 
-def _input(spec: EncoderSpec) -> Hashable:
-    """Two specs with the same value take the same tensors."""
-    return (geometry(spec), spec.mean, spec.std)
-
-
-def _crops(row: Row, specs: Sequence[EncoderSpec], seconds: Seconds) -> dict[Hashable, Pixels]:
+def _crops(row: Row, image_inputs: Sequence[ImageInput], seconds: Seconds) -> dict[Hashable, Pixels]:
     """What the encoders will see of the row's picture, by geometry; each way of decoding is done once."""
     began = time.perf_counter()
     found = row.fetch()
@@ -177,11 +175,11 @@ def _crops(row: Row, specs: Sequence[EncoderSpec], seconds: Seconds) -> dict[Has
     seconds["read"] += fetched - began
     pictures = {}
     crops: dict[Hashable, Pixels] = {}
-    for spec in specs:
-        side = decoded_side(spec)
+    for image_input in image_inputs:
+        side = decoded_side(image_input)
         if side not in pictures:
             pictures[side] = row.rgb(found, at_least=side)
-        if geometry(spec) not in crops:
-            crops[geometry(spec)] = cropped(pictures[side], spec)
+        if geometry(image_input) not in crops:
+            crops[geometry(image_input)] = cropped(pictures[side], image_input)
     seconds["decode"] += time.perf_counter() - fetched
     return crops

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ RETRIES = 3
 """How often a shard is tried again after its worker died."""
 _AHEAD = 2
 """Shards that wait for each worker."""
+_STATISTICS = "RAY_USAGE_STATS_ENABLED"
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ def run(job: Job) -> Generator[Encoded]:
     order = _order(job)
     begun = not ray.is_initialized()
     if begun:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+        with _usage_statistics_off():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     try:
         cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = int(cluster.get("GPU", 0)) if order.device == "cuda" else 0
@@ -79,6 +81,19 @@ def run(job: Job) -> Generator[Encoded]:
             ray.shutdown()  # a cluster that was there before is only left
 
 
+@contextmanager
+def _usage_statistics_off() -> Iterator[None]:
+    """Let a cluster that is started report no usage to Ray's authors, unless the user's environment decides."""
+    if _STATISTICS in os.environ:
+        yield
+        return
+    os.environ[_STATISTICS] = "0"
+    try:
+        yield
+    finally:
+        del os.environ[_STATISTICS]
+
+
 def encode_shard(order: Order, shard: Shard) -> Encoded:
     """Encode one shard in a worker, as the local engine does it."""
     (encoded,) = local.run(replace(_job(order), shards=[shard]))
@@ -96,7 +111,7 @@ def _order(job: Job) -> Order:
         job.images.fingerprint,
         tuple(encoder.spec.name for encoder in job.encoders),
         tuple(spec.fingerprint for spec in job.specs),
-        any(spec.decoding == "fast" for spec in job.specs),
+        any(spec.require_image_input().decoding == "fast" for spec in job.specs),
         job.device,
         job.batch_size,
     )
@@ -112,7 +127,7 @@ def _job(order: Order) -> Job:
     if images.fingerprint != order.rows:
         raise EmbprobeError(f"'{order.images}' holds other images on this worker than where the work was asked for.")
     encoders = [load_encoder(name, device=order.device) for name in order.encoders]
-    specs = [replace(each.spec, decoding="fast" if order.fast_decode else "exact") for each in encoders]
+    specs = [each.spec.with_decoding("fast" if order.fast_decode else "exact") for each in encoders]
     for name, spec, wanted in zip(order.encoders, specs, order.specs, strict=True):
         if spec.fingerprint != wanted:
             raise EmbprobeError(f"'{name}' is another encoder on this worker than where the work was asked for.")

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from embprobe.encoders.network import NetworkEncoder, network_encoder
 from embprobe.encoders.options import spelled
 from embprobe.encoders.spec import Listing, Pooling
-from embprobe.encoders.towers.two_towers import MEAN, STD, TwoTowers
-from embprobe.encoders.towers.vit import IMAGE_SIZE
-from embprobe.encoders.towers.weights import load_towers
+from embprobe.encoders.towers.header import IMAGE_SIZE, read_header
 from embprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from embprobe.encoders.network import NetworkEncoder
+    from embprobe.encoders.towers.two_towers import TwoTowers
 
 
 def encoder_of(
@@ -32,6 +34,9 @@ def encoder_of(
 
     Raises :class:`UsageError` if there is no such pooling.
     """
+    from embprobe.encoders.network import network_encoder
+    from embprobe.encoders.towers.two_towers import MEAN, STD
+
     own: Pooling = "cls" if towers.head == "none" else "projected"
     if pooling not in ("", "cls", own):
         raise UsageError(f"'{family}/{model}' has no pooling '{pooling}'; it has {' and '.join(sorted({'cls', own}))}.")
@@ -77,12 +82,14 @@ def names() -> list[str]:
 def describe(name: str) -> Listing:
     """Of one of them; what it looks like is in its file."""
     with as_file(_bundled(name)) as path:
-        towers = load_towers(path)
-    return Listing(name, "with embprobe", towers.dimension, IMAGE_SIZE, towers.has_text)
+        dimension, has_text = read_header(path)
+    return Listing(name, "with embprobe", dimension, IMAGE_SIZE, has_text)
 
 
 def load(model: str, weights: str, *, device: str, pooling: str = "", precision: str = "") -> NetworkEncoder:
     """``bundled/clip``, ``bundled/dino``, ...; or the ``model.safetensors`` that ``pretrain`` wrote, by its path."""
+    from embprobe.encoders.towers.weights import load_towers
+
     if weights:
         towers = load_towers(Path(weights))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -16,11 +15,12 @@ from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
 from embprobe.encoders.checkpoints import plain_values
-from embprobe.encoders.hub import PLACES, SOURCES, load_failure, use_cache_if_unreachable
+from embprobe.encoders.hub import PLACES, SOURCES, cache_if_unreachable, load_failure
 from embprobe.encoders.network import NetworkEncoder, TextFeatures, network_encoder
 from embprobe.encoders.options import pixels, spelled
 from embprobe.encoders.spec import Listing
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.system.suggestions import did_you_mean
 
 
 def names() -> list[str]:
@@ -68,12 +68,10 @@ def load(
         raise UsageError(f"'open_clip/{named}' has its own configuration: leave out 'like'.")
     side, resize_to = pixels("size", size), pixels("resize", resize)
     local = model == "local-dir" or not placed and Path(weights).is_file()
-    if not local:
-        use_cache_if_unreachable()
     fed = _published(model, like or weights)
     forced = bool(fed.get("quick_gelu")) and not (open_clip.get_model_config(model) or {}).get("quick_gelu")
     try:
-        with plain_values():
+        with cache_if_unreachable(local=local), plain_values():
             network = open_clip.create_model(
                 named,
                 pretrained=tag,
@@ -136,8 +134,7 @@ def _check_weights(model: str, weights: str, like: str) -> None:
     if weights in tags or Path(weights).is_file():
         return
     known = f"one of {', '.join(tags)}" if tags else "it has none published"
-    near = difflib.get_close_matches(weights, tags, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
+    hint = did_you_mean(weights, tags, quoted=True)
     raise UsageError(
         f"'open_clip/{model}' needs weights: a file that exists, or a tag ({known}); not '{weights}'.{hint}"
     )
@@ -173,10 +170,9 @@ def _text(model: str) -> TextFeatures:
 
     @cache
     def tokenizer() -> Callable[[Sequence[str]], Tensor]:
-        if not local:
-            use_cache_if_unreachable()
         try:
-            found: Callable[[Sequence[str]], Tensor] = open_clip.get_tokenizer(model)
+            with cache_if_unreachable(local=local):
+                found: Callable[[Sequence[str]], Tensor] = open_clip.get_tokenizer(model)
         except ImportError:
             raise EmbprobeError(
                 f"The tokenizer of 'open_clip/{model}' needs the package transformers: "

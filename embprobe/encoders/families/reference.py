@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from embprobe.encoders.families.bundled import encoder_of
-from embprobe.encoders.network import NetworkEncoder
-from embprobe.encoders.spec import EncoderSpec, Floats, Listing
-from embprobe.encoders.towers.two_towers import TwoTowers
-from embprobe.encoders.towers.vit import IMAGE_SIZE, WIDTH
+from embprobe.encoders.spec import EncoderSpec, Floats, ImageInput, Listing
+from embprobe.encoders.towers.header import IMAGE_SIZE, WIDTH
 from embprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from embprobe.encoders.network import NetworkEncoder
 
 PIXELS_SIDE = 12
 HISTOGRAM_SIDE, LIGHTNESS_BINS, CHROMA_BINS = 64, 8, 11
@@ -27,17 +29,15 @@ class FunctionEncoder:
         self.spec = EncoderSpec(
             family="reference",
             model=model,
-            weights="",
-            weights_sha256="",
-            pooling="none",
-            input_size=side,
-            resize="shortest",
-            resize_to=side,
-            interpolation="bicubic",
-            mean=(0.0, 0.0, 0.0),
-            std=(1.0, 1.0, 1.0),
             dimension=dimension,
-            has_text=False,
+            image_input=ImageInput(
+                input_size=side,
+                resize="shortest",
+                resize_to=side,
+                interpolation="bicubic",
+                mean=(0.0, 0.0, 0.0),
+                std=(1.0, 1.0, 1.0),
+            ),
         )
         self._encode = encode
 
@@ -60,6 +60,7 @@ def color_histogram(batch: Tensor) -> Tensor:
     the square root, the dot product of two histograms is the Bhattacharyya coefficient: 1 for the same colours, 0 for
     none in common. Where a pixel is does not matter.
     """
+    import torch
     from skimage.color import rgb2lab
 
     lab = torch.from_numpy(rgb2lab(batch.permute(0, 2, 3, 1).numpy())).flatten(1, 2)  # [n, s s, 3]
@@ -90,6 +91,8 @@ def describe(name: str) -> Listing:
 def load(model: str, weights: str, *, device: str) -> FunctionEncoder | NetworkEncoder:
     """``reference/pixels``, ``reference/color-histogram``, or ``reference/random-vit``, whose "weights" are a seed."""
     if model == "random-vit":
+        from embprobe.encoders.towers.two_towers import TwoTowers
+
         if weights and not (weights.isdecimal() and len(weights) <= 9):
             raise UsageError(f"What follows 'reference/random-vit:' is a seed of at most nine digits, not '{weights}'.")
         towers = TwoTowers(seed=int(weights or 0))

@@ -13,7 +13,7 @@ from huggingface_hub import hf_hub_download
 from timm.data.config import resolve_model_data_config
 from torch import Tensor
 
-from embprobe.encoders.hub import PLACES, SOURCES, load_failure, use_cache_if_unreachable
+from embprobe.encoders.hub import PLACES, SOURCES, cache_if_unreachable, load_failure
 from embprobe.encoders.network import ImageFeatures, NetworkEncoder, call, network_encoder
 from embprobe.encoders.options import pixels, spelled
 from embprobe.encoders.spec import Listing, Pooling
@@ -54,12 +54,11 @@ def load(
     if weights and not placed and not Path(weights).is_file():
         raise UsageError(f"There is no weights file '{weights}'.")
     local = model == "local-dir" or bool(weights) and not placed
-    if not local:
-        use_cache_if_unreachable()
     name = f"timm/{model}" + (f":{weights}" if weights else "")
     try:
-        network = _sized(f"{model}:{weights}", "", side) if placed else _sized(model, weights, side)
-        configuration = _configuration(model, weights) if placed else ""
+        with cache_if_unreachable(local=local):
+            network = _sized(f"{model}:{weights}", "", side) if placed else _sized(model, weights, side)
+            configuration = _configuration(model, weights) if placed else ""
     except Exception as error:  # timm, torch and the hub raise many kinds
         raise load_failure(name, weights, error, local=local) from None
     config = resolve_model_data_config(network)  # type: ignore[no-untyped-call]

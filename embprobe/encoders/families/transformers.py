@@ -16,7 +16,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from torch import Tensor
 
 from embprobe.encoders.families import dino
-from embprobe.encoders.hub import PLACES, SOURCES, load_failure, use_cache_if_unreachable
+from embprobe.encoders.hub import PLACES, SOURCES, cache_if_unreachable, load_failure
 from embprobe.encoders.network import ImageFeatures, NetworkEncoder, network_encoder
 from embprobe.encoders.options import pixels, spelled
 from embprobe.encoders.spec import Listing, Pooling
@@ -76,10 +76,9 @@ def load(
     name = f"transformers/{model}:{weights}"
     library = _library()
     local, resize_to = model == "local-dir", pixels("resize", resize)
-    if not local:
-        use_cache_if_unreachable()
     try:
-        folder = Path(weights) if local else _fetched(weights)
+        with cache_if_unreachable(local=local):
+            folder = Path(weights) if local else _fetched(weights)
         config: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         kind = _kind(config, name)
         network = _network(library, kind, folder)

@@ -11,10 +11,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-IMAGE_SIZE = 48
-"""Side of the input, in pixels."""
-WIDTH = 128
-"""Of the ViT."""
+from embprobe.encoders.towers.header import IMAGE_SIZE as IMAGE_SIZE
+from embprobe.encoders.towers.header import WIDTH as WIDTH
+
 PATCH_SIZE = 12
 """A token stands for so many pixels across; the stem sees somewhat further."""
 _CHANNELS, _STRIDES = (32, 64, WIDTH), (2, 2, 3)

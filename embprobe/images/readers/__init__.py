@@ -1,1 +1,1 @@
-"""Readers of images: one file an input form."""
+"""Readers of images: one file for each input form."""

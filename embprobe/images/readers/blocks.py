@@ -1,4 +1,4 @@
-"""Reading many rows at once, where one by one would be slow: a row group of a parquet file, a stretch of a tar."""
+"""Read many rows at once where one by one would be slow: a row group of a parquet file, a stretch of a tar."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Content = TypeVar("Content")
 
 
 class Blocks(Generic[Content]):
-    """Blocks by number, loaded when asked for. Each thread keeps the one it used last, others share it meanwhile.
+    """Blocks by number, loaded at first use. Each thread keeps the block it used last; threads share a loaded block.
 
-    So memory holds at most one block per thread however many there are, and threads that go through their rows in
-    order load no block twice in a row.
+    So memory holds at most one block per thread however many blocks there are, and threads that go through their rows
+    in order load no block twice in a row.
     """
 
     def __init__(self, load: Callable[[int], Content]) -> None:
@@ -34,7 +34,7 @@ class Blocks(Generic[Content]):
     def _shared(self, number: int) -> _Held[Content]:
         with self._lock:
             loading = self._loading.setdefault(number, threading.Lock())
-        with loading:  # who comes second waits for the first, then finds it loaded
+        with loading:  # the second thread waits for the first, then finds the block loaded
             held = self._alive.get(number)
             if held is None:
                 held = _Held(number, self._load(number))
@@ -43,7 +43,7 @@ class Blocks(Generic[Content]):
 
 
 class _Held(Generic[Content]):
-    """A block that somebody holds; bytes themselves cannot be referred to weakly."""
+    """A block that threads hold; a class, because bytes themselves cannot be referred to weakly."""
 
     def __init__(self, number: int, content: Content) -> None:
         self.number, self.content = number, content

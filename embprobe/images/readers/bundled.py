@@ -1,4 +1,4 @@
-"""The images that come with embprobe: emoji drawn by several houses, a true concept x style factorial."""
+"""Read the bundled images: emoji drawn by several houses, a true concept x style factorial."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ _LABELS = ("concept", "name", "category", "style", "family", "split")
 
 
 def load_bundled(name: str) -> Images:
-    """``bundled/emoji``, or one split of it: ``bundled/emoji:train``, ``:unseen-drawing``, ``:unseen-concept``."""
+    """Open ``bundled/emoji``, or one split of it: ``bundled/emoji:train``, ``:unseen-drawing``, ``:unseen-concept``.
+
+    Raises:
+        UsageError: There are no bundled images of this name.
+    """
     base, _, split = name.partition(":")
     if base != "bundled/emoji" or (split and split not in SPLITS):
         raise UsageError(f"There are no bundled images '{name}'. There are: bundled/emoji, " + _split_names() + ".")

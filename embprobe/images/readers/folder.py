@@ -1,4 +1,4 @@
-"""A folder of images: subfolders, sidecars and a metadata file give the labels."""
+"""Read a folder of images; subfolders, sidecars and metadata files give the labels."""
 
 from __future__ import annotations
 
@@ -26,19 +26,22 @@ _OTHER_IMAGES = frozenset({".heic", ".heif", ".avif", ".jp2", ".svg", ".ico", ".
 
 
 class NoImages(EmbprobeError):
-    """There is a folder, but no image in it."""
+    """The folder has no image in it."""
 
 
 def load_folder(folder: Path) -> Images:
-    """Every image file below ``folder``, in the order of their paths; keys are relative paths with forward slashes.
+    """Read every image file below ``folder``, sorted by path; keys are relative paths with forward slashes.
 
     The outermost subfolder becomes the label ``category`` (below folders named ``train``, ``test`` and so on, which
     become ``split``). Beside ``cat.jpg``, ``cat.txt`` is its caption and ``cat.json`` its labels; a ``metadata.csv``,
     ``.jsonl`` or ``.parquet`` with a column ``file_name`` labels the files around it, as in Hugging Face's ImageFolder.
 
     Hidden files and folders are passed over. Links to files are followed, links to folders are not, so a loop of links
-    cannot trap the walk. Raises :class:`NoImages` if there are none, :class:`EmbprobeError` if a metadata file is not
-    right.
+    cannot trap the walk.
+
+    Raises:
+        NoImages: There is no image at any depth.
+        EmbprobeError: A metadata file is damaged, or has no column ``file_name``.
     """
     paths, metadata, passed, closed = _walk(folder)
     if not paths:
@@ -55,17 +58,17 @@ def load_folder(folder: Path) -> Images:
         *note_of("file{s} passed over, of a format that is not read", [_below(folder, path) for path in passed]),
         *note_of("folder{s} that may not be listed", [_below(folder, path) for path in closed]),
     )
-    rows = (_row(path, key, each) for path, key, each in zip(paths, keys, labels, strict=True))
+    rows = (_row(path, key, row_labels) for path, key, row_labels in zip(paths, keys, labels, strict=True))
     return Images(printable(folder.resolve().name), tuple(rows), notes)
 
 
 def load_file(path: Path) -> Images:
-    """A single image file as a set of one row."""
+    """Read a single image file as a set of one row."""
     return Images(printable(path.name), (_row(path, path.name, {}),))
 
 
 def _walk(folder: Path) -> tuple[list[Path], list[Path], list[Path], list[Path]]:
-    """What is called like an image, metadata files, images in formats that are not read, and closed folders."""
+    """List the paths of images (by extension), metadata files, images in formats that are not read, closed folders."""
     closed: list[Path] = []
     images: list[Path] = []
     metadata: list[Path] = []
@@ -103,18 +106,19 @@ def _read(path: Path) -> bytes:
 
 
 def _add_sidecars(paths: Iterable[Path], labels: Iterable[dict[str, str]]) -> list[Path]:
-    """Adds what the files beside the images say; gives those that could not be understood."""
+    """Add the labels in sidecars to ``labels``; return the sidecars that could not be understood."""
     broken = []
-    listed: tuple[Path, frozenset[str]] = (Path(), frozenset())
-    for path, into in zip(paths, labels, strict=True):
-        if path.parent != listed[0]:
-            listed = path.parent, frozenset(beside.name for beside in path.parent.iterdir())
+    folder: Path | None = None
+    names: frozenset[str] = frozenset()
+    for path, row_labels in zip(paths, labels, strict=True):
+        if path.parent != folder:
+            folder, names = path.parent, frozenset(file.name for file in path.parent.iterdir())
         for extension in _SIDECARS:
             sidecar = path.with_suffix(f".{extension}")
-            if sidecar.name in listed[1] and sidecar.is_file():
+            if sidecar.name in names and sidecar.is_file():
                 try:
                     with sidecar.open("rb") as file:
-                        into |= read_sidecar(extension, file.read(MAX_SIDECAR_BYTES + 1))
+                        row_labels |= read_sidecar(extension, file.read(MAX_SIDECAR_BYTES + 1))
                 except (OSError, ValueError):
                     broken.append(sidecar)
     return broken
@@ -123,27 +127,27 @@ def _add_sidecars(paths: Iterable[Path], labels: Iterable[dict[str, str]]) -> li
 def _add_metadata(
     folder: Path, files: Iterable[Path], keys: list[str], labels: list[dict[str, str]]
 ) -> tuple[list[str], list[str]]:
-    """Adds what metadata files say; gives the keys of which none speaks, and the names of files that are not there.
+    """Add the labels in metadata files to ``labels``; return the keys without a line, and the names without an image.
 
-    A name in a metadata file is looked up among the images that were found, never opened.
+    A name in a metadata file is looked up among the images of the folder, never opened.
     """
     position = {key: i for i, key in enumerate(keys)}
-    spoken: set[str] = set()
+    labelled: set[str] = set()
     unmatched: list[str] = []
     for file in files:
-        around = _below(folder, file.parent)
+        parent = _below(folder, file.parent)
         for name, values in _metadata(file):
-            key = os.path.normpath(f"{around}/{name}")
+            key = os.path.normpath(f"{parent}/{name}")
             if key in position and not name.startswith("/"):
                 labels[position[key]] |= values
-                spoken.add(key)
+                labelled.add(key)
             else:
                 unmatched.append(name)
-    return [key for key in keys if key not in spoken] if spoken else [], unmatched
+    return [key for key in keys if key not in labelled] if labelled else [], unmatched
 
 
 def _metadata(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The name of an image and its labels, line by line."""
+    """Read a metadata file: the name of an image and its labels, line by line."""
     try:
         if not file.is_file():
             raise OSError("not a file")
@@ -172,10 +176,10 @@ def _lines(file: Path) -> Iterator[dict[str, object]]:
         return
     for line in text:
         if line.strip():
-            found = json.loads(line)
-            if not isinstance(found, dict):
+            values = json.loads(line)
+            if not isinstance(values, dict):
                 raise ValueError("every line must be an object of named values")
-            yield found
+            yield values
 
 
 def _refuse_repeated(columns: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, through its own library ``datasets`` (the extra ``hf``)."""
+"""Read data sets of the Hugging Face hub, through its own library ``datasets`` (the extra ``hf``)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ BLOCK_ROWS = 100
 
 
 def load_hub(name: str, reading: Reading) -> Images:
-    """The rows of ``owner/name``, ``owner/name/configuration`` or ``owner/name:split``; without a split, of all.
+    """Open ``owner/name``, ``owner/name/configuration`` or ``owner/name:split``; without a split, all splits.
 
-    The first time the library downloads them into its own cache; instead of ``owner/name`` it takes a folder, too. Each
-    row has the label ``split``. Raises :class:`UsageError` if the library is not installed, :class:`EmbprobeError` with
-    the library's own reason if it cannot load the data set.
+    The library downloads them into its own cache the first time; instead of ``owner/name`` it takes a folder, too. Each
+    row has the label ``split``.
+
+    Raises:
+        UsageError: The name is of another form, or the library is not installed.
+        EmbprobeError: The library cannot load the data set; the message has its reason.
     """
     path, _, split = name.partition(":")
     here = bool(path) and Path(path).is_dir()
@@ -32,12 +35,12 @@ def load_hub(name: str, reading: Reading) -> Images:
     if not here and path.count("/") == 2:
         path, _, configuration = path.rpartition("/")
     try:
-        found = library.load_dataset(path, configuration, split=split or None)
+        dataset = library.load_dataset(path, configuration, split=split or None)
     except Exception as error:  # the library and the hub raise many kinds
         raise EmbprobeError(f"'hf:{name}' could not be loaded: {why(error)}.") from None
-    splits: dict[str, Any] = {split: found} if split else dict(found)
+    splits: dict[str, Any] = {split: dataset} if split else dict(dataset)
     columns = columns_of(next(iter(splits.values())).features.arrow_schema, f"hf:{name}", reading)
-    parts = (part for each, rows in splits.items() for part in _parts(library, each, rows, columns.image, reading))
+    parts = (part for key, rows in splits.items() for part in _parts(library, key, rows, columns.image, reading))
     return load_parts(f"hf:{name}", columns, parts)
 
 

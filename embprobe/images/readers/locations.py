@@ -1,4 +1,4 @@
-"""Where files lie: local paths and fsspec URLs, with patterns (``{000..010}``, ``*``)."""
+"""Find files by local paths, fsspec URLs and patterns (``{000..010}``, ``*``), and read them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _VERSIONS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated"
 
 @dataclass(frozen=True)
 class Location:
-    """One file, here or elsewhere."""
+    """One file, on this machine or on another."""
 
     name: str
     """Its path below the folder that all files of a pattern share, without the extension."""
@@ -32,11 +32,11 @@ class Location:
 
     @property
     def local(self) -> bool:
-        """Whether it lies on this machine."""
+        """Return whether the file lies on this machine."""
         return isinstance(self.system, LocalFileSystem)
 
     def open(self) -> BinaryIO:
-        """The file for reading from any place; the caller closes it."""
+        """Open the file for reading at any position; the caller closes it."""
         try:
             file: BinaryIO = self.system.open(self.path, "rb")
         except Exception as error:
@@ -44,15 +44,18 @@ class Location:
         return file
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes from ``start`` up to ``end``; fewer if the file ends before."""
+        """Read the bytes from ``start`` up to ``end``; fewer if the file ends before."""
         try:
-            found: bytes = self.system.cat_file(self.path, start=start, end=end)
+            content: bytes = self.system.cat_file(self.path, start=start, end=end)
         except Exception as error:
             raise self.failure(error) from None
-        return found
+        return content
 
     def failure(self, error: Exception) -> Exception:
-        """What to raise: here, the rows in it are unreadable; elsewhere it may be the network, so stop and say so."""
+        """Make the exception to raise for a failed read.
+
+        On this machine, the rows in the file are unreadable; on another it may be the network, so the run must stop.
+        """
         if self.local:
             return UnreadableImage(f"'{self.path}': {why(error)}")
         return EmbprobeError(
@@ -61,22 +64,23 @@ class Location:
 
 
 def why(error: Exception) -> str:
-    """The reason that an error gives, on one line; its kind if it gives none."""
+    """Return the reason that an error gives, on one line; its type if it gives none."""
     text = (getattr(error, "strerror", None) or str(error)).strip()
     return text.splitlines()[0].rstrip(".") if text else type(error).__name__
 
 
 def find_files(pattern: str) -> list[Location]:
-    """The files that a path, a URL or a pattern stands for, in order.
+    """Find the files that a path, a URL or a pattern stands for, in order.
 
-    Raises :class:`UsageError` if a pattern is not right or its protocol is not known, :class:`EmbprobeError` if there
-    is no such file.
+    Raises:
+        UsageError: The pattern's braces do not match, or its protocol is not known.
+        EmbprobeError: There is no such file.
     """
     try:
         places = list(braceexpand(pattern))
     except ValueError as error:
         raise UsageError(f"The braces in '{pattern}' do not match: {error}.") from None
-    found: list[tuple[Any, str]] = []
+    files: list[tuple[Any, str]] = []
     for place in places:
         try:
             system, path = fsspec.core.url_to_fs(place)
@@ -85,34 +89,34 @@ def find_files(pattern: str) -> list[Location]:
             raise UsageError(f"'{place}' cannot be opened: {error}.") from None
         except Exception as error:  # each file system has errors of its own
             raise EmbprobeError(f"'{place}' cannot be opened: {why(error)}.") from None
-        found += [(system, path) for path in paths]
-    if not found:
+        files += [(system, path) for path in paths]
+    if not files:
         raise EmbprobeError(f"No file matches '{pattern}'.")
-    names = _names([path for _, path in found])
-    return [_location(system, path, name) for (system, path), name in zip(found, names, strict=True)]
+    names = _names([path for _, path in files])
+    return [_location(system, path, name) for (system, path), name in zip(files, names, strict=True)]
 
 
 def local_file(path: Path, root: Path | None = None) -> Location:
-    """A file on this machine, named by its path below ``root``, or by its own name."""
+    """Locate a file on this machine, named by its path below ``root``, or by its own name."""
     name = path.relative_to(root) if root else Path(path.name)
     return _location(LocalFileSystem(), str(path.absolute()), name.with_suffix("").as_posix())
 
 
 def _location(system: Any, path: str, name: str) -> Location:
     try:
-        facts = system.info(path)
+        info = system.info(path)
     except Exception as error:  # each file system has errors of its own
         raise EmbprobeError(f"'{path}' cannot be found: {why(error)}.") from None
-    if facts.get("type") != "file":
+    if info.get("type") != "file":
         raise EmbprobeError(f"'{path}' is not a file.")
-    version = next((facts[name] for name in _VERSIONS if facts.get(name)), "")
-    return Location(name, path, int(facts.get("size") or 0), f"{facts.get('size')}:{version}", system)
+    version = next((info[key] for key in _VERSIONS if info.get(key)), "")
+    return Location(name, path, int(info.get("size") or 0), f"{info.get('size')}:{version}", system)
 
 
 def _names(paths: Sequence[str]) -> list[str]:
-    """The paths below the folder they share, without what follows the last dot."""
+    """Name each file by its path below the folder they share, without the extension."""
     try:
         shared = os.path.commonpath([str(PurePosixPath(path).parent) for path in paths])
-    except ValueError:  # some here, some elsewhere
+    except ValueError:  # some are absolute, some are not: they share no folder
         return [PurePosixPath(path).stem for path in paths]
     return [str(PurePosixPath(path).relative_to(shared).with_suffix("")) for path in paths]

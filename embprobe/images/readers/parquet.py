@@ -1,4 +1,4 @@
-"""Parquet files with a column of images, read by row group."""
+"""Read parquet files with a column of images, one row group at a time."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from embprobe.images.rows import Images
 
 
 def load_parquet(name: str, files: Sequence[Location], reading: Reading) -> Images:
-    """The rows of parquet files of one schema, in their order; memory holds one row group per reading thread.
+    """Read parquet files of one schema, in their order; memory holds one row group per reading thread.
 
-    A file named for a split, such as
-    ``test-00000-of-00002.parquet``, gives its rows the label ``split``, unless there is a column of that name. Raises
-    :class:`EmbprobeError` if a file is no parquet file, or has no column of images.
+    A file named for a split, such as ``test-00000-of-00002.parquet``, gives its rows the label ``split``, unless there
+    is a column of that name.
+
+    Raises:
+        EmbprobeError: A file is no parquet file, has no column of images, or lacks a column that the first file has.
     """
     heads = [_head(file) for file in files]
     columns = columns_of(heads[0].schema.to_arrow_schema(), files[0].path, reading)
@@ -51,7 +53,7 @@ def _parts(file: Location, head: pq.FileMetaData, columns: Columns, reading: Rea
         read = partial(_read, file, head, group)
         try:
             labels = read(list(columns.labels))
-            labels.validate(full=True)  # that strings are UTF-8, nobody checked who wrote them
+            labels.validate(full=True)  # the writer may not have checked that strings are UTF-8
         except (UnreadableImage, pa.ArrowException) as reason:
             raise EmbprobeError(f"The labels in '{file.path}' cannot be read: {why(reason)}.") from None
         rows = head.row_group(group).num_rows

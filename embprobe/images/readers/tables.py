@@ -1,4 +1,4 @@
-"""Tables with a column of images, as Arrow holds them: what parquet files and Hugging Face's data sets have in common.
+"""Read tables with a column of images, as Arrow holds them; parquet files and Hugging Face's data sets are such tables.
 
 Images are a binary column, or the struct ``{bytes, path}`` that Hugging Face writes; every other column of text,
 numbers or truth values is a label. Integers that its schema declares as classes become the classes' names.
@@ -26,7 +26,7 @@ _KEYS = ("key", "__key__")
 
 @dataclass(frozen=True)
 class Part:
-    """Consecutive rows of a table: their labels now, their images when asked for."""
+    """Consecutive rows of a table: their labels in memory, their images read when they are needed."""
 
     name: str
     content: str
@@ -44,65 +44,68 @@ class Part:
 
 @dataclass(frozen=True)
 class Reading:
-    """What to know of a table where it does not say it itself."""
+    """Choices that a table does not make by itself; a data set card makes them."""
 
     image: str | None = None
-    """The column of images, where more than one could be it."""
+    """The column of images, where more than one column could hold them."""
     numbered: str | None = None
     """A column whose classes stay numbers, whatever names the schema gives them."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column holds the images, and which hold labels."""
+    """The names of the column that holds the images and of those that hold labels."""
 
     image: str
     labels: tuple[str, ...]
 
 
 def columns_of(schema: pa.Schema, where: str, reading: Reading) -> Columns:
-    """The image column (the one named, or the one that looks like it) and the label columns.
+    """Choose the image column (the one named in ``reading``, or the likeliest) and the label columns.
 
-    Raises :class:`EmbprobeError` with the columns there are if none, or more than one, could be meant.
+    Raises:
+        EmbprobeError: No column, or more than one, could hold the images; the message lists the columns.
     """
     twice = repeated(schema.names)
     if twice is not None:
         raise EmbprobeError(f"'{where}' has more than one column '{twice}'.")
-    able = [field.name for field in schema if _holds_images(field.type)]
+    candidates = [field.name for field in schema if _holds_images(field.type)]
     if reading.image is not None:
-        able = [name for name in able if name == reading.image]
-    elif len(able) > 1:
-        preferred = [name for name in _PREFERRED if name in able]
-        structs = [name for name in able if pa.types.is_struct(schema.field(name).type)]
-        able = preferred[:1] or (structs if len(structs) == 1 else able)
-    if len(able) != 1:
-        what = "more than one column that could hold the images" if able else "no column of images"
+        candidates = [name for name in candidates if name == reading.image]
+    elif len(candidates) > 1:
+        preferred = [name for name in _PREFERRED if name in candidates]
+        structs = [name for name in candidates if pa.types.is_struct(schema.field(name).type)]
+        candidates = preferred[:1] or (structs if len(structs) == 1 else candidates)
+    if len(candidates) != 1:
+        problem = "more than one column that could hold the images" if candidates else "no column of images"
         columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
-        raise EmbprobeError(f"'{where}' has {what} (binary, or a struct of bytes and path). Its columns: {columns}.")
-    labels = tuple(field.name for field in schema if field.name != able[0] and _is_label(field.type))
-    return Columns(able[0], labels)
+        raise EmbprobeError(f"'{where}' has {problem} (binary, or a struct of bytes and path). Its columns: {columns}.")
+    image = candidates[0]
+    labels = tuple(field.name for field in schema if field.name != image and _is_label(field.type))
+    return Columns(image, labels)
 
 
 def classes_of(schema: pa.Schema, reading: Reading) -> dict[str, list[str]]:
-    """Names of classes by column, where Hugging Face's metadata of the schema declares them."""
+    """Read names of classes by column from Hugging Face's metadata of the schema, where it declares them."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        found = {column: feature.get("names") for column, feature in features.items()}
+        declared = {column: feature.get("names") for column, feature in features.items()}
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
-    return {column: names for column, names in found.items() if column != reading.numbered and _are_names(names)}
+    return {column: names for column, names in declared.items() if column != reading.numbered and _are_names(names)}
 
 
 def load_parts(name: str, columns: Columns, parts: Iterable[Part]) -> Images:
-    """The rows of all parts; keys are the column ``key`` where there is one, else the part's name and the row's number.
+    """Make the rows of all parts; keys are the column ``key`` where there is one, else part's name and row's number.
 
-    Raises :class:`EmbprobeError` if there is no row.
+    Raises:
+        EmbprobeError: There is no row.
     """
-    found = list(parts)
-    blocks = Blocks(lambda number: found[number].images())
+    all_parts = list(parts)
+    blocks = Blocks(lambda number: all_parts[number].images())
     key_column = next((column for column in _KEYS if column in columns.labels), None)
     rows: list[Row] = []
-    for number, part in enumerate(found):
+    for number, part in enumerate(all_parts):
         split = {"split": part.split} if part.split else {}
         values = {column: _as_labels(part.labels[column], part.classes.get(column)) for column in columns.labels}
         for i in range(part.labels.num_rows):
@@ -126,15 +129,15 @@ def _image(blocks: Blocks[pa.ChunkedArray], number: int, i: int) -> bytes:
     column = blocks[number]
     if i >= len(column):
         raise UnreadableImage("the table has fewer images than rows")
-    found = column[i].as_py()
-    if isinstance(found, Mapping):
-        if found.get("bytes") is None and found.get("path"):
+    content = column[i].as_py()
+    if isinstance(content, Mapping):
+        if content.get("bytes") is None and content.get("path"):
             raise UnreadableImage("the table holds the path of an image, not the image")
-        found = found.get("bytes")
-    if not isinstance(found, bytes):
+        content = content.get("bytes")
+    if not isinstance(content, bytes):
         raise UnreadableImage("empty")
-    refuse_large(len(found))
-    return found
+    refuse_large(len(content))
+    return content
 
 
 def _holds_images(kind: pa.DataType) -> bool:
@@ -156,13 +159,13 @@ def _is_label(kind: pa.DataType) -> bool:
 
 
 def _as_labels(column: pa.ChunkedArray, classes: Sequence[str] | None) -> list[str | None]:
-    known: dict[Any, str | None] = {}  # a class is written out once, however many rows have it
+    texts: dict[Any, str | None] = {}  # a value is turned into text once, however many rows have it
 
     def text(value: Any) -> str | None:
-        if value not in known:
+        if value not in texts:
             is_class = classes is not None and isinstance(value, int) and 0 <= value < len(classes)
-            known[value] = classes[value] if classes is not None and is_class else as_label(value)
-        return known[value]
+            texts[value] = classes[value] if classes is not None and is_class else as_label(value)
+        return texts[value]
 
     return [text(value) for value in column.to_pylist()]
 

@@ -1,8 +1,8 @@
-"""WebDataset tars: the members ``dir/000.jpg``, ``dir/000.txt``, ``dir/000.json`` are one sample.
+"""Read WebDataset tars: the members ``dir/000.jpg``, ``dir/000.txt``, ``dir/000.json`` are one sample.
 
-A tar is gone through once for the names and places of its members and for the labels; images are then read by their
+One pass through a tar collects the names and places of its members, and the labels; images are then read by their
 place, a few megabytes at a time. Nothing is ever extracted to disk, so no member can be written anywhere.
-The grouping into samples is WebDataset's: what stands before the first dot of the file name is the sample's key.
+The grouping into samples is WebDataset's: the part of the path before the file name's first dot is the sample's key.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ _EXTENSIONS = frozenset(suffix.removeprefix(".") for suffix in SUFFIXES)
 
 
 def load_tars(name: str, tars: Sequence[Location]) -> Images:
-    """The images of all samples in these tars, in their order.
+    """Read the images of all samples in these tars, in their order.
 
     A row's key is the tar's name, a slash, and the sample's key. ``.txt`` is the label ``caption``, ``.cls`` the label
-    ``class``, ``.json`` holds labels by name; folders within the tar are labels as in a folder of images. Raises
-    :class:`EmbprobeError` if a file is no tar, or there are no images in any.
+    ``class``, ``.json`` holds labels by name; folders within the tar are labels as in a folder of images.
+
+    Raises:
+        EmbprobeError: A file is no tar, or there are no images in any.
     """
     samples: list[_Sample] = []
     notes: list[str] = []
@@ -63,7 +65,7 @@ def load_tars(name: str, tars: Sequence[Location]) -> Images:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in a tar a member's content is."""
+    """The place of a member's content in a tar, in bytes."""
 
     tar: Location
     start: int
@@ -104,7 +106,7 @@ class _Scan:
         self._end: str | None = None
 
     def notes(self) -> list[str]:
-        """What the pass has to say, once it is over."""
+        """Return notes about members that were passed over or damaged; call it after :meth:`samples`."""
         name = visible(self.tar.name)
         return [
             *note_of(f"sidecar{{s}} in {name} that could not be understood", self._broken),
@@ -113,16 +115,16 @@ class _Scan:
         ]
 
     def samples(self) -> list[_Sample]:
-        """The samples that hold an image, in order; raises :class:`EmbprobeError` if this is no tar."""
-        found: list[_Sample] = []
+        """Collect the samples that hold an image, in order; raises :class:`EmbprobeError` if this is no tar."""
+        samples: list[_Sample] = []
         try:
             with closing(self.tar.open()) as file:
-                self._collect(file, found)
+                self._collect(file, samples)
         except UnreadableImage as reason:
             raise EmbprobeError(f"{reason}.") from None
-        return [sample for sample in found if sample.images]
+        return [sample for sample in samples if sample.images]
 
-    def _collect(self, file: BinaryIO, found: list[_Sample]) -> None:
+    def _collect(self, file: BinaryIO, samples: list[_Sample]) -> None:
         try:
             for member in _members(file):
                 path = "/".join(part for part in member.name.split("/") if part not in ("", ".", ".."))
@@ -132,16 +134,16 @@ class _Scan:
                     self._passed += [] if member.isdir() else [member.name]
                 elif stem and dot:
                     key = f"{folder}/{stem}" if folder else stem
-                    if not found or found[-1].key != key:
-                        found.append(_Sample(self.tar, key))
-                    self._add(found[-1], extension.lower(), member, file)
+                    if not samples or samples[-1].key != key:
+                        samples.append(_Sample(self.tar, key))
+                    self._add(samples[-1], extension.lower(), member, file)
         except Exception as error:  # tarfile's many, RecursionError among them, and those of the file system
             damage = tarfile.TarError | ValueError | ArithmeticError | RecursionError | MemoryError
             if not isinstance(error, damage) and not (self.tar.local and isinstance(error, OSError)):
                 raise self.tar.failure(error) from None
-            if not found:
+            if not samples:
                 raise EmbprobeError(f"'{self.tar.path}' is not a tar, or a compressed one; unpack it first.") from None
-            self._end = f"{visible(found[-1].key)}: what follows could not be read ({why(error)})"
+            self._end = f"{visible(samples[-1].key)}: what follows could not be read ({why(error)})"
 
     def _add(self, sample: _Sample, extension: str, member: tarfile.TarInfo, file: BinaryIO) -> None:
         kind = extension.rpartition(".")[2]
@@ -168,7 +170,7 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
 
 
 def _spans(places: Sequence[_Place]) -> list[_Span]:
-    """Consecutive members of one tar, as many as fit into ``BLOCK_BYTES``; a larger member is a span of its own."""
+    """Group consecutive members of one tar into spans of ``BLOCK_BYTES``; a larger member is a span of its own."""
     spans: list[_Span] = []
     for place in places:
         end = place.start + min(place.size, MAX_BYTES)
@@ -189,7 +191,7 @@ def _read(blocks: Blocks[bytes], number: int, start: int, size: int) -> bytes:
 
 
 def _key(sample: _Sample, extension: str) -> str:
-    """The sample's key below its tar; with the extension where the sample has several images."""
+    """Make an image's key: its tar and its sample, with the extension where the sample has several images."""
     key = f"{sample.tar.name}/{sample.key}"
     return key if len(sample.images) == 1 else f"{key}.{extension}"
 

@@ -30,9 +30,10 @@ OBJECTIVES: dict[str, type[Objective]] = {
 def build_objective(
     name: str, *, seed: int, captions: Iterable[str] = (), language_model: LanguageModel | None = None
 ) -> Objective:
-    """The objective of this name with fresh weights, the same for the same seed; torch's own state is left as it was.
+    """Make the objective of this name with fresh weights, the same for the same seed.
 
-    A text tower, where there is language, knows the words of ``captions``, unless ``language_model`` takes its place.
+    Torch's own random state is left as it was. An objective that reads captions gets a text tower that knows the words
+    of ``captions``, unless ``language_model`` takes its place.
     """
     kind = OBJECTIVES[name]
     text: TextTower | LanguageModel | None = None

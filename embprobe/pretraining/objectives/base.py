@@ -1,7 +1,8 @@
-"""What the trainer asks of an objective."""
+"""The interface between the trainer and an objective."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -12,46 +13,48 @@ from embprobe.encoders.towers.vit import IMAGE_SIZE
 from embprobe.pretraining.views import View
 
 Features = tuple[Tensor, ...]
-"""What networks make of a batch: one or more ``[n, d]``, row i of each from image i and its caption alone."""
+"""The features of a batch: one or more ``[n, d]``, row i of each from image i and its caption alone."""
 CAPTIONED = View(size=IMAGE_SIZE, scale=(0.5, 1.0))
-"""The view that a caption is of: a large crop in its own colours, as SLIP takes it for CLIP (Mu et al. 2022)."""
+"""The view that is paired with the caption: a large crop in its own colours, as in SLIP (Mu et al. 2022)."""
 
 
-class Objective(nn.Module):
-    """The views it wants of each image, what its networks make of them, a loss from that, and the encoder it leaves.
+class Objective(nn.Module, ABC):
+    """A training objective: views of each image, networks that turn them into features, a loss, and an encoder to keep.
 
-    The work is cut where a batch may be cut: ``forward`` looks at each image by itself, so the trainer can run it on a
-    part of the batch at a time, or on several GPUs; ``loss`` looks at the whole batch, and is cheap.
+    The work is divided where a batch may be: ``forward`` treats each image by itself, so the trainer can run it on a
+    part of the batch at a time, or on several GPUs; ``loss`` takes the features of the whole batch, and is cheap.
 
     Constructed with ``encoder``, the towers to train.
     """
 
     views: ClassVar[tuple[View, ...]] = (CAPTIONED,)
-    """As published, scaled to this size of image."""
+    """The views as published, scaled to this size of image."""
     language: ClassVar[bool] = True
-    """Whether it reads captions, so that the encoder needs a text side."""
+    """True if it reads captions, so that the encoder needs a text side."""
     encoder_head: ClassVar[Head] = "linear"
-    """What the encoder has between its towers and the embedding."""
+    """The head between the encoder's towers and the embedding."""
     encoder: TwoTowers
-    """The part that is kept."""
+    """The part that is kept after training."""
 
     def __init__(self, encoder: TwoTowers) -> None:
         super().__init__()
         self.encoder = encoder
 
     def forward(self, views: Sequence[Tensor], captions: Sequence[str]) -> Features:
-        """Features of one ``[n, 3, size, size]`` per view and of ``n`` captions: unless an objective says otherwise,
-        the embeddings of the first view and of the captions."""
+        """Compute features from one ``[n, 3, size, size]`` per view and ``n`` captions.
+
+        By default, these are the embeddings of the first view and of the captions.
+        """
         return self.encoder.encode_images(views[0]), self.encoder.encode_texts(captions)
 
+    @abstractmethod
     def loss(self, features: Features) -> tuple[Tensor, dict[str, float]]:
-        """The loss of the whole batch to minimise, and named numbers worth logging."""
-        raise NotImplementedError
+        """Compute the loss of the whole batch to minimise, and named numbers to log."""
 
     def after_step(self, progress: float) -> None:
-        """Called after every optimizer step with the share of the run that is done, 0 to 1."""
+        """Update state after an optimizer step, at this share of the run, 0 to 1; by default there is none."""
 
 
 def entropy(p: Tensor) -> Tensor:
-    """Of distributions over the last axis, in nats: ``[..., K] -> [...]``, from 0 to log K."""
+    """Return the entropy of distributions over the last axis, in nats: ``[..., K] -> [...]``, from 0 to log K."""
     return -(p * p.clamp_min(1e-12).log()).sum(-1)

@@ -13,7 +13,7 @@ from embprobe.pretraining.objectives.base import Features, Objective
 
 
 def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
-    """The symmetric cross-entropy of the matching pairs, from embeddings ``[n, d]`` of any length.
+    """Return the symmetric cross-entropy of the matching pairs, from embeddings ``[n, d]`` of any length.
 
     With logits = scale * cos(image_i, text_j): the mean of the cross-entropy over rows and over columns, the target
     being the diagonal. It is log(n) for an encoder that knows nothing.
@@ -39,7 +39,7 @@ class Temperature(nn.Module):
 
 
 class Clip(Objective):
-    """One view per image; a learnable temperature."""
+    """CLIP's objective: one view per image, a learnable temperature."""
 
     def __init__(self, encoder: TwoTowers) -> None:
         super().__init__(encoder)

@@ -1,4 +1,4 @@
-"""DINO: a student predicts, from every crop, what a slow teacher says of another crop (Caron et al. 2021).
+"""DINO: from every crop a student predicts the output of a slow teacher for another crop (Caron et al. 2021).
 
 ``dino-v1`` is as published: the teacher's outputs are centred by a running mean and sharpened. At this size that
 centre drifts to a uniform output, so ``dino`` departs from it twice: the teacher's outputs are balanced by
@@ -26,7 +26,7 @@ PROTOTYPES, BOTTLENECK, HIDDEN = 128, 128, 512
 
 
 def sinkhorn(logits: Tensor, *, iterations: int = 3) -> Tensor:
-    """Rows that are distributions, with every column used equally: ``[n, k] -> [n, k]``.
+    """Turn logits into distributions that use every column equally: ``[n, k] -> [n, k]``.
 
     Alternately divides exp(logits) by its column sums and its row sums. Each row sums to 1, each column to about n/k.
     """
@@ -38,7 +38,7 @@ def sinkhorn(logits: Tensor, *, iterations: int = 3) -> Tensor:
 
 
 def koleo(features: Tensor) -> Tensor:
-    """Minus the mean log distance of each unit feature to its nearest in the batch, ``[n, d] -> []``."""
+    """Return minus the mean log distance of each unit feature to its nearest in the batch, ``[n, d] -> []``."""
     unit = F.normalize(features, dim=-1)
     with torch.no_grad():
         similarity = (unit @ unit.T).fill_diagonal_(-1)
@@ -65,7 +65,7 @@ class Head(nn.Module):
 
 
 class Balance(nn.Module):
-    """From the teacher's outputs ``[n, K]`` to what the student is to predict: Sinkhorn-Knopp over the batch."""
+    """The student's targets from the teacher's outputs ``[n, K]``, by Sinkhorn-Knopp over the batch."""
 
     temperature = 0.02
 
@@ -74,7 +74,7 @@ class Balance(nn.Module):
 
 
 class Centring(nn.Module):
-    """The published way, equation 4: minus a running mean over batches, of momentum 0.9, then sharpened."""
+    """The student's targets as published (equation 4): minus a running mean of momentum 0.9, then sharpened."""
 
     center: Tensor
     temperature = 0.04
@@ -90,7 +90,7 @@ class Centring(nn.Module):
 
 
 class Dino(Objective):
-    """Two global and two local crops; the encoder kept is the teacher's.
+    """DINO's objective on two global and two local crops; the encoder that is kept is the teacher's.
 
     ``momentum`` is the teacher's at the start; it rises to 1 along a half cosine.
     """
@@ -107,7 +107,7 @@ class Dino(Objective):
         self.teacher_head = copy.deepcopy(self.student_head).requires_grad_(False)
 
     def forward(self, views: Sequence[Tensor], captions: Sequence[str]) -> Features:
-        """The student's of all four crops, then the teacher's of the two global ones."""
+        """Compute the student's features of all four crops, then the teacher's of the two global ones."""
         large, small = torch.cat(list(views[:2])), torch.cat(list(views[2:]))
         with torch.no_grad():
             teacher = self.encoder.encode_images(large).chunk(2)
@@ -140,7 +140,7 @@ class Dino(Objective):
 
 
 class DinoV1(Dino):
-    """As published, but for the size of the head."""
+    """DINO's objective as published, but for the size of the head."""
 
     def __init__(self, encoder: TwoTowers) -> None:
         super().__init__(encoder, balance=Centring(), koleo=0.0, momentum=0.996)

@@ -1,5 +1,7 @@
-"""nCLIP: an image and its caption fall into the same cluster, without other pairs to tell them from (Zhou et al. 2022,
-"Non-Contrastive Learning Meets Language-Image Pre-Training")."""
+"""nCLIP: an image and its caption fall into the same cluster; no other pairs are contrasted with them.
+
+Zhou et al. 2022, "Non-Contrastive Learning Meets Language-Image Pre-Training".
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from embprobe.pretraining.objectives.base import Features, Objective, entropy
 
 
 def clustering_loss(images: Tensor, texts: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """From the cluster logits ``[n, K]`` of images and texts, with p and q their softmax:
+    """Compute nCLIP's loss from the cluster logits ``[n, K]`` of images and texts. With p and q their softmax, it is
 
     (H(p, q) + H(q, p)) / 2 + (H(p) + H(q)) / 2 - (H(mean p) + H(mean q)) / 2, where H(p, q), H(p) are means over the
     batch of the cross-entropy and the entropy, and mean p is the mean over the batch. The first term is agreement, the
@@ -30,20 +32,20 @@ def clustering_loss(images: Tensor, texts: Tensor) -> tuple[Tensor, dict[str, fl
 def clustering_loss_of_heads(
     image_head: nn.Module, images: Tensor, text_head: nn.Module, texts: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss of logits ``[n, K]`` that these heads have made of the whole batch, standardised over it.
+    """Compute :func:`clustering_loss` of these heads' logits ``[n, K]``, standardised over the whole batch.
 
-    Without that everything falls into one cluster. With d and e what is left of the assignments of an image and a
-    caption after 1/K, the loss near even ones is log K - K (cov(d, e) + m(d) m(e) - (m(d)^2 + m(e)^2) / 4), m their
-    means: it falls fastest along what all images and captions have in common. TWIST (Wang et al. 2021,
-    "Self-Supervised Learning by Estimating Twin Class Distributions"), whose loss this is between two views of an
-    image, ends its heads in a batch normalisation, too.
+    Without standardising, everything falls into one cluster. Let d and e be the assignments of an image and a caption
+    minus 1/K, and m their means. Near even assignments the loss is
+    log K - K (cov(d, e) + m(d) m(e) - (m(d)^2 + m(e)^2) / 4): it falls fastest along the direction that all images and
+    captions have in common. TWIST (Wang et al. 2021, "Self-Supervised Learning by Estimating Twin Class
+    Distributions"), which has this loss between two views of an image, ends its heads in a batch normalisation, too.
     """
     assert isinstance(image_head, ClusterHead) and isinstance(text_head, ClusterHead)
     return clustering_loss(image_head.standardised(images), text_head.standardised(texts))
 
 
 class NClip(Objective):
-    """The embedding is that of clusters: the standardised logits over ``CLUSTERS`` of them."""
+    """nCLIP's objective; the embedding is the standardised logits over ``CLUSTERS`` clusters."""
 
     encoder_head = "clusters"
 

@@ -1,4 +1,4 @@
-"""SigLIP: of every image and every caption in the batch, do they belong together? (Zhai et al. 2023, algorithm 1)."""
+"""SigLIP: tell for each image and each caption in the batch whether they match (Zhai et al. 2023, algorithm 1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from embprobe.pretraining.objectives.base import Features, Objective
 
 
 def sigmoid_loss(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    """The mean over images of the summed logistic losses of their n pairs, from embeddings ``[n, d]`` of any length.
+    """Return the mean over images of their n pairs' summed logistic losses, from embeddings ``[n, d]`` of any length.
 
     With z_ij = 1 on the diagonal and -1 elsewhere: -1/n sum_ij log sigmoid(z_ij (scale * cos(image_i, text_j) + bias)).
     """
@@ -23,7 +23,7 @@ def sigmoid_loss(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor) -> 
 
 
 class SigLip(Objective):
-    """A learnable inverse temperature, 10 at the start, and a bias, -10 at the start: most pairs do not match."""
+    """SigLIP's objective: a learnable inverse temperature, at first 10, and a bias, at first -10: few pairs match."""
 
     def __init__(self, encoder: TwoTowers) -> None:
         super().__init__(encoder)

@@ -19,10 +19,10 @@ HIDDEN = 512
 
 
 def simclr_loss(first: Tensor, second: Tensor, *, temperature: float = TEMPERATURE) -> Tensor:
-    """NT-Xent (Chen et al. 2020, equation 1) of two views' features ``[n, d]``, of any length.
+    """Return NT-Xent (Chen et al. 2020, equation 1) of two views' features ``[n, d]``, of any length.
 
-    The mean over the 2 n features of the cross-entropy of finding the other view of the same image among the 2 n - 1
-    others, with logits cos / temperature.
+    It is the mean over the 2 n features of the cross-entropy of finding the other view of the same image among the
+    2 n - 1 others, with logits cos / temperature.
     """
     n = len(first)
     both = F.normalize(torch.cat([first, second]), dim=-1)
@@ -33,7 +33,7 @@ def simclr_loss(first: Tensor, second: Tensor, *, temperature: float = TEMPERATU
 
 
 class Slip(Objective):
-    """CLIP's view and two stronger ones with colour jitter; the embedding kept is CLIP's.
+    """SLIP's objective: CLIP's view and two stronger ones with colour jitter; the embedding that is kept is CLIP's.
 
     The two losses have equal weight and the second has a three-layer head of its own, as published.
     """
@@ -50,9 +50,9 @@ class Slip(Objective):
         )  # fmt: skip
 
     def forward(self, views: Sequence[Tensor], captions: Sequence[str]) -> Features:
-        """CLIP's two embeddings, then the features of the two other views before the head."""
-        shown, *others = self.encoder.vit(torch.cat(list(views))).chunk(3)
-        return self.encoder.image_projection(shown), self.encoder.encode_texts(captions), *others
+        """Compute CLIP's two embeddings, then the features of the two other views before the head."""
+        captioned, *others = self.encoder.vit(torch.cat(list(views))).chunk(3)
+        return self.encoder.image_projection(captioned), self.encoder.encode_texts(captions), *others
 
     def loss(self, features: Features) -> tuple[Tensor, dict[str, float]]:
         images, texts, *others = features

@@ -14,7 +14,7 @@ from embprobe.pretraining.objectives.nclip import clustering_loss_of_heads
 
 
 class XClip(Objective):
-    """The embedding kept is CLIP's; the heads onto clusters are for training alone."""
+    """xCLIP's objective; the embedding that is kept is CLIP's, the heads onto clusters are for training alone."""
 
     def __init__(self, encoder: TwoTowers) -> None:
         super().__init__(encoder)
@@ -23,15 +23,17 @@ class XClip(Objective):
         self.text_clusters = build_head("clusters", encoder.text_width)
 
     def forward(self, views: Sequence[Tensor], captions: Sequence[str]) -> Features:
-        """The towers' features before any head."""
+        """Compute the towers' features before any head."""
         return self.encoder.vit(views[0]), self.encoder.text_features(captions)
 
     def loss(self, features: Features) -> tuple[Tensor, dict[str, float]]:
         images, texts = features
         scale = self.temperature()
         contrast = contrastive_loss(self.encoder.image_projection(images), self.encoder.text_projection(texts), scale)
-        shown, said = self.image_clusters(images), self.text_clusters(texts)
-        clustering, numbers = clustering_loss_of_heads(self.image_clusters, shown, self.text_clusters, said)
+        image_logits, text_logits = self.image_clusters(images), self.text_clusters(texts)
+        clustering, numbers = clustering_loss_of_heads(
+            self.image_clusters, image_logits, self.text_clusters, text_logits
+        )
         return contrast + clustering, {"contrast": contrast.item(), **numbers, "scale": scale.item()}
 
     def after_step(self, progress: float) -> None:

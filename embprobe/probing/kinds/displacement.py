@@ -1,74 +1,85 @@
-"""How far embeddings move when images are changed: what a card's ``displacement`` asks."""
+"""Displacement: how far embeddings move when images are changed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, Self
 
-from embprobe.embeddings.embedding_set import EmbeddingSet
-from embprobe.images.rows import Images
-from embprobe.interventions import check_strength, find_intervention, intervene
+from embprobe.interventions import check_strength, find_intervention
 from embprobe.measures.displacement import displacement, displacement_percentile
 from embprobe.measures.vectors import ScoreArray
-from embprobe.probing.card import Displacement
-from embprobe.probing.context import Asked, scored
-from embprobe.probing.results import Scores
+from embprobe.probing.key import BEYOND_CONTROL, CONTROL, PERCENTILE, Key
+from embprobe.probing.measure import Measure, Strengths
+from embprobe.probing.scores import Scores
+
+if TYPE_CHECKING:
+    from embprobe.embeddings.embedding_set import EmbeddingSet
+    from embprobe.probing.context import ProbeContext
 
 DISTANCE = "distance to an unrelated image"
-_MOVED, _CONTROL, _BEYOND, _RANK = (
-    "displacement",
-    "displacement by the control",
-    "displacement beyond the control",
-    "displacement percentile",
-)
-NAMES_WITHOUT_CONTROL = (_MOVED, _RANK)
-NAMES = (*NAMES_WITHOUT_CONTROL, _CONTROL, _BEYOND)
-"""What its results are called."""
+_SHARE = "share of unrelated images nearer"
 
 
-def ask(measure: Displacement, asked: Asked) -> Iterator[Scores]:
-    """Displacement and its percentile at every strength; with a control also its displacement and what is beyond it."""
-    chosen = asked.select(measure.images)
-    names = [measure.intervention] + ([f"{measure.intervention}/{measure.control}"] if measure.control else [])
-    changed = {strength: [_changed(chosen, name, strength, asked) for name in names] for strength in measure.strengths}
-    before = asked.embed(chosen, "as they are")
-    found: dict[str, list[Scores]] = {_BEYOND: [], _MOVED: [], _CONTROL: [], _RANK: []}
-    for strength, images in changed.items():
-        whats = [f"{name} {strength:g}" for name in names]
-        afters = [asked.embed(each, what) for each, what in zip(images, whats, strict=True)]
-        shared = before.restricted_to(*afters)
-        for kind, values in _scores(shared, [after.at(shared.keys()) for after in afters], asked.session.seed).items():
-            unit = "share of unrelated images nearer" if kind == _RANK else DISTANCE
-            found[kind] += scored(
-                kind,
-                values,
-                shared.keys(),
-                asked.groups(shared.rows),
-                unit=unit,
-                intervention=measure.intervention,
-                strength=strength,
-            )
-    for each in found.values():  # one question after the other, each for all strengths
-        yield from each
+class Displacement(Measure):
+    """How far embeddings move under an intervention, for each of its strengths, and under its control."""
+
+    kind: Literal["displacement"]
+    intervention: str
+    strengths: Strengths
+    control: str | None = None
+    """Of the intervention's controls, the one whose displacement is subtracted image by image."""
+
+    def check(self) -> None:
+        intervention = find_intervention(self.intervention + (f"/{self.control}" if self.control else ""))
+        for strength in self.strengths:
+            check_strength(intervention, strength)
+
+    def declared_keys(self) -> Sequence[Key]:
+        return [self._key(variant, strength) for variant in self._variants for strength in self.strengths]
+
+    def scores(self, context: ProbeContext) -> Iterator[Scores]:
+        """Yield one key after the other, each for all strengths."""
+        chosen = context.select(self.images)
+        names = [self.intervention] + ([f"{self.intervention}/{self.control}"] if self.control else [])
+        changed = {s: [context.intervene(chosen, name, s) for name in names] for s in self.strengths}
+        before = context.embed(chosen, "as they are")
+        by_variant: dict[str | None, list[Scores]] = {variant: [] for variant in self._variants}
+        for strength, images in changed.items():
+            activities = [f"{name} {strength:g}" for name in names]
+            afters = [context.embed(each, activity) for each, activity in zip(images, activities, strict=True)]
+            shared = before.restricted_to(*afters)
+            values = _values(shared, [after.at(shared.keys()) for after in afters], context.session.seed)
+            for variant, scores in values.items():
+                by_variant[variant] += context.scored(
+                    self._key(variant, strength),
+                    scores,
+                    shared.keys(),
+                    context.groups(shared.rows),
+                    unit=_SHARE if variant == PERCENTILE else DISTANCE,
+                )
+        for scores_of_variant in by_variant.values():
+            yield from scores_of_variant
+
+    def brief(self, strength: float | None) -> Self:
+        return self.model_copy(update={"strengths": [strength]}) if strength in self.strengths else self
+
+    @property
+    def _variants(self) -> list[str | None]:
+        return [BEYOND_CONTROL, None, CONTROL, PERCENTILE] if self.control else [None, PERCENTILE]
+
+    def _key(self, variant: str | None, strength: float) -> Key:
+        return Key(kind=self.kind, target=self.intervention, variant=variant, strength=strength)
 
 
-def check(measure: Displacement) -> None:
-    """Raise :class:`UsageError` if there is no such intervention or control, or not of this strength."""
-    found = find_intervention(measure.intervention + (f"/{measure.control}" if measure.control else ""))
-    for strength in measure.strengths:
-        check_strength(found, strength)
-
-
-def _changed(images: Images, name: str, strength: float, asked: Asked) -> Images:
-    return intervene(images, name, strength, seed=asked.session.seed, donors=asked.images)
-
-
-def _scores(before: EmbeddingSet, afters: list[EmbeddingSet], seed: int) -> dict[str, dict[str, ScoreArray]]:
-    found: dict[str, dict[str, ScoreArray]] = {}
-    for name, original in before.vectors.items():
+def _values(before: EmbeddingSet, afters: list[EmbeddingSet], seed: int) -> dict[str | None, dict[str, ScoreArray]]:
+    """Return scores by variant and encoder, from the vectors under the intervention and, if any, under its control."""
+    values: dict[str | None, dict[str, ScoreArray]] = {}
+    for name in afters[0].vectors:
+        original = before.vectors[name]
         moved = [displacement(original, after.vectors[name]) for after in afters]
-        found.setdefault(_MOVED, {})[name] = moved[0]
-        found.setdefault(_RANK, {})[name] = displacement_percentile(original, afters[0].vectors[name], seed=seed)
+        values.setdefault(None, {})[name] = moved[0]
+        values.setdefault(PERCENTILE, {})[name] = displacement_percentile(original, afters[0].vectors[name], seed=seed)
         if len(moved) > 1:
-            found.setdefault(_CONTROL, {})[name] = moved[1]
-            found.setdefault(_BEYOND, {})[name] = moved[0] - moved[1]
-    return found
+            values.setdefault(CONTROL, {})[name] = moved[1]
+            values.setdefault(BEYOND_CONTROL, {})[name] = moved[0] - moved[1]
+    return values

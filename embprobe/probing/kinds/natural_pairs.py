@@ -1,72 +1,106 @@
-"""What similarity goes with among images nobody changed: what a card's ``natural-pairs`` asks."""
+"""Natural pairs: what similarity goes with among images that nobody changed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from embprobe.embeddings.embedding_set import EmbeddingSet
-from embprobe.encoders import load_encoder
+from pydantic import Field, model_validator
+
 from embprobe.interventions.words import parts_of
-from embprobe.measures.natural_pairs import LEAST, Attribute, natural_pairs
-from embprobe.probing.card import NaturalPairs
-from embprobe.probing.context import Asked, NotApplicable, scored
-from embprobe.probing.results import Scores
+from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, natural_pairs
+from embprobe.probing.context import NotApplicable
+from embprobe.probing.key import Key
+from embprobe.probing.measure import Measure
+from embprobe.probing.scores import Scores
+
+if TYPE_CHECKING:
+    from embprobe.embeddings.embedding_set import EmbeddingSet
+    from embprobe.probing.context import ProbeContext
 
 _WORDS_OF = "words of "
 
 
-def ask(measure: NaturalPairs, asked: Asked) -> Iterator[Scores]:
-    """For every image the partial rank correlation over its pairs, the other attributes held constant.
+class NaturalPairs(Measure):
+    """How similarity of embeddings goes with similarity of a measured attribute, others held constant."""
 
-    Other attributes that are labels no image has are done without.
-    """
-    asked.require(*_label(measure.attributes[measure.of]))
-    embedded = asked.untouched(asked.select(measure.images))
-    attributes: dict[str, Attribute] = {}
-    for name, source in measure.attributes.items():
-        if name == measure.of or not any(asked.images.lacks(label) for label in _label(source)):
-            attributes[name] = _measured(source, embedded, asked)
-    needed = LEAST + len(attributes)
-    if len(embedded.rows) < needed:
-        raise NotApplicable(
-            f"similarity by {measure.of} needs at least {needed} images, and of '{asked.images.name}' "
-            f"{len(embedded.rows)} can be compared"
-        )
-    held = [name for name in attributes if name != measure.of]
-    constant = [measure.attributes[name] for name in held]  # of an encoder that is one of them nothing would be left
-    values = {
-        encoder: natural_pairs(vectors, attributes, measure.of, seed=asked.session.seed)
-        for encoder, vectors in embedded.vectors.items()
-        if encoder not in constant
-    }
-    if not values:
-        raise NotApplicable("every encoder is one of the attributes that are held constant")
-    called = f"similarity by {measure.of}" + (f", {' and '.join(held)} held constant" if held else "")
-    yield from scored(called, values, embedded.keys(), asked.groups(embedded.rows), unit="partial rank correlation")
+    kind: Literal["natural-pairs"]
+    of: str
+    attributes: Annotated[dict[str, str], Field(min_length=1)]
+    """By name: a label (equal or not), ``words of LABEL`` (share in common), or an encoder that measures it."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.of not in self.attributes:
+            raise ValueError("of must be one of the attributes")
+        return self
+
+    def check(self) -> None:
+        from embprobe.encoders import load_encoder
+
+        for source in self.attributes.values():
+            if not _labels(source):
+                load_encoder(source)
+
+    def declared_keys(self) -> Sequence[Key]:
+        """Return the key with all other attributes held constant; those whose label no image has are done without."""
+        return [self._key([name for name in self.attributes if name != self.of])]
+
+    def scores(self, context: ProbeContext) -> Iterator[Scores]:
+        """Yield for every image the partial rank correlation over its pairs."""
+        context.require(*_labels(self.attributes[self.of]))
+        if not _has(context, self.attributes[self.of]):
+            raise NotApplicable(f"{self.attributes[self.of]} reads pictures, and '{context.images.name}' has none")
+        embedded = context.untouched(context.select(self.images))
+        attributes: dict[str, Attribute] = {}
+        for name, source in self.attributes.items():
+            if name == self.of or _has(context, source):
+                attributes[name] = _measured(source, embedded, context)
+        needed = MIN_PARTNERS + len(attributes)
+        if len(embedded.rows) < needed:
+            raise NotApplicable(
+                f"similarity by {self.of} needs at least {needed} images, and of '{context.images.name}' "
+                f"{len(embedded.rows)} can be compared"
+            )
+        held = [name for name in attributes if name != self.of]
+        constant = [self.attributes[name] for name in held]  # of an encoder that is one of them nothing would be left
+        values = {
+            encoder: natural_pairs(vectors, attributes, self.of, seed=context.session.seed)
+            for encoder, vectors in embedded.vectors.items()
+            if encoder not in constant
+        }
+        if not values:
+            raise NotApplicable("every encoder is one of the attributes that are held constant")
+        groups = context.groups(embedded.rows)
+        yield from context.scored(self._key(held), values, embedded.keys(), groups, unit="partial rank correlation")
+
+    def _key(self, held: Sequence[str]) -> Key:
+        return Key(kind=self.kind, target=self.of, variant=f"{' and '.join(held)} held constant" if held else None)
 
 
-def check(measure: NaturalPairs) -> None:
-    """Raise :class:`UsageError` if an encoder that measures an attribute does not exist."""
-    for source in measure.attributes.values():
-        if not _label(source):
-            load_encoder(source)
-
-
-def _label(source: str) -> list[str]:
-    """The label a source reads, if it is none of the encoders."""
+def _labels(source: str) -> list[str]:
+    """Return the label that a source reads, in a list; none if the source is an encoder."""
     if source.startswith(_WORDS_OF):
         return [source.removeprefix(_WORDS_OF)]
     return [] if "/" in source else [source]
 
 
-def _measured(source: str, embedded: EmbeddingSet, asked: Asked) -> Attribute:
+def _has(context: ProbeContext, source: str) -> bool:
+    """Return whether the images have the label that a source reads, or pictures where it is an encoder."""
+    labels = _labels(source)
+    return not any(context.images.lacks(label) for label in labels) if labels else context.images.has_pictures
+
+
+def _measured(source: str, embedded: EmbeddingSet, context: ProbeContext) -> Attribute:
+    from embprobe.encoders import load_encoder
+
     if source.startswith(_WORDS_OF):
         texts = embedded.rows.label(source.removeprefix(_WORDS_OF))
         return [parts_of(text) for text in texts]
     if "/" not in source:
         return embedded.label(source)
-    if source in embedded.vectors:  # it is one of those that are asked
+    if source in embedded.vectors:  # it is one of the encoders that are probed
         return embedded.vectors[source]
-    encoder = load_encoder(source, device=asked.session.device)
-    found = asked.session.embed(asked.images, [encoder], source)
-    return found.at(embedded.keys()).vectors[encoder.spec.name]
+    encoder = load_encoder(source, device=context.session.device)
+    measured = context.session.embed(context.images, [encoder], source)
+    return measured.at(embedded.keys()).vectors[encoder.spec.name]

@@ -1,79 +1,139 @@
-"""Which of two cues in conflict an encoder follows: what a card's ``preference`` asks."""
+"""Preference: which of two cues in conflict an encoder follows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
-from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.images.rows import Images
 from embprobe.interventions.treatments import Treatment, assign, cross
 from embprobe.interventions.words import word_of
 from embprobe.measures.preference import preference
 from embprobe.measures.vectors import LabelArray, ScoreArray
-from embprobe.probing.card import Preference
-from embprobe.probing.context import Asked, NotApplicable, levels, scored
-from embprobe.probing.results import Scores
+from embprobe.probing.context import NotApplicable
+from embprobe.probing.key import Key
+from embprobe.probing.measure import Measure, Treatments, levels
+from embprobe.probing.scores import Scores
+
+if TYPE_CHECKING:
+    from embprobe.embeddings.embedding_set import EmbeddingSet
+    from embprobe.probing.context import ProbeContext
 
 _CONFLICT, _CLEAN = "conflict", "clean"
+_THIRD = "a third concept"
 
 
-def ask(measure: Preference, asked: Asked) -> Iterator[Scores]:
-    """For every anchor, the share of triplets in which the same concept is nearer than the same cue."""
-    asked.require(*_labels(measure))
-    chosen = asked.select(measure.images)
-    if measure.conflict is None:
-        yield from _between_labels(measure, chosen, asked)
-    else:
-        yield from _between_words(measure, measure.conflict, chosen, asked)
+class Preference(Measure):
+    """Whether the same concept is nearer, or the same word, colour or style."""
+
+    kind: Literal["preference"]
+    concept: str
+    cue: str
+    within: list[str] = []
+    """Labels that all three images of a triplet share."""
+    apart: list[str] = []
+    """Labels in which both candidates differ from the anchor."""
+    treatments: Treatments = {}
+    """What is done to images, by the value of the cue; as many images get each."""
+    crossed: bool = False
+    """Whether instead every image gets every treatment."""
+    conflict: str | None = None
+    """A treatment that draws another concept's word into the anchor; the candidates are unchanged drawings of both."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.conflict and self.treatments:
+            raise ValueError("a preference has either treatments or a conflict")
+        if len(self.treatments) == 1:
+            raise ValueError("treatments must have at least two values")
+        return self
+
+    def check(self) -> None:
+        levels(self.treatments)
+        if self.conflict:
+            Treatment.parse(self.conflict)
+
+    def declared_keys(self) -> Sequence[Key]:
+        if self.conflict is None:
+            return [self._key(self.concept, self.cue)]
+        return [self._key(self.cue, rival) for rival in (_THIRD, f"the {self.concept}")]
+
+    def scores(self, context: ProbeContext) -> Iterator[Scores]:
+        """Yield for every anchor the share of triplets in which the first of the two is nearer."""
+        context.require(*self._labels())
+        chosen = context.select(self.images)
+        if self.conflict is None:
+            yield from self._between_labels(chosen, context)
+        else:
+            yield from self._between_words(self.conflict, chosen, context)
+
+    def _between_labels(self, chosen: Images, context: ProbeContext) -> Iterator[Scores]:
+        if self.treatments:
+            give = cross if self.crossed else assign
+            dealt = levels(self.treatments)
+            treated = give(chosen, self.cue, dealt, seed=context.session.seed, donors=context.images)
+            embedded = context.embed(treated, self.cue)
+        else:
+            embedded = context.untouched(chosen)
+        concepts, cues = embedded.label(self.concept), embedded.label(self.cue)
+        everyone = np.ones(len(concepts), np.bool_)
+        values = self._values(embedded, concepts, cues, everyone, context)
+        (key,) = self.declared_keys()
+        yield from _shares(key, values, embedded, context)
+
+    def _between_words(self, conflict: str, chosen: Images, context: ProbeContext) -> Iterator[Scores]:
+        """Anchors carry another concept's word; candidates are unchanged drawings of what it names, and of a rival.
+
+        An encoder that cannot read prefers neither the word's concept nor a third one: 0.5.
+        """
+        named = chosen.take(i for i, row in enumerate(chosen.rows) if word_of(row))
+        if len(named) < 2:
+            raise NotApplicable(f"fewer than two images in '{context.images.name}' have a name to draw")
+        both = {_CONFLICT: [Treatment.parse(conflict)], _CLEAN: [Treatment(None)]}
+        treated = cross(named, "treatment", both, seed=context.session.seed, donors=named)
+        embedded = context.embed(treated, conflict)
+        own = np.array([word_of(row) or "" for row in embedded.rows.rows])
+        anchors = embedded.label("treatment") == _CONFLICT
+        drawn = np.array([row.labels.get("word", "") for row in embedded.rows.rows])
+        words = np.where(anchors, drawn, own)
+        third = np.where(anchors, _third_words(own, words, anchors, context.session.seed), own)
+        for key, concepts in zip(self.declared_keys(), (third, own), strict=True):
+            values = self._values(embedded, concepts, words, anchors, context)
+            by_word = {name: 1 - each for name, each in values.items()}
+            yield from _shares(key, by_word, embedded, context)
+
+    def _values(
+        self,
+        embedded: EmbeddingSet,
+        concepts: LabelArray,
+        cues: LabelArray,
+        anchors: NDArray[np.bool_],
+        context: ProbeContext,
+    ) -> dict[str, ScoreArray]:
+        """Return by encoder each anchor's share of triplets in which the concept wins; NaN where there is none."""
+        within, apart = _joined(embedded, self.within), _joined(embedded, self.apart)
+        seed = context.session.seed
+        shares = {
+            name: preference(vectors, concepts, cues, within=within, apart=apart, seed=seed)
+            for name, vectors in embedded.vectors.items()
+        }
+        return {name: np.where(anchors, values, np.nan) for name, values in shares.items()}
+
+    def _labels(self) -> list[str]:
+        """Return the labels that images must have before anything is done to them."""
+        cue = [] if self.treatments or self.conflict else [self.cue]
+        return [*([] if self.conflict else [self.concept]), *cue, *self.within, *self.apart]
+
+    def _key(self, preferred: str, rival: str) -> Key:
+        return Key(kind=self.kind, target=preferred, variant=rival)
 
 
-def check(measure: Preference) -> None:
-    """Raise :class:`UsageError` for a treatment that does not exist."""
-    levels(measure.treatments)
-    if measure.conflict:
-        Treatment.parse(measure.conflict)
-
-
-def _between_labels(measure: Preference, chosen: Images, asked: Asked) -> Iterator[Scores]:
-    if measure.treatments:
-        give = cross if measure.crossed else assign
-        dealt = levels(measure.treatments)
-        treated = give(chosen, measure.cue, dealt, seed=asked.session.seed, donors=asked.images)
-        embedded = asked.embed(treated, measure.cue)
-    else:
-        embedded = asked.untouched(chosen)
-    concepts, cues = embedded.label(measure.concept), embedded.label(measure.cue)
-    everyone = np.ones(len(concepts), np.bool_)
-    found = _scores(measure, embedded, concepts, cues, everyone, asked)
-    yield from _told(f"{measure.concept} preferred to {measure.cue}", found, embedded, asked)
-
-
-def _between_words(measure: Preference, conflict: str, chosen: Images, asked: Asked) -> Iterator[Scores]:
-    """Anchors carry another concept's word; candidates are unchanged drawings of what the word names, and of a rival.
-
-    Who cannot read prefers neither the word's concept nor a third one: 0.5.
-    """
-    named = chosen.take(i for i, row in enumerate(chosen.rows) if word_of(row))
-    if len(named) < 2:
-        raise NotApplicable(f"fewer than two images in '{asked.images.name}' have a name to draw")
-    both = {_CONFLICT: [Treatment.parse(conflict)], _CLEAN: [Treatment(None)]}
-    embedded = asked.embed(cross(named, "treatment", both, seed=asked.session.seed, donors=named), conflict)
-    own = np.array([word_of(row) or "" for row in embedded.rows.rows])
-    anchors = embedded.label("treatment") == _CONFLICT
-    drawn = np.array([row.labels.get("word", "") for row in embedded.rows.rows])
-    words = np.where(anchors, drawn, own)
-    third = np.where(anchors, _third(own, words, anchors, asked.session.seed), own)
-    for concepts, rival in ((third, "a third concept"), (own, f"the {measure.concept}")):
-        found = _scores(measure, embedded, concepts, words, anchors, asked)
-        by_word = {name: 1 - values for name, values in found.items()}
-        yield from _told(f"{measure.cue} preferred to {rival}", by_word, embedded, asked)
-
-
-def _third(own: LabelArray, words: LabelArray, anchors: NDArray[np.bool_], seed: int) -> LabelArray:
-    """For every anchor a word that was drawn into another: neither what it shows nor what is written in it."""
+def _third_words(own: LabelArray, words: LabelArray, anchors: NDArray[np.bool_], seed: int) -> LabelArray:
+    """Return for every anchor a word that was drawn into another: neither what it shows nor what is written in it."""
     rng = np.random.default_rng(seed)
     drawn, third = words[anchors], words.copy()
     for i in np.flatnonzero(anchors):
@@ -83,36 +143,12 @@ def _third(own: LabelArray, words: LabelArray, anchors: NDArray[np.bool_], seed:
     return third
 
 
-def _scores(
-    measure: Preference,
-    embedded: EmbeddingSet,
-    concepts: LabelArray,
-    cues: LabelArray,
-    anchors: NDArray[np.bool_],
-    asked: Asked,
-) -> dict[str, ScoreArray]:
-    """By encoder, each anchor's share of triplets in which the concept wins; NaN where there is no triplet."""
-    within, apart = _joined(embedded, measure.within), _joined(embedded, measure.apart)
-    seed = asked.session.seed
-    found = {
-        name: preference(vectors, concepts, cues, within=within, apart=apart, seed=seed)
-        for name, vectors in embedded.vectors.items()
-    }
-    return {name: np.where(anchors, values, np.nan) for name, values in found.items()}
-
-
-def _told(what: str, values: dict[str, ScoreArray], embedded: EmbeddingSet, asked: Asked) -> Iterator[Scores]:
-    return scored(what, values, embedded.keys(), asked.groups(embedded.rows), unit="share of triplets")
-
-
-def _labels(measure: Preference) -> list[str]:
-    """Those that images must have before anything is done to them."""
-    cue = [] if measure.treatments or measure.conflict else [measure.cue]
-    return [*([] if measure.conflict else [measure.concept]), *cue, *measure.within, *measure.apart]
+def _shares(key: Key, values: dict[str, ScoreArray], embedded: EmbeddingSet, context: ProbeContext) -> Iterator[Scores]:
+    return context.scored(key, values, embedded.keys(), context.groups(embedded.rows), unit="share of triplets")
 
 
 def _joined(embedded: EmbeddingSet, labels: list[str]) -> LabelArray | None:
-    """Several labels as one."""
+    """Join several labels into one."""
     if not labels:
         return None
     return np.array(["\0".join(each) for each in zip(*(embedded.label(name) for name in labels), strict=True)])

@@ -1,96 +1,110 @@
-"""Which name an encoder with text gives an image: what a card's ``zero-shot`` asks."""
+"""Zero-shot: which name an encoder with text gives an image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
-from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.interventions.treatments import Treatment
 from embprobe.measures.decoding import correct
 from embprobe.measures.retrieval import recall_at_k
 from embprobe.measures.vectors import LabelArray, Vectors
 from embprobe.measures.zero_shot import class_vectors, predict_zero_shot
-from embprobe.probing.card import ZeroShot
-from embprobe.probing.context import GUESS, Asked, NotApplicable, scored
-from embprobe.probing.results import Scores
+from embprobe.probing.context import GUESSING, NotApplicable
+from embprobe.probing.key import ACCURACY, Key
+from embprobe.probing.measure import Labels, Measure
+from embprobe.probing.scores import Scores
+
+if TYPE_CHECKING:
+    from embprobe.embeddings.embedding_set import EmbeddingSet
+    from embprobe.probing.context import ProbeContext
 
 Classes = Mapping[str, Vectors]
 """By encoder, one vector per name, ``[c, d]``."""
 
 
-def ask(measure: ZeroShot, asked: Asked) -> Iterator[Scores]:
-    """Zero-shot accuracy under every treatment; on unchanged images also recall@k in both directions.
+class ZeroShot(Measure):
+    """Which name an encoder with text gives an image, and which image it finds for a name."""
 
-    Only encoders with text answer.
-    """
-    asked.require(measure.label)
-    if not any(encoder.spec.has_text for encoder in asked.encoders):
-        raise NotApplicable("none of the encoders has a text side")
-    chosen = asked.select(measure.images)
-    names = np.unique(chosen.label(measure.label))
-    texts = asked.texts([template.replace("{}", name) for name in names.tolist() for template in measure.templates])
-    classes = {
-        encoder: class_vectors(each.reshape(len(names), len(measure.templates), -1)) for encoder, each in texts.items()
-    }
-    for text in measure.treatments:
-        treatment = Treatment.parse(text)
-        if treatment.intervention is None and measure.images.limit is None:
-            embedded = asked.untouched(chosen)
-        else:  # of few images the vectors of all are not needed
-            embedded = asked.embed(asked.treated(chosen, text), text)
-        yield from _named(measure, treatment, embedded, classes, names, asked)
-        if treatment.intervention is None:
-            yield from _retrieved(measure, embedded, classes, names, asked)
+    kind: Literal["zero-shot"]
+    label: str
+    templates: Labels = ["{}"]
+    k: list[Annotated[int, Field(ge=1)]] = [1, 5]
+    """For recall@k of names by images and of images by names."""
+    treatments: Labels = ["none"]
+    """What is done to the images."""
 
+    def check(self) -> None:
+        for treatment in self.treatments:
+            Treatment.parse(treatment)
 
-def called(measure: ZeroShot) -> str:
-    """What its accuracy is called."""
-    return f"zero-shot {measure.label}"
+    def declared_keys(self) -> Sequence[Key]:
+        keys = []
+        for treatment in map(Treatment.parse, self.treatments):
+            keys.append(self._accuracy(treatment))
+            if treatment.intervention is None:
+                keys += [key for k in self.k for key in self._recalls(k)]
+        return keys
 
+    def scores(self, context: ProbeContext) -> Iterator[Scores]:
+        """Yield accuracy under every treatment, of encoders with text; on unchanged images also recall@k both ways."""
+        context.require(self.label)
+        if not any(encoder.spec.has_text for encoder in context.encoders):
+            raise NotApplicable("none of the encoders has a text side")
+        chosen = context.select(self.images)
+        names = np.unique(chosen.label(self.label))
+        texts = context.texts([template.replace("{}", name) for name in names.tolist() for template in self.templates])
+        classes = {
+            encoder: class_vectors(each.reshape(len(names), len(self.templates), -1)) for encoder, each in texts.items()
+        }
+        for text in self.treatments:
+            treatment = Treatment.parse(text)
+            if treatment.intervention is None and self.images.limit is None:
+                embedded = context.untouched(chosen)
+            else:  # of few images the vectors of all are not needed
+                embedded = context.embed(context.treated(chosen, text), text)
+            yield from self._named(treatment, embedded, classes, names, context)
+            if treatment.intervention is None:
+                yield from self._retrieved(embedded, classes, names, context)
 
-def check(measure: ZeroShot) -> None:
-    """Raise :class:`UsageError` for a treatment that does not exist."""
-    for treatment in measure.treatments:
-        Treatment.parse(treatment)
+    def _named(
+        self, treatment: Treatment, embedded: EmbeddingSet, classes: Classes, names: LabelArray, context: ProbeContext
+    ) -> Iterator[Scores]:
+        truth = embedded.label(self.label)
+        values = {
+            encoder: correct(predict_zero_shot(embedded.vectors[encoder], vectors, names), truth)
+            for encoder, vectors in classes.items()
+        }
+        values[GUESSING] = np.full(len(truth), 1 / len(names))
+        groups = context.groups(embedded.rows)
+        yield from context.scored(self._accuracy(treatment), values, embedded.keys(), groups, unit="accuracy")
 
+    def _retrieved(
+        self, embedded: EmbeddingSet, classes: Classes, names: LabelArray, context: ProbeContext
+    ) -> Iterator[Scores]:
+        truth, groups = embedded.label(self.label), context.groups(embedded.rows)
+        of_name = dict(zip(truth.tolist(), groups, strict=True))
+        kept = np.flatnonzero(np.isin(names, truth))
+        queries = names[kept].tolist()
+        for k in (k for k in self.k if k < min(len(names), len(truth))):  # of so few, every k-th finds everything
+            by_images, by_names = self._recalls(k)
+            values = {e: recall_at_k(embedded.vectors[e], v, truth, names, k=k) for e, v in classes.items()}
+            yield from context.scored(by_images, values, embedded.keys(), groups, unit="share of images")
+            values = {e: recall_at_k(v[kept], embedded.vectors[e], names[kept], truth, k=k) for e, v in classes.items()}
+            groups_of_names = [of_name[name] for name in queries]
+            yield from context.scored(by_names, values, queries, groups_of_names, unit="share of names")
 
-def _named(
-    measure: ZeroShot, treatment: Treatment, embedded: EmbeddingSet, classes: Classes, names: LabelArray, asked: Asked
-) -> Iterator[Scores]:
-    truth = embedded.label(measure.label)
-    values = {
-        encoder: correct(predict_zero_shot(embedded.vectors[encoder], vectors, names), truth)
-        for encoder, vectors in classes.items()
-    }
-    values[GUESS] = np.full(len(truth), 1 / len(names))
-    yield from scored(
-        called(measure),
-        values,
-        embedded.keys(),
-        asked.groups(embedded.rows),
-        unit="accuracy",
-        intervention=treatment.intervention,
-        strength=None if treatment.intervention is None else treatment.strength,
-    )
+    def _accuracy(self, treatment: Treatment) -> Key:
+        condition = treatment.intervention
+        strength = None if condition is None else treatment.strength
+        return Key(kind=self.kind, target=self.label, variant=ACCURACY, condition=condition, strength=strength)
 
-
-def _retrieved(
-    measure: ZeroShot, embedded: EmbeddingSet, classes: Classes, names: LabelArray, asked: Asked
-) -> Iterator[Scores]:
-    truth, groups = embedded.label(measure.label), asked.groups(embedded.rows)
-    of_name = dict(zip(truth.tolist(), groups, strict=True))
-    kept = np.flatnonzero(np.isin(names, truth))
-    for k in (k for k in measure.k if k < min(len(names), len(truth))):  # of so few, every k-th finds everything
-        ask_images = {e: recall_at_k(embedded.vectors[e], v, truth, names, k=k) for e, v in classes.items()}
-        yield from scored(f"recall@{k} of names by images", ask_images, embedded.keys(), groups, unit="share of images")
-        ask_names = {e: recall_at_k(v[kept], embedded.vectors[e], names[kept], truth, k=k) for e, v in classes.items()}
-        asking = names[kept].tolist()
-        yield from scored(
-            f"recall@{k} of images by names",
-            ask_names,
-            asking,
-            [of_name[name] for name in asking],
-            unit="share of names",
+    def _recalls(self, k: int) -> tuple[Key, Key]:
+        by_images, by_names = f"recall@{k} of names by images", f"recall@{k} of images by names"
+        return (
+            Key(kind=self.kind, target=self.label, variant=by_images),
+            Key(kind=self.kind, target=self.label, variant=by_names),
         )

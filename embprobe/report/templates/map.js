@@ -179,7 +179,10 @@ element("search").addEventListener("keydown", (event) => {
 element("zoom-in").addEventListener("click", () => zoom(2));
 element("zoom-out").addEventListener("click", () => zoom(0.5));
 element("unpin").addEventListener("click", () => pin(-1));
-for (const panel of panels) listen(panel);
+for (const panel of panels) {
+  panel.measure(); // a key may come before the first frame
+  listen(panel);
+}
 new ResizeObserver(() => redraw(false)).observe(element("panels"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw(true));
 element("map-controls").hidden = false;

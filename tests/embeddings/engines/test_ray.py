@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -143,3 +144,14 @@ def test_other_images_on_the_workers_are_refused(photos: Images, workspace: Work
     changed = replace(photos, rows=photos.rows[:-1])
     with pytest.raises(EmbprobeError, match="holds other images on this worker"):
         extract(changed, [load_encoder("reference/pixels")], workspace, engine=engine.run)
+
+
+@pytest.mark.parametrize(("before", "inside"), [(None, "0"), ("1", "1")])
+def test_the_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch, before: str | None, inside: str) -> None:
+    name = "RAY_USAGE_STATS_ENABLED"
+    monkeypatch.delenv(name, raising=False)
+    if before is not None:
+        monkeypatch.setenv(name, before)
+    with engine._usage_statistics_off():
+        assert os.environ[name] == inside
+    assert os.environ.get(name) == before

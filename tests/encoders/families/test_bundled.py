@@ -33,8 +33,9 @@ def test_the_vectors_are_those_of_the_towers(head: Head, tmp_path: Path) -> None
     towers, name = written(head, tmp_path)
     encoder = load_encoder(name)
     spec = encoder.spec
-    assert (spec.name, spec.dimension, spec.input_size) == (name, DIMENSION[head], IMAGE_SIZE)
-    assert (spec.mean, spec.std, spec.has_text) == (MEAN, STD, True)
+    image_input = spec.require_image_input()
+    assert (spec.name, spec.dimension, image_input.input_size) == (name, DIMENSION[head], IMAGE_SIZE)
+    assert (image_input.mean, image_input.std, spec.has_text) == (MEAN, STD, True)
     assert spec.pooling == ("cls" if head == "none" else "projected")
     np.testing.assert_allclose(encoder.encode_images(IMAGES), towers.encode_images(IMAGES).numpy(), atol=1e-5)
     np.testing.assert_allclose(encoder.encode_texts(["cat"]), towers.encode_texts(["cat"]).numpy(), atol=1e-5)

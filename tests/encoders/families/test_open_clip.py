@@ -74,9 +74,10 @@ def test_text_vectors_are_open_clips_own(encoder: Encoder, theirs: tuple[Any, An
 
 def test_the_spec_holds_what_open_clip_says(encoder: Encoder, theirs: tuple[Any, Any]) -> None:
     spec, config = encoder.spec, theirs[0].visual.preprocess_cfg
-    assert (spec.input_size, spec.resize_to) == (224, 224) == tuple(config["size"])
-    assert (spec.mean, spec.std) == (tuple(config["mean"]), tuple(config["std"]))
-    assert (spec.pooling, spec.resize, spec.interpolation) == ("projected", "shortest", "bicubic")
+    image_input = spec.require_image_input()
+    assert (image_input.input_size, image_input.resize_to) == (224, 224) == tuple(config["size"])
+    assert (image_input.mean, image_input.std) == (tuple(config["mean"]), tuple(config["std"]))
+    assert (spec.pooling, image_input.resize, image_input.interpolation) == ("projected", "shortest", "bicubic")
 
 
 def test_the_file_format_does_not_matter(encoder: Encoder, weights: Path) -> None:

@@ -41,7 +41,7 @@ def test_image_vectors_are_open_clips_own(kind: str, clips: dict[str, Path]) -> 
     model, batch = theirs(clips[kind])
     encoder = load_encoder(f"open_clip/local-dir:{clips[kind]}")
     assert worst(encode(encoder, PICTURES), model.encode_image(batch, normalize=False)) < 1e-5
-    assert encoder.spec.input_size == batch.shape[-1] == SIDE.get(kind, 64)
+    assert encoder.spec.require_image_input().input_size == batch.shape[-1] == SIDE.get(kind, 64)
     assert encoder.spec.dimension == CONFIGS[kind]["embed_dim"]
 
 
@@ -71,7 +71,8 @@ def test_the_vectors_are_of_many_lengths(clips: dict[str, Path]) -> None:
 def test_size_is_open_clips_force_image_size(kind: str, clips: dict[str, Path]) -> None:
     model, batch = theirs(clips[kind], force_image_size=96)
     encoder = load_encoder(f"open_clip/local-dir:{clips[kind]},size=96")
-    assert encoder.spec.input_size == encoder.spec.resize_to == batch.shape[-1] == 96
+    image_input = encoder.spec.require_image_input()
+    assert image_input.input_size == image_input.resize_to == batch.shape[-1] == 96
     assert worst(encode(encoder, PICTURES), model.encode_image(batch, normalize=False)) < 1e-5
 
 

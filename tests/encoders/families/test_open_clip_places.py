@@ -13,6 +13,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from huggingface_hub import constants
 
 from embprobe.embeddings.extract import encode
 from embprobe.encoders import describe_encoder, load_encoder
@@ -34,7 +35,8 @@ def test_the_hub_and_a_folder_give_the_same(kind: str, clips: dict[str, Path], h
     hub(f"owner/{kind}", clips[kind])
     there, here = load_encoder(f"open_clip/hf-hub:owner/{kind}"), load_encoder(f"open_clip/local-dir:{clips[kind]}")
     assert there.spec.name == f"open_clip/hf-hub:owner/{kind}"
-    assert there.spec.mean == here.spec.mean == tuple(PREPROCESSING.get(kind, {}).get("mean", here.spec.mean))
+    mean = here.spec.require_image_input().mean
+    assert there.spec.require_image_input().mean == mean == tuple(PREPROCESSING.get(kind, {}).get("mean", mean))
     assert np.array_equal(encode(there, PICTURES), encode(here, PICTURES))
     assert there.spec.weights_sha256 == here.spec.weights_sha256
 
@@ -118,7 +120,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         assert "network" not in str(failed.value)
 
 
-LOOKUP = "embprobe.encoders.families.open_clip.use_cache_if_unreachable"
+LOOKUP = "embprobe.encoders.hub._reachable"
 
 
 def test_a_folder_asks_nothing_of_the_network(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,11 +135,12 @@ def test_the_hub_is_looked_up_before_a_tokenizer_is_fetched(
 ) -> None:
     """Or its library tries for a minute, where there is a file of weights and no network."""
     encoder = load_encoder(f"open_clip/tiny-siglip:{clips['siglip'] / WEIGHTS}")
-    asked: list[bool] = []
-    monkeypatch.setattr(LOOKUP, lambda: asked.append(True))
+    lookups: list[str] = []
+    monkeypatch.setattr(LOOKUP, lambda: lookups.append("hub"))  # None: there is no way to it
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with suppress(EmbprobeError):
         encoder.encode_texts(["a cat"])
-    assert asked
+    assert lookups == ["hub"] and constants.HF_HUB_OFFLINE is False
 
 
 @pytest.mark.parametrize("place", ["hf-hub", "local-dir"])
@@ -194,7 +197,7 @@ def test_a_published_tag_gives_open_clips_own_vectors(kind: str, published: None
     assert worst(encode(encoder, PICTURES), theirs(f"tiny-{kind}", "web")) < 1e-5
     listing = describe_encoder(f"open_clip/tiny-{kind}:web")
     assert (listing.dimension, listing.has_text) == (encoder.spec.dimension, encoder.spec.has_text)
-    assert listing.input_size == encoder.spec.input_size
+    assert listing.input_size == encoder.spec.require_image_input().input_size
     assert listing.weights == f"Hugging Face hub, owner/{kind}"
 
 

@@ -61,7 +61,8 @@ def test_vectors_are_timms_own(name: str, suffix: str, tmp_path: Path) -> None:
     assert found.shape == (2, encoder.spec.dimension) and found.dtype == np.float32
     assert np.abs(found - expected).max() < 1e-5
     # 160 / 0.95 = 168.4
-    assert (encoder.spec.input_size, encoder.spec.resize_to, encoder.spec.resize) == (160, 168, "shortest")
+    image_input = encoder.spec.require_image_input()
+    assert (image_input.input_size, image_input.resize_to, image_input.resize) == (160, 168, "shortest")
 
 
 def test_the_spec_says_as_many_dimensions_as_the_vectors_have(tmp_path: Path) -> None:
@@ -90,7 +91,8 @@ def test_dino_gives_its_cls_token(name: str, tmp_path: Path) -> None:
 def test_the_input_size_of_dinov2_is_on_record(tmp_path: Path) -> None:
     name = "vit_small_patch14_dinov2.lvd142m"
     spec = load_encoder(f"timm/{name}:{random_weights(name, tmp_path)}").spec
-    assert (spec.input_size, spec.resize_to, spec.pooling, spec.dimension) == (518, 518, "cls", 384)
+    image_input = spec.require_image_input()
+    assert (image_input.input_size, image_input.resize_to, spec.pooling, spec.dimension) == (518, 518, "cls", 384)
 
 
 @pytest.mark.parametrize("name", ["convnext_tiny.dinov3_lvd1689m", "resmlp_12_224.fb_dino"])

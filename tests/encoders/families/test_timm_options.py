@@ -105,7 +105,7 @@ def test_size_is_timms_img_size(name: str, size: int, files: dict[str, Path]) ->
     """Position embeddings are resampled, and timm's own share of the image is kept."""
     model, batch = theirs(name, files[name], size=size)
     encoder = load_encoder(f"timm/{name}:{files[name]},size={size},pooling=cls")
-    assert encoder.spec.input_size == batch.shape[-1] == size
+    assert encoder.spec.require_image_input().input_size == batch.shape[-1] == size
     assert worst(encode(encoder, PICTURES), model.forward_features(batch)[:, 0]) < 1e-5
 
 
@@ -114,7 +114,7 @@ def test_size_is_timms_img_size(name: str, size: int, files: dict[str, Path]) ->
 def test_a_convolutional_network_takes_any_size(name: str, files: dict[str, Path]) -> None:
     model, batch = theirs(name, files[name], size=97, fixed=False)
     encoder = load_encoder(f"timm/{name}:{files[name]},size=97")
-    assert encoder.spec.input_size == batch.shape[-1] == 97
+    assert encoder.spec.require_image_input().input_size == batch.shape[-1] == 97
     assert worst(encode(encoder, PICTURES), model(batch)) < 1e-5
 
 
@@ -124,7 +124,8 @@ def test_resize_is_the_shorter_side_before_the_crop(files: dict[str, Path]) -> N
     steps = [Resize(256, InterpolationMode.BICUBIC), CenterCrop(224), ToTensor(), Normalize([0.5] * 3, [0.5] * 3)]
     expected = model(torch.stack([Compose(steps)(picture) for picture in PICTURES]))
     encoder = load_encoder(f"timm/{AUGREG}:{files[AUGREG]},resize=256")
-    assert (encoder.spec.resize_to, encoder.spec.input_size) == (256, 224)
+    image_input = encoder.spec.require_image_input()
+    assert (image_input.resize_to, image_input.input_size) == (256, 224)
     assert worst(encode(encoder, PICTURES), expected) < 1e-5
 
 
@@ -150,7 +151,8 @@ def test_mae_gives_its_class_token(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     state = weights(16, dim=768, side=32)
     save_file(state, file)
     encoder = load_encoder(f"timm/{name}:{file},size=32")
-    assert (encoder.spec.pooling, encoder.spec.resize_to, encoder.spec.dimension) == ("cls", 35, 768)  # 32 / 0.9
+    assert (encoder.spec.pooling, encoder.spec.dimension) == ("cls", 768)
+    assert encoder.spec.require_image_input().resize_to == 35  # 32 / 0.9
     steps = [Resize(35, InterpolationMode.BICUBIC), CenterCrop(32), ToTensor()]
     batch = torch.stack(
         [Compose([*steps, Normalize(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)])(p) for p in PICTURES]

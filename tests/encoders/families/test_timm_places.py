@@ -60,7 +60,7 @@ def test_a_folder_gives_timms_own_vectors(name: str, classes: int, tmp_path: Pat
 def test_a_folder_may_hold_a_model_of_another_size(tmp_path: Path) -> None:
     folder = saved("vit_tiny_patch16_224", tmp_path / "folder", img_size=96)
     encoder = load_encoder(f"timm/local-dir:{folder}")
-    assert encoder.spec.input_size == 96
+    assert encoder.spec.require_image_input().input_size == 96
     assert worst(encode(encoder, PICTURES), theirs(f"local-dir:{folder}")) < 1e-5
 
 
@@ -157,9 +157,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_asks_nothing_of_the_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "embprobe.encoders.families.timm.use_cache_if_unreachable", lambda: pytest.fail("the hub was looked up")
-    )
+    monkeypatch.setattr("embprobe.encoders.hub._reachable", lambda: pytest.fail("the hub was looked up"))
     load_encoder(f"timm/local-dir:{folder}")
 
 

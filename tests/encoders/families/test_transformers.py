@@ -196,7 +196,8 @@ def test_images_are_fed_as_the_preprocessor_says(
     if feed is not None:
         (folder / PREPROCESSOR).write_text(json.dumps(feed))
     spec = load_encoder(f"transformers/local-dir:{folder}").spec
-    assert (spec.resize, spec.resize_to, spec.input_size, spec.interpolation, spec.mean) == expected
+    fed = spec.require_image_input()
+    assert (fed.resize, fed.resize_to, fed.input_size, fed.interpolation, fed.mean) == expected
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_feeds_that_are_not_supported_are_a_sentence(feed: dict[str, Any], folde
 
 
 def test_resize_is_an_option_where_images_are_cropped(folder: Path) -> None:
-    assert load_encoder(f"transformers/local-dir:{folder},resize=48").spec.resize_to == 48
+    assert load_encoder(f"transformers/local-dir:{folder},resize=48").spec.require_image_input().resize_to == 48
     (folder / PREPROCESSOR).write_text(json.dumps(SQUASHED))
     with pytest.raises(UsageError, match="squashed to 32 x 32"):
         load_encoder(f"transformers/local-dir:{folder},resize=48")
@@ -254,7 +255,7 @@ def test_that_there_is_no_preprocessor_must_be_known(folder: Path, hub: Put, tmp
     noted = tmp_path / "models--owner--model" / ".no_exist" / ("0" * 40)
     noted.mkdir(parents=True)
     (noted / PREPROCESSOR).touch()
-    assert load_encoder("transformers/hf-hub:owner/model").spec.resize_to == 36
+    assert load_encoder("transformers/hf-hub:owner/model").spec.require_image_input().resize_to == 36
 
 
 def test_a_repository_that_cannot_be_fetched_is_a_sentence_with_a_way_out(offline: None) -> None:
@@ -267,8 +268,7 @@ def test_a_repository_that_cannot_be_fetched_is_a_sentence_with_a_way_out(offlin
 
 
 def test_a_folder_asks_nothing_of_the_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = "embprobe.encoders.families.transformers.use_cache_if_unreachable"
-    monkeypatch.setattr(asked, lambda: pytest.fail("the hub was looked up"))
+    monkeypatch.setattr("embprobe.encoders.hub._reachable", lambda: pytest.fail("the hub was looked up"))
     load_encoder(f"transformers/local-dir:{folder}")
 
 

@@ -209,6 +209,15 @@ def test_files_beside_an_image_are_its_labels(tmp_path: Path) -> None:
     }
 
 
+def test_files_beside_an_image_are_its_labels_where_the_folder_is_given_as_a_dot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.png")
+    (tmp_path / "a.txt").write_text("a red square")
+    monkeypatch.chdir(tmp_path)
+    assert load_folder(Path()).rows[0].labels == {"caption": "a red square"}
+
+
 def test_sidecars_that_are_broken_are_noted_and_the_rest_is_read(tmp_path: Path) -> None:
     put(tmp_path, *(f"{name}.png" for name in "abcdef"))
     (tmp_path / "a.json").write_bytes(b"{")

@@ -1,0 +1,17 @@
+from . import measures as measures
+from . import statistics as statistics
+from .api import EmbeddingSet as EmbeddingSet
+from .api import Results as Results
+from .api import check_claims as check_claims
+from .api import compare as compare
+from .api import draw_map as draw_map
+from .api import embed as embed
+from .api import intervene as intervene
+from .api import list_encoders as list_encoders
+from .api import load_encoder as load_encoder
+from .api import load_images as load_images
+from .api import neighbors as neighbors
+from .api import probe as probe
+from .api import write_export as write_export
+from .api import write_report as write_report
+from .version import __version__ as __version__

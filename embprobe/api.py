@@ -1,0 +1,555 @@
+"""The Python API: what the commands do, for programs and notebooks. ``import embprobe as ep`` gives all of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from embprobe.embeddings.embedding_set import EmbeddingSet, match_rows
+from embprobe.embeddings.session import Session
+from embprobe.embeddings.workspace import Workspace
+from embprobe.encoders import list_encoders
+from embprobe.encoders import load_encoder as _load_encoder
+from embprobe.encoders.given import GivenVectors
+from embprobe.errors import UsageError
+from embprobe.images import Images, load_images
+from embprobe.probing.results import Results
+from embprobe.system.devices import resolve_device
+
+if TYPE_CHECKING:
+    from embprobe.claims.model import Claim
+    from embprobe.claims.roles import Roles
+    from embprobe.claims.run import Study
+    from embprobe.comparing.result import Comparison
+    from embprobe.encoders.spec import Encoder
+    from embprobe.probing.card import Card
+    from embprobe.search.maps import Maps
+    from embprobe.search.neighbors import Neighborhood
+
+__all__ = [
+    "EmbeddingSet",
+    "Results",
+    "check_claims",
+    "compare",
+    "draw_map",
+    "embed",
+    "intervene",
+    "list_encoders",
+    "load_encoder",
+    "load_images",
+    "neighbors",
+    "probe",
+    "write_export",
+    "write_report",
+]
+
+PAIR = ("bundled/clip", "bundled/dino")
+"""The encoders that are meant where none is named."""
+IMAGES = "bundled/emoji"
+"""The images that are meant where none are named."""
+WORKSPACE = "embprobe-workspace"
+"""The workspace that is meant where none is named, unless ``EMBPROBE_WORKSPACE`` names one."""
+
+ImageSource = str | Path | Images | EmbeddingSet | None
+"""Images by what :func:`load_images` opens, opened ones, or an embedding set; None are the bundled ones."""
+Encoders = "str | Encoder | Sequence[str | Encoder] | None"
+Notify = Callable[[str], None]
+
+
+class Settings(TypedDict, total=False):
+    """What every function that embeds images takes by keyword."""
+
+    session: Session
+    """A session to go on with; then the others are not used, but for ``precision``."""
+    workspace: str | Path
+    """The folder for stores and results. Default: ``EMBPROBE_WORKSPACE``, or ``embprobe-workspace`` here."""
+    device: str
+    """``auto``, ``cpu``, ``cuda``, ``cuda:0`` or ``mps``."""
+    precision: str
+    """Of the networks: ``float32``, ``bfloat16`` or ``float16``."""
+    fast_decode: bool
+    """Decode large JPEGs at reduced scale: faster, slightly different vectors."""
+    seed: int
+    """Same seed, same numbers."""
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Images and encoders, opened and matched with each other, and the session they are embedded in."""
+
+    images: Images
+    encoders: list[Encoder]
+    session: Session
+
+
+def open_session(
+    *,
+    session: Session | None = None,
+    workspace: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "",
+    fast_decode: bool = False,
+    seed: int = 0,
+) -> Session:
+    """Return the session that the settings describe; see :class:`Settings`."""
+    if session is not None:
+        return session
+    return Session(Workspace.open(_root(workspace)), resolve_device(device), seed, fast_decode)
+
+
+def open_subjects(images: ImageSource = None, encoders: Any = None, **settings: Unpack[Settings]) -> Subjects:
+    """Return images and encoders, opened, and vectors that a user brings matched with the images by key.
+
+    Args:
+        images: What to embed. With an embedding set, its vectors are among the encoders.
+        encoders: Names, or encoders that are loaded already. An embedding set needs no others.
+        settings: See :class:`Settings`.
+
+    Raises:
+        UsageError: There are no such images or encoders.
+        EmbprobeError: No vector belongs to any of the images.
+    """
+    embedded = images if isinstance(images, EmbeddingSet) else None
+    known = settings.get("session")
+    device = resolve_device(settings.get("device", "auto")) if known is None else known.device
+    names = () if embedded is not None and encoders is None else _several(encoders)
+    precision = settings.get("precision", "")
+    loaded = [each if not isinstance(each, str) else _load(each, device, precision) for each in names]
+    loaded = [*(embedded.as_encoders() if embedded is not None else []), *loaded]
+    by_name = {encoder.spec.name: encoder for encoder in loaded}
+    given = [encoder for encoder in by_name.values() if isinstance(encoder, GivenVectors)]
+    alone = images is None and bool(given) and len(given) == len(by_name)  # then the vectors have rows of their own
+    opened = None if alone else _rows(images)
+    session = open_session(**settings)  # last, so that a wrong name leaves no workspace
+    if opened is not None and not given:
+        return Subjects(opened, list(by_name.values()), session)
+    rows, matched, notes = match_rows(given, opened)
+    for note in notes:
+        session.note(note)
+    return Subjects(rows, list((by_name | {each.spec.name: each for each in matched}).values()), session)
+
+
+def load_encoder(name: str, *, device: str = "auto", precision: str = "") -> Encoder:
+    """Return the encoder of this name, ready on a device.
+
+    Args:
+        name: ``family/model[:weights][,option=value]`` as :func:`list_encoders` lists them, ``python:module:function``
+            or ``vectors:FILE``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:0`` or ``mps``.
+        precision: Of the network: ``float32`` (the default), ``bfloat16`` or ``float16``.
+
+    Returns:
+        The encoder; ``encoder.spec`` says all that decides its vectors.
+
+    Raises:
+        UsageError: There is no such encoder, option or device.
+        EmbprobeError: Its weights cannot be read.
+
+    Example:
+        >>> load_encoder("reference/pixels", device="cpu").spec.dimension
+        432
+    """
+    return _load(name, resolve_device(device), precision)
+
+
+def embed(images: ImageSource = None, encoders: Any = None, **settings: Unpack[Settings]) -> EmbeddingSet:
+    """Return embeddings of images by one or more encoders; what was embedded before is read from the workspace.
+
+    Args:
+        images: A name that :func:`load_images` opens, or images. Default: the bundled emoji.
+        encoders: Names or encoders. Default: the bundled pair.
+        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``seed``, or a ``session``.
+
+    Returns:
+        The rows that all encoders could embed, and by encoder name their vectors, float32 ``[n, d]``, not normalised.
+
+    Raises:
+        UsageError: There are no such images or encoders.
+        EmbprobeError: No image can be read.
+    """
+    subjects = open_subjects(images, encoders, **settings)
+    return subjects.session.embed(subjects.images, subjects.encoders, "extracting")
+
+
+def probe(
+    images: ImageSource = None,
+    attribute: str | Path | Card = "category",
+    encoders: Any = None,
+    *,
+    quick: bool = False,
+    save: bool = True,
+    **settings: Unpack[Settings],
+) -> Results:
+    """Measure how much each encoder notices an attribute of images, with intervals over concepts or images.
+
+    Args:
+        images: A name that :func:`load_images` opens, images, or an embedding set. Default: the bundled emoji.
+        attribute: ``category``, ``text``, ``color``, ``style``, ``geometry``, ``typographic``, ``background``; the path
+            of a card of one's own (``.toml``); or a card.
+        encoders: Names or encoders. Default: the bundled pair, or the vectors of the embedding set.
+        quick: Measure only what the headline and the checks need.
+        save: Write results and figure into the workspace, for :func:`write_report`.
+        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``seed``, or a ``session``.
+
+    Returns:
+        One estimate a row with its 95 % interval, the paired differences between encoders, and what follows.
+
+    Raises:
+        UsageError: There is no such attribute, and so on.
+        NotApplicable: Nothing of the card can be measured on these images.
+        EmbprobeError: Some images lack a label that others have, and so on.
+
+    Example:
+        >>> import tempfile
+        >>> vectors = [[x, y] for x in range(5) for y in (0, 9)]
+        >>> labels = {"key": list("abcdefghij"), "category": ["low", "high"] * 5}
+        >>> mine = EmbeddingSet.from_arrays({"mine": vectors}, labels=labels)
+        >>> results = probe(mine, "category", quick=True, workspace=tempfile.mkdtemp())
+        >>> results.rows[0].role, str(results.rows[0].key)
+        ('subject', 'category decoding, unseen images')
+    """
+    from embprobe.plots.probe import save_probe
+    from embprobe.probing.run import run_probe
+
+    card = _card(attribute)
+    card = card.quickly() if quick else card
+    subjects = open_subjects(images, encoders, **settings)
+    session, names = subjects.session, [encoder.spec.name for encoder in subjects.encoders]
+    wanted = [name for name in card.references if name not in names]
+    references = [_load(name, session.device, settings.get("precision", "")) for name in wanted]
+    results = run_probe(card, subjects.images, subjects.encoders, references, session)
+    if save:
+        _keep(subjects)
+        save_probe(results, session.workspace)
+    return results
+
+
+def compare(
+    images: ImageSource = None,
+    encoders: Any = None,
+    *,
+    k: int = 10,
+    by: Sequence[str] | None = None,
+    pairs: int = 12,
+    cosines: tuple[float, float] | None = None,
+    save: bool = True,
+    notify: Notify = lambda activity: None,
+    **settings: Unpack[Settings],
+) -> Comparison:
+    """Measure how far every two encoders agree, what explains where they do not, and find pairs they disagree on.
+
+    Args:
+        images: A name that :func:`load_images` opens, images, or an embedding set. Default: the bundled emoji.
+        encoders: Two or more names or encoders. Default: the bundled pair, or the vectors of the embedding set.
+        k: Neighbours of an image that mutual k-NN compares.
+        by: Labels that may explain a disagreement. Default: ``category`` and ``style``, where images have them.
+        pairs: Disagreement pairs to find in each direction.
+        cosines: Find instead pairs with a cosine above the first number by one encoder and below the second by the
+            other, such as ``(0.95, 0.6)``: MMVP's blind pairs.
+        save: Write numbers and figures into the workspace, for :func:`write_report`.
+        notify: Called with what is being done.
+        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``seed``, or a ``session``.
+
+    Returns:
+        Debiased CKA, mutual k-NN and rank correlation of every two encoders beside chance, explanations, pairs.
+
+    Raises:
+        UsageError: There are fewer than two encoders.
+        EmbprobeError: There are fewer than k + 2 images that all encoders could embed.
+    """
+    from embprobe.comparing.run import compare, make_settings
+    from embprobe.plots.pairs import save_pairs
+
+    subjects = open_subjects(images, encoders, **settings)
+    compare_settings = make_settings(subjects.images, k=k, by=by, pairs=pairs, cosines=cosines)
+    comparison = compare(subjects.images, subjects.encoders, subjects.session, compare_settings, notify=notify)
+    if save:
+        _keep(subjects)
+        save_pairs(comparison, comparison.save(subjects.session.workspace).parent)
+    return comparison
+
+
+def neighbors(
+    queries: str | Path | Sequence[str | Path] = (),
+    images: ImageSource = None,
+    encoders: Any = None,
+    *,
+    k: int = 8,
+    texts: Sequence[str] = (),
+    minus: Sequence[str] = (),
+    where: Mapping[str, Sequence[str]] | None = None,
+    include_self: bool = False,
+    exact: bool = False,
+    draw: bool = False,
+    notify: Notify = lambda remark: None,
+    **settings: Unpack[Settings],
+) -> list[Neighborhood]:
+    """Find the images that each encoder places nearest to an image, a text, or a sum of both.
+
+    Args:
+        queries: Image files, folders of them, or keys of ``images``; each is a query.
+        images: Where to search: a name that :func:`load_images` opens, images, or an embedding set. Default: the
+            bundled emoji.
+        encoders: Names or encoders. Default: the bundled pair, or the vectors of the embedding set.
+        k: How many neighbours.
+        texts: Texts to find, or to add to each query, for encoders with text; others are left out.
+        minus: Image files, keys of ``images`` or else texts, to take away from each query.
+        where: Only among images with these values of labels.
+        include_self: Whether an image with the query's own pixels counts.
+        exact: Whether a large store is searched exactly, however long it takes.
+        draw: Draw a sheet of each of the first queries into the workspace's figures.
+        notify: Called with what a search leaves to be desired.
+        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``seed``, or a ``session``.
+
+    Returns:
+        One neighbourhood a query: by encoder the neighbours, nearest first, and how many the encoders share.
+
+    Raises:
+        UsageError: A query is neither a file nor a key, or no encoder takes text.
+    """
+    from embprobe.plots.neighbors import save_neighbors
+    from embprobe.search.neighbors import find_neighbors, matching
+    from embprobe.search.queries import encoders_for, parse_queries
+
+    subjects = open_subjects(images, encoders, **settings)
+    names = [queries] if isinstance(queries, str | Path) else queries
+    parsed = parse_queries([str(name) for name in names], subjects.images, texts=texts, minus=minus)
+    matching(subjects.images, where or {})  # before anything is extracted
+    able, wordless = encoders_for(parsed, subjects.encoders)
+    for encoder in wordless:
+        notify(f"{encoder.spec.name} takes no text and is left out")
+    stores = subjects.session.stores(subjects.images, able, "extracting")
+    neighborhoods = find_neighbors(
+        parsed, able, stores, k=k, include_self=include_self, where=where, exact=exact, notify=notify
+    )
+    if not draw:
+        return neighborhoods
+    figures = save_neighbors(neighborhoods, subjects.session.workspace)
+    drawn = [replace(one, figure=figure) for one, figure in zip(neighborhoods, figures, strict=False)]
+    return [*drawn, *neighborhoods[len(drawn) :]]
+
+
+def draw_map(
+    images: ImageSource = None,
+    encoders: Any = None,
+    *,
+    by: str | None = None,
+    method: str = "umap",
+    thumbnails: int = 40,
+    notify: Notify = lambda activity: None,
+    **settings: Unpack[Settings],
+) -> Maps:
+    """Lay embeddings out in the plane, one map an encoder, aligned with each other and coloured by a label.
+
+    Args:
+        images: A name that :func:`load_images` opens, images, or an embedding set. Default: the bundled emoji.
+        encoders: Names or encoders. Default: the bundled pair, or the vectors of the embedding set.
+        by: The label that colours the points. Default: ``category``, if all images have it.
+        method: ``umap``, ``tsne`` or ``pca``.
+        thumbnails: How many images to draw at their points.
+        notify: Called with what is being done.
+        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``seed``, or a ``session``.
+
+    Returns:
+        The maps: ``layouts`` by encoder ``[n, 2]``, the path of the ``figure``, and that of the ``table`` of points.
+
+    Raises:
+        UsageError: There is no such method.
+        EmbprobeError: There are too few images for a map, or some lack the label.
+    """
+    from embprobe.plots.map import save_maps
+    from embprobe.search.maps import choose_label, make_maps
+    from embprobe.search.projection import check_method
+
+    check_method(method)
+    subjects = open_subjects(images, encoders, **settings)
+    label = choose_label(subjects.images, by)  # before anything is extracted
+    embedded = subjects.session.embed(subjects.images, subjects.encoders, "extracting")
+    _keep(subjects)
+    maps = make_maps(embedded, subjects.encoders, subjects.session, method=method, notify=notify)
+    return replace(maps, figure=save_maps(maps, label=label, thumbnails=thumbnails))
+
+
+def intervene(
+    images: str | Path | Images, name: str, strength: float, *, seed: int = 0, donors: Images | None = None
+) -> Images:
+    """Return the same rows with every image changed when it is read.
+
+    Args:
+        images: A name that :func:`load_images` opens, or images.
+        name: An intervention, ``hue``, or a control of one, ``hue/lightness``.
+        strength: In the intervention's unit: degrees of hue, share of the width of a word.
+        seed: What happens to a row depends on its key, the seed and the donors alone.
+        donors: Rows that words, palettes and other drawings are taken from. Default: ``images``.
+
+    Raises:
+        UsageError: There is no such intervention, or the strength is out of its range.
+
+    Example:
+        >>> emoji = load_images("bundled/emoji:unseen-drawing")
+        >>> grey = intervene(emoji, "greyscale", 1).rows[0].load()
+        >>> all(min(pixel) == max(pixel) for pixel in grey.get_flattened_data())
+        True
+    """
+    from embprobe.interventions import intervene
+
+    rows = images if isinstance(images, Images) else load_images(str(images))
+    return intervene(rows, name, strength, seed=seed, donors=donors)
+
+
+def check_claims(
+    images: ImageSource = None,
+    roles: Mapping[str, str] | Roles | None = None,
+    *,
+    claims: str | Path | Sequence[Claim] | None = None,
+    save: bool = True,
+    **settings: Unpack[Settings],
+) -> Study:
+    """Check what papers claim of CLIP, DINO and their kin: reproduced, not reproduced or undecided, with intervals.
+
+    Args:
+        images: A name that :func:`load_images` opens, or images. Default: the bundled emoji.
+        roles: Names of encoders by role: ``{"clip": "open_clip/ViT-B-16:openai", "dino": ...}``; ``twin`` is an
+            untrained network. Default: the bundled encoders.
+        claims: A file of claims (``.toml``), or claims. Default: all that come with embprobe.
+        save: Write results and figure into the workspace, for :func:`write_report`.
+        settings: ``workspace``, ``device``, ``fast_decode``, ``seed``, or a ``session``.
+
+    Returns:
+        A decision a claim, what each encoder has learned, and the results behind them.
+
+    Raises:
+        UsageError: No claim has both its encoders, or there is no such role or encoder.
+        NotApplicable: No claim can be checked on these images.
+    """
+    from embprobe.claims.model import bundled_claims, read_claims, roles_of
+    from embprobe.claims.roles import bundled_roles, load_cast, parse_roles
+    from embprobe.claims.run import run_study
+    from embprobe.plots.claims import save_study
+
+    asked = tuple(read_claims(Path(claims)) if isinstance(claims, str | Path) else claims or bundled_claims())
+    known = roles_of(asked)
+    names = bundled_roles() if roles is None else roles
+    if isinstance(names, Mapping):
+        names = parse_roles([f"{role}={name}" for role, name in names.items()], known)
+    session = open_session(**settings)
+    if isinstance(images, EmbeddingSet):
+        raise UsageError("Claims are checked on images that encoders embed, not on an embedding set.")
+    study = run_study(load_cast(names, device=session.device, known=known), _rows(images), session, claims=asked)
+    if save:
+        save_study(study, session.workspace)
+    return study
+
+
+def write_report(
+    out: str | Path | None = None,
+    *,
+    images: str | Path | Images | None = None,
+    encoders: Sequence[str] | None = None,
+    workspace: str | Path | None = None,
+    notify: Notify = lambda activity: None,
+) -> Path:
+    """Write every result of a workspace as one self-contained HTML page.
+
+    Args:
+        out: The page. Default: ``report.html`` in the workspace.
+        images: The images on the map, where they are now. Default: those of the newest result.
+        encoders: Encoders on the map. Default: those of the newest result.
+        workspace: The workspace. Default: ``EMBPROBE_WORKSPACE``, or ``embprobe-workspace`` here.
+        notify: Called with what is being done.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        EmbprobeError: There are no results, or they are damaged.
+    """
+    from embprobe.report import write_report
+
+    space = Workspace.open(_root(workspace), create=False)
+    rows = None if images is None else images if isinstance(images, Images) else load_images(str(images))
+    page = Path(out) if out is not None else space.root / "report.html"
+    return write_report(space, page, images=rows, encoders=encoders, notify=notify)
+
+
+def write_export(
+    to: str,
+    out: str | Path,
+    images: ImageSource = None,
+    encoders: Any = None,
+    *,
+    method: str | None = None,
+    k: int = 15,
+    notify: Notify = lambda activity: None,
+    **settings: Unpack[Settings],
+) -> list[str]:
+    """Write embeddings, labels and images for another tool.
+
+    Args:
+        to: ``atlas``, ``fiftyone``, ``huggingface``, ``npy`` or ``csv``.
+        out: The file (atlas) or folder to write, which must not be there yet.
+        images: A name that :func:`load_images` opens, images, or an embedding set. Default: the bundled emoji.
+        encoders: Names or encoders. Default: the bundled pair, or the vectors of the embedding set.
+        method: Of the map: ``umap``, ``tsne``, ``pca`` or ``none``. Default: ``umap`` for atlas, else ``none``.
+        k: Neighbours of an image to write down, for atlas.
+        notify: Called with what is being done.
+        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``seed``, or a ``session``.
+
+    Returns:
+        Lines of code or commands that open what was written.
+
+    Raises:
+        UsageError: There is no such target, or ``out`` is there already.
+    """
+    from embprobe.export import check_target, collect_content
+    from embprobe.search.projection import check_method
+
+    path = Path(out)
+    target = check_target(to, path)
+    chosen = check_method(method or ("umap" if to == "atlas" else "none"), "none")
+    subjects = open_subjects(images, encoders, **settings)
+    embedded = subjects.session.embed(subjects.images, subjects.encoders, "extracting")
+    content = collect_content(embedded, subjects.encoders, subjects.session, method=chosen, neighbors=k, notify=notify)
+    target.write(content, path)
+    return list(target.opens(content, path))
+
+
+def _load(name: str, device: str, precision: str) -> Encoder:
+    return _load_encoder(name, device=device, **({"precision": precision} if precision else {}))
+
+
+def _root(workspace: str | Path | None) -> Path:
+    """Return the folder of the workspace that is meant."""
+    return Path(workspace or os.environ.get("EMBPROBE_WORKSPACE") or WORKSPACE)
+
+
+def _several(encoders: Any) -> list[Any]:
+    """Return names and encoders as a list, each name once; the bundled pair for None."""
+    if encoders is None:
+        return list(PAIR)
+    several = [encoders] if isinstance(encoders, str) or hasattr(encoders, "spec") else list(encoders)
+    return [each for i, each in enumerate(several) if each not in several[:i]]
+
+
+def _rows(images: ImageSource) -> Images:
+    if isinstance(images, EmbeddingSet):
+        return images.rows
+    return images if isinstance(images, Images) else load_images(str(images or IMAGES))
+
+
+def _card(attribute: str | Path | Card) -> Card:
+    from embprobe.probing.card import Card, bundled_card, read_card
+
+    if isinstance(attribute, Card):
+        return attribute
+    return read_card(Path(attribute)) if str(attribute).endswith(".toml") else bundled_card(str(attribute))
+
+
+def _keep(subjects: Subjects) -> None:
+    """Keep vectors that a user brings in the workspace, so that a report can show their map."""
+    given = [encoder for encoder in subjects.encoders if isinstance(encoder, GivenVectors)]
+    if given:
+        subjects.session.stores(subjects.images, given, "keeping vectors")

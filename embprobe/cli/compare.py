@@ -1,0 +1,122 @@
+"""``embprobe compare``: how far encoders agree."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from embprobe.cli.console import note, output, print_json
+from embprobe.cli.options import EncodersOption, ImagesArgument, JsonOption, RunOptions, SeedOption
+from embprobe.cli.progress import spinner
+from embprobe.cli.session import begin
+from embprobe.system.text import visible
+
+if TYPE_CHECKING:
+    from embprobe.comparing.result import Agreement, Comparison
+    from embprobe.statistics import Estimate
+
+
+def compare(
+    images: ImagesArgument = None,
+    encoder: EncodersOption = None,
+    k: Annotated[int, typer.Option("-k", help="Neighbours of an image that mutual k-NN compares.", min=1)] = 10,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="A label that may explain a disagreement; repeatable. Default: category, style."),
+    ] = None,
+    pairs: Annotated[int, typer.Option(help="Disagreement pairs to show in each direction.", min=1, max=100)] = 12,
+    cosines: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="Show instead pairs with a cosine above the first number by one encoder and below the second by the "
+            "other, such as 0.95 0.6: MMVP's blind pairs.",
+            metavar="NEAR FAR",
+        ),
+    ] = None,
+    *,
+    run: RunOptions,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Measure how far encoders agree, what explains where they do not, and on which pairs they disagree most."""
+    from embprobe import api
+    from embprobe.plots.pairs import sheets_of
+
+    subjects = begin(images, encoder, run, seed=seed)
+    with spinner("comparing") as notify:
+        comparison = api.compare(
+            subjects.images,
+            subjects.encoders,
+            k=k,
+            by=by,
+            pairs=pairs,
+            cosines=cosines,
+            notify=notify,
+            session=subjects.session,
+        )
+    path = comparison.path(subjects.session.workspace)
+    figures = sheets_of(comparison, path.parent)
+    if json:
+        print_json({**comparison.as_json(), "figures": [str(figure) for figure in figures]})
+    else:
+        print_comparison(comparison)
+        note("\n".join(f"Figure: {figure}" for figure in figures))
+        note(f"Numbers: {path}")
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print how far every two encoders agree beside chance, and what the similarity of each goes with."""
+    from embprobe.encoders.naming import short_names
+    from embprobe.probing.results import span
+
+    console = output(width=140)
+    over = span([agreement.value.groups for agreement in comparison.agreements])
+    table = Table(
+        title=f"Do the encoders agree? {comparison.compared:,} images of {escape(visible(comparison.images.name))}",
+        title_justify="left",
+        caption_justify="left",
+        caption=f"95 % bootstrap intervals over {over} {comparison.resampled}s. Chance: rows matched at random, mean "
+        "and the 97.5th percentile.",
+    )
+    measures = list(dict.fromkeys(agreement.measure for agreement in comparison.agreements))
+    short = short_names(comparison.encoders)
+    table.add_column("encoders")
+    for measure in measures:
+        table.add_column(escape(measure), justify="right")
+    for a, b in dict.fromkeys((agreement.a, agreement.b) for agreement in comparison.agreements):
+        cells = [_cell(agreement) for agreement in comparison.agreements if (agreement.a, agreement.b) == (a, b)]
+        table.add_row(f"{escape(short[a])}\n{escape(short[b])}", *cells, end_section=True)
+    console.print(table)
+    if comparison.explanations:
+        _print_explanations(console, comparison)
+
+
+def _cell(agreement: Agreement) -> str:
+    e = agreement.value
+    interval = f"{e.estimate:.3f} ({e.low:.3f} to {e.high:.3f})"
+    return f"{interval}\nchance {agreement.chance:.4f}, to {agreement.chance_high:.4f}"
+
+
+def _print_explanations(console: Console, comparison: Comparison) -> None:
+    from embprobe.encoders.naming import short_names
+
+    console.print("What does similarity go with? Partial rank correlation over pairs, the others held constant")
+    table = Table()
+    table.add_column("attribute")
+    for name in short_names(comparison.encoders).values():
+        table.add_column(escape(name), justify="right")
+    by_attribute: dict[str, dict[str, Estimate]] = {}
+    for one in comparison.explanations:
+        by_attribute.setdefault(one.attribute, {}).update({one.a: one.of_a, one.b: one.of_b})
+    for attribute, by_encoder in by_attribute.items():
+        estimates = [by_encoder[encoder] for encoder in comparison.encoders]
+        cells = (f"{e.estimate:.3f}\n{e.low:.3f} to {e.high:.3f}" for e in estimates)
+        table.add_row(escape(visible(attribute)), *cells, end_section=True)
+    console.print(table)
+    for a, b in itertools.combinations(comparison.encoders, 2):
+        console.print(f"[bold]{escape(visible(comparison.sentence(a, b)))}[/bold]", soft_wrap=True)

@@ -1,0 +1,132 @@
+"""``embprobe probe``: how much each encoder notices an attribute."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from embprobe.cli.console import note, output, print_json
+from embprobe.cli.options import EncodersOption, ImagesArgument, JsonOption, RunOptions, SeedOption
+from embprobe.cli.results import estimate_cell, print_checks
+from embprobe.cli.session import begin
+from embprobe.system.text import visible
+
+if TYPE_CHECKING:
+    from embprobe.probing.key import Key
+    from embprobe.probing.results import Result, Results
+
+_LETTERS = 17
+"""Of a line of a column's heading."""
+_COMPARED = 3
+"""Most differences that have columns in a table; more are in the results file only."""
+
+
+def probe(
+    images: ImagesArgument = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option("--attribute", "-a", help="What to probe, or 'all'; repeatable.")
+    ] = None,
+    card: Annotated[list[Path] | None, typer.Option(help="A probe card of your own; repeatable.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Only what the headlines and the checks need.")] = False,
+    encoder: EncodersOption = None,
+    *,
+    run: RunOptions,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Measure how much each encoder notices an attribute: a table, a figure and a JSON, with intervals."""
+    from embprobe import api
+    from embprobe.errors import EmbprobeError, UsageError
+    from embprobe.plots.forest import plot_forest
+    from embprobe.plots.probe import FIGURE
+    from embprobe.probing.card import attributes, bundled_card, read_card
+    from embprobe.probing.context import NotApplicable
+
+    every = attributes() if "all" in (attribute or []) else []
+    names = dict.fromkeys([name for name in attribute or [] if name != "all"] + every)
+    cards = [bundled_card(name) for name in names] + [read_card(path) for path in card or []]
+    if not cards:
+        raise UsageError(f"Say what to probe: --attribute {', '.join([*attributes(), 'all'])}; or --card FILE.")
+    subjects = begin(images, encoder, run, seed=seed)
+    rows, session = subjects.images, subjects.session
+    probed: list[Results] = []
+    for one in cards:
+        try:
+            results = api.probe(rows, one, subjects.encoders, quick=quick, session=session, precision=run.precision)
+        except NotApplicable as reason:
+            if len(cards) == 1:
+                raise
+            note(str(reason))
+            continue
+        folder = results.folder(session.workspace)
+        probed.append(results)
+        if not json:
+            print_results(results, title=f"{one.title}: {one.question}")
+            note(f"Figure: {folder / FIGURE}\nNumbers: {folder / 'results.json'}")
+    if not probed:
+        raise EmbprobeError(f"None of the probes can be asked of '{rows.name}'.")
+    together = session.workspace.figure("attributes")
+    if len(probed) > 1 and plot_forest(probed, together) and not json:
+        note(f"All of them: {together}")
+    if json:
+        documents = [results.as_json() for results in probed]
+        print_json(documents[0] if len(cards) == 1 else documents)
+
+
+def print_results(results: Results, *, title: str) -> None:
+    """Print one line a question and one column an encoder, with intervals; then the conclusions and the checks."""
+    from embprobe.encoders.naming import names_in_lines
+
+    rows = [row for row in results.rows if not row.is_difference]
+    differences = [row for row in results.rows if row.is_difference]
+    compared = list(dict.fromkeys((row.encoder, row.against) for row in differences))
+    alone: list[tuple[str, str | None]] = list(dict.fromkeys((row.encoder, None) for row in rows))
+    columns = alone + (compared if len(compared) <= _COMPARED else [])
+    everyone = dict.fromkeys(name for row in results.rows for name in (row.encoder, row.against) if name)
+    short = names_in_lines(everyone, _LETTERS)
+    table = Table(
+        title=escape(visible(title)),
+        title_justify="left",
+        caption_justify="left",
+        caption=escape(_caption(rows)),
+    )
+    table.add_column("measure")
+    for encoder, against in columns:
+        heading = short[encoder] if against is None else f"{short[encoder]}\n- {short[against]}"
+        table.add_column(escape(heading), justify="right")
+    by_key: dict[Key, dict[tuple[str, str | None], Result]] = {}
+    for row in results.rows:
+        by_key.setdefault(row.key, {})[row.encoder, row.against] = row
+    for key, rows_of_key in by_key.items():
+        cells = (estimate_cell(rows_of_key.get(column)) for column in columns)
+        table.add_row(escape(visible(str(key))), *cells, end_section=True)
+    output(width=32 + 19 * len(columns)).print(table)
+    lines = output(soft_wrap=True)
+    for sentence in results.conclusions.sentences:
+        lines.print(f"[bold]{escape(visible(sentence))}[/bold]")
+    if len(compared) > _COMPARED:
+        lines.print(f"The {len(compared):,} differences between encoders are in the results file.")
+    print_checks(lines, results)
+
+
+def _caption(rows: Sequence[Result]) -> str:
+    from embprobe.probing.results import span
+
+    measures: dict[str, list[str]] = {}
+    for row in rows:
+        names = measures.setdefault(row.unit, [])
+        if row.key.phrase not in names:
+            names.append(row.key.phrase)
+    measures.pop("accuracy", None)
+    lines = [f"{', '.join(names)}: {unit}." for unit, names in measures.items()]
+    units = "".join(f"\n{visible(line)}" for line in lines)
+    over = f"{span([row.groups for row in rows])} {visible(rows[0].resampled)}s"
+    return (
+        f"95 % bootstrap intervals over {over}; p of a difference by sign flips, of a variance share by permutation, "
+        f"Holm-corrected over the card.{units}"
+    )

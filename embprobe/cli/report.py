@@ -1,0 +1,34 @@
+"""``embprobe report``: a workspace as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embprobe.cli.console import note
+from embprobe.cli.options import WORKSPACE, WorkspaceOption
+from embprobe.cli.progress import spinner
+from embprobe.cli.session import open_rows
+
+
+def report(
+    images: Annotated[
+        str | None,
+        typer.Argument(help="The images on the map, where they are now. Default: those of the newest result."),
+    ] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option("--encoder", "-e", help="Encoders on the map; repeatable. Default: those of the newest result."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The page. Default: report.html in the workspace.")] = None,
+    workspace: WorkspaceOption = WORKSPACE,
+) -> None:
+    """Write one self-contained HTML page: every result and comparison, examples, an interactive map, the numbers."""
+    from embprobe import api
+
+    rows = None if images is None else open_rows(images)
+    with spinner("report") as notify:
+        page = api.write_report(out, images=rows, encoders=encoder, workspace=workspace, notify=notify)
+    note(f"Page: {page}")

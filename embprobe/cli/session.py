@@ -1,0 +1,105 @@
+"""Turn what was typed into images, a device, encoders and a session, and print what a person must know of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from embprobe.cli.console import note
+from embprobe.cli.options import IMAGES, PAIR, RunOptions
+from embprobe.cli.progress import progress_bar
+from embprobe.system.text import visible
+
+if TYPE_CHECKING:
+    from embprobe.api import Subjects
+    from embprobe.embeddings.session import Session
+    from embprobe.embeddings.store import Store
+    from embprobe.encoders import Encoder
+    from embprobe.images import Images
+
+LISTED = 10
+"""Images or problems printed one by one; the others are counted."""
+
+
+def open_rows(images: str) -> Images:
+    """Open the images and print their reader's notes before any work begins."""
+    from embprobe.images import load_images
+
+    rows = load_images(images)
+    for remark in rows.notes:
+        note(f"{remark}.")
+    return rows
+
+
+def choose_device(device: str) -> str:
+    """Return the device to compute on, and print a note if there is a GPU that will not be used."""
+    from embprobe.system.devices import resolve_device, unused_gpu
+
+    chosen = resolve_device(device)
+    if unused := unused_gpu(chosen):
+        note(f"{unused}.")
+    return chosen
+
+
+def load_encoders(names: Sequence[str] | None, device: str, precision: str = "") -> list[Encoder]:
+    """Load the encoders of these names, each once; the bundled pair for None."""
+    from embprobe.encoders import load_encoder
+
+    unique = dict.fromkeys(PAIR if names is None else names)
+    return [load_encoder(name, device=device, **({"precision": precision} if precision else {})) for name in unique]
+
+
+def begin(images: str | None, encoders: Sequence[str] | None, run: RunOptions, *, seed: int = 0) -> Subjects:
+    """Open the images, load the encoders, match vectors that a user brings, and start a session.
+
+    Without images, vectors that are alone have rows of their own; else the bundled images are meant.
+    """
+    from embprobe.api import open_subjects
+    from embprobe.encoders.given import GivenVectors
+
+    rows = None if images is None else open_rows(images)
+    device = choose_device(run.device)
+    loaded = load_encoders(encoders, device, run.precision)
+    if rows is None and not all(isinstance(encoder, GivenVectors) for encoder in loaded):
+        rows = open_rows(IMAGES)
+    return open_subjects(rows, loaded, session=start_session(run, device, seed=seed))
+
+
+def start_session(run: RunOptions, device: str, *, seed: int = 0) -> Session:
+    """Open the workspace and start a session in it that shows its progress and prints what is left out, once."""
+    from embprobe.embeddings.session import Session
+    from embprobe.embeddings.workspace import Workspace
+
+    printed: set[str] = set()
+
+    def note_once(remark: str) -> None:
+        if remark not in printed:
+            printed.add(remark)
+            note(f"{visible(remark)}.")
+
+    return Session(
+        Workspace.open(run.workspace),
+        device,
+        seed,
+        run.fast_decode,
+        progress=progress_bar,
+        extracted=unreadable_reporter(),
+        note=note_once,
+    )
+
+
+def unreadable_reporter() -> Callable[[Sequence[Store]], None]:
+    """Return a callback that takes the stores of the same images and prints each unreadable image once."""
+    reported: set[str] = set()
+
+    def report(stores: Sequence[Store]) -> None:
+        unread = {row.key: row.reason for store in stores for row in store.rejected if row.key not in reported}
+        reported.update(unread)
+        if unread:
+            note(f"{len(unread):,} of {len(stores[0].images):,} images could not be read and were left out:")
+        for key, reason in list(unread.items())[:LISTED]:
+            note(f"  '{visible(key)}': {visible(reason)}")
+        if len(unread) > LISTED:
+            note(f"  and {len(unread) - LISTED:,} more, all in {stores[0].folder / 'rejected.jsonl'}")
+
+    return report

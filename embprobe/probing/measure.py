@@ -1,0 +1,62 @@
+"""The base of every kind of measure: a table of a card that checks itself, names its keys and yields scores."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import Field, FiniteFloat
+
+from embprobe.interventions.treatments import Levels, Treatment
+from embprobe.probing.key import Key
+from embprobe.probing.scores import Scores
+from embprobe.probing.selection import Selection
+from embprobe.system.models import Strict
+
+if TYPE_CHECKING:
+    from embprobe.probing.context import ProbeContext
+
+Treatments = dict[str, Annotated[list[str], Field(min_length=1)]]
+"""By the value of a label, what is done to an image that gets it: ``hue 120``, ``word=thus 0.9``, ``none``."""
+Labels = Annotated[list[str], Field(min_length=1)]
+Strengths = Annotated[list[FiniteFloat], Field(min_length=1)]
+
+
+class Measure(Strict, ABC):
+    """One ``[[measures]]`` table of a probe card.
+
+    A kind of measure is a subclass with a literal field ``kind``. Other packages add theirs through the entry-point
+    group ``embprobe.measures``.
+    """
+
+    kind: str
+    quick: bool = False
+    """Whether it is asked even if there is little time: what the headline and the checks need."""
+    images: Selection = Selection()
+    """The rows it is asked of."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise :class:`UsageError` for what the model cannot see, such as an unknown intervention."""
+
+    @abstractmethod
+    def declared_keys(self) -> Sequence[Key]:
+        """Return the keys of everything it may measure, without data set; some images may not allow all of them."""
+
+    @abstractmethod
+    def scores(self, context: ProbeContext) -> Iterator[Scores]:
+        """Yield the scores of every encoder for every key.
+
+        Raises:
+            NotApplicable: These images lack what the measure needs; what was yielded before counts.
+        """
+
+    def brief(self, strength: float | None) -> Self:
+        """Return it without what is more than a headline at this strength needs."""
+        return self
+
+
+def levels(treatments: Mapping[str, Sequence[str]]) -> Levels:
+    """Parse treatments as a card writes them; raises :class:`UsageError` for one that does not exist."""
+    return {value: [Treatment.parse(text) for text in texts] for value, texts in treatments.items()}
