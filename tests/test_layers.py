@@ -22,6 +22,8 @@ FLOORS = (
     {"cli"},
 )
 """Rooms by floor, the lowest first. Those on one floor do not know of each other."""
+UPWARDS = {("probing/results.py", "plots")}
+"""Imports that go up all the same: results draw themselves, ``results.plot()``."""
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
@@ -51,4 +53,4 @@ def test_a_room_imports_only_from_floors_below(room: str) -> None:
         for other in imported_rooms(path)
         if other != room and other in FLOOR and FLOOR[other] >= FLOOR[room]
     }
-    assert not upwards
+    assert upwards == {(path, other) for path, other in UPWARDS if path.split("/")[0] == room}

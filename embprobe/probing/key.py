@@ -59,7 +59,7 @@ class Key:
         """The measure in words, without condition and strength."""
         match self.kind:
             case "displacement":
-                return _MOVED[self.variant]
+                return _MOVED.get(self.variant, f"displacement, {self.variant}")
             case "decoding":
                 how = CLASSIFIERS.get(self.variant or "", self.variant)
                 few = " from few" if self.condition == SHOTS else ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import html
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,10 @@ _KEY_COLUMNS = {
     "dataset": pa.string(),
     "layer": pa.int64(),
 }
+_COLUMNS = pa.schema(
+    {"key": pa.string(), "group": pa.string(), "encoder": pa.string(), **_KEY_COLUMNS, "score": pa.float64()}
+)
+"""Of ``scores.parquet``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +144,12 @@ class Results:
             import pandas as pd
         except ImportError:
             raise EmbprobeError("A data frame needs pandas: pip install pandas.") from None
-        flat = [{"measure": str(row.key), **asdict(row.key), **asdict(row)} for row in self.rows]
-        frame: pd.DataFrame = pd.DataFrame(flat).drop(columns="key")
+        names = [
+            "measure",
+            *(field.name for field in fields(Key)),
+            *(f.name for f in fields(Result) if f.name != "key"),
+        ]
+        frame: pd.DataFrame = pd.DataFrame([row.as_json() | asdict(row.key) for row in self.rows], columns=names)
         return frame
 
     def plot(self, out: Path | str | None = None) -> Path | Any:
@@ -167,7 +176,7 @@ class Results:
     def save(self, folder: Path) -> None:
         """Write ``results.json`` and ``scores.parquet`` into a folder, each whole or not at all."""
         with replacing(folder / _SCORES) as path:
-            pq.write_table(pa.concat_tables([_table(each) for each in self.scores]), path)
+            pq.write_table(pa.concat_tables([_COLUMNS.empty_table(), *map(_table, self.scores)]), path)
         write_json(folder / _RESULTS, self.as_json())
 
     @classmethod
@@ -222,7 +231,7 @@ def _read(path: Path) -> tuple[dict[str, Any], _File]:
     """Return what a ``results.json`` holds, as it is and as its fields."""
     damaged = EmbprobeError(f"'{path}' is damaged. Remove it, and run the probe again.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
     except FileNotFoundError:
         raise EmbprobeError(f"There are no results at '{path}'.") from None
     except (ValueError, RecursionError):
@@ -234,18 +243,31 @@ def _read(path: Path) -> tuple[dict[str, Any], _File]:
             f"'{path}' is of result version {content['version']}; this embprobe reads version {VERSION}. "
             "Run the probe again."
         )
+    if lacking := [name for name, field in _File.model_fields.items() if field.is_required() and name not in content]:
+        raise EmbprobeError(f"'{path}' is damaged: it lacks {', '.join(lacking)}. Remove it, and run the probe again.")
     try:
         file = _File.model_validate(content)
     except (ValidationError, RecursionError):
         raise damaged from None
-    numbers = [number for row in file.results for number in (row.estimate, row.low, row.high)]
-    if not numbers or not np.isfinite(numbers).all():
+    if not file.results or not _as_written(content, file):
         raise damaged
     return content, file
 
 
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no number")
+def _as_written(content: Mapping[str, Any], file: _File) -> bool:
+    """Return whether the fields would be written as they are: pydantic takes ``"0"`` for 0, and passes over others."""
+    rows = [{**row, "measure": None} for row in content["results"]]
+    return asdict(file.conclusions) == content["conclusions"] and rows == [
+        {**row.as_json(), "measure": None} for row in file.results
+    ]
+
+
+def _finite(text: str) -> float:
+    """Return a number of a JSON; NaN, Infinity and 1e999 are none."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
 
 
 def span(sizes: Sequence[int]) -> str:
@@ -269,49 +291,55 @@ def format_p(p: float) -> str:
 
 def _table(scores: Scores) -> pa.Table:
     """Return the scores as a table: the image's key and group, the encoder, the fields of the key, the score."""
-    n = len(scores.keys)
-    key = asdict(scores.key)
+    about = _about(scores.encoder, scores.key)
     return pa.table(
         {
-            "key": pa.array([printable(image) for image in scores.keys], pa.string()),
-            "group": pa.array([printable(group) for group in scores.groups], pa.string()),
-            "encoder": pa.array([scores.encoder] * n, pa.string()),
-            **{name: pa.array([key[name]] * n, kind) for name, kind in _KEY_COLUMNS.items()},
-            "score": pa.array(scores.values, pa.float64()),
-        }
+            "key": [printable(image) for image in scores.keys],
+            "group": [printable(group) for group in scores.groups],
+            **{name: [value] * len(scores.keys) for name, value in about.items()},
+            "score": scores.values,
+        },
+        schema=_COLUMNS,
     )
+
+
+def _about(encoder: str, key: Key) -> dict[str, Any]:
+    """Return the columns that are the same for all scores of an encoder and a key, as a file can hold them."""
+    columns = {"encoder": encoder, **asdict(key)}
+    return {name: printable(value) if isinstance(value, str) else value for name, value in columns.items()}
 
 
 def _read_scores(path: Path, rows: Sequence[Result]) -> list[Scores]:
     """Return the scores in the order in which they were written; unit, role and p are those of their rows."""
-    about = {(row.key, row.encoder): row for row in rows if not row.is_difference}
+    about = {tuple(_about(row.encoder, row.key).values()): row for row in rows if not row.is_difference}
     names = ["encoder", *_KEY_COLUMNS]
+    scores = []
     try:
         table = pq.read_table(path)
+        if not table.schema.equals(_COLUMNS):
+            raise ValueError("other columns")
         codes = np.stack([_codes(table[name]) for name in names])
         starts = np.flatnonzero(np.any(codes[:, 1:] != codes[:, :-1], axis=0)) + 1
-        bounds = [0, *starts.tolist(), table.num_rows]
-        scores = []
+        bounds = [0, *starts.tolist(), table.num_rows] if table.num_rows else []
         for start, stop in zip(bounds, bounds[1:], strict=False):
             part = table.slice(start, stop - start)
-            first = part.slice(0, 1).select(names).to_pylist()[0]
-            encoder = first.pop("encoder")
-            row = about[Key(**first), encoder]
-            keys, groups = part["key"].to_pylist(), part["group"].to_pylist()
+            row = about[tuple(part[name][0].as_py() for name in names)]
             values = np.asarray(part["score"].to_numpy(), np.float64)
+            if len(values) != row.images or not np.isfinite(values).all():
+                raise ValueError("not all scores of this row")
             scores.append(
                 Scores(
                     key=row.key,
-                    encoder=encoder,
+                    encoder=row.encoder,
                     role=row.role,
                     unit=row.unit,
-                    keys=keys,
-                    groups=groups,
+                    keys=part["key"].to_pylist(),
+                    groups=part["group"].to_pylist(),
                     values=values,
                     p=row.p,
                 )
             )
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, IndexError):
+    except (OSError, pa.ArrowException, KeyError, ValueError):
         raise EmbprobeError(f"'{path}' is damaged or gone. Run the probe again.") from None
     return scores
 

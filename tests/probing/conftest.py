@@ -13,7 +13,7 @@ from torch import Tensor
 from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
-from embprobe.encoders.spec import Encoder, Floats
+from embprobe.encoders.spec import Encoder, EncoderSpec, Floats
 from embprobe.images import Images, Row
 from embprobe.probing.card import Card
 from embprobe.probing.results import Result, Results
@@ -59,6 +59,22 @@ def sees_concept() -> CountingEncoder:
 def sees_cue() -> CountingEncoder:
     """Blue and its opposite: the same for every concept."""
     return make_encoder("cue", _blue, dimension=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renamed(EncoderSpec):
+    """A specification with a name that its family and its model do not make."""
+
+    called: str
+
+    @property
+    def name(self) -> str:
+        return self.called
+
+
+def renamed(encoder: CountingEncoder, name: str) -> CountingEncoder:
+    """The same encoder with any name."""
+    return CountingEncoder(Renamed(**vars(encoder.spec), called=name), encoder.function)
 
 
 def blind() -> CountingEncoder:
@@ -109,11 +125,13 @@ def probe(
 
 
 def found_by(results: Results, encoder: str, measure: str = "", **wanted: object) -> list[Result]:
-    """The estimates of an encoder."""
-    if measure:
-        wanted["measure"] = measure
+    """The estimates of an encoder, of a measure by its phrase, and with these fields of the key."""
     rows = [row for row in results.rows if row.encoder == encoder and not row.is_difference]
-    return [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
+    return [
+        row
+        for row in rows
+        if measure in ("", row.key.phrase) and all(getattr(row.key, name) == value for name, value in wanted.items())
+    ]
 
 
 def estimate(results: Results, encoder: str, measure: str, **wanted: object) -> float:
@@ -124,9 +142,10 @@ def estimate(results: Results, encoder: str, measure: str, **wanted: object) -> 
 
 def values(results: Results, encoder: str, measure: str) -> dict[str, float]:
     """The score of every key."""
-    (scores,) = [each for each in results.scores if (each.encoder, each.measure) == (encoder, measure)]
+    (scores,) = [each for each in results.scores if (each.encoder, each.key.phrase) == (encoder, measure)]
     return dict(zip(scores.keys, scores.values, strict=True))
 
 
 def measures(results: Results) -> set[str]:
-    return {row.measure for row in results.rows}
+    """The phrases of everything that was measured."""
+    return {row.key.phrase for row in results.rows}

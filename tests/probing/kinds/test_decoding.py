@@ -16,7 +16,8 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import MissingLabel
-from embprobe.probing.context import GUESS, NotApplicable
+from embprobe.probing.context import GUESSING, NotApplicable
+from embprobe.probing.key import SHOTS
 from embprobe.probing.kinds import decoding
 from tests.conftest import CountingEncoder, make_encoder, row_of
 from tests.probing.conftest import BLUE, GREEN, RED, blind, estimate, found_by, measures, painted, probe, values
@@ -62,7 +63,7 @@ def test_every_classifier_by_hand(workspace: Workspace, classifier: str, how: st
     # concepts in unseen drawings (two each, 14 images), and for 2 of the 3 unseen concepts (six drawings each, 18).
     for test, images, groups, guessed in (("drawings", 14, 7, 3 / 7), ("concepts", 18, 3, 2 / 3)):
         measure = f"category {how}, unseen {test}"
-        (sees,), (guess,) = (found_by(results, name, measure) for name in ("test/means", GUESS))
+        (sees,), (guess,) = (found_by(results, name, measure) for name in ("test/means", GUESSING))
         assert (sees.estimate, sees.low, sees.high) == (1, 1, 1)
         assert guess.estimate == pytest.approx(guessed) and guess.low < guessed < guess.high
         for row in (sees, guess):
@@ -73,7 +74,7 @@ def test_every_classifier_by_hand(workspace: Workspace, classifier: str, how: st
 def test_an_encoder_that_sees_nothing_does_as_well_as_guessing(workspace: Workspace, classifier: str) -> None:
     results = probe(workspace, squares(), [blind()], CATEGORY | {"classifier": classifier, "k": 1000})
     for measure in measures(results):
-        assert estimate(results, "test/blind", measure) == estimate(results, GUESS, measure)
+        assert estimate(results, "test/blind", measure) == estimate(results, GUESSING, measure)
 
 
 def test_what_it_is_called(workspace: Workspace) -> None:
@@ -121,8 +122,8 @@ def test_who_knows_the_categories_alone_learns_no_others(workspace: Workspace) -
 
 def test_from_few_images(workspace: Workspace) -> None:
     results = probe(workspace, squares(), [make_encoder(), blind()], CATEGORY | {"shots": [1, 2]})
-    few = [row for row in results.rows if row.intervention == "shots" and not row.is_difference]
-    assert {(row.measure, row.strength) for row in few} == {
+    few = [row for row in results.rows if row.key.condition == SHOTS and not row.is_difference]
+    assert {(row.key.phrase, row.key.strength) for row in few} == {
         (f"category k-NN from few, unseen {test}", shots) for test in ("drawings", "concepts") for shots in (1, 2)
     }
     assert all(row.estimate == 1 for row in few if row.encoder == "test/means")
@@ -135,13 +136,13 @@ def test_from_few_images(workspace: Workspace) -> None:
 def test_the_score_of_an_image_is_its_share_of_ten_draws(workspace: Workspace) -> None:
     loud = make_encoder("loud", lambda batch: (batch.mean((2, 3)) * 1e5) % 7 + 0.1)
     results = probe(workspace, squares(), [loud], CATEGORY | {"shots": [2]})
-    scores = next(each.values for each in results.scores if each.measure.startswith("category k-NN from few"))
+    scores = next(each.values for each in results.scores if each.key.phrase.startswith("category k-NN from few"))
     assert len(set(scores)) > 2 and all(score * 10 == pytest.approx(round(score * 10)) for score in scores)
 
 
 def test_more_than_there_are_is_left_out_with_the_reason(workspace: Workspace) -> None:
     results = probe(workspace, squares(), [make_encoder()], CATEGORY | {"shots": [2, 9, 50]})
-    assert {row.strength for row in results.rows if row.intervention == "shots"} == {2}
+    assert {row.key.strength for row in results.rows if row.key.condition == SHOTS} == {2}
     assert results.left_out == ["decoding: from 9 or 50 of each category cannot be learned where one has 8 images"]
 
 
@@ -158,9 +159,9 @@ def test_truncated_vectors_lose_what_is_in_their_last_dimension(workspace: Works
     )
     measure = CATEGORY | {"tests": {"unseen concepts": CONCEPT}, "transforms": ["truncate:3", "truncate:2", "pca:9"]}
     results = probe(workspace, images, [make_encoder()], measure)
-    found = {row.intervention: row.estimate for row in found_by(results, "test/means", ON_CONCEPTS)}
+    found = {row.key.condition: row.estimate for row in found_by(results, "test/means", ON_CONCEPTS)}
     assert found == {None: 1, "truncate:3": 1, "truncate:2": 0.25}  # as guessing: yellow, for 1 of 4
-    assert found_by(results, GUESS, ON_CONCEPTS)[0].estimate == 0.25
+    assert found_by(results, GUESSING, ON_CONCEPTS)[0].estimate == 0.25
     (reason,) = results.left_out
     assert reason.startswith("decoding: 'pca:9' keeps more components than the training vectors have: 1.")
 
@@ -184,7 +185,7 @@ def test_what_was_done_is_a_label_like_any_other(workspace: Workspace) -> None:
     assert measures(results) == {"state k-NN, unseen concepts"}
     assert estimate(results, "test/means", "state k-NN, unseen concepts") == 1  # grey is between the axes
     assert estimate(results, "test/blind", "state k-NN, unseen concepts") < 1
-    assert estimate(results, GUESS, "state k-NN, unseen concepts") == 0.5  # as many images get each
+    assert estimate(results, GUESSING, "state k-NN, unseen concepts") == 0.5  # as many images get each
     assert encoder.encoded == 28 + 18  # training and tests, each image once
 
 
@@ -203,7 +204,7 @@ def test_under_takes_away_what_it_takes_away(workspace: Workspace) -> None:
         assert estimate(results, "test/means", f"free k-NN, unseen {test}") == 1
         # Of grey, only the lightness is left, and a direction has none.
         assert estimate(results, "test/means", f"category k-NN, unseen {test}") == pytest.approx(
-            estimate(results, GUESS, f"category k-NN, unseen {test}")
+            estimate(results, GUESSING, f"category k-NN, unseen {test}")
         )
 
 
@@ -263,7 +264,7 @@ def test_folds_by_hand(workspace: Workspace) -> None:
     assert estimate(results, "test/means", "category k-NN, unseen images") == 1
     # Five of ten concepts are red; whatever two are left out, at least three of the other eight are, and at most three
     # are green. So red is guessed in every fold unless it ties, and ties go to green.
-    assert 0 < estimate(results, GUESS, "category k-NN, unseen images") <= 0.5
+    assert 0 < estimate(results, GUESSING, "category k-NN, unseen images") <= 0.5
 
 
 def test_images_without_concepts_are_resampled_one_by_one(
@@ -289,7 +290,7 @@ def test_treatments_shots_control_and_transforms_work_in_folds(workspace: Worksp
     assert estimate(results, "test/means", "state k-NN, unseen images") == 1
     assert estimate(results, "test/means", "category k-NN from few, unseen images") == 1
     assert estimate(results, "test/means", "category k-NN of shuffled labels, unseen images") < 0.8
-    assert {row.intervention for row in results.rows} >= {None, "shots", "truncate:2"}
+    assert {row.key.condition for row in results.rows} >= {None, SHOTS, "truncate:2"}
     assert results.left_out == []
 
 
@@ -348,7 +349,7 @@ def test_an_unreadable_test_image_is_left_out_for_every_encoder(workspace: Works
     rows = list(squares().rows)
     rows[4] = replace(rows[4], source=torn, content="torn")  # 0/4, an unseen drawing
     results = probe(workspace, Images("torn", tuple(rows)), [make_encoder("a"), make_encoder("b")], CATEGORY)
-    for encoder in ("test/a", "test/b", GUESS):
+    for encoder in ("test/a", "test/b", GUESSING):
         assert "0/4" not in values(results, encoder, ON_DRAWINGS)
         assert len(values(results, encoder, ON_DRAWINGS)) == 13
 

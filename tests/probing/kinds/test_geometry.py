@@ -28,7 +28,7 @@ def test_two_axes_by_hand(workspace: Workspace) -> None:
         "mean cosine": 0,
         "conformity": 1 / sqrt(2),  # 45 degrees from the mean
     }
-    assert {row.measure: pytest.approx(row.estimate, abs=1e-6) for row in results.rows} == expected
+    assert {row.key.phrase: pytest.approx(row.estimate, abs=1e-6) for row in results.rows} == expected
     (rank,) = found_by(results, "test/means", "effective rank")
     assert (rank.unit, rank.images, rank.groups) == ("dimensions", 2, 2)
 

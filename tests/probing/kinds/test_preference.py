@@ -39,7 +39,7 @@ def test_the_winner_is_what_the_encoder_sees(workspace: Workspace) -> None:
     assert estimate(results, "test/concept", PREFERRED) == 1
     assert estimate(results, "test/cue", PREFERRED) == 0
     (difference,) = [row for row in results.rows if row.is_difference]
-    assert difference.estimate == 1 and difference.who == "test/concept - test/cue"
+    assert difference.estimate == 1 and difference.label == "test/concept - test/cue"
     assert {(row.images, row.groups, row.unit) for row in results.rows} == {(4, 2, "share of triplets")}
 
 

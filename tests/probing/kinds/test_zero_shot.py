@@ -9,7 +9,7 @@ import pytest
 from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images
-from embprobe.probing.context import GUESS, NotApplicable
+from embprobe.probing.context import GUESSING, NotApplicable
 from tests.conftest import make_encoder
 from tests.probing.conftest import (
     BLUE,
@@ -48,7 +48,7 @@ def test_the_nearest_name_by_hand(workspace: Workspace) -> None:
     assert values(results, "test/reader", "zero-shot name") == {f"{i:03d}": float(i < 5) for i in range(6)}
     (row,) = found_by(results, "test/reader", "zero-shot name")
     assert row.estimate == pytest.approx(5 / 6) and (row.images, row.groups, row.unit) == (6, 3, "accuracy")
-    assert estimate(results, GUESS, "zero-shot name") == pytest.approx(1 / 3)
+    assert estimate(results, GUESSING, "zero-shot name") == pytest.approx(1 / 3)
     # The nearest name is the image's own for 5 of 6. Each name's nearest picture has that colour; with equal ones the
     # first in order, which is called so, too. Of two names, the red one called blue may meet its own, at cosine 0.
     assert estimate(results, "test/reader", "recall@1 of names by images") == pytest.approx(5 / 6)
@@ -84,24 +84,24 @@ def test_under_a_treatment_by_hand(workspace: Workspace) -> None:
     # asked of images as they are alone.
     results = probe(workspace, pictures(), [three()], NAMED | {"treatments": ["none", "greyscale 1"], "k": [1]})
     found = {
-        (row.intervention, row.strength): row.estimate
+        (row.key.condition, row.key.strength): row.estimate
         for row in found_by(results, "test/reader")
         if row.unit == "accuracy"
     }
     assert found == {(None, None): pytest.approx(5 / 6), ("greyscale", 1): pytest.approx(1 / 3)}
-    assert {row.intervention for row in results.rows if row.measure.startswith("recall")} == {None}
+    assert {row.key.condition for row in results.rows if row.key.phrase.startswith("recall")} == {None}
 
 
 def test_who_has_no_text_is_not_asked(workspace: Workspace) -> None:
     results = probe(workspace, pictures(), [make_encoder(), three()], NAMED)
-    assert {row.encoder for row in results.rows} == {"test/reader", GUESS}
+    assert {row.encoder for row in results.rows} == {"test/reader", GUESSING}
     assert not any(row.is_difference for row in results.rows)
 
 
 def test_two_with_text_are_compared(workspace: Workspace) -> None:
     wrong = reader({"red": (0, 1, 0), "green": (0, 0, 1), "blue": (1, 0, 0)}, "wrong")
     results = probe(workspace, pictures(), [three(), wrong], NAMED)
-    (difference,) = [row for row in results.rows if row.is_difference and row.measure == "zero-shot name"]
+    (difference,) = [row for row in results.rows if row.is_difference and row.key.phrase == "zero-shot name"]
     assert difference.estimate == pytest.approx(5 / 6 - 1 / 6)  # the other calls red blue, and that is right once
 
 
