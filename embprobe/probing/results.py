@@ -311,22 +311,26 @@ def _about(encoder: str, key: Key) -> dict[str, Any]:
 
 def _read_scores(path: Path, rows: Sequence[Result]) -> list[Scores]:
     """Return the scores in the order in which they were written; unit, role and p are those of their rows."""
-    about = {tuple(_about(row.encoder, row.key).values()): row for row in rows if not row.is_difference}
+    estimates = [row for row in rows if not row.is_difference]
+    waiting: dict[tuple[Any, ...], list[Result]] = {}  # two cards of a study may measure the same
+    for row in estimates:
+        waiting.setdefault(tuple(_about(row.encoder, row.key).values()), []).append(row)
     names = ["encoder", *_KEY_COLUMNS]
-    scores = []
+    scores: list[Scores] = []
     try:
         table = pq.read_table(path)
         if not table.schema.equals(_COLUMNS):
             raise ValueError("other columns")
+        if not table.num_rows:  # saved without them
+            return []
         codes = np.stack([_codes(table[name]) for name in names])
-        starts = np.flatnonzero(np.any(codes[:, 1:] != codes[:, :-1], axis=0)) + 1
-        bounds = [0, *starts.tolist(), table.num_rows] if table.num_rows else []
-        for start, stop in zip(bounds, bounds[1:], strict=False):
-            part = table.slice(start, stop - start)
-            row = about[tuple(part[name][0].as_py() for name in names)]
+        start = 0
+        while start < table.num_rows:
+            row = waiting[tuple(table[name][start].as_py() for name in names)].pop(0)
+            part, same = table.slice(start, row.images), codes[:, start : start + row.images] == codes[:, [start]]
             values = np.asarray(part["score"].to_numpy(), np.float64)
-            if len(values) != row.images or not np.isfinite(values).all():
-                raise ValueError("not all scores of this row")
+            if not 0 < row.images == len(values) or not same.all() or not np.isfinite(values).all():
+                raise ValueError("not the scores of this row")
             scores.append(
                 Scores(
                     key=row.key,
@@ -339,7 +343,10 @@ def _read_scores(path: Path, rows: Sequence[Result]) -> list[Scores]:
                     p=row.p,
                 )
             )
-    except (OSError, pa.ArrowException, KeyError, ValueError):
+            start += row.images
+        if len(scores) < len(estimates):
+            raise ValueError("scores of some rows are lost")
+    except (OSError, pa.ArrowException, KeyError, IndexError, ValueError):
         raise EmbprobeError(f"'{path}' is damaged or gone. Run the probe again.") from None
     return scores
 
