@@ -94,6 +94,8 @@ class ClaimFile(Strict):
         used = {role for claim in self.claims for role in (claim.a, claim.b, claim.learned) if role}
         if unknown := used - self.roles.keys():
             raise ValueError(f"the table 'roles' lacks {', '.join(sorted(unknown))}")
+        if any(claim.source or claim.names for claim in self.claims):
+            raise ValueError("a claim's source and names are those of the file")
         return self
 
     def whole(self, folder: Path | None = None) -> tuple[Claim, ...]:
