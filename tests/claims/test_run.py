@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from embprobe.claims import model
 from embprobe.claims import run as controlled
-from embprobe.claims.model import Claim
+from embprobe.claims.model import Claim, read_claims
 from embprobe.claims.roles import Cast
 from embprobe.claims.run import Study, run_study
 from embprobe.embeddings.workspace import Workspace
@@ -19,11 +21,11 @@ from embprobe.errors import UsageError
 from embprobe.images import Images, Row
 from embprobe.probing.card import Card
 from embprobe.probing.context import NotApplicable
-from embprobe.probing.results import Question, load_results
+from embprobe.probing.results import Results
 from tests.conftest import make_encoder
 from tests.probing.conftest import Told, card_of, painted
 
-NEAREST = "concept k-NN, unseen drawings"
+NEAREST = {"kind": "decoding", "target": "concept", "variant": "k-NN", "test": "unseen drawings"}
 CATEGORY: dict[str, Any] = {
     "kind": "decoding",
     "label": "concept",
@@ -58,22 +60,22 @@ class Knows:
 
 def claim_of(**changes: Any) -> Claim:
     facts: dict[str, Any] = {
-        "sentence": "CLIP finds more concepts than DINO",
-        "source": "nobody",
-        "attribute": "category",
-        "question": Question(NEAREST),
         "a": "clip",
         "b": "dino",
-        "kind": "more",
+        "relation": "more",
+        "quality": "sure of concepts",
+        "card": "category",
+        "number": NEAREST,
+        "source": "nobody",
     }
-    return Claim(**facts | changes)
+    return Claim.model_validate(facts | changes)
 
 
 @pytest.fixture(autouse=True)
 def cards(monkeypatch: pytest.MonkeyPatch) -> dict[str, Card]:
     """What stands for the bundled cards; a test may put other ones in."""
     found = {"category": card_of(CATEGORY, NAMED), "geometry": card_of(SPREAD)}
-    monkeypatch.setattr(controlled, "bundled_card", lambda attribute: found[attribute])
+    monkeypatch.setattr(controlled, "card_of", lambda name: found[name])
     return found
 
 
@@ -120,7 +122,7 @@ def test_the_other_way_round_it_is_not_reproduced(workspace: Workspace) -> None:
 
 def test_two_claims_are_corrected_for_two(workspace: Workspace) -> None:
     # 2 x 0.03125 = 0.0625: not sure enough any more.
-    other = claim_of(sentence="xCLIP finds more concepts than DINO", a="xclip")
+    other = claim_of(a="xclip")
     study = studied(workspace, [claim_of(), other], {"clip": 0, "dino": 6, "xclip": 0})
     assert [decision.difference.p_adjusted for decision in study.decisions if decision.difference] == [0.0625] * 2
     assert verdicts(study) == ["undecided", "undecided"]
@@ -134,8 +136,8 @@ def test_holm_steps_down_over_claims_of_all_kinds(workspace: Workspace) -> None:
     # and s <= -1 in half of the 512: of the 1,024 flips 2 x (256 + 1).
     claims = [
         claim_of(),
-        claim_of(sentence="more", a="clip", b="nclip"),
-        claim_of(sentence="similar", a="clip", b="nclip", kind="similar", margin=0.2),
+        claim_of(a="clip", b="nclip"),
+        claim_of(a="clip", b="nclip", relation="similar", margin=0.2),
     ]
     study = studied(workspace, claims, {"clip": 0, "dino": 10, "nclip": 1}, concepts=10)
     rows = [decision.difference for decision in study.decisions if decision.difference is not None]
@@ -146,7 +148,7 @@ def test_holm_steps_down_over_claims_of_all_kinds(workspace: Workspace) -> None:
 
 
 def test_what_was_not_asked_is_not_corrected_for(workspace: Workspace) -> None:
-    other = claim_of(sentence="xCLIP finds more", a="xclip")
+    other = claim_of(a="xclip")
     lacking = {"xclip": "bundled/xclip is not trained"}
     study = studied(workspace, [claim_of(), other], {"clip": 0, "dino": 6}, lacking=lacking)
     assert verdicts(study) == ["reproduced", "not asked"]
@@ -178,7 +180,7 @@ def test_nothing_is_said_of_who_has_not_learned(
 
 
 def test_a_claim_that_needs_nothing_learned_is_decided_all_the_same(workspace: Workspace) -> None:
-    study = studied(workspace, [replace(AFTER, learned="")], {"dino": 0, "clip": 12}, concepts=12)
+    study = studied(workspace, [AFTER.model_copy(update={"learned": ""})], {"dino": 0, "clip": 12}, concepts=12)
     assert verdicts(study) == ["reproduced"]
 
 
@@ -187,23 +189,23 @@ def test_where_it_cannot_be_asked_what_was_learned_it_is_undecided(
 ) -> None:
     cards["category"] = card_of(CATEGORY | {"label": "breed", "called": "concept"})
     cards["mine"] = card_of(CATEGORY)
-    study = studied(workspace, [replace(AFTER, attribute="mine")], {"dino": 0, "clip": 24}, concepts=24)
+    study = studied(workspace, [AFTER.model_copy(update={"card": "mine"})], {"dino": 0, "clip": 24}, concepts=24)
     (decision,) = study.decisions
     assert decision.verdict == "undecided"
     assert decision.because == "whether dino has learned content could not be asked"
-    assert study.contents == [] and "it needs the label 'breed'" in " ".join(study.results.left_out)
+    assert study.learned == [] and "it needs the label 'breed'" in " ".join(study.results.left_out)
 
 
 def test_each_encoder_is_set_beside_its_twin(workspace: Workspace) -> None:
     study = studied(workspace, [claim_of()], {"clip": 0, "dino": 24}, concepts=24, twin=12)
-    clip, dino = (content.sentence for content in study.contents)
+    clip, dino = (learning.sentence for learning in study.learned)
     assert clip == (
         "clip is better than its untrained twin at 'concept k-NN, unseen drawings': 1.000 against 0.500, "
-        f"+0.500 ({study.contents[0].difference.low:+.3f} to {study.contents[0].difference.high:+.3f}); "
+        f"+0.500 ({study.learned[0].difference.low:+.3f} to {study.learned[0].difference.high:+.3f}); "
         "effective rank 23.0."
     )
     assert dino.startswith("dino is worse than its untrained twin at")
-    same = studied(workspace, [claim_of()], {"clip": 12, "dino": 24}, concepts=24, twin=12).contents[0].sentence
+    same = studied(workspace, [claim_of()], {"clip": 12, "dino": 24}, concepts=24, twin=12).learned[0].sentence
     assert same.startswith("clip is not surely better or worse than its untrained twin")
 
 
@@ -211,17 +213,18 @@ def test_each_encoder_is_set_beside_its_twin(workspace: Workspace) -> None:
 
 
 def test_who_has_no_text_is_named(workspace: Workspace) -> None:
-    zero_shot = claim_of(sentence="CLIP is better at zero-shot", question=Question("zero-shot name"))
+    zero_shot = claim_of(number={"kind": "zero-shot", "target": "name", "variant": "accuracy"})
     study = studied(workspace, [claim_of(), zero_shot], {"clip": 0, "dino": 6})
     assert verdicts(study) == ["reproduced", "not asked"]
     assert study.decisions[1].because == (
-        "test/clip and test/dino cannot be asked for 'zero-shot name' (zero-shot: none of the encoders has a text side)"
+        "test/clip and test/dino cannot be asked for kind 'zero-shot', target 'name', variant 'accuracy' "
+        "(zero-shot: none of the encoders has a text side)"
     )
 
 
 def test_a_card_that_these_images_cannot_be_asked_is_a_reason(workspace: Workspace, cards: dict[str, Card]) -> None:
     cards["mine"] = card_of(CATEGORY | {"label": "breed"})
-    other = claim_of(sentence="breeds", attribute="mine", question=Question("breed k-NN, unseen drawings"))
+    other = claim_of(card="mine", number=NEAREST | {"target": "breed"})
     study = studied(workspace, [claim_of(), other], {"clip": 0, "dino": 6})
     assert verdicts(study) == ["reproduced", "not asked"]
     assert "it needs the label 'breed', which none of the images in 'painted' has" in study.decisions[1].because
@@ -234,28 +237,34 @@ def test_without_two_roles_there_is_nothing_to_compare(workspace: Workspace) -> 
         studied(workspace, [claim_of()], {"clip": 0}, lacking={"dino": "no encoder was named for 'dino'"})
 
 
-def test_a_misspelt_claim_is_a_mistake_of_the_program(workspace: Workspace) -> None:
-    with pytest.raises(ValueError, match="answers"):
-        studied(workspace, [claim_of(question=Question("concept kNN"))], {"clip": 0, "dino": 6})
+def test_a_misspelt_claim_is_named(workspace: Workspace) -> None:
+    number = NEAREST | {"variant": "kNN"}
+    with pytest.raises(
+        UsageError, match="No measure of the card 'mine' gives kind 'decoding', target 'concept', .*kNN"
+    ):
+        studied(workspace, [claim_of(number=number)], {"clip": 0, "dino": 6})
 
 
 # --- what is saved -----------------------------------------------------------------------------------------------
 
 
 def test_what_is_saved_holds_claims_rows_and_scores(workspace: Workspace) -> None:
-    claims = [claim_of(), claim_of(sentence="similar", kind="similar", margin=0.5)]
+    claims = [claim_of(), claim_of(relation="similar", margin=0.5)]
     study = studied(workspace, claims, {"clip": 0, "dino": 6})
     folder = workspace.results("study")
     study.results.save(folder)
-    manifest, rows = load_results(folder / "results.json")
-    assert [claim["verdict"] for claim in manifest["claims"]] == verdicts(study)
+    found = Results.load(folder)
+    manifest, rows = found.manifest, found.rows
+    assert [claim["verdict"] for claim in found.claims] == verdicts(study)
+    assert found.claims == json.loads(json.dumps([decision.as_json() for decision in study.decisions]))
+    assert rows == study.results.rows and found.as_json() == json.loads(json.dumps(study.results.as_json()))
     assert manifest["roles"] == {"clip": "test/clip", "dino": "test/dino", "twin": "test/untrained"}
     assert {encoder["model"] for encoder in manifest["encoders"]} == {"clip", "dino", "untrained"}
-    assert manifest["conclusions"]["sentences"] == [
+    assert found.conclusions.sentences == [
         *(decision.sentence for decision in study.decisions),
-        *(content.sentence for content in study.contents),
+        *(learning.sentence for learning in study.learned),
     ]
-    differences = [(row.who, row.p_adjusted) for row in rows if row.is_difference]
+    differences = [(row.label, row.p_adjusted) for row in rows if row.is_difference]
     assert differences == [
         ("test/clip - test/dino", 2 * 2 / 64),
         ("test/clip - test/dino", None),  # p is of the margin there
@@ -271,3 +280,70 @@ def test_the_same_again_gives_the_same_and_other_roles_another_folder(workspace:
     )
     assert json.dumps(first.as_json()) == json.dumps(again.as_json())
     assert first.fingerprint == again.fingerprint != other.fingerprint
+
+
+CARD = """\
+schema = 1
+attribute = "mine"
+title = "Mine"
+question = "Does it?"
+resample = "concept"
+
+[[measures]]
+kind = "decoding"
+label = "concept"
+classifier = "knn"
+k = 1
+fit = { where = { split = ["train"] } }
+tests = { "unseen drawings" = { where = { split = ["unseen-drawing"] } } }
+"""
+MINE = """\
+schema = 1
+source = "A paper, 2026"
+
+[roles]
+small = "Small"
+large = "Large"
+
+[[claims]]
+a = "large"
+b = "small"
+relation = "more"
+quality = "sure of concepts"
+card = "mine.toml"
+number = { kind = "decoding", target = "concept", variant = "k-NN", test = "unseen drawings" }
+"""
+
+
+def test_a_file_of_ones_own_with_a_card_of_ones_own_is_checked(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cards: dict[str, Card]
+) -> None:
+    """The card measures what another one does, too: each keeps its rows and its scores."""
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "mine.toml").write_text(CARD)
+    (tmp_path / "claims" / "claims.toml").write_text(MINE)
+    monkeypatch.setattr(controlled, "card_of", lambda name: cards.get(name) or model.card_of(name))
+    claims = read_claims(tmp_path / "claims" / "claims.toml")
+    study = studied(workspace, claims, {"large": 0, "small": 6})
+    (decision,) = study.decisions
+    assert decision.sentence.startswith(
+        "Reproduced: Large is more sure of concepts than Small (large - small at 'concept"
+    )
+    assert decision.difference is not None
+    same = [row for row in study.results.rows if (row.key, row.label) == (decision.difference.key, "test/large")]
+    assert len(same) == 2
+    study.results.save(tmp_path)
+    found = Results.load(tmp_path)
+    assert found.rows == study.results.rows and len(found.scores) == len(study.results.scores)
+    for loaded, each in zip(found.scores, study.results.scores, strict=True):
+        assert (loaded.key, loaded.encoder, loaded.role) == (each.key, each.encoder, each.role)
+        assert loaded.values.tolist() == each.values.tolist()
+    assert verdicts(studied(workspace, claims, {"large": 6, "small": 0})) == ["not reproduced"]
+
+
+def test_roles_are_stored_whatever_the_encoders_are_called(workspace: Workspace) -> None:
+    study = studied(workspace, [claim_of()], {"clip": 0, "dino": 6})
+    roles = {row.encoder: row.role for row in study.results.rows if not row.is_difference}
+    assert roles == {
+        "test/clip": "subject", "test/dino": "subject", "test/untrained": "reference", "guessing": "baseline"
+    }  # fmt: skip

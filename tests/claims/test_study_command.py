@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 import embprobe.cli.probes
-from embprobe.claims.model import CLAIMS
+from embprobe.claims.model import bundled_claims
 from embprobe.images import Images
 from tests.conftest import Run
 
+CLAIMS = bundled_claims()
 ROLES = ("-e", "clip=reference/pixels", "-e", "dino=reference/color-histogram")
 NAMES = {"clip": "reference/pixels", "dino": "reference/color-histogram", "twin": "reference/random-vit"}
 
@@ -61,9 +62,10 @@ def test_json_is_what_is_saved_and_all_there_is_on_standard_output(run: Run, spa
     (path,) = space.glob("results/*/results.json")
     assert told == json.loads(path.read_text(encoding="utf-8"))
     asked = [claim for claim in told["claims"] if claim["verdict"] != "not asked"]
-    assert [(claim["a"], claim["b"], claim["question"]["measure"]) for claim in asked] == [
-        ("nclip", "clip", "category decoding, unseen drawings")
+    assert [(claim["a"], claim["b"], claim["number"]["target"], claim["number"]["test"]) for claim in asked] == [
+        ("nclip", "clip", "category", "unseen drawings")
     ]
+    assert asked[0]["difference"]["measure"] == "category decoding, unseen drawings"
     assert asked[0]["difference"]["p"] == asked[0]["difference"]["p_adjusted"]  # one claim, nothing to correct for
     assert {row["attribute"] for row in told["results"]} == {"category", "geometry"}  # no other card is asked
 

@@ -7,28 +7,31 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from embprobe.claims.model import Claim, Kind
+from embprobe.claims.model import Claim, Relation
 from embprobe.claims.verdicts import Decision, Verdict, decide, measure_difference
-from embprobe.probing.results import Question, Result
+from embprobe.probing.key import Key
+from embprobe.probing.pattern import KeyPattern
+from embprobe.probing.results import Result
 
 CLAIM = Claim(
-    sentence="A is more than B",
-    source="nobody",
-    attribute="mine",
-    question=Question("notice"),
     a="clip",
     b="dino",
-    kind="more",
+    relation="more",
+    quality="sharp",
+    card="mine",
+    number=KeyPattern(kind="mine", target="notice"),
+    source="nobody",
+    names={"clip": "A", "dino": "B"},
 )
 MARGIN = 0.1
 
 
-def claim_of(kind: Kind) -> Claim:
-    return replace(CLAIM, kind=kind, margin=0 if kind == "more" else MARGIN)
+def claim_of(relation: Relation) -> Claim:
+    return CLAIM.model_copy(update={"relation": relation, "margin": 0 if relation == "more" else MARGIN})
 
 
 @pytest.mark.parametrize(
-    ("kind", "low", "high", "verdict"),
+    ("relation", "low", "high", "verdict"),
     [
         ("more", 0.01, 0.3, "reproduced"),
         ("more", -0.01, 0.3, "undecided"),
@@ -50,13 +53,15 @@ def claim_of(kind: Kind) -> Claim:
         ("similar", 0.0, 0.0, "reproduced"),
     ],
 )
-def test_where_the_interval_lies_decides_if_p_allows(kind: Kind, low: float, high: float, verdict: Verdict) -> None:
-    assert decide(claim_of(kind), low, high, 0.049) == verdict
-    assert decide(claim_of(kind), low, high, 0.05) == "undecided"
+def test_where_the_interval_lies_decides_if_p_allows(
+    relation: Relation, low: float, high: float, verdict: Verdict
+) -> None:
+    assert decide(claim_of(relation), low, high, 0.049) == verdict
+    assert decide(claim_of(relation), low, high, 0.05) == "undecided"
 
 
 @pytest.mark.parametrize(
-    ("kind", "difference", "p"),
+    ("relation", "difference", "p"),
     [
         # Eight concepts that differ alike: of 256 flips the two that flip all or none are as far from what is tested.
         ("more", 0.05, 2 / 256),
@@ -70,25 +75,25 @@ def test_where_the_interval_lies_decides_if_p_allows(kind: Kind, low: float, hig
         ("similar", 0.3, 2 / 256),
     ],
 )
-def test_p_is_of_the_margin_by_hand(kind: Kind, difference: float, p: float) -> None:
+def test_p_is_of_the_margin_by_hand(relation: Relation, difference: float, p: float) -> None:
     b = np.linspace(0, 1, 8)
-    found = measure_difference(claim_of(kind), (b + difference).tolist(), b.tolist(), list("abcdefgh"), seed=0)
+    found = measure_difference(claim_of(relation), b + difference, b, list("abcdefgh"), seed=0)
     assert found.p == pytest.approx(p)
     assert (found.estimate, found.low, found.high) == pytest.approx((difference,) * 3)
 
 
 def test_of_two_margins_the_nearer_gives_p() -> None:
-    claim, b = claim_of("similar"), [0.0] * 4
+    claim, b = claim_of("similar"), np.zeros(4)
     # Differences of 0.06 and 0.02 lie beyond -0.1 and short of 0.1, all of them: two flips of 16 are as far, each way.
-    assert measure_difference(claim, [0.06, 0.02, 0.06, 0.02], b, list("abcd"), seed=0).p == 2 / 16
+    assert measure_difference(claim, np.array([0.06, 0.02, 0.06, 0.02]), b, list("abcd"), seed=0).p == 2 / 16
     # 0.11 and 0.07, less 0.1: 0.01 and -0.03, twice, sum -0.04. Flipped, the two 0.03 give 0.06, 0, 0 or -0.06, the two
     # 0.01 at most 0.02: as far as 0.04 whenever the two 0.03 agree, in 8 of 16.
-    assert measure_difference(claim, [0.11, 0.07, 0.11, 0.07], b, list("abcd"), seed=0).p == 8 / 16
+    assert measure_difference(claim, np.array([0.11, 0.07, 0.11, 0.07]), b, list("abcd"), seed=0).p == 8 / 16
 
 
 def test_the_difference_is_of_images_and_its_interval_of_concepts() -> None:
     # Concept x has two images that differ by 1 and 0, y one that differs by 2: the mean is 3 / 3.
-    found = measure_difference(CLAIM, [1.0, 0.0, 2.0], [0.0, 0.0, 0.0], ["x", "x", "y"], seed=0)
+    found = measure_difference(CLAIM, np.array([1.0, 0.0, 2.0]), np.zeros(3), ["x", "x", "y"], seed=0)
     assert (found.estimate, found.images, found.groups) == (1.0, 3, 2)
     assert (found.low, found.high) == (0.5, 2.0)  # x alone, y alone
 
@@ -96,33 +101,42 @@ def test_the_difference_is_of_images_and_its_interval_of_concepts() -> None:
 # --- in words ----------------------------------------------------------------------------------------------------
 
 ROW = Result(
-    attribute="mine", measure="notice", intervention=None, strength=None, encoder="x", kind="estimate",
-    resampled="concept", groups=5, images=5, estimate=0.5, low=0.4, high=0.6, unit="accuracy",
+    attribute="mine", key=Key(kind="mine", target="notice"), encoder="x", role="subject", resampled="concept",
+    groups=5, images=5, estimate=0.5, low=0.4, high=0.6, unit="accuracy",
 )  # fmt: skip
-DIFFERENCE = replace(ROW, against="y", kind="difference", estimate=0.25, low=0.125, high=0.5, p=0.001, p_adjusted=0.011)
+DIFFERENCE = replace(ROW, against="y", estimate=0.25, low=0.125, high=0.5, p=0.001, p_adjusted=0.011)
 
 
 def test_a_verdict_is_a_sentence_with_its_numbers() -> None:
     decision = Decision(claim=CLAIM, verdict="reproduced", estimates=(ROW, ROW), difference=DIFFERENCE)
     assert decision.sentence == (
-        "Reproduced: A is more than B (clip - dino at 'notice': +0.250, +0.125 to +0.500; p = 0.011)."
+        "Reproduced: A is more sharp than B (clip - dino at 'notice': +0.250, +0.125 to +0.500; p = 0.011)."
     )
     margin = replace(decision, claim=claim_of("similar"), verdict="undecided", because="dino has learned nothing")
     assert margin.sentence == (
-        "Undecided: A is more than B (clip - dino at 'notice': +0.250, +0.125 to +0.500, margin 0.1; p = 0.011), "
-        "because dino has learned nothing."
+        "Undecided: A and B are similarly sharp (clip - dino at 'notice': +0.250, +0.125 to +0.500, margin 0.1; "
+        "p = 0.011), because dino has learned nothing."
     )
     unasked = Decision(claim=CLAIM, verdict="not asked", because="bundled/dino is not trained")
-    assert unasked.sentence == "Not asked: A is more than B (bundled/dino is not trained)."
+    assert unasked.sentence == "Not asked: A is more sharp than B (bundled/dino is not trained)."
 
 
 def test_for_machines_a_decision_holds_its_claim_and_its_numbers() -> None:
     told = Decision(claim=CLAIM, verdict="reproduced", estimates=(ROW, ROW), difference=DIFFERENCE).as_json()
-    assert told["verdict"] == "reproduced" and told["question"] == {
-        "measure": "notice",
-        "intervention": None,
+    assert told["verdict"] == "reproduced" and told["sentence"] == "A is more sharp than B"
+    assert told["number"] == {
+        "kind": "mine",
+        "target": "notice",
+        "test": None,
+        "variant": None,
+        "condition": None,
         "strength": None,
+        "measure": None,
+        "intervention": None,
     }
+    assert {name: told[name] for name in ("a", "b", "relation", "margin", "card", "source")} == {
+        "a": "clip", "b": "dino", "relation": "more", "margin": 0.0, "card": "mine", "source": "nobody"
+    }  # fmt: skip
     assert told["difference"]["p_adjusted"] == 0.011 and [row["estimate"] for row in told["estimates"]] == [0.5, 0.5]
     unasked = Decision(claim=CLAIM, verdict="not asked", because="no").as_json()
     assert unasked["difference"] is None and unasked["estimates"] is None
