@@ -13,17 +13,19 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from embprobe.claims.model import CLAIMS
+from embprobe.claims.model import bundled_claims
 from embprobe.claims.verdicts import Decision
 from embprobe.plots import claims
 from embprobe.plots.claims import plot_claims
 from embprobe.plots.style import figure
+from embprobe.probing.key import Key
 from embprobe.probing.results import Result
 
+CLAIMS = bundled_claims()
+CATEGORY = Key(kind="decoding", target="category", variant="linear probe", test="unseen drawings")
 DIFFERENCE = Result(
-    attribute="category", measure="category decoding", intervention=None, strength=None, encoder="a", against="b",
-    kind="difference", resampled="concept", groups=60, images=90, estimate=0.02, low=0.01, high=0.03, p=0.01,
-    p_adjusted=0.02, unit="accuracy",
+    attribute="category", key=CATEGORY, encoder="a", role="subject", against="b", resampled="concept", groups=60,
+    images=90, estimate=0.02, low=0.01, high=0.03, p=0.01, p_adjusted=0.02, unit="accuracy",
 )  # fmt: skip
 MOVED = replace(DIFFERENCE, unit="distance", estimate=-0.5, low=-0.6, high=-0.4, groups=20)
 
@@ -31,7 +33,7 @@ MOVED = replace(DIFFERENCE, unit="distance", estimate=-0.5, low=-0.6, high=-0.4,
 def decisions() -> list[Decision]:
     """More, similar, at least, and one that was not asked; the second in another unit."""
     more, similar, least = CLAIMS[0], CLAIMS[4], CLAIMS[9]
-    assert (more.kind, similar.kind, least.kind) == ("more", "similar", "at least")
+    assert (more.relation, similar.relation, least.relation) == ("more", "similar", "at least")
     return [
         Decision(claim=CLAIMS[5], verdict="not asked", because="bundled/siglip is not trained"),
         Decision(claim=more, verdict="reproduced", difference=DIFFERENCE),

@@ -15,17 +15,19 @@ from embprobe.embeddings.extract import extract
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
 from embprobe.images import Images
+from embprobe.probing.key import Key
 from embprobe.probing.results import VERSION, Result
 from embprobe.report import write_report
 
 HOSTILE = "<script>alert(1)</script> & {{ 7 * 7 }} \u202e"
+M = asdict(Key(kind="geometry", target="m"))
 SAID: dict[str, Any] = {
-    "question": None,
+    "key": None,
     "numbers": {},
     "sentences": ["a notices it 2.00 times as much as b.", HOSTILE],
     "checks": [
-        {"encoder": "reference/pixels", "measure": "m", "passed": True, "text": f"it failed as it should {HOSTILE}"},
-        {"encoder": "reference/pixels", "measure": "m", "passed": False, "text": f"0.9, above the limit {HOSTILE}"},
+        {"encoder": "reference/pixels", "key": M, "passed": True, "text": f"it failed as it should {HOSTILE}"},
+        {"encoder": "reference/pixels", "key": M, "passed": False, "text": f"0.9, above the limit {HOSTILE}"},
     ],
 }
 
@@ -33,11 +35,9 @@ SAID: dict[str, Any] = {
 def row(**changes: Any) -> Result:
     facts: dict[str, Any] = {
         "attribute": "color",
-        "measure": HOSTILE,
-        "intervention": None,
-        "strength": None,
+        "key": Key(kind="geometry", target=HOSTILE),
         "encoder": HOSTILE,
-        "kind": "estimate",
+        "role": "subject",
         "resampled": "concept",
         "groups": 5,
         "images": 10,
@@ -61,7 +61,7 @@ def save(workspace: Workspace, name: str, *rows: Result, **changes: Any) -> None
         "versions": {"embprobe": "0"},
         "conclusions": SAID,
         "left_out": [f"zero-shot: nobody reads {HOSTILE}"],
-        "results": [vars(each) for each in rows or (row(),)],
+        "results": [each.as_json() for each in rows or (row(),)],
         **changes,
     }  # fmt: skip
     folder = workspace.results(name)

@@ -11,19 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embprobe.plots.style import MARKERS
-from embprobe.probing.results import Result
+from embprobe.probing.results import Conclusions, Result, Results
 from embprobe.report.findings import Probe
 from embprobe.report.forest import _SHAPES, Panel, forest, nice_ticks
 from tests.report.conftest import row
 
 
-def probe_of(rows: Sequence[Result], references: Sequence[str] = (), **more: Any) -> Probe:
-    manifest: dict[str, Any] = {
-        "card": {"title": "T", "references": list(references)},
-        "conclusions": {"question": None, "sentences": []},
-        **more,
-    }
-    return Probe(manifest, rows, Path("nowhere"))
+def probe_of(rows: Sequence[Result], claims: Sequence[dict[str, Any]] = ()) -> Probe:
+    nothing = Conclusions(key=None, numbers={}, sentences=[], checks=[])
+    manifest = {"card": {"title": "T"}}
+    return Probe(Results(manifest=manifest, rows=rows, scores=[], conclusions=nothing, claims=claims), Path("nowhere"))
 
 
 def panels(probes: Sequence[Probe]) -> list[Panel]:
@@ -39,8 +36,9 @@ def test_a_scale_from_zero_to_half_by_hand() -> None:
 
 
 def test_encoders_keep_their_shape_and_colour_and_references_come_last_in_grey() -> None:
-    one = probe_of([row(encoder="reference/pixels"), row(encoder="a/b"), row(encoder="c/d"), row(encoder="guessing")])
-    two = probe_of([row(encoder="c/d"), row(encoder="timm/r"), row(encoder="a/b")], references=["timm/r"])
+    pixels, guessing = row(encoder="reference/pixels", role="reference"), row(encoder="guessing", role="baseline")
+    one = probe_of([pixels, row(encoder="a/b"), row(encoder="c/d"), guessing])
+    two = probe_of([row(encoder="c/d"), row(encoder="timm/r", role="reference"), row(encoder="a/b")])
     first, second = panels([one, two])
     assert [line.encoder for line in first.lines] == ["a/b", "c/d", "reference/pixels", "guessing"]
     assert [line.look for line in first.lines] == ["look-0", "look-1", "reference", "reference"]
@@ -52,8 +50,16 @@ def test_encoders_keep_their_shape_and_colour_and_references_come_last_in_grey()
     assert len({line.path for line in first.lines[:3]}) == 3
 
 
+def test_who_is_a_subject_is_stored_and_no_matter_of_names() -> None:
+    rows = [row(encoder="python:mine:make", role="reference"), row(encoder="mine"), row(encoder="reference/pixels")]
+    (panel,) = panels([probe_of(rows)])
+    assert [(line.encoder, line.look) for line in panel.lines] == [
+        ("mine", "look-0"), ("reference/pixels", "look-1"), ("python:mine:make", "reference")
+    ]  # fmt: skip
+
+
 def test_a_study_has_no_panel_and_its_encoders_no_looks() -> None:
-    study, probe = probe_of([row(encoder="x/y")], claims=[]), probe_of([row(encoder="a/b")])
+    study, probe = probe_of([row(encoder="x/y")], claims=[{"verdict": "undecided"}]), probe_of([row(encoder="a/b")])
     none, panel = forest([study, probe])
     assert none is None and panel is not None and panel.lines[0].look == "look-0"
 
