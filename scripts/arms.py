@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from embprobe.claims.model import CLAIMS
+from embprobe.claims.model import bundled_claims
 from embprobe.claims.roles import UNTRAINED, Roles, load_cast
 from embprobe.claims.run import run_study
 from embprobe.cli import terminal
@@ -25,7 +25,7 @@ from embprobe.pretraining.pair import pretrain_on_emoji
 from embprobe.pretraining.processes import Machine, choose_machine
 from embprobe.pretraining.recipe import Recipe
 
-PAIR_CLAIMS = CLAIMS[:4]
+PAIR_CLAIMS = bundled_claims()[:4]
 """The four of the pair; the others ask for other objectives."""
 MATCHED_COMPUTE = 2.7
 """So many images CLIP sees in the time that DINO needs for one: measured on a CPU by benchmarks/pretraining.py."""
@@ -97,7 +97,7 @@ def trained(recipe: Recipe, out: Path, machine: Machine) -> Path:
 def table(rows: list[dict[str, Any]]) -> str:
     """A line for each arm: a - b of each claim, its interval, and the verdict; below, what else decided one."""
     lines = [
-        "| arm | " + " | ".join(f"{claim.attribute} ({claim.a} - {claim.b})" for claim in PAIR_CLAIMS) + " |",
+        "| arm | " + " | ".join(f"{claim.card} ({claim.a} - {claim.b})" for claim in PAIR_CLAIMS) + " |",
         "|---" * (len(PAIR_CLAIMS) + 1) + "|",
     ]
     for row in rows:

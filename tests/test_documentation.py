@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from embprobe.claims.model import CLAIMS
+from embprobe.claims.model import bundled_claims
 from embprobe.encoders import load_encoder
 from embprobe.interventions import INTERVENTIONS
+from embprobe.probing.card import bundled_card
+from embprobe.probing.kinds.decoding import UNSEEN
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -36,13 +38,15 @@ def test_every_control_is_documented() -> None:
 def test_every_claim_is_documented_as_it_is_decided() -> None:
     lines = (ROOT / "docs" / "study.md").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if re.match(r"\| \d", line)]
-    assert [row[0] for row in rows] == [str(i + 1) for i in range(len(CLAIMS))]
-    for (_, sentence, paper, asked, pair, kind), claim in zip(rows, CLAIMS, strict=True):
+    claims = bundled_claims()
+    assert [row[0] for row in rows] == [str(i + 1) for i in range(len(claims))]
+    for (_, sentence, paper, number, pair, relation), claim in zip(rows, claims, strict=True):
         assert (sentence, pair) == (claim.sentence, f"{claim.a} - {claim.b}")
-        assert asked == f"{claim.attribute}: {str(claim.question).replace(': ', ', ')}"
+        keys = [key for measure in bundled_card(claim.card).measures for key in measure.declared_keys()]
+        assert number == f"{claim.card}: {str(claim.number.find(keys, folds=UNSEEN)).replace(': ', ', ')}"
         assert claim.source.endswith({"A": "2510.11835", "B": "2210.09304"}[paper])
-        assert kind.partition(",")[0] == claim.kind and bool(claim.learned) == ("learned" in kind)
-        assert not claim.margin or kind == f"{claim.kind}, margin {claim.margin:g}"
+        assert relation.partition(",")[0] == claim.relation and bool(claim.learned) == ("learned" in relation)
+        assert not claim.margin or relation == f"{claim.relation}, margin {claim.margin:g}"
 
 
 def test_the_encoder_of_ones_own_works_as_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

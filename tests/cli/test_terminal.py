@@ -14,6 +14,7 @@ import pytest
 from embprobe.cli import terminal
 from embprobe.embeddings.store import Rejected, Store
 from embprobe.embeddings.verify import Checked
+from embprobe.probing.key import Key
 from embprobe.probing.results import Check, Conclusions, Result, Results
 from embprobe.selftest.run import Verdict
 from tests.conftest import Reads, make_encoder
@@ -186,11 +187,9 @@ def test_what_was_checked_is_a_line_a_store_and_its_problems(tmp_path: Path, cap
 def result(**changes: Any) -> Result:
     facts: dict[str, Any] = {
         "attribute": "color",
-        "measure": "displacement",
-        "intervention": "hue",
-        "strength": 60.0,
+        "key": Key(kind="displacement", target="hue", strength=60.0),
         "encoder": "bundled/clip",
-        "kind": "estimate",
+        "role": "subject",
         "resampled": "concept",
         "groups": 50,
         "images": 50,
@@ -202,8 +201,12 @@ def result(**changes: Any) -> Result:
     return Result(**facts | changes)
 
 
+NOTHING = Conclusions(key=None, numbers={}, sentences=[], checks=[])
+CATEGORY = Key(kind="decoding", target="category", variant="linear probe", test="new")
+
+
 def results(*rows: Result, **changes: Any) -> Results:
-    return replace(Results({}, rows, [], Conclusions(None, {}, [], [])), **changes)
+    return replace(Results(manifest={}, rows=rows, scores=[], conclusions=NOTHING), **changes)
 
 
 def printed(capsys: Capture, found: Results, title: str = "Colour: does it move?") -> str:
@@ -222,16 +225,14 @@ def row_of_table(out: str, measure: str) -> list[str]:
 
 def test_a_line_is_a_question_and_a_column_an_encoder(capsys: Capture) -> None:
     other = result(encoder="bundled/dino", estimate=0.125, low=0.0625, high=0.25)
-    difference = result(
-        against="bundled/dino", kind="difference", estimate=0.375, low=0.1, high=0.5, p=0.0001, p_adjusted=0.0002
-    )
+    difference = result(against="bundled/dino", estimate=0.375, low=0.1, high=0.5, p=0.0001, p_adjusted=0.0002)
     out = printed(
         capsys,
         results(
             result(),
             other,
             difference,
-            result(measure="category decoding", intervention=None, strength=None, unit="accuracy"),
+            result(key=CATEGORY, unit="accuracy"),
         ),
     )
     assert out.startswith("Colour: does it move?")
@@ -241,7 +242,7 @@ def test_a_line_is_a_question_and_a_column_an_encoder(capsys: Capture) -> None:
         "0.062 to 0.250",
         "+0.100 to +0.500",
     ]
-    assert row_of_table(out, "category decoding") == ["", "", "", ""]  # who was not asked has an empty cell
+    assert row_of_table(out, "category decoding, new") == ["", "", "", ""]  # who was not asked has an empty cell
     caption = " ".join(out.split())
     assert "95 % bootstrap intervals over 50 concepts" in caption
     assert caption.endswith("displacement: distance to an unrelated image.")  # that decoding is accuracy goes unsaid
@@ -253,16 +254,19 @@ def test_p_is_never_shown_as_zero(capsys: Capture) -> None:
 
 
 def test_the_numbers_of_groups_are_named_from_the_fewest(capsys: Capture) -> None:
-    out = printed(capsys, results(result(groups=1234), result(measure="m", groups=7)))
+    out = printed(capsys, results(result(groups=1234), result(key=CATEGORY, groups=7)))
     assert "over 7 to 1,234 concepts" in " ".join(out.split())
 
 
 def test_what_is_concluded_stands_under_the_table(capsys: Capture) -> None:
-    said = Conclusions(
-        None,
-        {},
-        ["bundled/clip notices hue 2.00 times as much as bundled/dino."],
-        [Check("reference/pixels", "m", True, "it failed."), Check("reference/pixels", "m", False, "0.9 is too much.")],
+    pixels: dict[str, Any] = {"encoder": "reference/pixels", "key": CATEGORY}
+    said = replace(
+        NOTHING,
+        sentences=["bundled/clip notices hue 2.00 times as much as bundled/dino."],
+        checks=[
+            Check(**pixels, passed=True, text="it failed."),
+            Check(**pixels, passed=False, text="0.9 is too much."),
+        ],
     )
     out = printed(capsys, results(result(), conclusions=said, left_out=["zero-shot: none has a text side"]))
     assert out.splitlines()[-4:] == [
@@ -277,7 +281,7 @@ def test_what_is_concluded_stands_under_the_table(capsys: Capture) -> None:
 def test_many_differences_are_counted_not_shown(capsys: Capture, encoders: int, columns: bool) -> None:
     names = [f"test/{name}" for name in "abcd"[:encoders]]
     rows = [result(encoder=name) for name in names]
-    rows += [result(encoder=a, against=b, kind="difference", p_adjusted=1.0) for a in names for b in names if a < b]
+    rows += [result(encoder=a, against=b, p_adjusted=1.0) for a in names for b in names if a < b]
     out = printed(capsys, results(*rows))
     assert ("+0.500, p = 1.000" in out) is columns
     assert ("The 6 differences between encoders are in the results file." in out) is not columns
@@ -328,8 +332,9 @@ def verified(text: str, folder: Path, reads: Reads) -> None:
 
 
 def probed(text: str, folder: Path, reads: Reads) -> None:
-    rows = [result(encoder=text, measure=text, resampled=text, unit=text)]
-    said = Conclusions(None, {}, [text], [Check(text, text, False, text)])
+    key = Key(kind="natural-pairs", target=text, variant=text, test=text, condition=text, dataset=text)
+    rows = [result(encoder=text, key=key, resampled=text, unit=text)]
+    said = replace(NOTHING, sentences=[text], checks=[Check(encoder=text, key=key, passed=False, text=text)])
     terminal.print_results(results(*rows, conclusions=said, left_out=[text]), title=text)
 
 
