@@ -121,12 +121,13 @@ def bundled_claims() -> tuple[Claim, ...]:
     return tuple(claim for name, text in texts.items() for claim in parse_card(ClaimFile, text, name).whole())
 
 
-def read_claims(path: Path) -> tuple[Claim, ...]:
+def read_claims(path: Path | str) -> tuple[Claim, ...]:
     """Return the claims of a file of one's own.
 
     Raises:
         EmbprobeError: The file is not right; the message has the key and what was expected.
     """
+    path = Path(path)
     return read_card_file(ClaimFile, path).whole(path.parent)
 
 

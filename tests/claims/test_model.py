@@ -206,7 +206,9 @@ def write(folder: Path, text: str = MINE) -> Path:
 
 
 def test_claims_of_ones_own_have_the_source_and_the_names_of_their_file(tmp_path: Path) -> None:
-    first, second = read_claims(write(tmp_path))
+    path = write(tmp_path)
+    first, second = read_claims(path)
+    assert read_claims(str(path)) == (first, second)
     assert first.sentence == "the large network is more sensitive to colour than the small network"
     assert second.sentence == "the small network and the large network are similarly accurate at decoding"
     assert {claim.source for claim in (first, second)} == {"A paper, 2026"}
