@@ -94,6 +94,8 @@ class ClaimFile(Strict):
         used = {role for claim in self.claims for role in (claim.a, claim.b, claim.learned) if role}
         if unknown := used - self.roles.keys():
             raise ValueError(f"the table 'roles' lacks {', '.join(sorted(unknown))}")
+        if any(claim.model_fields_set & {"source", "names"} for claim in self.claims):
+            raise ValueError("a claim's source and names are those of the file")
         return self
 
     def whole(self, folder: Path | None = None) -> tuple[Claim, ...]:
@@ -119,12 +121,13 @@ def bundled_claims() -> tuple[Claim, ...]:
     return tuple(claim for name, text in texts.items() for claim in parse_card(ClaimFile, text, name).whole())
 
 
-def read_claims(path: Path) -> tuple[Claim, ...]:
+def read_claims(path: Path | str) -> tuple[Claim, ...]:
     """Return the claims of a file of one's own.
 
     Raises:
         EmbprobeError: The file is not right; the message has the key and what was expected.
     """
+    path = Path(path)
     return read_card_file(ClaimFile, path).whole(path.parent)
 
 

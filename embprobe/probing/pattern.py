@@ -11,6 +11,7 @@ from pydantic import FiniteFloat, model_validator
 from embprobe.probing.key import Key
 from embprobe.system.models import Strict
 
+_TEST = "a test"
 _FIELDS = ("kind", "target", "test", "variant", "condition", "strength")
 
 
@@ -68,10 +69,17 @@ class KeyPattern(Strict):
         return sum(fields[name] is not None and getattr(self, name) is None for name in _FIELDS)
 
     def _matches_but_test(self, key: Key) -> bool:
-        test = self.test if self.measure is None else self.measure.removeprefix(replace(key, test="").phrase)
-        return self.matches(replace(key, test=test))
+        if self.measure is None:
+            return self.matches(replace(key, test=self.test))
+        before = replace(key, test=_TEST).phrase.removesuffix(_TEST)
+        return self.measure.startswith(before) and self.matches(replace(key, test=self.measure.removeprefix(before)))
 
     def describe(self) -> str:
         """Return the pattern in words, for messages."""
         fields = {name: getattr(self, name) for name in (*_FIELDS, "measure", "intervention")}
-        return ", ".join(f"{name} '{value}'" for name, value in fields.items() if value is not None)
+        quoted = {
+            name: f"'{value}'" if isinstance(value, str) else f"{value:g}"
+            for name, value in fields.items()
+            if value is not None
+        }
+        return ", ".join(f"{name} {value}" for name, value in quoted.items())

@@ -6,19 +6,19 @@ import hashlib
 import html
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from embprobe.errors import EmbprobeError
 from embprobe.probing.key import Key
 from embprobe.probing.scores import Role, Scores
 from embprobe.system.files import replacing, write_json
+from embprobe.system.models import DamagedFile, Record, check_json, read_json
 from embprobe.system.text import printable
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ _KEY_COLUMNS = {
     "dataset": pa.string(),
     "layer": pa.int64(),
 }
+_COLUMNS = pa.schema(
+    {"key": pa.string(), "group": pa.string(), "encoder": pa.string(), **_KEY_COLUMNS, "score": pa.float64()}
+)
+"""Of ``scores.parquet``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +149,9 @@ class Results:
             import pandas as pd
         except ImportError:
             raise EmbprobeError("A data frame needs pandas: pip install pandas.") from None
-        flat = [{"measure": str(row.key), **asdict(row.key), **asdict(row)} for row in self.rows]
-        frame: pd.DataFrame = pd.DataFrame(flat).drop(columns="key")
+        of_result = [field.name for field in fields(Result) if field.name != "key"]
+        names = ["measure", *(field.name for field in fields(Key)), *of_result]
+        frame: pd.DataFrame = pd.DataFrame([row.as_json() | asdict(row.key) for row in self.rows], columns=names)
         return frame
 
     def plot(self, out: Path | str | None = None) -> Path | Any:
@@ -173,7 +178,7 @@ class Results:
     def save(self, folder: Path) -> None:
         """Write ``results.json`` and ``scores.parquet`` into a folder, each whole or not at all."""
         with replacing(folder / _SCORES) as path:
-            pq.write_table(pa.concat_tables([_table(each) for each in self.scores]), path)
+            pq.write_table(pa.concat_tables([_COLUMNS.empty_table(), *map(_table, self.scores)]), path)
         write_json(folder / _RESULTS, self.as_json())
 
     @classmethod
@@ -189,7 +194,7 @@ class Results:
         """
         content, file = _read(Path(folder) / _RESULTS)
         return cls(
-            manifest={name: value for name, value in content.items() if name not in _File.model_fields},
+            manifest={name: value for name, value in content.items() if name not in _OF_FILE},
             rows=file.results,
             scores=_read_scores(Path(folder) / _SCORES, file.results) if scores else [],
             conclusions=file.conclusions,
@@ -213,49 +218,54 @@ class Results:
         return f"{sentences}<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
-class _File(BaseModel):
-    """``results.json``; what is no field of it belongs to the manifest."""
+class _File(Record):
+    """``results.json``; the keys that are no fields of it belong to the manifest."""
 
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
-    version: int
     conclusions: Conclusions
     left_out: list[str]
     claims: list[dict[str, Any]] = []
     results: list[Result]
 
 
+_OF_FILE = {"version", *_File.model_fields}
+
+
 def _read(path: Path) -> tuple[dict[str, Any], _File]:
-    """Return what a ``results.json`` holds, as it is and as its fields."""
-    damaged = EmbprobeError(f"'{path}' is damaged. Remove it, and run the probe again.")
+    """Return the content of a ``results.json``, as JSON and as its fields."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except FileNotFoundError:
+        content = read_json(path)
+        if "version" in content and content["version"] != VERSION:
+            raise EmbprobeError(
+                f"'{path}' is of result version {content['version']}; this embprobe reads version {VERSION}. "
+                "Run the probe again."
+            )
+        required = ["version", *(name for name, field in _File.model_fields.items() if field.is_required())]
+        if lacking := [name for name in required if name not in content]:
+            raise DamagedFile(f"'{path}' is damaged: it lacks {', '.join(lacking)}.")
+        file = check_json(_File, content, path)
+        if not file.results or not _as_written(content, file):
+            raise DamagedFile(f"'{path}' is damaged.")
+    except (FileNotFoundError, NotADirectoryError):
         raise EmbprobeError(f"There are no results at '{path}'.") from None
-    except (ValueError, RecursionError):
-        raise damaged from None
-    if not isinstance(content, dict) or "version" not in content:
-        raise damaged
-    if content["version"] != VERSION:
-        raise EmbprobeError(
-            f"'{path}' is of result version {content['version']}; this embprobe reads version {VERSION}. "
-            "Run the probe again."
-        )
-    if lacking := {name for name, field in _File.model_fields.items() if field.is_required()} - content.keys():
-        raise EmbprobeError(
-            f"'{path}' is damaged: it lacks {', '.join(sorted(lacking))}. Remove it, and run the probe again."
-        )
-    try:
-        file = _File.model_validate(content)
-    except (ValidationError, RecursionError):
-        raise damaged from None
-    numbers = [number for row in file.results for number in (row.estimate, row.low, row.high)]
-    if not numbers or not np.isfinite(numbers).all():
-        raise damaged
+    except DamagedFile as damage:
+        raise EmbprobeError(f"{damage} Remove it, and run the probe again.") from None
     return content, file
 
 
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no number")
+def _as_written(content: Mapping[str, Any], file: _File) -> bool:
+    """Return whether saving the fields gives the content: pydantic takes ``"0"`` for 0, and ignores unknown keys."""
+    rows = [{**row, "measure": None} for row in content["results"]]
+    saved = [{**row.as_json(), "measure": None} for row in file.results]
+    return _exact([content["conclusions"], rows]) == _exact([asdict(file.conclusions), saved])
+
+
+def _exact(part: object) -> object:
+    """Return a part of a JSON such that ``true``, 1 and ``"true"`` are three values."""
+    if isinstance(part, dict):
+        return {name: _exact(value) for name, value in part.items()}
+    if isinstance(part, list):
+        return [_exact(value) for value in part]
+    return (part,) if isinstance(part, bool) else part
 
 
 def span(sizes: Sequence[int]) -> str:
@@ -279,49 +289,62 @@ def format_p(p: float) -> str:
 
 def _table(scores: Scores) -> pa.Table:
     """Return the scores as a table: the image's key and group, the encoder, the fields of the key, the score."""
-    n = len(scores.keys)
-    key = asdict(scores.key)
+    about = _about(scores.encoder, scores.key)
     return pa.table(
         {
-            "key": pa.array([printable(image) for image in scores.keys], pa.string()),
-            "group": pa.array([printable(group) for group in scores.groups], pa.string()),
-            "encoder": pa.array([scores.encoder] * n, pa.string()),
-            **{name: pa.array([key[name]] * n, kind) for name, kind in _KEY_COLUMNS.items()},
-            "score": pa.array(scores.values, pa.float64()),
-        }
+            "key": [printable(image) for image in scores.keys],
+            "group": [printable(group) for group in scores.groups],
+            **{name: [value] * len(scores.keys) for name, value in about.items()},
+            "score": scores.values,
+        },
+        schema=_COLUMNS,
     )
+
+
+def _about(encoder: str, key: Key) -> dict[str, Any]:
+    """Return the columns that are the same for all scores of an encoder and a key, as a file can hold them."""
+    columns = {"encoder": encoder, **asdict(key)}
+    return {name: printable(value) if isinstance(value, str) else value for name, value in columns.items()}
 
 
 def _read_scores(path: Path, rows: Sequence[Result]) -> list[Scores]:
     """Return the scores in the order in which they were written; unit, role and p are those of their rows."""
-    about = {(row.key, row.encoder): row for row in rows if not row.is_difference}
+    estimates = [row for row in rows if not row.is_difference]
+    waiting: dict[tuple[Any, ...], list[Result]] = {}  # two cards of a study may measure the same
+    for row in estimates:
+        waiting.setdefault(tuple(_about(row.encoder, row.key).values()), []).append(row)
     names = ["encoder", *_KEY_COLUMNS]
+    scores: list[Scores] = []
     try:
         table = pq.read_table(path)
+        if not table.schema.equals(_COLUMNS):
+            raise ValueError("other columns")
+        if not table.num_rows:  # saved without them
+            return []
         codes = np.stack([_codes(table[name]) for name in names])
-        starts = np.flatnonzero(np.any(codes[:, 1:] != codes[:, :-1], axis=0)) + 1
-        bounds = [0, *starts.tolist(), table.num_rows]
-        scores = []
-        for start, stop in zip(bounds, bounds[1:], strict=False):
-            part = table.slice(start, stop - start)
-            first = part.slice(0, 1).select(names).to_pylist()[0]
-            encoder = first.pop("encoder")
-            row = about[Key(**first), encoder]
-            keys, groups = part["key"].to_pylist(), part["group"].to_pylist()
+        start = 0
+        while start < table.num_rows:
+            row = waiting[tuple(table[name][start].as_py() for name in names)].pop(0)
+            part, same = table.slice(start, row.images), codes[:, start : start + row.images] == codes[:, [start]]
             values = np.asarray(part["score"].to_numpy(), np.float64)
+            if not 0 < row.images == len(values) or not same.all() or not np.isfinite(values).all():
+                raise ValueError("not the scores of this row")
             scores.append(
                 Scores(
                     key=row.key,
-                    encoder=encoder,
+                    encoder=row.encoder,
                     role=row.role,
                     unit=row.unit,
-                    keys=keys,
-                    groups=groups,
+                    keys=part["key"].to_pylist(),
+                    groups=part["group"].to_pylist(),
                     values=values,
                     p=row.p,
                 )
             )
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, IndexError):
+            start += row.images
+        if len(scores) < len(estimates):
+            raise ValueError("scores of some rows are lost")
+    except (OSError, pa.ArrowException, KeyError, IndexError, ValueError):
         raise EmbprobeError(f"'{path}' is damaged or gone. Run the probe again.") from None
     return scores
 

@@ -50,12 +50,21 @@ def test_a_cast_has_each_encoder_once_and_says_who_is_missing() -> None:
     assert [encoder.spec.name for encoder in cast.references] == [
         "reference/random-vit:3", "reference/random-vit", pixels
     ]  # fmt: skip
-    assert cast.lacking == {role: f"nobody is {role}" for role in ("siglip", "nclip", "xclip", "clip-lm")}
+    assert cast.lacking == {role: f"nobody is {role}" for role in ("siglip", "clip-lm", "nclip", "xclip")}
 
 
-def test_those_in_some_roles_come_once_each() -> None:
+def test_those_in_some_roles_are_each_there_once() -> None:
     a, b, twin = make_encoder("a"), make_encoder("b"), make_encoder("twin")
     cast = Cast({"clip": a, "dino": b, "nclip": a}, [twin])
     assert cast.playing(["dino", "siglip"]) == [b]
     assert cast.playing(["clip", "nclip"]) == [a]
-    assert cast.twin is twin
+    assert cast.twin is twin  # a reference: it is measured beside them, and in no role that a claim names
+
+
+def test_the_roles_may_be_those_of_ones_own_claims() -> None:
+    known = ("small", "large")
+    assert parse_roles(["small=a", "large=b"], known).names == {"small": "a", "large": "b"}
+    with pytest.raises(UsageError, match="one of small, large or twin"):
+        parse_roles(["clip=a"], known)
+    cast = load_cast(Roles({"small": "reference/pixels"}, "nobody is {}"), device="cpu", known=known)
+    assert cast.lacking == {"large": "nobody is large"}

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from embprobe.claims import model
 from embprobe.claims import run as controlled
-from embprobe.claims.model import Claim
+from embprobe.claims.model import Claim, read_claims
 from embprobe.claims.roles import Cast
 from embprobe.claims.run import Study, run_study
 from embprobe.embeddings.workspace import Workspace
@@ -19,12 +21,11 @@ from embprobe.errors import UsageError
 from embprobe.images import Images, Row
 from embprobe.probing.card import Card
 from embprobe.probing.context import NotApplicable
-from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.results import Results
 from tests.conftest import make_encoder
 from tests.probing.conftest import Told, card_of, painted
 
-NEAREST = "concept k-NN, unseen drawings"
+NEAREST = {"kind": "decoding", "target": "concept", "variant": "k-NN", "test": "unseen drawings"}
 CATEGORY: dict[str, Any] = {
     "kind": "decoding",
     "label": "concept",
@@ -59,15 +60,15 @@ class Knows:
 
 def claim_of(**changes: Any) -> Claim:
     facts: dict[str, Any] = {
-        "source": "nobody",
-        "card": "category",
-        "number": KeyPattern(measure=NEAREST),
         "a": "clip",
         "b": "dino",
         "relation": "more",
         "quality": "sure of concepts",
+        "card": "category",
+        "number": NEAREST,
+        "source": "nobody",
     }
-    return Claim(**facts | changes)
+    return Claim.model_validate(facts | changes)
 
 
 @pytest.fixture(autouse=True)
@@ -197,7 +198,7 @@ def test_where_it_cannot_be_asked_what_was_learned_it_is_undecided(
 
 def test_each_encoder_is_set_beside_its_twin(workspace: Workspace) -> None:
     study = studied(workspace, [claim_of()], {"clip": 0, "dino": 24}, concepts=24, twin=12)
-    clip, dino = (content.sentence for content in study.learned)
+    clip, dino = (learning.sentence for learning in study.learned)
     assert clip == (
         "clip is better than its untrained twin at 'concept k-NN, unseen drawings': 1.000 against 0.500, "
         f"+0.500 ({study.learned[0].difference.low:+.3f} to {study.learned[0].difference.high:+.3f}); "
@@ -212,18 +213,18 @@ def test_each_encoder_is_set_beside_its_twin(workspace: Workspace) -> None:
 
 
 def test_who_has_no_text_is_named(workspace: Workspace) -> None:
-    zero_shot = claim_of(number=KeyPattern(kind="zero-shot", target="name"))
+    zero_shot = claim_of(number={"kind": "zero-shot", "target": "name", "variant": "accuracy"})
     study = studied(workspace, [claim_of(), zero_shot], {"clip": 0, "dino": 6})
     assert verdicts(study) == ["reproduced", "not asked"]
     assert study.decisions[1].because == (
-        "test/clip and test/dino cannot be asked for kind 'zero-shot', target 'name' "
+        "test/clip and test/dino cannot be asked for kind 'zero-shot', target 'name', variant 'accuracy' "
         "(zero-shot: none of the encoders has a text side)"
     )
 
 
 def test_a_card_that_these_images_cannot_be_asked_is_a_reason(workspace: Workspace, cards: dict[str, Card]) -> None:
     cards["mine"] = card_of(CATEGORY | {"label": "breed"})
-    other = claim_of(card="mine", number=KeyPattern(measure="breed k-NN, unseen drawings"))
+    other = claim_of(card="mine", number=NEAREST | {"target": "breed"})
     study = studied(workspace, [claim_of(), other], {"clip": 0, "dino": 6})
     assert verdicts(study) == ["reproduced", "not asked"]
     assert "it needs the label 'breed', which none of the images in 'painted' has" in study.decisions[1].because
@@ -236,9 +237,12 @@ def test_without_two_roles_there_is_nothing_to_compare(workspace: Workspace) -> 
         studied(workspace, [claim_of()], {"clip": 0}, lacking={"dino": "no encoder was named for 'dino'"})
 
 
-def test_a_misspelt_claim_is_a_mistake_of_the_program(workspace: Workspace) -> None:
-    with pytest.raises(UsageError, match="No measure of the card 'mine' gives measure 'concept kNN'"):
-        studied(workspace, [claim_of(number=KeyPattern(measure="concept kNN"))], {"clip": 0, "dino": 6})
+def test_a_misspelt_claim_is_named(workspace: Workspace) -> None:
+    number = NEAREST | {"variant": "kNN"}
+    with pytest.raises(
+        UsageError, match="No measure of the card 'mine' gives kind 'decoding', target 'concept', .*kNN"
+    ):
+        studied(workspace, [claim_of(number=number)], {"clip": 0, "dino": 6})
 
 
 # --- what is saved -----------------------------------------------------------------------------------------------
@@ -252,6 +256,8 @@ def test_what_is_saved_holds_claims_rows_and_scores(workspace: Workspace) -> Non
     loaded = Results.load(folder)
     manifest, rows = loaded.manifest, loaded.rows
     assert [claim["verdict"] for claim in loaded.claims] == verdicts(study)
+    assert loaded.claims == json.loads(json.dumps([decision.as_json() for decision in study.decisions]))
+    assert rows == study.results.rows and loaded.as_json() == json.loads(json.dumps(study.results.as_json()))
     assert manifest["roles"] == {"clip": "test/clip", "dino": "test/dino", "twin": "test/untrained"}
     assert {encoder["model"] for encoder in manifest["encoders"]} == {"clip", "dino", "untrained"}
     assert loaded.conclusions.sentences == [
@@ -274,3 +280,70 @@ def test_the_same_again_gives_the_same_and_other_roles_another_folder(workspace:
     )
     assert json.dumps(first.as_json()) == json.dumps(again.as_json())
     assert first.fingerprint == again.fingerprint != other.fingerprint
+
+
+CARD = """\
+schema = 1
+attribute = "mine"
+title = "Mine"
+question = "Does it?"
+resample = "concept"
+
+[[measures]]
+kind = "decoding"
+label = "concept"
+classifier = "knn"
+k = 1
+fit = { where = { split = ["train"] } }
+tests = { "unseen drawings" = { where = { split = ["unseen-drawing"] } } }
+"""
+MINE = """\
+schema = 1
+source = "A paper, 2026"
+
+[roles]
+small = "Small"
+large = "Large"
+
+[[claims]]
+a = "large"
+b = "small"
+relation = "more"
+quality = "sure of concepts"
+card = "mine.toml"
+number = { kind = "decoding", target = "concept", variant = "k-NN", test = "unseen drawings" }
+"""
+
+
+def test_a_file_of_ones_own_with_a_card_of_ones_own_is_checked(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cards: dict[str, Card]
+) -> None:
+    """The card measures what another one does, too: each keeps its rows and its scores."""
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "mine.toml").write_text(CARD)
+    (tmp_path / "claims" / "claims.toml").write_text(MINE)
+    monkeypatch.setattr(controlled, "card_of", lambda name: cards.get(name) or model.card_of(name))
+    claims = read_claims(tmp_path / "claims" / "claims.toml")
+    study = studied(workspace, claims, {"large": 0, "small": 6})
+    (decision,) = study.decisions
+    assert decision.sentence.startswith(
+        "Reproduced: Large is more sure of concepts than Small (large - small at 'concept"
+    )
+    assert decision.difference is not None
+    same = [row for row in study.results.rows if (row.key, row.label) == (decision.difference.key, "test/large")]
+    assert len(same) == 2
+    study.results.save(tmp_path)
+    loaded = Results.load(tmp_path)
+    assert loaded.rows == study.results.rows and len(loaded.scores) == len(study.results.scores)
+    for after, before in zip(loaded.scores, study.results.scores, strict=True):
+        assert (after.key, after.encoder, after.role) == (before.key, before.encoder, before.role)
+        assert after.values.tolist() == before.values.tolist()
+    assert verdicts(studied(workspace, claims, {"large": 6, "small": 0})) == ["not reproduced"]
+
+
+def test_roles_are_stored_whatever_the_encoders_are_called(workspace: Workspace) -> None:
+    study = studied(workspace, [claim_of()], {"clip": 0, "dino": 6})
+    roles = {row.encoder: row.role for row in study.results.rows if not row.is_difference}
+    assert roles == {
+        "test/clip": "subject", "test/dino": "subject", "test/untrained": "reference", "guessing": "baseline"
+    }  # fmt: skip

@@ -61,7 +61,10 @@ def test_json_is_what_is_saved_and_all_there_is_on_standard_output(run: Run, spa
     (path,) = space.glob("results/*/results.json")
     assert told == json.loads(path.read_text(encoding="utf-8"))
     asked = [claim for claim in told["claims"] if claim["verdict"] != "not asked"]
-    assert [(claim["a"], claim["b"], claim["number"]["target"]) for claim in asked] == [("nclip", "clip", "category")]
+    assert [(claim["a"], claim["b"], claim["number"]["target"], claim["number"]["test"]) for claim in asked] == [
+        ("nclip", "clip", "category", "unseen drawings")
+    ]
+    assert asked[0]["difference"]["measure"] == "category decoding, unseen drawings"
     assert asked[0]["difference"]["p"] == asked[0]["difference"]["p_adjusted"]  # one claim, nothing to correct for
     assert {row["attribute"] for row in told["results"]} == {"category", "geometry"}  # no other card is asked
 

@@ -9,25 +9,25 @@ import pytest
 
 from embprobe.claims.model import Claim, Relation
 from embprobe.claims.verdicts import Decision, Verdict, decide, measure_difference
+from embprobe.probing.key import Key
 from embprobe.probing.pattern import KeyPattern
-from tests.results import result_of
+from embprobe.probing.results import Result
 
 CLAIM = Claim(
-    source="nobody",
-    card="mine",
-    number=KeyPattern(kind="geometry", target="notice"),
     a="clip",
     b="dino",
     relation="more",
-    quality="sensitive",
+    quality="sharp",
+    card="mine",
+    number=KeyPattern(kind="mine", target="notice"),
+    source="nobody",
     names={"clip": "A", "dino": "B"},
 )
 MARGIN = 0.1
 
 
 def claim_of(relation: Relation) -> Claim:
-    margin = 0 if relation == "more" else MARGIN
-    return CLAIM.model_copy(update={"relation": relation, "margin": margin})
+    return CLAIM.model_copy(update={"relation": relation, "margin": 0 if relation == "more" else MARGIN})
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_the_difference_is_of_images_and_its_interval_of_concepts() -> None:
 
 # --- in words ----------------------------------------------------------------------------------------------------
 
-ROW = result_of(
-    attribute="mine", measure="notice", encoder="x",
-    resampled="concept", groups=5, images=5, estimate=0.5, low=0.4, high=0.6, unit="accuracy",
+ROW = Result(
+    attribute="mine", key=Key(kind="mine", target="notice"), encoder="x", role="subject", resampled="concept",
+    groups=5, images=5, estimate=0.5, low=0.4, high=0.6, unit="accuracy",
 )  # fmt: skip
 DIFFERENCE = replace(ROW, against="y", estimate=0.25, low=0.125, high=0.5, p=0.001, p_adjusted=0.011)
 
@@ -110,22 +110,34 @@ DIFFERENCE = replace(ROW, against="y", estimate=0.25, low=0.125, high=0.5, p=0.0
 def test_a_verdict_is_a_sentence_with_its_numbers() -> None:
     decision = Decision(claim=CLAIM, verdict="reproduced", estimates=(ROW, ROW), difference=DIFFERENCE)
     assert decision.sentence == (
-        "Reproduced: A is more sensitive than B (clip - dino at 'notice': +0.250, +0.125 to +0.500; p = 0.011)."
+        "Reproduced: A is more sharp than B (clip - dino at 'notice': +0.250, +0.125 to +0.500; p = 0.011)."
     )
     similar = claim_of("similar")
     margin = replace(decision, claim=similar, verdict="undecided", because="dino has learned nothing")
     assert margin.sentence == (
-        "Undecided: A and B are similarly sensitive (clip - dino at 'notice': +0.250, +0.125 to +0.500, margin 0.1; "
+        "Undecided: A and B are similarly sharp (clip - dino at 'notice': +0.250, +0.125 to +0.500, margin 0.1; "
         "p = 0.011), because dino has learned nothing."
     )
     unasked = Decision(claim=CLAIM, verdict="not asked", because="bundled/dino is not trained")
-    assert unasked.sentence == "Not asked: A is more sensitive than B (bundled/dino is not trained)."
+    assert unasked.sentence == "Not asked: A is more sharp than B (bundled/dino is not trained)."
 
 
 def test_for_machines_a_decision_holds_its_claim_and_its_numbers() -> None:
     told = Decision(claim=CLAIM, verdict="reproduced", estimates=(ROW, ROW), difference=DIFFERENCE).as_json()
-    assert told["verdict"] == "reproduced" and told["sentence"] == "A is more sensitive than B"
-    assert (told["number"]["kind"], told["number"]["target"]) == ("geometry", "notice")
+    assert told["verdict"] == "reproduced" and told["sentence"] == "A is more sharp than B"
+    assert told["number"] == {
+        "kind": "mine",
+        "target": "notice",
+        "test": None,
+        "variant": None,
+        "condition": None,
+        "strength": None,
+        "measure": None,
+        "intervention": None,
+    }
+    assert {name: told[name] for name in ("a", "b", "relation", "margin", "card", "source")} == {
+        "a": "clip", "b": "dino", "relation": "more", "margin": 0.0, "card": "mine", "source": "nobody"
+    }  # fmt: skip
     assert told["difference"]["p_adjusted"] == 0.011 and [row["estimate"] for row in told["estimates"]] == [0.5, 0.5]
     unasked = Decision(claim=CLAIM, verdict="not asked", because="no").as_json()
     assert unasked["difference"] is None and unasked["estimates"] is None

@@ -36,7 +36,7 @@ attribute = "mine"
 title = "Mine"
 question = "Does it move?"
 resample = "category"
-headline = { measure = "displacement", says = "notices grey" }
+headline = { kind = "displacement", target = "greyscale", says = "notices grey" }
 
 [[measures]]
 kind = "displacement"
@@ -180,9 +180,10 @@ because = "it was set up to"
 def test_only_what_is_quick(run: Run, photos: Path, mine: Path) -> None:
     quick = json.loads(run("probe", photos, "--card", mine, *PIXELS, "--quick", "--json").out)
     assert {row["measure"] for row in quick["results"]} == {
-        "greyscale 1: displacement",
-        "greyscale 1: displacement percentile",
-    }
+        "greyscale 1: displacement", "greyscale 1: displacement percentile"
+    }  # fmt: skip
+    assert {row["key"]["variant"] for row in quick["results"]} == {None, "percentile"}
+    assert {row["key"]["dataset"] for row in quick["results"]} == {"photos"}
     assert quick["left_out"] == [] and len(quick["card"]["measures"]) == 1
 
 

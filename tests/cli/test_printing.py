@@ -337,7 +337,7 @@ def verified(text: str, folder: Path, reads: Reads) -> None:
 
 
 def probed(text: str, folder: Path, reads: Reads) -> None:
-    key = Key(kind="decoding", target=text, test=text)
+    key = Key(kind="natural-pairs", target=text, variant=text, test=text, condition=text, dataset=text)
     rows = [result(encoder=text, key=key, resampled=text, unit=text)]
     concluded = conclusions([text], [Check(encoder=text, key=key, passed=False, text=text)])
     print_results(results(*rows, conclusions=concluded, left_out=[text]), title=text)

@@ -14,6 +14,7 @@ from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import Encoder, Floats
 from embprobe.images import Images
 from embprobe.probing.card import attributes, bundled_card
+from embprobe.probing.key import CONTROL, Key
 from embprobe.probing.results import Results
 from embprobe.probing.run import run_probe
 from embprobe.selftest.oracles import DIMENSION, Oracle, OracleSession
@@ -24,8 +25,9 @@ MIXED = Oracle("mixed", {"category": 0.2, "concept": 0.2, "text": 0.1, "color": 
 BLIND = Oracle("blind", {"category": 0.2, "concept": 0.3, "text": 0.1, "color": 0.0, "style": 0.2})
 
 
-def estimates(results: Results) -> dict[tuple[str, str], float]:
-    return {(str(row.key), row.label): row.estimate for row in results.rows}
+def estimates(results: Results) -> dict[tuple[Key, str], float]:
+    """By key, without the name of the images, and encoder or pair."""
+    return {(replace(row.key, dataset=None), row.label): row.estimate for row in results.rows}
 
 
 @pytest.mark.parametrize("attribute", ORDERED)
@@ -40,11 +42,13 @@ def test_an_oracle_without_colour_is_not_moved_by_it(few_emoji: Images) -> None:
     for strength in (60, 120, 180):
         # vectors are the sum of directions of length sqrt(share): of d = 1 - cos only colour's 0.2 moves, over the mean
         # distance of unrelated images, about 1: those of one category or style are nearer
-        assert found[f"hue {strength}: displacement", "oracle/blind"] == pytest.approx(0, abs=1e-6)
-        assert found[f"hue {strength}: displacement", "oracle/mixed"] == pytest.approx(0.2, abs=0.05)
-        assert found[f"hue {strength}: displacement by the control", "oracle/mixed"] == pytest.approx(0)
-    assert found["variance share of color", "oracle/blind"] == pytest.approx(0, abs=0.005)
-    assert found["variance share of color", "oracle/mixed"] == pytest.approx(0.2, abs=0.02)
+        moved = Key(kind="displacement", target="hue", strength=strength)
+        assert found[moved, "oracle/blind"] == pytest.approx(0, abs=1e-6)
+        assert found[moved, "oracle/mixed"] == pytest.approx(0.2, abs=0.05)
+        assert found[replace(moved, variant=CONTROL), "oracle/mixed"] == pytest.approx(0)
+    share = Key(kind="variance", target="color")
+    assert found[share, "oracle/blind"] == pytest.approx(0, abs=0.005)
+    assert found[share, "oracle/mixed"] == pytest.approx(0.2, abs=0.02)
 
 
 # --- the basis does not matter -----------------------------------------------------------------------------------
@@ -77,13 +81,13 @@ def scaling() -> Floats:
     return np.asarray(7.25 * np.eye(DIMENSION), np.float32)
 
 
-def _in_the_basis(sentence: str) -> bool:
+def _in_the_basis(key: Key) -> bool:
     """What is about single dimensions by its definition."""
-    return sentence.startswith(("truncate", "int8", "binary"))
+    return (key.condition or "").startswith(("truncate", "int8", "binary"))
 
 
 @pytest.fixture(scope="module")
-def plain(few_emoji: Images) -> dict[str, dict[tuple[str, str], float]]:
+def plain(few_emoji: Images) -> dict[str, dict[tuple[Key, str], float]]:
     session = OracleSession(NOWHERE)
     return {
         name: estimates(run_probe(bundled_card(name), few_emoji, [MIXED, BLIND], [], session))
@@ -95,7 +99,7 @@ def plain(few_emoji: Images) -> dict[str, dict[tuple[str, str], float]]:
 @pytest.mark.parametrize("change", [rotation, permutation, scaling], ids=lambda change: change.__name__)
 @pytest.mark.parametrize("attribute", [name for name in attributes() if name != "typographic"])
 def test_another_basis_changes_no_result(
-    attribute: str, change: object, few_emoji: Images, plain: dict[str, dict[tuple[str, str], float]]
+    attribute: str, change: object, few_emoji: Images, plain: dict[str, dict[tuple[Key, str], float]]
 ) -> None:
     assert callable(change)
     session = Turned(NOWHERE, matrix=change())

@@ -17,14 +17,28 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace.open(tmp_path_factory.mktemp("references"))
 
 
+CHECKED = {
+    "background": "decoding",
+    "category": "decoding",
+    "color": "decoding",
+    "geometry": "decoding",
+    "style": "displacement",
+    "text": "decoding",
+    "typographic": "preference",
+}
+"""The kind of the measure that each card's check is about."""
+
+
 def test_every_card_has_a_check() -> None:
-    assert all(bundled_card(name).must_fail for name in attributes())
+    assert set(CHECKED) == set(attributes())
+    assert all(bundled_card(name).must_fail for name in CHECKED)
 
 
-@pytest.mark.parametrize("attribute", attributes())
+@pytest.mark.parametrize("attribute", CHECKED)
 def test_the_reference_that_must_fail_does(attribute: str, some_emoji: Images, space: Workspace) -> None:
     card = bundled_card(attribute)
     (check,) = card.must_fail
+    assert check.kind == CHECKED[attribute]
     names = [name for name in (check.encoder, check.no_better_than) if name]
     small = card.only([check])
     results = run_probe(small, some_emoji, [load_encoder(name) for name in names], [], Session(space))

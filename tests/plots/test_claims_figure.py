@@ -18,14 +18,14 @@ from embprobe.claims.verdicts import Decision
 from embprobe.plots import claims
 from embprobe.plots.claims import plot_claims
 from embprobe.plots.style import figure
-from tests.results import result_of
+from embprobe.probing.key import Key
+from embprobe.probing.results import Result
 
 CLAIMS = bundled_claims()
-
-DIFFERENCE = result_of(
-    attribute="category", measure="category decoding", encoder="a", against="b", resampled="concept", groups=60,
-    images=90, estimate=0.02, low=0.01, high=0.03, p=0.01,
-    p_adjusted=0.02, unit="accuracy",
+CATEGORY = Key(kind="decoding", target="category", variant="linear probe", test="unseen drawings")
+DIFFERENCE = Result(
+    attribute="category", key=CATEGORY, encoder="a", role="subject", against="b", resampled="concept", groups=60,
+    images=90, estimate=0.02, low=0.01, high=0.03, p=0.01, p_adjusted=0.02, unit="accuracy",
 )  # fmt: skip
 MOVED = replace(DIFFERENCE, unit="distance", estimate=-0.5, low=-0.6, high=-0.4, groups=20)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,26 @@ from matplotlib.axes import Axes
 from embprobe.plots import forest
 from embprobe.plots.forest import plot_forest
 from embprobe.plots.style import figure
-from embprobe.probing.results import Conclusions, Results
-from tests.results import key_of, result_of
+from embprobe.probing.key import Key
+from embprobe.probing.results import Conclusions, Result, Results
+from embprobe.probing.scores import Role
+
+ONE = Key(kind="geometry", target="the one")
 
 
 def results(attribute: str, *estimates: tuple[str, float], headline: bool = True) -> Results:
     """A probe with one headline, a difference, and a measure that is none."""
     facts: dict[str, Any] = {
-        "attribute": attribute, "resampled": "concept", "groups": 60,
-        "images": 90, "unit": "accuracy",
+        "attribute": attribute, "resampled": "concept", "groups": 60, "images": 90, "unit": "accuracy", "key": ONE,
     }  # fmt: skip
     rows = [
-        result_of(**facts, measure="the one", encoder=name, estimate=value, low=value - 0.1, high=value + 0.1)
+        Result(**facts, role=role_of(name), encoder=name, estimate=value, low=value - 0.1, high=value + 0.1)
         for name, value in estimates
     ]
     rows.append(
-        result_of(
+        Result(
             **facts,
-            measure="the one",
+            role="subject",
             encoder="a/x",
             against="b/y",
             estimate=9,
@@ -38,14 +41,19 @@ def results(attribute: str, *estimates: tuple[str, float], headline: bool = True
             high=9,
         )
     )
-    rows.append(result_of(**facts, measure="another", encoder="a/x", estimate=9, low=9, high=9))
-    key = key_of("the one") if headline else None
+    another = facts | {"key": replace(ONE, target="another")}
+    rows.append(Result(**another, role="subject", encoder="a/x", estimate=9, low=9, high=9))
+    key = ONE if headline else None
     return Results(
         manifest={"card": {"question": f"What of {attribute}?"}},
         rows=rows,
         scores=[],
         conclusions=Conclusions(key=key, numbers=dict(estimates), sentences=[], checks=[]),
     )
+
+
+def role_of(encoder: str) -> Role:
+    return "reference" if encoder.startswith("reference/") else "subject"
 
 
 @pytest.fixture

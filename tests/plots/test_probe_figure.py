@@ -19,16 +19,16 @@ from embprobe.plots import probe
 from embprobe.plots.probe import plot_probe
 from embprobe.plots.style import figure
 from embprobe.probing.card import attributes, bundled_card
-from embprobe.probing.key import SHUFFLED, Key
-from tests.results import changed, key_of, result_of
+from embprobe.probing.key import Key
+from embprobe.probing.results import Result
+from embprobe.probing.scores import Role
 
 CURVE = [
-    result_of(
+    Result(
         attribute="color",
-        measure="displacement",
-        intervention="hue",
-        strength=strength,
+        key=Key(kind="displacement", target="hue", strength=strength),
         encoder=encoder,
+        role="reference" if encoder == "reference/pixels" else "subject",
         resampled="concept",
         groups=50,
         images=50,
@@ -40,7 +40,9 @@ CURVE = [
     for encoder in ("bundled/clip", "bundled/dino", "reference/pixels")
     for strength in (60.0, 120.0)
 ]
-DOTS = [changed(row, measure="category decoding", intervention=None, strength=None) for row in CURVE[::2]]
+CATEGORY = Key(kind="decoding", target="category", variant="linear probe", test="unseen concepts")
+SHUFFLED = replace(CATEGORY, condition="shuffled labels")
+DOTS = [replace(row, key=CATEGORY) for row in CURVE[::2]]
 DIFFERENCE = replace(CURVE[0], against="bundled/dino", p=0.5, p_adjusted=1.0)
 
 
@@ -54,10 +56,9 @@ def drawn(path: Path) -> Image.Image:
 
 
 def test_decoding_is_drawn_over_its_control_task(axes: list[Axes], tmp_path: Path) -> None:
-    told = Key(kind="decoding", target="category", variant="linear probe", test="unseen concepts")
-    decoded = [replace(row, key=told, unit="accuracy") for row in DOTS]
+    decoded = [replace(row, unit="accuracy") for row in DOTS]
     memory = [
-        replace(row, key=replace(told, condition=SHUFFLED), estimate=0.1, low=0.05, high=0.2)
+        replace(row, key=SHUFFLED, estimate=0.1, low=0.05, high=0.2)
         for row in decoded[:2]  # nobody asked it of the third
     ]
     plot_probe([*decoded, *memory], tmp_path / "figure.png", question="?")
@@ -67,7 +68,7 @@ def test_decoding_is_drawn_over_its_control_task(axes: list[Axes], tmp_path: Pat
     assert [line.get_label() for line in scatter.containers] == ["bundled/clip", "bundled/dino"]
     points = [(float(x[0]), float(y[0])) for x, y in (line[0].get_data() for line in scatter.containers)]
     assert points == [(0.1, row.estimate) for row in decoded[:2]]
-    alone = replace(memory[0], key=replace(memory[0].key, target="color"))
+    alone = replace(memory[0], key=replace(SHUFFLED, target="color"))
     plot_probe([alone], tmp_path / "alone.png", question="?")  # nothing to set it against: dots
 
 
@@ -88,8 +89,9 @@ def test_the_same_numbers_give_the_same_picture_and_others_another(tmp_path: Pat
 @pytest.mark.parametrize("name", [r"$\frac{$", "<script>alert(1)</script> \u202e\u200f", "two\nlines {0} %s", "日本語"])
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_hostile_names_are_drawn_as_they_are(tmp_path: Path, name: str) -> None:
-    rows = [changed(row, measure=f"{name} decoding", encoder=f"open_clip/{name}", resampled=name) for row in DOTS]
-    curves = [changed(row, encoder=f"open_clip/{name}", unit=name) for row in CURVE[:2]]
+    key = replace(CATEGORY, target=name)
+    rows = [replace(row, key=key, encoder=f"open_clip/{name}", resampled=name) for row in DOTS]
+    curves = [replace(row, encoder=f"open_clip/{name}", unit=name) for row in CURVE[:2]]
     plot_probe([*curves, *rows], tmp_path / "figure.png", question=f"Does {name} move?")
     drawn(tmp_path / "figure.png")
 
@@ -134,26 +136,38 @@ def titles(axes: list[Axes]) -> list[str]:
 
 
 def test_a_panel_is_a_measure_under_a_condition(axes: list[Axes], tmp_path: Path) -> None:
-    truncated = [changed(row, intervention="pca:32") for row in DOTS]
+    truncated = [replace(row, key=replace(CATEGORY, condition="pca:32")) for row in DOTS]
     plot_probe([*CURVE, DIFFERENCE, *DOTS, *truncated], tmp_path / "figure.png", question="?")
-    assert titles(axes) == ["hue: displacement", "category decoding", "pca:32: category decoding"]
+    assert titles(axes) == [
+        "hue: displacement",
+        "category decoding, unseen concepts",
+        "pca:32: category decoding, unseen concepts",
+    ]
 
 
 def test_the_headline_comes_first(axes: list[Axes], tmp_path: Path) -> None:
-    first = key_of("category decoding")
-    plot_probe([*CURVE, *DOTS], tmp_path / "figure.png", question="?", first=first)
-    assert titles(axes) == ["category decoding", "hue: displacement"]
+    plot_probe([*CURVE, *DOTS], tmp_path / "figure.png", question="?", first=CATEGORY)
+    assert titles(axes) == ["category decoding, unseen concepts", "hue: displacement"]
     axes.clear()
-    beyond = [changed(row, measure="displacement beyond the control") for row in CURVE]
-    headline = key_of("displacement beyond the control", "hue", 120)  # its panel has the other strengths, too
+    beyond = [replace(row, key=replace(row.key, variant="beyond control")) for row in CURVE]
+    headline = beyond[1].key  # its panel has the other strengths, too
     plot_probe([*DOTS, *CURVE, *beyond], tmp_path / "figure.png", question="?", first=headline)
-    assert titles(axes) == ["hue: displacement beyond the control", "category decoding", "hue: displacement"]
+    assert titles(axes) == [
+        "hue: displacement beyond the control",
+        "category decoding, unseen concepts",
+        "hue: displacement",
+    ]
 
 
 def test_axes_say_what_their_numbers_are(axes: list[Axes], tmp_path: Path) -> None:
-    few = [changed(row, measure="category GDA from few", intervention="shots", unit="accuracy") for row in CURVE]
-    word = [changed(row, measure="zero-shot name", intervention="word=thus", unit="accuracy") for row in CURVE]
-    control = [changed(row, measure="zero-shot name", intervention="word-conflicts/shuffled") for row in CURVE]
+    name = Key(kind="zero-shot", target="name", variant="accuracy")
+
+    def under(key: Key, condition: str) -> list[Result]:
+        return [replace(row, key=replace(key, condition=condition, strength=row.key.strength)) for row in CURVE]
+
+    few = [replace(row, unit="accuracy") for row in under(replace(CATEGORY, variant="GDA"), "shots")]
+    word = [replace(row, unit="accuracy") for row in under(name, "word=thus")]
+    control = under(name, "word-conflicts/shuffled")
     plot_probe([*CURVE, *few, *word, *control, *DOTS], tmp_path / "figure.png", question="?")
     assert [axis.get_xlabel() for axis in axes] == [
         "degrees in OKLCh",
@@ -166,8 +180,15 @@ def test_axes_say_what_their_numbers_are(axes: list[Axes], tmp_path: Path) -> No
 
 
 def test_references_are_grey_and_encoders_are_not(axes: list[Axes], tmp_path: Path) -> None:
-    names = ["open_clip/a", "python:mine:make", "reference/pixels", "reference/random-vit", "guessing"]
-    rows = [changed(DOTS[0], encoder=name) for name in names]
+    roles: dict[str, Role] = {
+        "open_clip/a": "subject",
+        "mine": "subject",  # without a slash
+        "reference/pixels": "reference",
+        "python:mine:make": "reference",
+        "guessing": "baseline",
+    }
+    names = list(roles)
+    rows = [replace(DOTS[0], encoder=name, role=role) for name, role in roles.items()]
     plot_probe(rows, tmp_path / "figure.png", question="?")
     (axis,) = axes
     assert [label.get_text() for label in axis.get_yticklabels()] == names
@@ -180,9 +201,23 @@ def test_references_are_grey_and_encoders_are_not(axes: list[Axes], tmp_path: Pa
     assert len(set(colors)) == 5  # and each has its own
 
 
+def test_a_reference_that_is_studied_has_a_colour(axes: list[Axes], tmp_path: Path) -> None:
+    rows = [
+        replace(DOTS[0], encoder="reference/pixels", role="subject"),
+        replace(DOTS[0], encoder="bundled/clip", role="reference"),
+    ]
+    plot_probe(rows, tmp_path / "figure.png", question="?")
+    colors = [
+        to_rgb(line.get_color())
+        for line in axes[0].lines
+        if line.get_markersize() == 5 and str(line.get_marker()) not in "|_"
+    ]
+    assert [len(set(color)) == 1 for color in colors] == [False, True]
+
+
 def test_lengths_start_at_zero_where_they_can(axes: list[Axes], tmp_path: Path) -> None:
-    below = [changed(row, measure="uniformity", estimate=-2, low=-3, high=-1) for row in DOTS]
-    across = [changed(row, measure="variance share of style", low=-0.1) for row in DOTS]
+    below = [replace(row, key=Key(kind="geometry", target="uniformity"), estimate=-2, low=-3, high=-1) for row in DOTS]
+    across = [replace(row, key=Key(kind="variance", target="style"), low=-0.1) for row in DOTS]
     plot_probe([*CURVE, *DOTS, *below, *across], tmp_path / "figure.png", question="?")
     assert axes[0].get_ylim()[0] == 0 and axes[1].get_xlim()[0] == 0
     assert axes[2].get_xlim()[1] == 0 and axes[2].get_xlim()[0] < -2.9
@@ -192,7 +227,11 @@ def test_lengths_start_at_zero_where_they_can(axes: list[Axes], tmp_path: Path) 
 def test_the_heading_says_over_what_intervals_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     watch(monkeypatch, lambda canvas: said.append(canvas.get_suptitle()))
-    plot_probe([*DOTS, changed(DOTS[0], measure="x", groups=7)], tmp_path / "figure.png", question="Does it move?")
+    plot_probe(
+        [*DOTS, replace(DOTS[0], key=Key(kind="geometry", target="x"), groups=7)],
+        tmp_path / "figure.png",
+        question="Does it move?",
+    )
     assert said == ["Does it move?\n95 % intervals over 7 to 50 concepts"]
 
 

@@ -13,13 +13,11 @@ from torch import Tensor
 from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
-from embprobe.encoders.spec import Encoder, Floats
+from embprobe.encoders.spec import Encoder, EncoderSpec, Floats
 from embprobe.images import Images, Row
 from embprobe.probing.card import Card
-from embprobe.probing.key import SHUFFLED, Key
 from embprobe.probing.results import Result, Results
 from embprobe.probing.run import run_probe
-from embprobe.probing.scores import Scores
 from tests.conftest import CountingEncoder, make_encoder, row_of, solid
 
 RED, GREEN, BLUE = (250, 0, 0), (0, 250, 0), (0, 0, 250)
@@ -61,6 +59,22 @@ def sees_concept() -> CountingEncoder:
 def sees_cue() -> CountingEncoder:
     """Blue and its opposite: the same for every concept."""
     return make_encoder("cue", _blue, dimension=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renamed(EncoderSpec):
+    """A specification with a name that its family and its model do not make."""
+
+    called: str
+
+    @property
+    def name(self) -> str:
+        return self.called
+
+
+def renamed(encoder: CountingEncoder, name: str) -> CountingEncoder:
+    """The same encoder with any name."""
+    return CountingEncoder(Renamed(**vars(encoder.spec), called=name), encoder.function)
 
 
 def blind() -> CountingEncoder:
@@ -110,28 +124,19 @@ def probe(
     return run_probe(card_of(*measures, **more), images, encoders, [], Session(workspace))
 
 
-def done(row: Result | Scores) -> str | None:
-    """What was done to images, labels or vectors, as the sentence of the row's key says it."""
-    key = row.key
-    return key.target if key.kind == "displacement" else None if key.condition == SHUFFLED else key.condition
-
-
-def found_by(
-    results: Results, encoder: str, measure: str = "", *, key: Key | None = None, **wanted: object
-) -> list[Result]:
-    """The estimates of an encoder, of one measure in words, under what was done (``intervention``), of a strength."""
+def found_by(results: Results, encoder: str, measure: str = "", **wanted: object) -> list[Result]:
+    """The estimates of an encoder, of a measure by its phrase, and with these fields of the key."""
     rows = [row for row in results.rows if row.encoder == encoder and not row.is_difference]
-    rows = [row for row in rows if (not measure or row.key.phrase == measure) and key in (None, row.key)]
-    if "intervention" in wanted:
-        rows = [row for row in rows if done(row) == wanted["intervention"]]
-    if "strength" in wanted:
-        rows = [row for row in rows if row.key.strength == wanted["strength"]]
-    return rows
+    return [
+        row
+        for row in rows
+        if measure in ("", row.key.phrase) and all(getattr(row.key, name) == value for name, value in wanted.items())
+    ]
 
 
 def estimate(results: Results, encoder: str, measure: str, **wanted: object) -> float:
     """The one estimate of an encoder that is meant."""
-    (row,) = found_by(results, encoder, measure, **wanted)  # type: ignore[arg-type]
+    (row,) = found_by(results, encoder, measure, **wanted)
     return row.estimate
 
 
@@ -142,4 +147,5 @@ def values(results: Results, encoder: str, measure: str) -> dict[str, float]:
 
 
 def measures(results: Results) -> set[str]:
+    """The phrases of everything that was measured."""
     return {row.key.phrase for row in results.rows}

@@ -17,7 +17,7 @@ from embprobe.images.dataset_cards import dataset_cards
 from embprobe.interventions import INTERVENTIONS
 from embprobe.probing.card import Card, attributes, bundled_card, read_card
 from embprobe.probing.kinds import kinds
-from embprobe.probing.kinds.decoding import Decoding
+from embprobe.probing.kinds.decoding import UNSEEN, Decoding
 from embprobe.probing.kinds.displacement import Displacement
 from embprobe.probing.kinds.geometry import Geometry
 from embprobe.probing.kinds.natural_pairs import NaturalPairs
@@ -55,15 +55,18 @@ EVERY_KIND = (
 references = ["reference/pixels", "reference/random-vit"]
 
 [headline]
-measure = "displacement"
-intervention = "hue"
+kind = "displacement"
+target = "hue"
 strength = 60
 says = "notices hue"
 much = "as often"
 
 [[must_fail]]
 encoder = "reference/pixels"
-measure = "category k-NN, unseen drawings"
+kind = "decoding"
+target = "category"
+variant = "k-NN"
+test = "unseen drawings"
 at_most = 1.5
 because = "it has no colour"
 
@@ -199,6 +202,16 @@ def test_what_is_quick_is_enough_for_the_headline(attribute: str) -> None:
 
 
 @pytest.mark.parametrize("attribute", attributes())
+def test_headline_and_checks_name_a_number_that_the_quick_card_gives(attribute: str) -> None:
+    card = bundled_card(attribute)
+    keys = [key for measure in card.quickly().measures for key in measure.declared_keys()]
+    assert len(set(keys)) == len(keys)
+    assert card.headline is not None and card.headline.find(keys, folds=UNSEEN) is not None
+    every = [key for measure in card.measures for key in measure.declared_keys()]
+    assert all(check.find(every, folds=UNSEEN) is not None for check in card.must_fail)
+
+
+@pytest.mark.parametrize("attribute", attributes())
 def test_no_bundled_card_tests_on_what_it_is_fitted_on(attribute: str, emoji: Images) -> None:
     for measure in bundled_card(attribute).measures:
         if isinstance(measure, Decoding):
@@ -242,7 +255,7 @@ def test_a_good_card_is_read_as_it_is_written(tmp_path: Path) -> None:
 
 def test_a_card_may_have_every_kind_of_measure(tmp_path: Path) -> None:
     card = read_card(write(tmp_path, EVERY_KIND))
-    assert {measure.kind for measure in card.measures} == set(kinds())
+    assert {measure.kind for measure in card.measures} == kinds().keys()
     assert card.headline is not None and (card.headline.strength, card.headline.much) == (60, "as often")
     assert [check.at_most for check in card.must_fail] == [1.5, None]
     variance = next(measure for measure in card.measures if isinstance(measure, Variance))
@@ -284,6 +297,16 @@ def test_without_quick_measures_all_are_asked(tmp_path: Path) -> None:
         ("says =", "say =", "headline.says", "this key is missing"),
         ('much = "as often"', "muhc = 1", "headline.muhc", "there is no such key"),
         ("strength = 60", "strength = nan", "headline.strength", "finite"),
+        ('target = "hue"', 'traget = "hue"', "headline.traget", "there is no such key"),
+        (
+            'kind = "displacement"\ntarget',
+            "target",
+            "headline",
+            "say which number is meant: kind, target and so on, or",
+        ),
+        ('target = "hue"', 'intervention = "hue"', "headline", "an intervention is the target or the condition"),
+        ('target = "hue"', 'measure = "x"', "headline", "say which number is meant: kind, target and so on, or"),
+        ('measure = "displacement"', 'measure = "displacement"\ntarget = "hue"', "must_fail.1", "another spelling of"),
         ("at_most = 1.5", "at_most = 1.5\nbelow = 0.5", "must_fail.0", "say one of at_most, below and no_better_than"),
         ("at_most = 1.5\n", "", "must_fail.0", "say one of at_most, below and no_better_than"),
         ("at_most = 1.5", "at_most = 0", "must_fail.0.at_most", "greater than 0"),

@@ -18,11 +18,11 @@ from embprobe.probing.results import Conclusions, Result
 from embprobe.probing.scores import Role, Scores
 from embprobe.statistics import Estimate, holm, resample
 from tests.probing.conftest import card_of
-from tests.results import key_of
 
-MEASURE = "notice"
-Q = key_of(MEASURE)
-HEADLINE = {"measure": MEASURE, "says": "notices it"}
+Q = Key(kind="notice", target="notice")
+"""Of a kind that another package may have added: its sentence is its target."""
+NAMED = {"kind": "notice", "target": "notice"}
+HEADLINE = NAMED | {"says": "notices it"}
 ANY = {"kind": "geometry", "statistics": ["uniformity"]}
 GROUPS = 12
 STEPS = np.linspace(-0.1, 0.1, GROUPS)
@@ -34,23 +34,22 @@ def card(headline: Mapping[str, Any] | None = HEADLINE, *checks: Mapping[str, An
     return card_of(ANY, headline=headline, must_fail=list(checks), references=named)
 
 
-def role_of(encoder: str, subjects: Sequence[str]) -> Role:
-    return "subject" if encoder in subjects else "baseline" if encoder == GUESSING else "reference"
-
-
 def concluded(
-    card: Card, asked: Mapping[Key, Mapping[str, ScoreArray]], subjects: Sequence[str] = ("a", "b")
+    card: Card, measured: Mapping[Key, Mapping[str, ScoreArray]], subjects: Sequence[str] = ("a", "b")
 ) -> Conclusions:
     """What is concluded from scores, one a concept, by key and encoder."""
     groups = [f"c{i}" for i in range(GROUPS)]
     scores, resampled, rows = {}, {}, []
+
+    def role(encoder: str) -> Role:
+        return "baseline" if encoder == GUESSING else "subject" if encoder in subjects else "reference"
 
     def row(key: Key, encoder: str, found: Estimate, against: str | None = None) -> Result:
         return Result(
             attribute="mine",
             key=key,
             encoder=encoder,
-            role=role_of(encoder, subjects),
+            role=role(encoder),
             against=against,
             resampled="concept",
             groups=found.groups,
@@ -62,20 +61,20 @@ def concluded(
             unit="a unit",
         )
 
-    for key, by_encoder in asked.items():
+    for key, by_encoder in measured.items():
         scores[key] = [
             Scores(
                 key=key,
                 encoder=encoder,
-                role=role_of(encoder, subjects),
+                role=role(encoder),
                 unit="a unit",
                 keys=groups,
                 groups=groups,
-                values=np.asarray(values, np.float64),
+                values=values,
             )
             for encoder, values in by_encoder.items()
         ]
-        resampled[key] = found = resample(np.stack([each.values for each in scores[key]], 1), groups, seed=0)
+        resampled[key] = found = resample(np.array([each.values for each in scores[key]]).T, groups, seed=0)
         names = list(by_encoder)
         rows += [row(key, name, found.mean(i)) for i, name in enumerate(names)]
         rows += [
@@ -122,20 +121,16 @@ def test_where_one_is_not_above_zero_it_is_a_difference(larger_first: bool) -> N
 def test_an_interval_beyond_zero_stays_beyond_it_when_the_names_are_turned() -> None:
     """p comes from sign flips, the interval from the bootstrap: near 0.05 they may differ."""
     scores = {"a": 10 * STEPS, "b": 1 + 10 * STEPS}
-    answers = {
-        Q: [
-            Scores(
-                key=Q, encoder=name, role="subject", unit="a unit", keys=list("0" * GROUPS), groups=[], values=values
-            )
-            for name, values in scores.items()
-        ]
-    }
-    statistics = {Q: resample(np.array(list(scores.values())).T, [str(i) for i in range(GROUPS)], seed=0)}
+    of_both = [
+        Scores(key=Q, encoder=name, role="subject", unit="a unit", keys=list("0" * GROUPS), groups=[], values=values)
+        for name, values in scores.items()
+    ]
+    resampled = {Q: resample(np.array(list(scores.values())).T, [str(i) for i in range(GROUPS)], seed=0)}
     difference = Result(
         attribute="mine", key=Q, encoder="a", role="subject", against="b", resampled="concept", groups=GROUPS,
         images=GROUPS, estimate=-0.2, low=-0.4, high=0.01, p=0.04, p_adjusted=0.04, unit="a unit",
     )  # fmt: skip
-    (sentence,) = conclude(card(), Measured(answers, statistics, [difference]), ["a", "b"]).sentences
+    (sentence,) = conclude(card(), Measured({Q: of_both}, resampled, [difference]), ["a", "b"]).sentences
     assert sentence == "b notices it more than a: by 0.200 (-0.010 to 0.400, a unit; p = 0.040, 12 concepts)."
 
 
@@ -149,10 +144,10 @@ def test_what_is_undecided_is_said_to_be() -> None:
 
 
 def test_p_is_the_corrected_one() -> None:
-    # p of this difference is 2 / 4096; a second, of another question, makes it twice that with Holm.
-    other = key_of("other")
+    # p of this difference is 2 / 4096; a second, of another key, makes it twice that with Holm.
+    other, third = replace(Q, target="other"), replace(Q, target="third")
     scores = {"a": 10 * (1 + STEPS), "b": 1 + STEPS}
-    (sentence,) = concluded(card(), {Q: scores, other: scores, key_of("third"): scores}).sentences
+    (sentence,) = concluded(card(), {Q: scores, other: scores, third: scores}).sentences
     assert f"p = {3 * 2 / 4096:.3f}" in sentence
 
 
@@ -184,33 +179,36 @@ def test_a_subject_that_was_not_asked_is_in_no_sentence() -> None:
     assert list(found.numbers) == ["a", "c"] and len(found.sentences) == 1
 
 
-def test_the_headline_is_the_question_that_is_meant() -> None:
-    asked = [key_of(MEASURE, "hue", 60), key_of(MEASURE, "hue", 120), key_of(MEASURE, "tint", 60)]
-    scores = {q: {"a": float(i) + STEPS, "b": STEPS} for i, q in enumerate(asked)}
-    for wanted, expected in (({}, 0), ({"strength": 120}, 1), ({"intervention": "tint"}, 2)):
+def test_the_headline_is_the_number_that_is_meant() -> None:
+    done = [("hue", 60), ("hue", 120), ("tint", 60)]
+    keys = [replace(Q, condition=name, strength=strength) for name, strength in done]
+    scores = {key: {"a": float(i) + STEPS, "b": STEPS} for i, key in enumerate(keys)}
+    for wanted, expected in (({}, 0), ({"strength": 120}, 1), ({"condition": "tint"}, 2)):
         found = concluded(card(HEADLINE | wanted), scores)
-        assert found.key == asked[expected]
+        assert found.key == keys[expected]
         assert found.numbers["a"] == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("headline", [None, HEADLINE | {"measure": "else"}, HEADLINE | {"strength": 3}])
+@pytest.mark.parametrize("headline", [None, HEADLINE | {"target": "else"}, HEADLINE | {"strength": 3}])
 def test_without_what_the_headline_asks_there_is_none(headline: dict[str, Any] | None) -> None:
     found = concluded(card(headline), {Q: {"a": 1 + STEPS, "b": STEPS}})
     assert found == Conclusions(key=None, numbers={}, sentences=[], checks=[])
 
 
 def test_what_was_asked_in_folds_counts_for_a_test_that_could_not_be_made() -> None:
-    in_folds = Key(kind="decoding", target="cat", variant="linear probe", test="unseen images")
-    named = card(HEADLINE | {"measure": "cat decoding, unseen concepts"})
-    assert concluded(named, {in_folds: {"a": 1 + STEPS}}, subjects=["a"]).key == in_folds
-    exact = replace(in_folds, test="unseen concepts")
-    both = {in_folds: {"a": 1 + STEPS}, exact: {"a": 1 + STEPS}}
-    assert concluded(named, both, subjects=["a"]).key == exact
+    exact = Key(kind="decoding", target="cat", variant="linear probe", test="unseen concepts")
+    in_folds = replace(exact, test="unseen images")
+    fields = {"kind": "decoding", "target": "cat", "variant": "linear probe", "test": "unseen concepts"}
+    for spelling in (fields, {"measure": "cat decoding, unseen concepts"}):
+        named = card(spelling | {"says": "tells cats"})
+        assert concluded(named, {in_folds: {"a": 1 + STEPS}}, subjects=["a"]).key == in_folds
+        both = {in_folds: {"a": 1 + STEPS}, exact: {"a": 1 + STEPS}}
+        assert concluded(named, both, subjects=["a"]).key == exact
 
 
 # --- who must fail -----------------------------------------------------------------------------------------------
 
-FAILS = {"encoder": "reference/pixels", "measure": MEASURE, "because": "it cannot"}
+FAILS = NAMED | {"encoder": "reference/pixels", "because": "it cannot"}
 NOISE = 10 * STEPS
 
 
@@ -256,11 +254,11 @@ def test_better_within_the_interval_is_no_better() -> None:
     assert check.passed and ": +0.050 (-" in check.text
 
 
-def test_a_check_is_of_the_question_it_names() -> None:
-    asked = {key_of(MEASURE, "hue", 60): 0.1, key_of(MEASURE, "hue", 120): 0.9}
-    scores = {q: {"reference/pixels": mean + STEPS} for q, mean in asked.items()}
+def test_a_check_is_of_the_number_it_names() -> None:
+    means = {replace(Q, condition="hue", strength=strength): mean for strength, mean in ((60, 0.1), (120, 0.9))}
+    scores = {key: {"reference/pixels": mean + STEPS} for key, mean in means.items()}
     for strength, passed in ((60, True), (120, False)):
-        must = FAILS | {"below": 0.5, "intervention": "hue", "strength": strength}
+        must = FAILS | {"below": 0.5, "condition": "hue", "strength": strength}
         (check,) = concluded(card(HEADLINE, must), scores, subjects=[]).checks
         assert check.passed is passed and f"'hue {strength}: notice'" in check.text
 
@@ -269,7 +267,7 @@ def test_a_check_is_of_the_question_it_names() -> None:
     ("bound", "scores"),
     [
         ({"below": 0.5}, {"a": STEPS}),  # it was not measured
-        ({"below": 0.5, "measure": "else"}, {"reference/pixels": STEPS}),  # not at this
+        ({"below": 0.5, "target": "else"}, {"reference/pixels": STEPS}),  # not at this
         ({"at_most": 2}, {"reference/pixels": STEPS}),  # nobody guessed
         ({"no_better_than": "reference/random-vit"}, {"reference/pixels": STEPS}),  # the other was not measured
     ],

@@ -1,108 +1,142 @@
-"""Keys: their fields and their words, and the patterns by which cards and claims name them."""
+"""The sentence of a key, by hand, for every kind of measure; and what a key tells apart."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
-from pydantic import ValidationError
 
-from embprobe.probing.key import Key
-from embprobe.probing.pattern import KeyPattern
+from embprobe.probing.key import SHOTS, SHUFFLED, Key
+from tests.probing.conftest import card_of
 
-LINEAR = Key(kind="decoding", target="category", variant="linear probe", test="unseen concepts")
-
-
-def key(kind: str, target: str, **more: object) -> Key:
-    return Key(kind=kind, target=target, **more)  # type: ignore[arg-type]
+HUE = Key(kind="displacement", target="hue", strength=60.0)
+DECODED = Key(kind="decoding", target="category", variant="linear probe", test="new")
 
 
 @pytest.mark.parametrize(
-    ("what", "text"),
+    ("key", "text"),
     [
-        (key("displacement", "hue", strength=60.0), "hue 60: displacement"),
-        (key("displacement", "oil", strength=0.02, variant="percentile"), "oil 0.02: displacement percentile"),
-        (key("displacement", "hue", strength=0.0, variant="control"), "hue 0: displacement by the control"),
+        (HUE, "hue 60: displacement"),
+        (replace(HUE, strength=0.0), "hue 0: displacement"),
+        (Key(kind="displacement", target="oil", strength=0.02), "oil 0.02: displacement"),
+        (replace(HUE, variant="percentile"), "hue 60: displacement percentile"),
+        (replace(HUE, variant="control"), "hue 60: displacement by the control"),
+        (replace(HUE, variant="beyond control"), "hue 60: displacement beyond the control"),
+        (replace(HUE, strength=None), "hue: displacement"),  # as the heading of a panel with all strengths
+        (DECODED, "category decoding, new"),
+        (replace(DECODED, variant="k-NN"), "category k-NN, new"),
+        (replace(DECODED, variant="GDA", test="unseen, rare"), "category GDA, unseen, rare"),
+        (replace(DECODED, condition=SHUFFLED), "category decoding of shuffled labels, new"),
+        (replace(DECODED, variant="GDA", condition=SHOTS, strength=16.0), "shots 16: category GDA from few, new"),
+        (replace(DECODED, variant="k-NN", condition="pca:32"), "pca:32: category k-NN, new"),
+        (Key(kind="zero-shot", target="name", variant="accuracy"), "zero-shot name"),
         (
-            key("displacement", "hue", strength=9.5, variant="beyond control"),
-            "hue 9.5: displacement beyond the control",
+            Key(kind="zero-shot", target="name", variant="accuracy", condition="word-conflicts", strength=0.8),
+            "word-conflicts 0.8: zero-shot name",
         ),
-        (LINEAR, "category decoding, unseen concepts"),
-        (key("decoding", "a, b", variant="k-NN", test="c, d"), "a, b k-NN, c, d"),
-        (key("decoding", "x", variant="GDA", test="t", condition="pca:32"), "pca:32: x GDA, t"),
-        (key("decoding", "x", variant="GDA", test="t", condition="shots", strength=4.0), "shots 4: x GDA from few, t"),
+        (Key(kind="zero-shot", target="name", variant="recall@5 of names by images"), "recall@5 of names by images"),
+        (Key(kind="preference", target="concept", variant="hue"), "concept preferred to hue"),
+        (Key(kind="preference", target="word", variant="a third concept"), "word preferred to a third concept"),
+        (Key(kind="variance", target="style"), "variance share of style"),
+        (Key(kind="natural-pairs", target="colour"), "similarity by colour"),
         (
-            key("decoding", "x", variant="linear probe", test="t", condition="shuffled labels"),
-            "x decoding of shuffled labels, t",
+            Key(kind="natural-pairs", target="colour", variant="style and text held constant"),
+            "similarity by colour, style and text held constant",
         ),
-        (key("zero-shot", "name", variant="accuracy"), "zero-shot name"),
+        (Key(kind="geometry", target="effective rank"), "effective rank"),
+        (Key(kind="of another package", target="sharpness"), "sharpness"),
         (
-            key("zero-shot", "name", variant="accuracy", condition="word-agrees", strength=0.8),
-            "word-agrees 0.8: zero-shot name",
+            Key(kind="of another package", target="x", variant="v", test="t", condition="blur", strength=2),
+            "blur 2: x v, t",
         ),
-        (key("zero-shot", "name", variant="recall@5 of names by images"), "recall@5 of names by images"),
-        (key("preference", "concept", variant="hue"), "concept preferred to hue"),
-        (key("variance", "text"), "variance share of text"),
-        (key("natural-pairs", "colour"), "similarity by colour"),
-        (key("natural-pairs", "colour", variant="style held constant"), "similarity by colour, style held constant"),
-        (key("geometry", "effective rank"), "effective rank"),
-        (key("somebody-elses", "depth", variant="error", test="indoors"), "depth error, indoors"),
+        (Key(kind="displacement", target="hue", variant="sideways", strength=9), "hue 9: displacement, sideways"),
     ],
+    ids=str,
 )
-def test_a_key_in_words(what: Key, text: str) -> None:
-    assert str(what) == text
+def test_a_key_in_words(key: Key, text: str) -> None:
+    assert str(key) == text
+    assert key.phrase == text.rpartition(": ")[2]
+    assert key.prefix == text.rpartition(": ")[0]
 
 
-def test_the_data_set_and_the_layer_are_not_in_the_sentence_but_tell_keys_apart() -> None:
-    other = key("geometry", "effective rank", dataset="photos", layer=3)
-    assert str(other) == "effective rank" and other != key("geometry", "effective rank")
+def test_images_and_layers_tell_keys_apart_and_sentences_do_not() -> None:
+    keys = [HUE, replace(HUE, dataset="photos"), replace(HUE, layer=3), replace(HUE, dataset="photos", layer=3)]
+    assert len(set(keys)) == 4 and len({str(key) for key in keys}) == 1
 
 
-# --- patterns ----------------------------------------------------------------------------------------------------
-
-
-def test_a_pattern_means_the_key_with_the_fewest_other_fields() -> None:
-    moved = [key("displacement", "hue", strength=60.0, variant=v) for v in ("beyond control", None, "control")]
-    pattern = KeyPattern(kind="displacement", target="hue", strength=60)
-    assert pattern.find(moved, folds="unseen images") == moved[1]
-    assert pattern.find(moved[:1], folds="unseen images") == moved[0]
-    assert pattern.find([], folds="unseen images") is None
-
-
-SPELLINGS = [
-    KeyPattern(kind="decoding", target="category", variant="linear probe", test="unseen, rare"),
-    KeyPattern(measure="category decoding, unseen, rare"),
-]
-
-
-@pytest.mark.parametrize("pattern", SPELLINGS)
-def test_a_test_may_have_any_name_in_both_spellings(pattern: KeyPattern) -> None:
-    rare = key("decoding", "category", variant="linear probe", test="unseen, rare")
-    folds = key("decoding", "category", variant="linear probe", test="unseen images")
-    assert pattern.find([folds, rare], folds="unseen images") == rare
-    assert pattern.find([folds], folds="unseen images") == folds  # the images could not be split into it
-    assert pattern.find([LINEAR], folds="unseen images") is None
-
-
-def test_the_earlier_spelling_has_an_intervention_and_a_strength() -> None:
-    keys = [key("displacement", "hue", strength=s, variant=v) for s in (60.0, 120.0) for v in ("control", None)]
-    pattern = KeyPattern(measure="displacement", intervention="hue", strength=120)
-    assert pattern.find(keys, folds="") == keys[3]
-    assert KeyPattern(measure="displacement", intervention="oil").find(keys, folds="") is None
+FIT: dict[str, Any] = {"fit": {"where": {"split": ["a"]}}, "tests": {"new": {"where": {"split": ["b"]}}}}
+HUES = {"red": ["tint=30 1"], "blue": ["tint=260 1"]}
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("measure", "sentences"),
     [
-        ({}, "say which number is meant"),
-        ({"kind": "geometry", "measure": "uniformity"}, "say which number is meant"),
-        ({"measure": "uniformity", "target": "uniformity"}, "another spelling"),
-        ({"kind": "displacement", "intervention": "hue"}, "an intervention is the target or the condition"),
-        ({"kind": "geometry", "colour": "red"}, "Extra inputs"),
+        (
+            {"kind": "displacement", "intervention": "hue", "strengths": [60, 120], "control": "lightness"},
+            [
+                f"hue {strength}: displacement{what}"
+                for what in (" beyond the control", "", " by the control", " percentile")
+                for strength in (60, 120)
+            ],
+        ),
+        (
+            {"kind": "displacement", "intervention": "oil", "strengths": [0.02]},
+            ["oil 0.02: displacement", "oil 0.02: displacement percentile"],
+        ),
+        (
+            {
+                "kind": "decoding",
+                "label": "hue",
+                "called": "its hue",
+                "classifier": "gda",
+                "treatments": HUES,
+                "held_out": {"red": ["tint=40 1"]},
+                "control_task": True,
+                "shots": [4],
+                "transforms": ["int8"],
+                **FIT,
+            },
+            [
+                f"{prefix}its hue GDA{how}, {test}"
+                for prefix, how in (("", ""), ("", " of shuffled labels"), ("int8: ", ""), ("shots 4: ", " from few"))
+                for test in ("new", "new, unseen kinds")
+            ],
+        ),
+        (
+            {"kind": "zero-shot", "label": "name", "k": [1], "treatments": ["none", "hue 120"]},
+            [
+                "zero-shot name",
+                "recall@1 of names by images",
+                "recall@1 of images by names",
+                "hue 120: zero-shot name",
+            ],
+        ),
+        ({"kind": "preference", "concept": "concept", "cue": "style"}, ["concept preferred to style"]),
+        (
+            {"kind": "preference", "concept": "concept", "cue": "word", "conflict": "word-conflicts 0.8"},
+            ["word preferred to a third concept", "word preferred to the concept"],
+        ),
+        (
+            {
+                "kind": "variance",
+                "unit": "concept",
+                "factors": {"concept": "concept", "style": "style"},
+                "of": ["style", "rest"],
+            },
+            ["variance share of style", "variance share of rest"],
+        ),
+        (
+            {"kind": "natural-pairs", "of": "colour", "attributes": {"colour": "reference/pixels", "style": "style"}},
+            ["similarity by colour, style held constant"],
+        ),
+        ({"kind": "geometry", "statistics": ["uniformity", "alignment"]}, ["uniformity", "alignment"]),
     ],
+    ids=lambda value: value["kind"] if isinstance(value, dict) else None,
 )
-def test_a_pattern_of_two_minds_is_refused(fields: dict[str, str], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        KeyPattern.model_validate(fields)
-
-
-def test_a_pattern_is_described_by_what_it_names() -> None:
-    assert KeyPattern(kind="variance", target="text").describe() == "kind 'variance', target 'text'"
+def test_what_a_measure_declares_by_hand(measure: dict[str, Any], sentences: list[str]) -> None:
+    (made,) = card_of(measure).measures
+    keys = made.declared_keys()
+    assert [str(key) for key in keys] == sentences
+    assert len(set(keys)) == len(keys) and {key.kind for key in keys} == {measure["kind"]}
+    assert {key.dataset for key in keys} == {None}

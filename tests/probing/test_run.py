@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from embprobe.probing.key import Key
 from embprobe.probing.results import Results
 from embprobe.probing.run import run_probe
 from tests.conftest import Reads, make_encoder, noise, row_of
-from tests.probing.conftest import blind, card_of, crossed, done, found_by, painted, probe, sees_concept, sees_cue
+from tests.probing.conftest import blind, card_of, crossed, found_by, painted, probe, renamed, sees_concept, sees_cue
 
 HUE_60 = Key(kind="displacement", target="hue", strength=60)
 HUE: dict[str, Any] = {"kind": "displacement", "intervention": "hue", "strengths": [90, 180]}
@@ -67,7 +67,7 @@ def means(name: str, power: float = 1) -> Any:
 def found(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Two encoders and a reference, asked of how far they move and what they tell."""
     space = Workspace.open(tmp_path_factory.mktemp("found"))
-    headline = {"measure": "displacement", "strength": 180, "says": "notices hue"}
+    headline = {"kind": "displacement", "target": "hue", "strength": 180, "says": "notices hue"}
     card = card_of(HUE, CATEGORY, headline=headline, references=["reference/pixels"])
     subjects = [means("a", 3), means("b")]
     return run_probe(card, many(), subjects, [load_encoder("reference/pixels")], Session(space, seed=3))
@@ -80,7 +80,7 @@ def test_a_difference_is_the_difference_of_the_estimates(found: Results) -> None
     differences = [row for row in found.rows if row.is_difference]
     assert len(differences) == len(found_by(found, "test/a")) == 5  # two measures at two strengths, and one decoding
     for row in differences:
-        (a,), (b,) = (found_by(found, name, key=row.key) for name in ("test/a", "test/b"))
+        (a,), (b,) = ([each for each in found_by(found, name) if each.key == row.key] for name in ("test/a", "test/b"))
         assert (row.encoder, row.against, row.role) == ("test/a", "test/b", "subject")
         assert row.estimate == pytest.approx(a.estimate - b.estimate, abs=1e-12)
         assert row.low <= row.estimate <= row.high and row.p is not None
@@ -112,6 +112,44 @@ def test_the_manifest_says_what_was_measured(found: Results) -> None:
     assert {row.resampled for row in found.rows} == {"concept"}
     assert {(row.groups, row.images) for row in found.rows} == {(12, 12), (6, 6)}
     assert found.conclusions.numbers.keys() == {"test/a", "test/b"} and len(found.conclusions.sentences) == 1
+    assert {row.key.dataset for row in found.rows} == {"many"} and {row.key.layer for row in found.rows} == {None}
+
+
+def test_without_differences_the_estimates_are_the_same_and_nothing_is_concluded(
+    found: Results, tmp_path: Path
+) -> None:
+    headline = {"kind": "displacement", "target": "hue", "strength": 180, "says": "notices hue"}
+    card = card_of(HUE, CATEGORY, headline=headline, references=["reference/pixels"])
+    session = Session(Workspace.open(tmp_path), seed=3)
+    alone = run_probe(
+        card, many(), [means("a", 3), means("b")], [load_encoder("reference/pixels")], session, differences=False
+    )
+    assert alone.rows == [row for row in found.rows if not row.is_difference]
+    assert alone.conclusions.numbers == {} and alone.conclusions.sentences == []
+    assert all(
+        a.key == b.key and np.array_equal(a.values, b.values) for a, b in zip(alone.scores, found.scores, strict=True)
+    )
+
+
+# --- roles -------------------------------------------------------------------------------------------------------
+
+
+def test_the_role_of_an_encoder_is_how_it_was_put_and_no_matter_of_its_name(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    headline = {"kind": "displacement", "target": "hue", "strength": 180, "says": "notices hue"}
+    subjects = [renamed(means("a", 3), "mine"), load_encoder("reference/pixels")]
+    references = [renamed(means("b"), "python:mine:make")]
+    results = run_probe(card_of(HUE, CATEGORY, headline=headline), many(), subjects, references, Session(workspace))
+    roles = {"mine": "subject", "reference/pixels": "subject", "python:mine:make": "reference", GUESSING: "baseline"}
+    assert {row.encoder: row.role for row in results.rows} == roles
+    assert {each.encoder: each.role for each in results.scores} == roles
+    assert list(results.conclusions.numbers) == ["mine", "reference/pixels"]
+    assert {row.label for row in results.rows if row.is_difference} == {"mine - reference/pixels"}
+    (sentence,) = results.conclusions.sentences
+    assert "mine" in sentence and "reference/pixels" in sentence
+    results.save(tmp_path)
+    assert {row.encoder: row.role for row in Results.load(tmp_path).rows} == roles
 
 
 # --- what is saved -----------------------------------------------------------------------------------------------
@@ -119,15 +157,15 @@ def test_the_manifest_says_what_was_measured(found: Results) -> None:
 
 def test_the_saved_scores_have_the_estimates_as_their_means(found: Results, tmp_path: Path) -> None:
     found.save(tmp_path)
-    scores: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    names = [field.name for field in fields(Key)]
+    scores: dict[tuple[Key, str], list[float]] = defaultdict(list)
     for row in pq.read_table(tmp_path / "scores.parquet").to_pylist():
-        key = Key(**{name: row[name] for name in asdict(HUE_60)})
-        scores[key, row["encoder"]].append(row["score"])
+        scores[Key(**{name: row[name] for name in names}), row["encoder"]].append(row["score"])
     estimates = {(row.key, row.encoder): row for row in found.rows if not row.is_difference}
     assert set(scores) == set(estimates)
-    for question, values in scores.items():
-        assert np.mean(values) == pytest.approx(estimates[question].estimate, abs=1e-12)
-        assert len(values) == estimates[question].images
+    for about, values in scores.items():
+        assert np.mean(values) == pytest.approx(estimates[about].estimate, abs=1e-12)
+        assert len(values) == estimates[about].images
 
 
 def test_variance_shares_can_be_computed_from_the_scores_too(workspace: Workspace, tmp_path: Path) -> None:
@@ -219,7 +257,7 @@ def test_conditions_on_labels_no_image_has_are_dropped(workspace: Workspace) -> 
 def test_what_cannot_be_asked_is_left_out_and_the_rest_is_asked(workspace: Workspace) -> None:
     plain = many().labelled(lambda row: {})
     results = probe(workspace, plain, [means("a")], CATEGORY, CUES, HUE, {"kind": "zero-shot", "label": "name"})
-    assert {done(row) for row in results.rows} == {"hue"}
+    assert {row.key.target for row in results.rows} == {"hue"}
     assert results.left_out == [
         "decoding: it needs the label 'category', which none of the images in 'many' has",
         "preference: it needs the label 'concept', which none of the images in 'many' has",
@@ -329,14 +367,14 @@ def test_a_bundled_card_is_asked_of_whatever_there_is(workspace: Workspace) -> N
     )
     assert {row.key.phrase for row in results.rows} == {"effective rank", "uniformity", "mean cosine", "conformity"}
     assert len(results.left_out) == 2
-    assert results.conclusions.key is not None and results.conclusions.key.phrase == "effective rank"
+    assert results.conclusions.key is not None and str(results.conclusions.key) == "effective rank"
 
 
 def test_who_sees_the_concept_and_who_the_cue_in_one_card(workspace: Workspace) -> None:
-    headline = {"measure": "variance share of cue", "says": "sees the cue"}
+    headline = {"kind": "variance", "target": "cue", "says": "sees the cue"}
     check = {
         "encoder": "reference/pixels",
-        "measure": "concept preferred to cue",
+        "measure": "concept preferred to cue",  # as earlier cards wrote it
         "below": 0.1,
         "because": "it sees all of it",
     }

@@ -25,31 +25,21 @@ from embprobe.embeddings.extract import extract
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
 from embprobe.images import Images
+from embprobe.probing.key import Key
 from embprobe.probing.results import VERSION, Result
 from embprobe.report import write_report
 from embprobe.statistics import Estimate
 from embprobe.system.files import write_json
-from tests.results import result_of
 
 HOSTILE = "<script>alert(1)</script> & {{ 7 * 7 }} \u202e"
-KEY = {"kind": "geometry", "target": "m"}
+M = asdict(Key(kind="geometry", target="m"))
 SAID: dict[str, Any] = {
     "key": None,
     "numbers": {},
     "sentences": ["a notices it 2.00 times as much as b.", HOSTILE],
     "checks": [
-        {
-            "encoder": "reference/pixels",
-            "key": {"kind": "geometry", "target": "m"},
-            "passed": True,
-            "text": f"it failed as it should {HOSTILE}",
-        },
-        {
-            "encoder": "reference/pixels",
-            "key": {"kind": "geometry", "target": "m"},
-            "passed": False,
-            "text": f"0.9, above the limit {HOSTILE}",
-        },
+        {"encoder": "reference/pixels", "key": M, "passed": True, "text": f"it failed as it should {HOSTILE}"},
+        {"encoder": "reference/pixels", "key": M, "passed": False, "text": f"0.9, above the limit {HOSTILE}"},
     ],
 }
 
@@ -57,8 +47,9 @@ SAID: dict[str, Any] = {
 def row(**changes: Any) -> Result:
     facts: dict[str, Any] = {
         "attribute": "color",
-        "measure": HOSTILE,
+        "key": Key(kind="geometry", target=HOSTILE),
         "encoder": HOSTILE,
+        "role": "subject",
         "resampled": "concept",
         "groups": 5,
         "images": 10,
@@ -67,7 +58,7 @@ def row(**changes: Any) -> Result:
         "high": 0.5,
         "unit": "accuracy",
     }
-    return result_of(**facts | changes)
+    return Result(**facts | changes)
 
 
 def save(workspace: Workspace, name: str, *rows: Result, **changes: Any) -> None:

@@ -19,9 +19,10 @@ from tests.report.conftest import row
 NOWHERE = Path("nowhere")
 
 
-def probe_of(rows: Sequence[Result], **more: Any) -> Probe:
+def probe_of(rows: Sequence[Result], claims: Sequence[dict[str, Any]] = ()) -> Probe:
     nothing = Conclusions(key=None, numbers={}, sentences=[], checks=[])
-    return Probe(Results(manifest={"card": {"title": "T"}}, rows=rows, scores=[], conclusions=nothing, **more), NOWHERE)
+    manifest = {"card": {"title": "T"}}
+    return Probe(Results(manifest=manifest, rows=rows, scores=[], conclusions=nothing, claims=claims), NOWHERE)
 
 
 def panels(probes: Sequence[Probe]) -> list[Panel]:
@@ -37,7 +38,8 @@ def test_a_scale_from_zero_to_half_by_hand() -> None:
 
 
 def test_encoders_keep_their_shape_and_colour_and_references_come_last_in_grey() -> None:
-    one = probe_of([row(encoder="reference/pixels"), row(encoder="a/b"), row(encoder="c/d"), row(encoder="guessing")])
+    pixels, guessing = row(encoder="reference/pixels", role="reference"), row(encoder="guessing", role="baseline")
+    one = probe_of([pixels, row(encoder="a/b"), row(encoder="c/d"), guessing])
     two = probe_of([row(encoder="c/d"), row(encoder="timm/r", role="reference"), row(encoder="a/b")])
     first, second = panels([one, two])
     assert [line.encoder for line in first.lines] == ["a/b", "c/d", "reference/pixels", "guessing"]
@@ -50,8 +52,16 @@ def test_encoders_keep_their_shape_and_colour_and_references_come_last_in_grey()
     assert len({line.path for line in first.lines[:3]}) == 3
 
 
+def test_who_is_a_subject_is_stored_and_no_matter_of_names() -> None:
+    rows = [row(encoder="python:mine:make", role="reference"), row(encoder="mine"), row(encoder="reference/pixels")]
+    (panel,) = panels([probe_of(rows)])
+    assert [(line.encoder, line.look) for line in panel.lines] == [
+        ("mine", "look-0"), ("reference/pixels", "look-1"), ("python:mine:make", "reference")
+    ]  # fmt: skip
+
+
 def test_a_study_has_no_panel_and_its_encoders_no_looks() -> None:
-    study, probe = probe_of([row(encoder="x/y")], claims=[{}]), probe_of([row(encoder="a/b")])
+    study, probe = probe_of([row(encoder="x/y")], claims=[{"verdict": "undecided"}]), probe_of([row(encoder="a/b")])
     none, panel = forest([study, probe])
     assert none is None and panel is not None and panel.lines[0].look == "look-0"
 

@@ -18,6 +18,7 @@ from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images, load_images
+from embprobe.probing.key import Key
 from embprobe.report import write_report
 from tests.report.conftest import PAIR, fill, page_of, row, save, save_comparison
 
@@ -58,7 +59,7 @@ def test_what_was_left_out_is_said_with_the_details(space: Workspace) -> None:
 
 
 def test_a_row_names_its_question_and_a_difference_both_encoders(space: Workspace) -> None:
-    moved = row(measure="displacement", intervention="hue", strength=120.0, encoder="a/b")
+    moved = row(key=Key(kind="displacement", target="hue", strength=120.0), encoder="a/b")
     save(
         space,
         "one",
@@ -78,7 +79,7 @@ def test_without_results_there_is_no_page(space: Workspace) -> None:
     assert not (space.root / "page.html").exists()
 
 
-@pytest.mark.parametrize("changes", [{"version": 1}, {"results": [{"no": "result"}]}])
+@pytest.mark.parametrize("changes", [{"version": 1}, {"version": 2}, {"results": [{"no": "result"}]}])
 def test_results_of_another_time_are_named(space: Workspace, changes: dict[str, Any]) -> None:
     save(space, "old", **changes)
     with pytest.raises(EmbprobeError, match=r"old/results\.json"):
@@ -106,18 +107,28 @@ def test_results_without_a_row_are_damaged(space: Workspace) -> None:
 
 
 def test_text_cannot_turn_the_direction_of_the_page_nor_break_its_encoding(space: Workspace) -> None:
-    save(space, "one", row(measure="half a pair \ud800"))
+    save(space, "one", row(key=Key(kind="geometry", target="half a pair \ud800")))
     page = page_of(space)
     assert "\u202e" not in page and "\\u202e" in page and "half a pair \\ud800" in page
 
 
 def test_the_answer_follows_its_question_and_of_one_encoder_it_is_its_number(space: Workspace) -> None:
-    alone = {"key": asdict(row(measure="accuracy").key), "numbers": {}, "sentences": [], "checks": []}
-    rows = row(measure="accuracy", encoder="a/b"), row(measure="accuracy", encoder="reference/pixels")
+    key = Key(kind="geometry", target="accuracy")
+    alone = {"key": asdict(key), "numbers": {}, "sentences": [], "checks": []}
+    rows = row(key=key, encoder="a/b"), row(key=key, encoder="reference/pixels", role="reference")
     save(space, "one", *rows, conclusions=alone)
     page = page_of(space)
     answer = "a/b: 0.250 (0.125 to 0.500) at &#39;accuracy&#39;, accuracy."
     assert page.count(f'<p class="answer" dir="auto">{answer}</p>') == page.count('class="answer"') == 1
+
+
+def test_the_answer_of_an_encoder_of_any_name_is_on_the_page(space: Workspace) -> None:
+    key = Key(kind="geometry", target="accuracy")
+    alone = {"key": asdict(key), "numbers": {}, "sentences": [], "checks": []}
+    rows = row(key=key, encoder="mine"), row(key=key, encoder="python:mine:make", role="reference")
+    save(space, "one", *rows, conclusions=alone)
+    page = page_of(space)
+    assert page.count('class="answer"') == 1 and "mine: 0.250 (0.125 to 0.500) at" in page
 
 
 def test_images_that_cannot_be_opened_again_are_said_to_be_missing(space: Workspace) -> None:
@@ -207,6 +218,7 @@ def test_a_comparison_that_lost_a_part_is_named(space: Workspace, few: Images, l
     [
         {"results": [row(estimate=float("nan")).as_json()]},
         {"results": [row(low="x").as_json()]},
+        {"results": [row(low="0").as_json()]},
         {"conclusions": {"key": None}},
         {"conclusions": {"key": {"no": "key"}, "numbers": {}, "sentences": [], "checks": []}},
         {"conclusions": {"key": None, "numbers": {}, "sentences": [], "checks": [{}]}},

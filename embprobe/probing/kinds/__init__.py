@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import cache
 from importlib.metadata import entry_points
+from inspect import isabstract
 from typing import get_args
 
 from embprobe.probing.kinds.decoding import Decoding
@@ -37,14 +38,23 @@ def kinds() -> dict[str, type[Measure]]:
             continue
         try:
             kind = point.load()
+            if not _is_measure(kind, point.name):
+                _log.warning("'%s' is no measure whose kind is '%s'.", point.value, point.name)
+                continue
         except Exception as error:  # a stranger's module can fail in any way
-            _log.warning("The measure '%s' (%s) cannot be imported: %s", point.name, point.value, error)
+            reason = str(error).partition("\n")[0]
+            _log.warning("The measure '%s' (%s) cannot be imported: %s", point.name, point.value, reason)
             continue
-        if isinstance(kind, type) and issubclass(kind, Measure) and name_of(kind) == point.name:
-            known[point.name] = kind
-        else:
-            _log.warning("'%s' is no measure whose kind is '%s'.", point.value, point.name)
+        known[point.name] = kind
     return known
+
+
+def _is_measure(kind: object, name: str) -> bool:
+    """Return whether something is a whole class of this kind; raises what pydantic does for types that are unknown."""
+    if not isinstance(kind, type) or not issubclass(kind, Measure) or isabstract(kind):
+        return False
+    kind.model_rebuild()
+    return name_of(kind) == name
 
 
 def name_of(kind: type[Measure]) -> str:

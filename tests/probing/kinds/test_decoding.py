@@ -17,9 +17,10 @@ from embprobe.images import Images
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import MissingLabel
 from embprobe.probing.context import GUESSING, NotApplicable
+from embprobe.probing.key import SHOTS
 from embprobe.probing.kinds import decoding
 from tests.conftest import CountingEncoder, make_encoder, row_of
-from tests.probing.conftest import BLUE, GREEN, RED, blind, done, estimate, found_by, measures, painted, probe, values
+from tests.probing.conftest import BLUE, GREEN, RED, blind, estimate, found_by, measures, painted, probe, values
 
 TRAIN, DRAWING, CONCEPT = ({"where": {"split": [split]}} for split in ("train", "unseen-drawing", "unseen-concept"))
 TESTS = {"unseen drawings": DRAWING, "unseen concepts": CONCEPT}
@@ -121,7 +122,7 @@ def test_who_knows_the_categories_alone_learns_no_others(workspace: Workspace) -
 
 def test_from_few_images(workspace: Workspace) -> None:
     results = probe(workspace, squares(), [make_encoder(), blind()], CATEGORY | {"shots": [1, 2]})
-    few = [row for row in results.rows if done(row) == "shots" and not row.is_difference]
+    few = [row for row in results.rows if row.key.condition == SHOTS and not row.is_difference]
     assert {(row.key.phrase, row.key.strength) for row in few} == {
         (f"category k-NN from few, unseen {test}", shots) for test in ("drawings", "concepts") for shots in (1, 2)
     }
@@ -141,7 +142,7 @@ def test_the_score_of_an_image_is_its_share_of_ten_draws(workspace: Workspace) -
 
 def test_more_than_there_are_is_left_out_with_the_reason(workspace: Workspace) -> None:
     results = probe(workspace, squares(), [make_encoder()], CATEGORY | {"shots": [2, 9, 50]})
-    assert {row.key.strength for row in results.rows if done(row) == "shots"} == {2}
+    assert {row.key.strength for row in results.rows if row.key.condition == SHOTS} == {2}
     assert results.left_out == ["decoding: from 9 or 50 of each category cannot be learned where one has 8 images"]
 
 
@@ -158,7 +159,7 @@ def test_truncated_vectors_lose_what_is_in_their_last_dimension(workspace: Works
     )
     measure = CATEGORY | {"tests": {"unseen concepts": CONCEPT}, "transforms": ["truncate:3", "truncate:2", "pca:9"]}
     results = probe(workspace, images, [make_encoder()], measure)
-    found = {done(row): row.estimate for row in found_by(results, "test/means", ON_CONCEPTS)}
+    found = {row.key.condition: row.estimate for row in found_by(results, "test/means", ON_CONCEPTS)}
     assert found == {None: 1, "truncate:3": 1, "truncate:2": 0.25}  # as guessing: yellow, for 1 of 4
     assert found_by(results, GUESSING, ON_CONCEPTS)[0].estimate == 0.25
     (reason,) = results.left_out
@@ -289,7 +290,7 @@ def test_treatments_shots_control_and_transforms_work_in_folds(workspace: Worksp
     assert estimate(results, "test/means", "state k-NN, unseen images") == 1
     assert estimate(results, "test/means", "category k-NN from few, unseen images") == 1
     assert estimate(results, "test/means", "category k-NN of shuffled labels, unseen images") < 0.8
-    assert {done(row) for row in results.rows} >= {None, "shots", "truncate:2"}
+    assert {row.key.condition for row in results.rows} >= {None, SHOTS, "truncate:2"}
     assert results.left_out == []
 
 

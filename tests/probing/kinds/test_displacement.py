@@ -14,7 +14,7 @@ from embprobe.errors import UsageError
 from embprobe.images import Images
 from embprobe.interventions.color import srgb_to_oklab
 from tests.conftest import Reads, make_encoder, noise, row_of
-from tests.probing.conftest import BLUE, GREEN, RED, done, estimate, found_by, measures, painted, probe, values
+from tests.probing.conftest import BLUE, GREEN, RED, estimate, found_by, measures, painted, probe, values
 
 GREY = {"kind": "displacement", "intervention": "greyscale", "strengths": [1]}
 COLORS = painted([RED, GREEN, BLUE], concept=["r", "g", "b"])
@@ -26,7 +26,7 @@ def test_colours_made_grey_by_hand(workspace: Workspace) -> None:
     results = probe(workspace, COLORS, [make_encoder()], GREY)
     moved = found_by(results, "test/means", "displacement")[0]
     assert moved.estimate == pytest.approx(1 - 1 / sqrt(3), abs=1e-6)
-    assert (done(moved), moved.key.strength) == ("greyscale", 1)
+    assert (moved.key.target, moved.key.strength) == ("greyscale", 1)
     assert (moved.images, moved.groups, moved.unit) == (3, 3, "distance to an unrelated image")
     assert estimate(results, "test/means", "displacement percentile") == 0
     assert measures(results) == {"displacement", "displacement percentile"}
@@ -55,7 +55,7 @@ def test_with_a_control_what_is_beyond_it_is_the_difference_image_by_image(works
     assert np.allclose(beyond, moved - control, atol=1e-12) and (control > 0).all() and (moved > control).all()
     order = list(dict.fromkeys(row.key.phrase for row in results.rows))
     assert order[0] == "displacement beyond the control"  # it is what a reader should see first
-    assert {done(row) for row in results.rows} == {"hue"}
+    assert {row.key.target for row in results.rows} == {"hue"}
 
 
 def test_strengths_of_a_measure_stand_together_in_their_order(workspace: Workspace) -> None:
@@ -74,7 +74,7 @@ def test_what_can_be_done_to_none_of_the_images_is_left_out_with_the_reason(work
         "displacement: what it does to images can be done to none of 'painted': '000': there is no other drawing of "
         "the same concept in another style"
     )
-    assert {done(row) for row in results.rows} == {"greyscale"}
+    assert {row.key.target for row in results.rows} == {"greyscale"}
 
 
 def test_what_can_be_done_to_some_is_measured_on_those(workspace: Workspace) -> None:

@@ -17,7 +17,6 @@ from tests.probing.conftest import (
     RED,
     Reader,
     card_of,
-    done,
     estimate,
     found_by,
     measures,
@@ -85,12 +84,12 @@ def test_under_a_treatment_by_hand(workspace: Workspace) -> None:
     # asked of images as they are alone.
     results = probe(workspace, pictures(), [three()], NAMED | {"treatments": ["none", "greyscale 1"], "k": [1]})
     found = {
-        (done(row), row.key.strength): row.estimate
+        (row.key.condition, row.key.strength): row.estimate
         for row in found_by(results, "test/reader")
         if row.unit == "accuracy"
     }
     assert found == {(None, None): pytest.approx(5 / 6), ("greyscale", 1): pytest.approx(1 / 3)}
-    assert {done(row) for row in results.rows if row.key.phrase.startswith("recall")} == {None}
+    assert {row.key.condition for row in results.rows if row.key.phrase.startswith("recall")} == {None}
 
 
 def test_who_has_no_text_is_not_asked(workspace: Workspace) -> None:
