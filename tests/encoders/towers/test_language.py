@@ -67,13 +67,13 @@ def test_features_do_not_depend_on_what_was_asked_before_or_beside(bert: Path) -
 def test_a_text_is_encoded_once(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = LanguageModel(bert)
     asked: list[str] = []
-    encoded = model._encoded
+    encoded = model._encode
 
     def listening(texts: list[str]) -> Tensor:
         asked.extend(texts)
         return encoded(texts)
 
-    monkeypatch.setattr(model, "_encoded", listening)
+    monkeypatch.setattr(model, "_encode", listening)
     model(["cat", "dog", "cat"])
     model(["dog", "a cat"])
     assert asked == ["cat", "dog", "a cat"]
