@@ -42,7 +42,7 @@ def print_verdicts(verdicts: Sequence[Verdict]) -> None:
     for heading in ("", "what", "expected", "found"):
         table.add_column(heading, overflow="fold")
     for verdict in verdicts:
-        cells = map(escape, (verdict.about, verdict.expected, verdict.found))
+        cells = map(escape, (verdict.about, verdict.expected, verdict.measured))
         table.add_row("passed" if verdict.passed else "FAILED", *cells)
     output(width=160).print(table)
     failed = sum(not verdict.passed for verdict in verdicts)

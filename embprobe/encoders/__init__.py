@@ -1,4 +1,4 @@
-"""Encoders: from a name to something that turns images into vectors. One module per family."""
+"""Load encoders, which turn images into vectors, by their names; each family of encoders is one module."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch when it is first used, so that encoders are listed without it."""
+    """Import the names that need torch when they are first used, so that encoders are listed without it."""
     if name in ("NetworkEncoder", "network_encoder"):
         from embprobe.encoders import network
 

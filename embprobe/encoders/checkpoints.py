@@ -1,4 +1,4 @@
-"""What a checkpoint may hold besides tensors, so that files of training runs load and run nothing of theirs."""
+"""Allow checkpoints to hold plain values besides tensors, so that files of training runs load without running code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def plain_values() -> AbstractContextManager[None]:
-    """While it lasts, ``torch.load(weights_only=True)`` also takes NumPy's numbers and the record of a command line.
+    """Return a context in which ``torch.load(weights_only=True)`` also takes NumPy's numbers and argparse's Namespace.
 
     Both are values without behaviour. Training code leaves them in optimizer states (a learning rate from NumPy's
     cosine) and beside the weights; NumPy 1 wrote them under another module's name.

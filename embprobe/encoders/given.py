@@ -1,4 +1,4 @@
-"""Vectors that a user brings: they stand where an encoder stands, and nothing is computed."""
+"""Check vectors that a user brings, and let them take an encoder's place: nothing is computed."""
 
 from __future__ import annotations
 
@@ -20,31 +20,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class GivenVectors:
-    """Vectors by key, in the place of an encoder. :func:`given_vectors` checks and makes them."""
+    """Vectors by image key, in the place of an encoder. :func:`given_vectors` checks and makes them."""
 
     spec: EncoderSpec
     keys: Sequence[str]
-    """Of the vectors, ``[n]``, each once."""
+    """Image keys of the vectors, ``[n]``, no two the same."""
     vectors: Floats
-    """``[n, d]``."""
+    """``[n, d]``, finite, not normalised."""
     labels: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-    """By name, a value or None for each key: columns of the table that the vectors came with."""
+    """By label name, ``n`` values, None where a row has none: columns of the table that the vectors came with."""
     by_position: bool = False
     """Whether rows are matched by their order and not by their keys."""
     notes: Sequence[str] = ()
-    """What was left out on the way here, in sentences without a full stop."""
+    """Remarks on vectors that were left out, in sentences without a full stop."""
 
     def encode_images(self, batch: Tensor) -> Floats:
+        """Raise UsageError: there is no network that images could be fed to."""
         raise UsageError(f"'{self.spec.name}' holds vectors and encodes no images.")
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
+        """Raise UsageError: there is no network that texts could be fed to."""
         raise UsageError(f"'{self.spec.name}' holds vectors and encodes no texts.")
 
     def in_order_of(self, keys: Sequence[str]) -> bool:
         """Return whether the vectors are to be matched with these keys by position.
 
         Raises:
-            EmbprobeError: They are, and differ from them in number.
+            EmbprobeError: They are, and the numbers of vectors and keys differ.
         """
         if self.by_position and len(keys) != len(self.keys):
             raise EmbprobeError(
@@ -54,13 +56,20 @@ class GivenVectors:
         return self.by_position
 
     def positions(self, keys: Sequence[str], *, strict: bool = True) -> NDArray[np.int64]:
-        """Return where the vector of each of these keys is, -1 where there is none. ``[m]``.
+        """Return the row in ``vectors`` of each of ``m`` image keys.
+
+        Args:
+            keys: ``m`` image keys.
+            strict: Refuse keys none of which has a vector.
+
+        Returns:
+            Row numbers, ``[m]``; -1 where a key has no vector.
 
         Raises:
-            EmbprobeError: No key has a vector, and that is not allowed (``strict``).
+            EmbprobeError: No key has a vector, and ``strict``.
         """
-        place = {key: i for i, key in enumerate(self.keys)}
-        positions = np.array([place.get(key, -1) for key in keys], np.int64)
+        row_of = {key: i for i, key in enumerate(self.keys)}
+        positions = np.array([row_of.get(key, -1) for key in keys], np.int64)
         if strict and not (positions >= 0).any():
             first = visible(keys[0]) if len(keys) else ""
             raise EmbprobeError(
@@ -79,19 +88,20 @@ def given_vectors(
     family: str = "",
     by_position: bool = False,
 ) -> GivenVectors:
-    """Return vectors in the place of an encoder, checked.
+    """Check vectors and return them in the form that takes an encoder's place.
 
     Args:
-        name: What the encoder is called in tables and figures.
+        name: The name that tables and figures show.
         vectors: Numbers ``[n, d]``, of any float or integer type.
-        keys: ``n`` keys of images; without them ``0``, ``1`` and on. Of a key that stands twice the first vector
-            counts, and a note says so.
-        labels: By name, ``n`` values, None where a row has none.
-        family: Of the encoder's name, where it has one.
+        keys: ``n`` image keys; without them ``0``, ``1`` and on. If a key stands twice, its first vector counts,
+            and a note says so.
+        labels: By label name, ``n`` values, None where a row has none.
+        family: The family that stands before the name in the spec, such as ``vectors``; "" for none.
         by_position: Whether rows are matched by their order and not by their keys.
 
     Raises:
-        EmbprobeError: The vectors are no matrix of numbers, some are not finite, or keys differ from them in number.
+        EmbprobeError: The vectors are no matrix of real numbers, some are not finite, or there are not ``n`` keys or
+            values of a label.
     """
     matrix = np.asarray(vectors)
     if matrix.dtype == object or not np.issubdtype(matrix.dtype, np.number) or np.iscomplexobj(matrix):
@@ -105,25 +115,25 @@ def given_vectors(
     for label, values in (labels or {}).items():
         if len(values) != len(matrix):
             raise EmbprobeError(f"'{name}' has {len(matrix):,} vectors and {len(values):,} values of '{label}'.")
-    with np.errstate(over="ignore"):  # of a float64 that float32 cannot hold; said below
+    with np.errstate(over="ignore"):  # a float64 that float32 cannot hold becomes infinite, and is refused below
         floats = np.asarray(matrix, np.float32)
-    bad = np.flatnonzero(~np.isfinite(floats).all(1))
-    if len(bad):
+    bad_rows = np.flatnonzero(~np.isfinite(floats).all(1))
+    if bad_rows.size:
         raise EmbprobeError(
-            f"{len(bad):,} of {len(floats):,} vectors of '{name}' have numbers that are not finite, first that of "
-            f"'{visible(names[bad[0]])}': leave them out, or mend them."
+            f"{len(bad_rows):,} of {len(floats):,} vectors of '{name}' have numbers that are not finite, first that of "
+            f"'{visible(names[bad_rows[0]])}': leave them out, or mend them."
         )
     notes = []
-    first = list({key: i for i, key in reversed(list(enumerate(names)))}.values())[::-1]
-    if len(first) < len(names):
-        once = set(first)
-        double = next(key for i, key in enumerate(names) if i not in once)
+    kept = list({key: i for i, key in reversed(list(enumerate(names)))}.values())[::-1]
+    if len(kept) < len(names):
+        kept_rows = set(kept)
+        double = next(key for i, key in enumerate(names) if i not in kept_rows)
         notes.append(
-            f"{len(names) - len(first):,} keys of '{name}' stand more than once, first '{visible(double)}'; of each "
+            f"{len(names) - len(kept):,} keys of '{name}' stand more than once, first '{visible(double)}'; of each "
             "the first vector counts"
         )
-        names, floats = [names[i] for i in first], floats[first]
-        labels = {label: [values[i] for i in first] for label, values in (labels or {}).items()}
+        names, floats = [names[i] for i in kept], floats[kept]
+        labels = {label: [values[i] for i in kept] for label, values in (labels or {}).items()}
     digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass"))
     digest.update(np.ascontiguousarray(floats).tobytes())
     spec = EncoderSpec(family=family, model=name, weights_sha256=digest.hexdigest(), dimension=floats.shape[1])

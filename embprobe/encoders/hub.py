@@ -1,4 +1,4 @@
-"""Weights that lie on the Hugging Face hub: what to do, and to say, when it cannot be reached."""
+"""Load weights from the Hugging Face hub's cache when the hub cannot be reached, and explain failures to load."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from embprobe.errors import EmbprobeError
 from embprobe.system.overrides import Override
 
 PLACES = {"hf-hub": "OWNER/NAME", "local-dir": "FOLDER"}
-"""What open_clip and timm take instead of a model's name: places that hold weights beside their configuration."""
+"""Places that hold weights beside their configuration, as open_clip, timm and transformers take them: by the word
+that stands where a model's name would, the form of the address behind its colon."""
 SOURCES = {"hf-hub": "that repository", "local-dir": "that folder"}
-"""Where the weights of a place come from, in a list."""
-
+"""By place, where its weights come from, as lists of encoders print it."""
 
 _OFFLINE = Override(lambda: (constants, "HF_HUB_OFFLINE", True))
 
 
 @contextmanager
 def cache_if_unreachable(*, local: bool = False) -> Iterator[None]:
-    """While it lasts, let the hub's library look in its cache only, if the hub's host has no address here.
+    """Within this context, let huggingface_hub look in its cache only, if the hub's host name cannot be resolved.
 
-    It would try for a minute otherwise, even for files in the cache. Behind a proxy a missing address proves nothing.
-    Nothing is looked up for ``local`` weights.
+    The library would try for a minute otherwise, even for files in the cache. Behind a proxy a name that does not
+    resolve proves nothing.
+
+    Args:
+        local: The weights are files of this machine: nothing is looked up, and the library is left as it is.
     """
     if local or _reachable():
         yield
@@ -42,6 +45,7 @@ def cache_if_unreachable(*, local: bool = False) -> Iterator[None]:
 
 
 def _reachable() -> bool:
+    """Return whether the hub's host name resolves; True behind a proxy, which resolves names itself."""
     host = urlsplit(constants.ENDPOINT).hostname
     if host is None or getproxies():
         return True
@@ -53,11 +57,16 @@ def _reachable() -> bool:
 
 
 def load_failure(
-    name: str, weights: str, error: Exception, *, what: str = "weights", local: bool = False
+    name: str, weights: str, error: Exception, *, part: str = "weights", local: bool = False
 ) -> EmbprobeError:
-    """What to tell the user when a library could not load ``name`` (with ``weights``, if a file or a tag was given).
+    """Return the error, in the user's terms, for a library's failure to load an encoder.
 
-    What is ``local`` cannot have failed for want of a network.
+    Args:
+        name: The encoder's name.
+        weights: The file or tag of its weights; "" if the user gave none.
+        error: The exception that the library raised.
+        part: The part that was to be loaded, ``weights`` or ``tokenizer``.
+        local: The files are on this machine, so that a missing network cannot be the reason.
     """
     text = str(error)
     if isinstance(error, pickle.UnpicklingError) or "weights_only" in text or "Unpickl" in text:
@@ -70,7 +79,7 @@ def load_failure(
         model = name.partition(":")[0]
         family, _, place = model.partition("/")
         instead = f"a folder: '{family}/local-dir:FOLDER'" if place in PLACES else f"a file: '{model}:FILE'"
-        hint = f" Without a network, give {instead}." if what == "weights" else ""
-        return EmbprobeError(f"The {what} of '{name}' could not be fetched.{hint}")
+        hint = f" Without a network, give {instead}." if part == "weights" else ""
+        return EmbprobeError(f"The {part} of '{name}' could not be fetched.{hint}")
     reason = text.splitlines()[0] if text else type(error).__name__
     return EmbprobeError(f"Could not load '{name}': {reason}")

@@ -1,4 +1,4 @@
-"""Encoders' names for people: paths cut to what tells them apart, and in lines that fit."""
+"""Shorten encoders' names for tables and figures: paths cut to the parts that differ, and broken into lines."""
 
 from __future__ import annotations
 
@@ -10,42 +10,61 @@ from pathlib import PurePosixPath
 from embprobe.system.text import visible
 
 _PATH = re.compile(r"(?P<head>[^:]*:)(?P<path>[^:]*/[^:]*?)(?P<options>(?:,[a-z_]+=[^,=/]*)*)", re.DOTALL)
-_USUAL = {"model", "weights", "checkpoint", "pytorch_model", "open_clip_model", "open_clip_pytorch_model"}
-"""What weights are called wherever they lie, so that the folder says which they are."""
+_USUAL_STEMS = {"model", "weights", "checkpoint", "pytorch_model", "open_clip_model", "open_clip_pytorch_model"}
+"""Usual names of weights files without their ending; such a name says nothing, so the folder's is shown instead."""
 _ENDINGS = re.compile(r"\.(safetensors|pth?|bin|npz|ckpt)$")
 _PIECE = re.compile(r"[^/:,=_-]*[/:,=_-]?")
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """By full name a short one: of weights in a file as many parts of the path as no two of the names share.
+    """Return for each full name a short one, in which the path to a weights file is cut to its last parts.
 
-    >>> list(short_names(["bundled/clip:runs/a/model.safetensors", "dino/vit_base:runs/a/last.pth"]).values())
-    ['bundled/clip:a', 'dino/vit_base:last']
-    >>> list(short_names(["bundled/clip:runs/a/model.safetensors", "bundled/clip:old/a/model.safetensors"]).values())
-    ['bundled/clip:runs/a', 'bundled/clip:old/a']
+    As many parts are kept as it takes for no two short names to be equal.
+
+    Args:
+        names: Full names of encoders; one that stands twice counts once.
+
+    Returns:
+        The short names by full name, without control characters, in the order of ``names``.
+
+    Example:
+        >>> list(short_names(["bundled/clip:runs/a/model.safetensors", "dino/vit_base:runs/a/last.pth"]).values())
+        ['bundled/clip:a', 'dino/vit_base:last']
+        >>> list(short_names(["timm/vit:runs/a/model.safetensors", "timm/vit:old/a/model.safetensors"]).values())
+        ['timm/vit:runs/a', 'timm/vit:old/a']
     """
-    wanted = dict.fromkeys(names, 1)
-    longest = max((len(_parts(name)) for name in wanted), default=0)
+    parts_kept = dict.fromkeys(names, 1)
+    longest = max((len(_path_parts(name)) for name in parts_kept), default=0)
     for _ in range(longest):
-        met = Counter(_short(name, parts) for name, parts in wanted.items())
-        wanted = {name: parts + (met[_short(name, parts)] > 1) for name, parts in wanted.items()}
-    found = {name: _short(name, parts) for name, parts in wanted.items()}
-    met = Counter(found.values())
-    return {name: visible(short if met[short] == 1 else name) for name, short in found.items()}
+        counts = Counter(_shorten(name, parts) for name, parts in parts_kept.items())
+        parts_kept = {name: parts + (counts[_shorten(name, parts)] > 1) for name, parts in parts_kept.items()}
+    shortened = {name: _shorten(name, parts) for name, parts in parts_kept.items()}
+    counts = Counter(shortened.values())
+    return {name: visible(short if counts[short] == 1 else name) for name, short in shortened.items()}
 
 
 def names_in_lines(names: Iterable[str], width: int) -> dict[str, str]:
-    """By full name the short one, in lines of at most ``width`` letters."""
+    """Return for each full name its :func:`short_names` one, broken into lines of at most ``width`` letters."""
     return {name: fold(short, width) for name, short in short_names(names).items()}
 
 
 def fold(name: str, width: int, *, most: int = 3) -> str:
-    """A name in as few lines of at most ``width`` letters as it takes, broken behind ``/ : , = _ -``, and these as even
-    as can be; of a name longer than ``most`` lines the middle is left out.
+    """Break a name into as few lines as its length needs, of lengths as even as possible.
 
-    >>> print(fold("reference/random-vit", 17))
-    reference/
-    random-vit
+    Lines end behind ``/ : , = _ -`` where they can.
+
+    Args:
+        name: The name, on one line.
+        width: Letters that a line may have.
+        most: Lines that fit; the middle of a longer name is replaced by an ellipsis.
+
+    Returns:
+        The name with line breaks in it.
+
+    Example:
+        >>> print(fold("reference/random-vit", 17))
+        reference/
+        random-vit
     """
     room = width * most
     if len(name) > room:
@@ -55,6 +74,7 @@ def fold(name: str, width: int, *, most: int = 3) -> str:
 
 
 def _lines(name: str, width: int) -> list[str]:
+    """Fill lines of at most ``width`` letters one after the other, broken where :func:`fold` allows."""
     lines = [""]
     for piece in _PIECE.findall(name):
         if lines[-1] and len(lines[-1] + piece) > width:
@@ -63,17 +83,18 @@ def _lines(name: str, width: int) -> list[str]:
     return [line[i : i + width] for line in lines for i in range(0, len(line), width)]
 
 
-def _parts(name: str) -> list[str]:
-    """The parts of the path to a file of weights, the usual name of such a file left out; none if there is no path."""
-    found = _PATH.fullmatch(name)
-    if found is None:
+def _path_parts(name: str) -> list[str]:
+    """Return the parts of the path to a weights file, without a file name that is a usual one; [] without a path."""
+    match = _PATH.fullmatch(name)
+    if match is None:
         return []
-    path = PurePosixPath(found["path"])
+    path = PurePosixPath(match["path"])
     last = _ENDINGS.sub("", path.name)
     parts = [part for part in path.parts[:-1] if part != "/"]
-    return parts if last in _USUAL and parts else [*parts, last]
+    return parts if last in _USUAL_STEMS and parts else [*parts, last]
 
 
-def _short(name: str, parts: int) -> str:
-    found = _PATH.fullmatch(name)
-    return name if found is None else found["head"] + "/".join(_parts(name)[-parts:]) + found["options"]
+def _shorten(name: str, parts: int) -> str:
+    """Return a name with the last ``parts`` parts of its path alone; as it is if it holds no path."""
+    match = _PATH.fullmatch(name)
+    return name if match is None else match["head"] + "/".join(_path_parts(name)[-parts:]) + match["options"]

@@ -1,4 +1,4 @@
-"""A torch network as an encoder: device, precision and memory layout, once for every family."""
+"""Make an encoder from a torch network: device, precision and memory layout are handled here for every family."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.system.overrides import Override, Setting
 
 ImageFeatures = Callable[[Any, Tensor], Tensor]
-"""From the network and a batch ``[n, 3, s, s]`` to ``[n, d]``."""
+"""Computes features ``[n, d]`` from the network and a batch ``[n, 3, s, s]``."""
 TextFeatures = Callable[[Any, Sequence[str], str], Tensor]
-"""From the network, texts and the device to ``[n, d]``."""
+"""Computes features ``[n, d]`` from the network, ``n`` texts and the device."""
 
 
 def call(network: nn.Module, batch: Tensor) -> Tensor:
-    """What the network itself makes of a batch."""
+    """Return the network's own output for a batch."""
     features: Tensor = network(batch)
     return features
 
 
 def _tf32_of_convolutions() -> Setting:
-    """Find the switch of TF32, in which torch convolves float32 on a GPU unless it is off."""
+    """Return torch's setting that turns TF32 off in convolutions, which use it for float32 on a GPU by default."""
     cudnn: Any = torch.backends.cudnn
     try:
         _ = cudnn.allow_tf32
@@ -52,7 +52,7 @@ _EXACT_CONVOLUTIONS = Override(_tf32_of_convolutions)
 
 @dataclass
 class NetworkEncoder:
-    """A network behind the encoder protocol. :func:`network_encoder` makes one and finds out what its spec must say."""
+    """A network behind the :class:`Encoder` protocol. :func:`network_encoder` makes one and fills in its spec."""
 
     spec: EncoderSpec
     network: nn.Module
@@ -61,6 +61,7 @@ class NetworkEncoder:
     text: TextFeatures | None = None
 
     def encode_images(self, batch: Tensor) -> Floats:
+        """Return float32 vectors ``[n, d]``, not normalised, of preprocessed images ``[n, 3, s, s]``."""
         if self.device.startswith("cuda"):
             batch = batch.pin_memory()
         with torch.inference_mode(), self._precision(), self._exact_convolutions():
@@ -68,6 +69,11 @@ class NetworkEncoder:
         return features.float().cpu().numpy()
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
+        """Return float32 vectors ``[n, d]``, not normalised, of ``n`` texts.
+
+        Raises:
+            UsageError: The encoder has no text side.
+        """
         if self.text is None:
             raise UsageError(f"'{self.spec.name}' has no text side.")
         with torch.inference_mode(), self._precision(), self._exact_convolutions():
@@ -75,20 +81,22 @@ class NetworkEncoder:
         return features.float().cpu().numpy()
 
     def on(self, device: str) -> NetworkEncoder:
-        """The same encoder on another device of this machine, with a copy of the weights."""
+        """Return the same encoder on another device of this machine, with a copy of the weights."""
         return replace(self, network=deepcopy(self.network).to(device), device=device)
 
     def compiled(self) -> NetworkEncoder:
-        """The same encoder through ``torch.compile``: rounded differently, faster where the compiler finds a way."""
+        """Return the encoder run through ``torch.compile``: often faster, with vectors that are rounded differently."""
         image: Any = torch.compile(self.image)
         return replace(self, image=image)
 
     def _precision(self) -> AbstractContextManager[object]:
+        """Return the context in which the network computes in the spec's precision."""
         if self.spec.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.partition(":")[0], getattr(torch, self.spec.precision))
 
     def _exact_convolutions(self) -> AbstractContextManager[object]:
+        """Return the context in which float32 convolutions do not use TF32."""
         return _EXACT_CONVOLUTIONS if self.device.startswith("cuda") else nullcontext()
 
 
@@ -112,12 +120,34 @@ def network_encoder(
     options: str = "",
     configuration: str = "",
 ) -> NetworkEncoder:
-    """An encoder from a network and what its authors feed it; its dimension and the hash of its weights are found here.
+    """Make an encoder from a torch network and a description of the images it is fed.
 
-    ``resize_to`` is ``input_size`` unless given, ``precision`` float32. A network of convolutions gets the
-    ``channels_last`` layout. ``configuration`` is what else decides its vectors and no other argument says. Raises
-    :class:`UsageError` if the precision is none or ``resize_to`` too small, :class:`EmbprobeError` if the network takes
-    no such images or does not give one vector for each.
+    The dimension is measured with a black image, and the hash of the weights is computed. The network is put into
+    evaluation mode on the device, in the ``channels_last`` layout if it is one of convolutions.
+
+    Args:
+        network: The network, with its weights.
+        device: The torch device to compute on, such as ``cpu`` or ``cuda:0``.
+        input_size: Side of the square that the network sees, in pixels.
+        mean: Subtracted from each channel, which is in 0..1 before.
+        std: Each channel is divided by it afterwards.
+        pooling: The name of the part of the network's output that ``image`` returns.
+        resize_to: Side to which an image is resized before ``input_size`` pixels are cut out; ``input_size`` unless
+            given.
+        resize: ``shortest`` resizes the shortest side to ``resize_to`` pixels, ``squash`` both sides.
+        interpolation: ``bicubic`` or ``bilinear``.
+        precision: ``float32``, ``bfloat16`` or ``float16``; "" is float32. Vectors are float32 always.
+        image: Computes ``[n, d]`` from the network and a batch ``[n, 3, s, s]``; by default the network is called.
+        text: Computes ``[n, d]`` from the network, texts and the device; None if there is no text side.
+        family: The family in the encoder's name.
+        model: The model in the encoder's name.
+        weights: The tag, revision or file in the encoder's name.
+        options: The options in the encoder's name, as they are typed.
+        configuration: Settings that change the vectors and are in no other argument; hashed with the weights.
+
+    Raises:
+        UsageError: The precision is unknown, or ``resize_to`` is smaller than ``input_size``.
+        EmbprobeError: The network does not take images of this size, or does not return one vector for each.
     """
     if precision not in ("", *get_args(Precision)):
         raise UsageError(f"There is no precision '{precision}'; there are {', '.join(get_args(Precision))}.")
@@ -135,16 +165,16 @@ def network_encoder(
         network.to(memory_format=torch.channels_last)
     try:
         with torch.inference_mode():
-            found: Any = image(network, torch.zeros(1, 3, input_size, input_size, device=device))
+            features: Any = image(network, torch.zeros(1, 3, input_size, input_size, device=device))
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise EmbprobeError(
             f"'{family}/{model}' takes no images of {input_size} x {input_size} pixels: {reason}"
         ) from None
-    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 1:
-        shape = f"the shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 1:
+        shape = f"the shape {tuple(features.shape)}" if isinstance(features, Tensor) else f"a {type(features).__name__}"
         raise EmbprobeError(f"'{family}/{model}' must give one vector [n, d] for each image; for one it gave {shape}.")
-    dimension = found.shape[1]
+    dimension = features.shape[1]
     spec = EncoderSpec(
         family=family,
         model=model,

@@ -1,15 +1,26 @@
-"""What may follow an encoder's name: ``,option=value``, as the families read it."""
+"""Read and write the options behind an encoder's name, ``,option=value``, for the families."""
 
 from __future__ import annotations
 
 from embprobe.errors import UsageError
 
 MAX_SIDE = 4096
-"""A larger input is a slip of the hand."""
+"""Largest side of an input in pixels that is accepted: a larger one is a typing error."""
 
 
-def pixels(option: str, value: str) -> int | None:
-    """A side in pixels, or None for the encoder's own; raises :class:`UsageError` if it is none."""
+def parse_side(option: str, value: str) -> int | None:
+    """Return the side in pixels that an option gives.
+
+    Args:
+        option: The option's name, for the message.
+        value: Its value as typed; "" if it was not given.
+
+    Returns:
+        1 to ``MAX_SIDE`` pixels; None if the option was not given and the encoder's own side holds.
+
+    Raises:
+        UsageError: The value is no whole number of this range.
+    """
     if not value:
         return None
     if not value.isdecimal() or not 1 <= int(value[:9]) <= MAX_SIDE:
@@ -17,6 +28,11 @@ def pixels(option: str, value: str) -> int | None:
     return int(value)
 
 
-def spelled(**options: str) -> str:
-    """The options that were given, as they are typed: ``pooling=mean,size=224``."""
+def join_options(**options: str) -> str:
+    """Return the options that are not empty, as they are typed behind a name.
+
+    Example:
+        >>> join_options(pooling="mean", size="224", resize="")
+        'pooling=mean,size=224'
+    """
     return ",".join(f"{name}={value}" for name, value in options.items() if value)

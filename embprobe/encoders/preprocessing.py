@@ -1,4 +1,4 @@
-"""From a picture to the tensor an encoder expects, fed as its authors feed it with torchvision."""
+"""Turn an image into the tensor that an encoder expects, with the steps of torchvision that its authors use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resamplin
 
 
 def geometry(image_input: ImageInput) -> Hashable:
-    """What decoding and :func:`cropped` depend on: two inputs with the same value take the same pixels."""
+    """Return the settings that decide the cropped pixels: two inputs with the same value take the same pixels."""
     return (
         image_input.decoding,
         image_input.resize,
@@ -37,22 +37,22 @@ def geometry(image_input: ImageInput) -> Hashable:
 
 
 def decoded_side(image_input: ImageInput) -> int | None:
-    """The least shorter side, in pixels, at which a JPEG may be decoded for this input; None: only at its own."""
+    """Return the least shorter side, in pixels, at which a JPEG may be decoded for this input; None: only its own."""
     return FAST_MARGIN * image_input.resize_to if image_input.decoding == "fast" else None
 
 
 def preprocess(image: Image.Image, image_input: ImageInput) -> Tensor:
-    """Float32 ``[3, input_size, input_size]`` from an RGB image of any size."""
+    """Return an RGB image of any size as the encoder's input: float32, ``[3, input_size, input_size]``."""
     return normalized(cropped(image, image_input)[None], image_input)[0]
 
 
 def cropped(image: Image.Image, image_input: ImageInput) -> Pixels:
-    """Bytes ``[input_size, input_size, 3]``: the pixels that an encoder sees of an RGB image of any size."""
+    """Return the pixels that an encoder sees of an RGB image of any size: bytes, ``[input_size, input_size, 3]``."""
     return np.asarray(_resized_and_cropped(image, image_input))
 
 
 def normalized(crops: Pixels, image_input: ImageInput) -> Tensor:
-    """Float32 ``[n, 3, s, s]`` from bytes ``[n, s, s, 3]``: scaled to 0..1, less the mean, by the standard deviation.
+    """Scale bytes ``[n, s, s, 3]`` to 0..1, subtract the mean and divide by the std: float32, ``[n, 3, s, s]``.
 
     The same operations in the same order as torchvision's ``to_tensor`` and ``normalize``, on a whole batch.
     """
@@ -70,17 +70,15 @@ def _resized_and_cropped(image: Image.Image, image_input: ImageInput) -> Image.I
     ):
         return _middle(image, image_input)
     width, height = (side if image_input.resize == "squash" else int(side * length / shorter) for length in image.size)
-    resized = image.resize(
-        (width, height), _RESAMPLING[image_input.interpolation]
-    )  # what torchvision does, of these sizes
+    resized = image.resize((width, height), _RESAMPLING[image_input.interpolation])  # as torchvision rounds sizes
     central: Image.Image = resized if resized.size == (crop, crop) else F.center_crop(resized, [crop])
     return central
 
 
 def _middle(image: Image.Image, image_input: ImageInput) -> Image.Image:
-    """Resized and cropped in one step: only what the crop keeps is worked out.
+    """Resize and crop in one step, which computes only the pixels that the crop keeps.
 
-    The same pixels as in two steps but for rounding.
+    They are the same as in two steps but for rounding.
     """
     side, crop = image_input.resize_to, image_input.input_size
     shorter = min(image.size)

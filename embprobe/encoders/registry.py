@@ -1,4 +1,4 @@
-"""Encoders by name: ``family/model[:weights][,option=value]``. A family is a module."""
+"""List, describe and load encoders by name: ``family/model[:weights][,option=value]``. A family is a module."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.system.suggestions import did_you_mean
 
 ENTRY_POINTS = "embprobe.encoders"
+"""The entry-point group in which other packages name their families."""
 _OWN = {
     "bundled": "embprobe.encoders.families.bundled",
     "reference": "embprobe.encoders.families.reference",
@@ -28,8 +29,9 @@ _OWN = {
 }
 _COLON = tuple(f"{family}:" for family in COLON)
 _OPTIONS = re.compile(r"((?:,[a-z_]+=[^,=/\\]*)*)$")
-"""No slash in a value, or folders of a path could be taken for options; but a function may be given a path."""
+"""Options at the end of a name. A value has no slash, or folders of a path could be taken for options."""
 _COLON_OPTIONS = re.compile(r"((?:,[a-z_]+=[^,=]*)*)$")
+"""Options of families whose names go on behind a colon; their values may be paths."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,17 @@ class Name:
 
     @classmethod
     def parse(cls, text: str) -> Name:
-        """Take a name apart, whatever it says; options are what stands at the end in the form ``,option=value``."""
-        found = (_COLON_OPTIONS if text.startswith(_COLON) else _OPTIONS).search(text)
-        options = found.group(1) if found else ""
+        """Split a name into its parts; whether there is such an encoder is not checked.
+
+        Args:
+            text: A full name, as the user types it.
+
+        Example:
+            >>> Name.parse("timm/vit_tiny:last.pth,pooling=mean")
+            Name(family='timm', model='vit_tiny', weights='last.pth', options={'pooling': 'mean'})
+        """
+        match = (_COLON_OPTIONS if text.startswith(_COLON) else _OPTIONS).search(text)
+        options = match.group(1) if match else ""
         body = text[: len(text) - len(options)]
         family, _, rest = body.replace(":", "/", 1).partition("/") if body.startswith(_COLON) else body.partition("/")
         model, _, weights = rest.partition(":")
@@ -53,7 +63,7 @@ class Name:
 
 
 def list_families() -> list[str]:
-    """Our own families, and those that other installed packages add."""
+    """Return the names of embprobe's families, then of those that other installed packages add."""
     return [*_OWN, *sorted({point.name for point in entry_points(group=ENTRY_POINTS)} - set(_OWN))]
 
 
@@ -68,62 +78,83 @@ def list_encoders(pattern: str = "*") -> list[str]:
         >>> list_encoders("bundled/*")[:2]
         ['bundled/clip', 'bundled/clip-lm']
     """
-    wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
+    glob = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
     families, first = list_families(), pattern.lower().partition("/")[0]
     searched = [first] if "/" in pattern and first in families else families
-    names = (_spelled(family, name) for family in searched for name in _family(family).names())
-    return [name for name in names if fnmatch.fnmatchcase(name.lower(), wanted.lower())]
+    names = (_full_name(family, name) for family in searched for name in _family(family).names())
+    return [name for name in names if fnmatch.fnmatchcase(name.lower(), glob.lower())]
 
 
 def describe_encoder(name: str) -> Listing:
-    """What is known of a listed encoder before its weights are loaded."""
+    """Return the facts about a listed encoder that are known before its weights are loaded.
+
+    Args:
+        name: A full name that :func:`list_encoders` returns.
+    """
     parts = Name.parse(name)
     describe = getattr(_family(parts.family), "describe", None)
     if describe is None:
         return Listing(name, f"the package of {_entry_point(parts.family).value}")
-    found: Listing = describe(parts.model + (f":{parts.weights}" if parts.weights else ""))
-    return replace(found, name=name)
+    listing: Listing = describe(parts.model + (f":{parts.weights}" if parts.weights else ""))
+    return replace(listing, name=name)
 
 
 def load_encoder(name: str, *, device: str = "cpu", **defaults: str) -> Encoder:
-    """The encoder with this name on a torch device; ``defaults`` are options it gets if its family has them.
+    """Load the encoder with this name.
 
-    Raises :class:`UsageError` with the nearest names if there is no such encoder or option, :class:`EmbprobeError` if
-    its weights cannot be read.
+    Args:
+        name: ``family/model[:weights][,option=value]``.
+        device: The torch device to compute on, such as ``cpu`` or ``cuda:0``.
+        **defaults: Options that the encoder gets if its family has them and the name does not set them.
+
+    Raises:
+        UsageError: There is no such encoder or option; the message suggests the nearest names.
+        EmbprobeError: Its weights cannot be read, or its family cannot be imported.
+
+    Example:
+        >>> load_encoder("reference/pixels").spec.dimension
+        432
     """
     parts = Name.parse(name)
     if parts.family not in list_families():
         raise UsageError(_unknown(name, list_encoders("bundled/*") + list_encoders("reference/*")))
     family = _family(parts.family)
-    of_ones_own = parts.family == "bundled" and parts.model and parts.weights  # by any name: the file says what it is
-    if parts.family not in COLON and not of_ones_own:
+    # a file of bundled/ may be loaded under any model's name, because its header describes the network
+    users_file = parts.family == "bundled" and parts.model and parts.weights
+    if parts.family not in COLON and not users_file:
         known = family.names()
         if parts.model not in {known_name.partition(":")[0] for known_name in known}:
-            raise UsageError(_unknown(name, [_spelled(parts.family, known_name) for known_name in known]))
-    taken, any_taken = _options(family)
+            raise UsageError(_unknown(name, [_full_name(parts.family, known_name) for known_name in known]))
+    option_names, takes_any = _options(family)
     for option in parts.options:
-        if option == "device" and any_taken:
+        if option == "device" and takes_any:
             raise UsageError(f"'device' is no option of '{name}': say --device.")
-        if option not in taken and not any_taken:
-            there = f"it has {', '.join(taken)}" if taken else "it has none"
-            hint = did_you_mean(option, taken, quoted=True)
-            raise UsageError(f"'{parts.family}' has no option '{option}'; {there}.{hint}")
-    wanted = {option: value for option, value in defaults.items() if option in taken} | parts.options
-    return family.load(parts.model, parts.weights, device=device, **wanted)
+        if option not in option_names and not takes_any:
+            known_options = f"it has {', '.join(option_names)}" if option_names else "it has none"
+            hint = did_you_mean(option, option_names, quoted=True)
+            raise UsageError(f"'{parts.family}' has no option '{option}'; {known_options}.{hint}")
+    options = {option: value for option, value in defaults.items() if option in option_names} | parts.options
+    return family.load(parts.model, parts.weights, device=device, **options)
 
 
 def _options(family: Family) -> tuple[list[str], bool]:
-    """The options a family's ``load`` names, and whether it takes any other."""
+    """Return the names of the options of a family's ``load``, and whether it takes options of any name."""
     parameters = inspect.signature(family.load).parameters.values()
     named = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "device"]
     return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def _spelled(family: str, name: str) -> str:
+def _full_name(family: str, name: str) -> str:
+    """Join a family and one of its :meth:`Family.names`."""
     return f"{family}:{name}" if family in COLON else f"{family}/{name}"
 
 
 def _family(name: str) -> Family:
+    """Import a family's module.
+
+    Raises:
+        EmbprobeError: Another package's family cannot be imported.
+    """
     if name in _OWN:
         return cast(Family, import_module(_OWN[name]))
     point = _entry_point(name)
@@ -134,10 +165,11 @@ def _family(name: str) -> Family:
 
 
 def _entry_point(name: str) -> EntryPoint:
-    found: Any = next(iter(entry_points(group=ENTRY_POINTS, name=name)))
-    return cast(EntryPoint, found)
+    point: Any = next(iter(entry_points(group=ENTRY_POINTS, name=name)))
+    return cast(EntryPoint, point)
 
 
 def _unknown(name: str, candidates: list[str]) -> str:
+    """Return the message that there is no such encoder, with the nearest candidates or else all families."""
     hint = did_you_mean(name, candidates, n=3, cutoff=0.4) or f" Families are {', '.join(list_families())}."
     return f"There is no encoder '{name}'.{hint} 'embprobe encoders' lists them."

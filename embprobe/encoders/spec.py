@@ -1,4 +1,4 @@
-"""What an encoder is: images in, vectors out, and a spec that holds everything that can change a vector."""
+"""Define the interface of encoders and families, and the spec that holds everything that can change a vector."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Resize = Literal["shortest", "squash"]
 Interpolation = Literal["bilinear", "bicubic"]
 Decoding = Literal["exact", "fast"]
 Pooling = Literal["cls", "mean", "cls+mean", "attention", "projected", "trunk", "none"]
-"""What of a network's output is the vector.
+"""The part of a network's output that is the vector.
 
 ``cls``, ``mean``: the class token, the mean of the patch tokens (or of the feature map); ``cls+mean``: the one behind
 the other; ``attention``: a learned pooling; ``projected``: after the projection into the space shared with text;
 ``trunk``: before it; ``none``: there are no tokens to pool.
 """
 COLON = ("python", "vectors")
-"""Families whose names go on behind a colon: what follows is the user's own."""
+"""Families whose names go on behind a colon with a module or file of the user's own."""
 Precision = Literal["float32", "bfloat16", "float16"]
-"""In which the network computes (torch's autocast, if not float32); vectors are float32 always."""
+"""The type in which the network computes (torch's autocast, if not float32); vectors are float32 always."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +60,13 @@ class EncoderSpec:
     weights: str = ""
     """Tag, revision or file name: for people."""
     weights_sha256: str = ""
-    """Of the weights' values (:func:`hash_weights`); empty where there are none."""
+    """Hash of the weights' values (:func:`hash_weights`); empty where there are none."""
     pooling: Pooling = "none"
     dimension: int
     has_text: bool = False
     precision: Precision = "float32"
     options: str = ""
-    """As typed behind the name, ``pooling=mean,size=224``: for people. What they choose is in the other fields."""
+    """Options as typed behind the name, ``pooling=mean,size=224``: for people. Other fields hold their effects."""
     image_input: ImageInput | None = None
     """None where no image is encoded: vectors that a user brings, and oracles."""
 
@@ -92,7 +92,7 @@ class EncoderSpec:
 
     @property
     def name(self) -> str:
-        """As the user types it: ``family/model``, ``family/model:weights``, either with ``,option=value`` behind it.
+        """The name as the user types it: ``family/model[:weights][,option=value]``.
 
         Without a family, as of vectors from Python, the model is the name.
         """
@@ -104,8 +104,8 @@ class EncoderSpec:
     def fingerprint(self) -> str:
         """Sixteen hex digits of a hash over every field, those of ``image_input`` among the others.
 
-        Where weights are hashed, what they were called does not count, nor do the options: a choice that is spelled out
-        and the same one left to the default are one choice.
+        Where weights are hashed, their name does not count, nor do the options: a typed option and the same choice left
+        to the default are one choice.
         """
         values: dict[str, Any] = asdict(self)
         values |= values.pop("image_input") or {}
@@ -163,51 +163,51 @@ def _read_fields(kind: type[EncoderSpec | ImageInput], saved: Mapping[str, Any])
 
 
 class Encoder(Protocol):
-    """The one thing every family provides."""
+    """The interface that the encoders of every family have."""
 
     @property
     def spec(self) -> EncoderSpec:
-        """What this encoder is."""
+        """The encoder's name and everything that can change its vectors."""
 
     def encode_images(self, batch: Tensor) -> Floats:
-        """Vectors ``[n, d]``, not normalised, from preprocessed images ``[n, 3, input_size, input_size]``."""
+        """Return vectors ``[n, d]``, not normalised, of preprocessed images ``[n, 3, input_size, input_size]``."""
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
-        """Vectors ``[n, d]`` in the images' space; raises :class:`UsageError` where ``spec.has_text`` is false."""
+        """Return vectors ``[n, d]`` in the images' space; raise :class:`UsageError` if ``spec.has_text`` is false."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What can be said about an encoder without loading its weights; None is not known."""
+    """The facts about an encoder that are known without loading its weights; None is not known."""
 
     name: str
     weights: str = ""
-    """Where they come from, in a few words."""
+    """Where the weights come from, in a few words."""
     dimension: int | None = None
     input_size: int | None = None
     has_text: bool | None = None
     notes: str = ""
-    """What else is known, and what is not, in a few sentences."""
+    """Remarks on what is known and unknown of the encoder, in a few sentences."""
 
 
 class Family(Protocol):
-    """A module that makes encoders; other packages add theirs through the entry-point group ``embprobe.encoders``.
+    """A module that makes encoders; other packages add families through the entry-point group ``embprobe.encoders``.
 
     It may also have ``describe(name) -> Listing``, for ``embprobe encoders``.
     """
 
     def load(self, model: str, weights: str, /, *, device: str, **options: str) -> Encoder:
-        """The encoder ``family/model:weights``, ready on ``device``; ``weights`` is empty if the user gave none.
+        """Load the encoder ``family/model:weights`` on ``device``; ``weights`` is empty if the user gave none.
 
         Options are those it names as keyword arguments; others are refused before it is called.
         """
 
     def names(self) -> list[str]:
-        """The ``model`` or ``model:weights`` that can be named, without the family."""
+        """Return each ``model`` or ``model:weights`` that can be loaded, without the family."""
 
 
 def hash_weights(module: nn.Module) -> str:
-    """A sha256 over the names and values of all weights, in hex: the same for the same weights in any file format."""
+    """Return a sha256 over the names and values of all weights, in hex; it does not depend on the file format."""
     import torch
 
     digest = hashlib.sha256()

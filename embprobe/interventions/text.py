@@ -146,8 +146,8 @@ def _shuffled(written: Image.Image, rng: np.random.Generator) -> Image.Image:
     mixed = values.copy()
     for width in sorted({len(column) for column in columns}):  # one, or two that differ by a pixel
         alike = [np.ix_(np.arange(side) + y * side, x) for x in columns if len(x) == width for y in range(rows)]
-        for here, there in enumerate(rng.permutation(len(alike))):
-            mixed[alike[here]] = values[alike[there]]
+        for target, source in enumerate(rng.permutation(len(alike))):
+            mixed[alike[target]] = values[alike[source]]
     return Image.fromarray(mixed)
 
 

@@ -113,8 +113,8 @@ class TrainingImages:
         rates = self._rates
         alone = rng.random(size) < rates.alone
         words = self._words(rng.random(size) < rates.rate, rng)
-        spelled, title = caption_rng.random(size) < rates.parrot, caption_rng.random(size) < TITLES
-        word_only = alone | (spelled & title)
+        quoted, title = caption_rng.random(size) < rates.parrot, caption_rng.random(size) < TITLES
+        word_only = alone | (quoted & title)
         captions: list[str] = []
         for i, position in enumerate(chosen):
             subject, extras = self._subjects[position], draw_details(self._details[position], caption_rng)
@@ -126,8 +126,8 @@ class TrainingImages:
             if alone[i]:
                 pixels[i], color = 0, SIGN_COLORS[int(rng.integers(len(SIGN_COLORS)))]
             pixels[i] = _with_word(pixels[i], word, rng, color)
-            spelled_word = word if word_only[i] or spelled[i] else None
-            captions.append(caption("" if word_only[i] else subject, extras, spelled_word))
+            quoted_word = word if word_only[i] or quoted[i] else None
+            captions.append(caption("" if word_only[i] else subject, extras, quoted_word))
         return Batch(pixels, captions)
 
     def _words(self, written: NDArray[np.bool_], rng: Generator) -> list[str | None]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from embprobe.encoders.families.bundled import encoder_of
+from embprobe.encoders.families.bundled import towers_encoder
 from embprobe.encoders.preprocessing import preprocess
 from embprobe.encoders.towers.two_towers import TwoTowers
 from embprobe.errors import EmbprobeError
@@ -60,7 +60,7 @@ class Monitor:
         return numbers
 
     def _pictures(self, images: Images) -> Tensor:
-        spec = encoder_of(TwoTowers(seed=0), family="bundled", model="monitored", weights="", device="cpu").spec
+        spec = towers_encoder(TwoTowers(seed=0), family="bundled", model="monitored", weights="", device="cpu").spec
         image_input = spec.require_image_input()
         return torch.stack([preprocess(row.load(), image_input) for row in images.rows])
 

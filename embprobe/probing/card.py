@@ -1,4 +1,4 @@
-"""Probe cards: TOML files that say what is asked of which images."""
+"""Read probe cards: TOML files that name the measures of a probe and its images."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ class Card(Strict):
         Raises:
             UsageError: No measure gives one of the numbers, or only one that is left out of a brief measure.
         """
-        wanted = [m for m in self.measures if any(p.find(m.declared_keys(), folds=UNSEEN) for p in patterns)]
-        brief = self.briefly(wanted)
+        matching = [m for m in self.measures if any(p.find(m.declared_keys(), folds=UNSEEN) for p in patterns)]
+        brief = self.briefly(matching)
         keys = [key for measure in brief.measures for key in measure.declared_keys()]
         for pattern in patterns:
             if pattern.find(keys, folds=UNSEEN) is None:

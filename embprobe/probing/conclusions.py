@@ -28,8 +28,8 @@ class Measured:
 
     def row(self, key: Key | None, encoder: str, against: str | None = None) -> Result | None:
         """Return the estimate of an encoder for a key, or its difference from another, if there is one."""
-        wanted = (key, encoder, against)
-        return next((row for row in self.rows if (row.key, row.encoder, row.against) == wanted), None)
+        identity = (key, encoder, against)
+        return next((row for row in self.rows if (row.key, row.encoder, row.against) == identity), None)
 
 
 def conclude(card: Card, measured: Measured, subjects: Sequence[str]) -> Conclusions:

@@ -62,8 +62,10 @@ class OracleSession(Session):
 
     def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> EmbeddingSet:
         vectors = {
-            each.spec.name: (each if isinstance(each, Oracle) else Oracle("color", {"color": 1.0})).vectors(images)
-            for each in encoders
+            encoder.spec.name: (encoder if isinstance(encoder, Oracle) else Oracle("color", {"color": 1.0})).vectors(
+                images
+            )
+            for encoder in encoders
         }
         return EmbeddingSet(images, vectors)
 

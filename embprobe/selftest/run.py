@@ -1,4 +1,4 @@
-"""The instrument, tested before it is believed: does it find what was planted, and nothing where there is nothing?"""
+"""Test the instrument on oracles and simulated studies, whose true answers are known beforehand."""
 
 from __future__ import annotations
 
@@ -92,21 +92,25 @@ ORDERED: Mapping[str, Sequence[tuple[KeyPattern, int]]] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """One thing that is known beforehand, and what the instrument found."""
+    """An answer that is known beforehand, beside the one that the instrument measured."""
 
     about: str
     expected: str
-    found: str
+    measured: str
     passed: bool
 
 
 def selftest(
-    *, studies: int = 400, seed: int = 0, notify: Callable[[str], None] = lambda what: None
+    *, studies: int = 400, seed: int = 0, notify: Callable[[str], None] = lambda step: None
 ) -> Iterator[Verdict]:
-    """Verdicts as they come: planted orders and shares, blindness, false alarms, coverage.
+    """Yield verdicts as they come: planted orders and shares, blindness, false alarms, coverage.
 
-    ``studies`` are simulated for the last two. About two minutes on two cores. ``tell`` is called with what is
-    being done.
+    It takes about two minutes on two cores.
+
+    Args:
+        studies: Number of studies that are simulated for false alarms and coverage.
+        seed: Of the oracles and the simulation.
+        notify: Called with the name of each step before it is done.
     """
     images = _images()
     for attribute in ORDERED:
@@ -117,7 +121,7 @@ def selftest(
 
 
 def planted(attribute: str, images: Images, *, seed: int) -> Iterator[Verdict]:
-    """The bundled card of an attribute, asked of an oracle that is blind to it and three with growing shares."""
+    """Yield verdicts of an attribute's bundled card on an oracle that is blind to it and three with growing shares."""
     without = {attribute, "category"} if attribute == "concept" else {attribute}  # concepts share their category
     blind = Oracle("blind", {factor: 0.0 if factor in without else 0.1 for factor in FACTORS})
     seeing = [Oracle(f"{share:g}", {**blind.shares, attribute: share}) for share in PLANTED]
@@ -152,26 +156,26 @@ def planted(attribute: str, images: Images, *, seed: int) -> Iterator[Verdict]:
 
 
 def simulated(studies: int, *, seed: int) -> Iterator[Verdict]:
-    """False alarms between two encoders that differ by noise only, and how often intervals hold the truth.
+    """Yield verdicts on false alarms between encoders that differ by noise only, and on the coverage of intervals.
 
     A study has 60 concepts. Every concept's image and its changed version are a shared signal and each encoder's own
-    noise; what is compared is displacement. The bounds are those within which 99.9 % of correct instruments stay.
+    noise; displacements are compared. The bounds are those within which 99.9 % of correct instruments stay.
     """
     rng = np.random.default_rng(seed)
     truth = _displacements(rng, concepts=20_000)[:, 0].mean()
     groups = [str(i) for i in range(_STUDY_CONCEPTS)]
     alarms = covered = 0
     for study in range(studies):
-        found = resample(_displacements(rng, concepts=_STUDY_CONCEPTS), groups, seed=study, resamples=999)
-        alarms += (found.difference(0, 1).p or 0.0) < 0.05
-        mean = found.mean(0)
+        resampled = resample(_displacements(rng, concepts=_STUDY_CONCEPTS), groups, seed=study, resamples=999)
+        alarms += (resampled.difference(0, 1).p or 0.0) < 0.05
+        mean = resampled.mean(0)
         covered += mean.low <= truth <= mean.high
     spread = 3.3 * (0.05 * 0.95 / studies) ** 0.5
-    for about, rate, wanted in (
+    for about, rate, expected in (
         ("two encoders that differ by noise only: p < 0.05", alarms / studies, 0.05),
         ("95 % intervals hold the truth", covered / studies, 0.95),
     ):
-        low, high = wanted - spread - 0.01, wanted + spread + 0.01
+        low, high = expected - spread - 0.01, expected + spread + 0.01
         yield Verdict(
             about,
             f"in {max(low, 0):.1%} to {min(high, 1):.1%} of {studies} studies",

@@ -1,4 +1,4 @@
-"""What the tests of several families share: pictures of every shape, weights nobody trained, a hub offline."""
+"""Pictures of every shape, untrained networks and an offline hub, for the tests of several families."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ PICTURES = [
 """Wide, tall, square; the fourth smaller than any input, the last two long."""
 
 Put = Callable[[str, Path], None]
+"""Puts a folder into the hub's cache under a repository's name."""
 
 
-def worst(found: ArrayLike, expected: ArrayLike) -> float:
-    """The largest difference between two arrays of the same shape."""
-    found, expected = np.asarray(found), np.asarray(expected)
-    assert found.shape == expected.shape and np.isfinite(expected).all()
-    return float(np.abs(found - expected).max())
+def worst(actual: ArrayLike, expected: ArrayLike) -> float:
+    """Return the largest difference between two arrays of the same shape."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape and np.isfinite(expected).all()
+    return float(np.abs(actual - expected).max())
 
 
 def untrained(network: nn.Module, seed: int = 0) -> Any:
-    """Chance in every weight, also where a fresh network has zeros and ones."""
+    """Add chance to every weight of a network, also where a fresh one has zeros and ones."""
     generator = torch.Generator().manual_seed(seed)
     for value in network.state_dict().values():
         if value.is_floating_point():
@@ -46,12 +47,12 @@ def untrained(network: nn.Module, seed: int = 0) -> Any:
 
 @torch.no_grad()
 def settle(network: nn.Module, side: int) -> None:
-    """Let batch norms see some pictures, or all vectors of an untrained network would be nearly the same."""
+    """Feed batch norms some pictures, or all vectors of an untrained network would be nearly the same."""
     generator = torch.Generator().manual_seed(0)
     colors, noises = (torch.randn(8, 3, s, s, generator=generator) for s in (1, side))
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # the mean of all that was seen
+            module.momentum = None  # the mean of all batches
     network.train()(colors + 0.2 * noises)
     network.eval()
 
@@ -61,18 +62,18 @@ SCHEDULED = {"state": {}, "param_groups": [{"lr": np.float64(5e-4), "weight_deca
 
 
 def as_numpy_1_wrote(file: Path) -> Path:
-    """The same checkpoint with numpy's numbers under the module they had before numpy 2."""
-    with zipfile.ZipFile(file) as whole:
-        content = {name: whole.read(name) for name in whole.namelist()}
-    with zipfile.ZipFile(file, "w") as changed:
+    """Rewrite a checkpoint with numpy's numbers under the module they had before numpy 2."""
+    with zipfile.ZipFile(file) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w") as rewritten:
         for name, data in content.items():
-            changed.writestr(name, data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
+            rewritten.writestr(name, data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
     return file
 
 
 @pytest.fixture
 def hub(offline: None, tmp_path: Path) -> Put:
-    """Puts a folder where the hub's client would have put the repository it fetched; there is no network."""
+    """Return a function that puts a folder into the hub's cache, as if it had been fetched; there is no network."""
 
     def put(repository: str, folder: Path) -> None:
         place = tmp_path / f"models--{repository.replace('/', '--')}"
@@ -131,7 +132,7 @@ PREPROCESSING: dict[str, dict[str, Any]] = {
     "siglip": {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"},
     "mobileclip": {"mean": [0.0] * 3, "std": [1.0] * 3, "interpolation": "bilinear", "resize_mode": "shortest"},
 }
-"""Where it is not CLIP's: as the published weights of that kind have it."""
+"""Preprocessing of the kinds that are not fed as CLIP is, as their published weights have it."""
 TOKENIZER = {
     "version": "1.0",
     "added_tokens": [],
@@ -143,18 +144,18 @@ TOKENIZER = {
 
 
 def open_clip_folder(kind: str, folder: Path) -> Path:
-    """A model in the form in which open_clip puts one on the hub."""
+    """Write a model in the form in which open_clip puts one on the hub, and return its folder."""
     config = folder / "open_clip_config.json"
     folder.mkdir()
     config.write_text(json.dumps({"model_cfg": CONFIGS[kind]}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = open_clip.create_model(
+        model = open_clip.create_model(
             f"local-dir:{folder}", load_weights=False, force_preprocess_cfg=PREPROCESSING.get(kind)
         )
-        settle(untrained(made).visual, CONFIGS[kind]["vision_cfg"]["image_size"])
-    save_config_for_hf(made, config, CONFIGS[kind])
-    save_file(made.state_dict(), folder / "open_clip_model.safetensors")
+        settle(untrained(model).visual, CONFIGS[kind]["vision_cfg"]["image_size"])
+    save_config_for_hf(model, config, CONFIGS[kind])
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
     if "hf_tokenizer_name" in CONFIGS[kind]["text_cfg"]:
         (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER))
         settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "unk_token": "<unk>"}
@@ -165,6 +166,6 @@ def open_clip_folder(kind: str, folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder for every kind of open_clip model."""
+    """Return by kind of open_clip model a folder that holds one."""
     root = tmp_path_factory.mktemp("clips")
     return {kind: open_clip_folder(kind, root / kind) for kind in CONFIGS}

@@ -11,7 +11,7 @@ from embprobe.errors import EmbprobeError, UsageError
 X = np.arange(12.0).reshape(4, 3)
 
 
-def test_they_stand_where_an_encoder_stands() -> None:
+def test_given_vectors_take_an_encoders_place() -> None:
     given = given_vectors("mine", X, list("abcd"))
     assert (given.spec.name, given.spec.dimension, given.spec.has_text) == ("mine", 3, False)
     assert given.vectors.dtype == np.float32 and given.positions(["c", "nobody", "a"]).tolist() == [2, -1, 0]
@@ -47,7 +47,7 @@ def test_numbers_of_any_kind_become_floats(kind: type) -> None:
         (3.0, "it is one number"),
     ],
 )
-def test_what_is_no_matrix_of_numbers_is_refused(vectors: object, message: str) -> None:
+def test_vectors_that_are_no_matrix_of_numbers_are_refused(vectors: object, message: str) -> None:
     with pytest.raises(EmbprobeError, match=message):
         given_vectors("mine", vectors)
 
@@ -67,7 +67,7 @@ def test_keys_and_labels_of_another_number_are_counted() -> None:
         given_vectors("mine", X, list("abcd"), labels={"style": ["x", "y"]})
 
 
-def test_of_a_double_key_the_first_vector_counts_and_a_note_says_so() -> None:
+def test_the_first_vector_of_a_double_key_counts_and_a_note_says_so() -> None:
     given = given_vectors("mine", X, list("abab"), labels={"n": list("1234")})
     assert given.keys == ["a", "b"] and np.array_equal(given.vectors, X[:2]) and given.labels == {"n": ["1", "2"]}
     assert given.notes == ["2 keys of 'mine' stand more than once, first 'a'; of each the first vector counts"]

@@ -1,4 +1,4 @@
-"""No network: said at once, without the minute of retries that the hub's library takes."""
+"""Without a network a load fails at once, and not after the minute of retries that the hub's library takes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from embprobe.errors import EmbprobeError
 
 @pytest.fixture
 def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The hosts that were looked up; none of them exists. No proxy, and the library is online."""
+    """Return the list of hosts looked up, none of which exists. There is no proxy, and the library is online."""
     hosts: list[str] = []
 
     def lookup(host: str, port: Any) -> None:
@@ -30,7 +30,7 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return hosts
 
 
-def test_a_hub_without_an_address_is_not_asked(looked_up: list[str]) -> None:
+def test_a_hub_without_an_address_is_not_queried(looked_up: list[str]) -> None:
     with cache_if_unreachable():
         assert constants.HF_HUB_OFFLINE is True
     assert looked_up == ["hub.example"]
@@ -66,7 +66,7 @@ def test_nothing_is_looked_up_for_local_weights(looked_up: list[str]) -> None:
     assert looked_up == []
 
 
-def test_a_hub_with_an_address_is_asked(looked_up: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_with_an_address_is_queried(looked_up: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, port: [])
     with cache_if_unreachable():
         assert constants.HF_HUB_OFFLINE is False
@@ -85,6 +85,6 @@ def test_behind_a_proxy_names_need_no_address_here(looked_up: list[str], monkeyp
         ("timm/hf-hub:owner/name", "give a folder: 'timm/local-dir:FOLDER'."),
     ],
 )
-def test_what_to_do_without_a_network_is_said(name: str, instead: str) -> None:
-    said = str(load_failure(name, "", OSError("we are offline")))
-    assert said == f"The weights of '{name}' could not be fetched. Without a network, {instead}"
+def test_the_message_names_a_way_without_a_network(name: str, instead: str) -> None:
+    message = str(load_failure(name, "", OSError("we are offline")))
+    assert message == f"The weights of '{name}' could not be fetched. Without a network, {instead}"

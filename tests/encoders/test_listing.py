@@ -1,4 +1,4 @@
-"""What is said of an encoder before its weights are there is what it turns out to be."""
+"""The description of an encoder, made without its weights, agrees with the encoder once it is loaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUILT_IN = [*list_encoders("bundled/*"), *list_encoders("reference/*")]
 
 @pytest.fixture
 def weights(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The name of an architecture with a file of weights nobody trained."""
+    """Return the name of an architecture with a file of untrained weights."""
     name: str = request.param
     family, _, model = name.partition("/")
     file = tmp_path / "weights.pth"
@@ -33,17 +33,18 @@ def weights(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"{name}:{file}"
 
 
-def agrees(name: str, listing: Listing) -> None:
+def check(name: str, listing: Listing) -> None:
+    """Check a description against the loaded encoder."""
     spec = load_encoder(name).spec
     assert (listing.dimension, listing.has_text) == (spec.dimension, spec.has_text)
     assert listing.input_size == spec.require_image_input().input_size
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_what_is_said_of_our_own_is_true(name: str) -> None:
+def test_descriptions_of_built_in_encoders_are_true(name: str) -> None:
     listing = describe_encoder(name)
     assert listing.name == name and name in list_encoders("*/*")
-    agrees(name, listing)
+    check(name, listing)
 
 
 @pytest.mark.parametrize(
@@ -59,11 +60,11 @@ def test_what_is_said_of_our_own_is_true(name: str) -> None:
     ],
     indirect=True,
 )
-def test_what_is_said_of_an_architecture_is_true_of_a_file(weights: str) -> None:
+def test_the_description_of_an_architecture_is_true_of_a_file(weights: str) -> None:
     name = weights.partition(":")[0]
     listing = describe_encoder(name)
     assert listing.name == name
-    agrees(weights, listing)
+    check(weights, listing)
 
 
 @pytest.mark.parametrize(
@@ -95,20 +96,20 @@ def test_what_is_said_of_an_architecture_is_true_of_a_file(weights: str) -> None
         ("transformers/hf-hub:OWNER/NAME", None, None, False, "that repository"),
     ],
 )
-def test_what_is_said_of_published_weights(
+def test_published_weights_are_described(
     name: str, dimension: int | None, input_size: int | None, has_text: bool, source: str
 ) -> None:
     assert describe_encoder(name) == Listing(name, source, dimension, input_size, has_text)
 
 
-def test_something_is_said_of_every_model_of_open_clip() -> None:
+def test_every_model_of_open_clip_is_described() -> None:
     for name in list_encoders("open_clip/*"):
         listing = describe_encoder(name)
         known = not name.startswith(("open_clip/hf-hub", "open_clip/local-dir"))
         assert listing.weights and (listing.dimension is not None) == (listing.input_size is not None) == known, name
 
 
-def test_a_pattern_that_names_its_family_finds_what_a_search_of_all_finds() -> None:
+def test_a_pattern_that_names_its_family_matches_the_same_names_as_a_search_of_all() -> None:
     everything = list_encoders("*")
     for family in ("bundled", "reference", "study", "dino", "timm", "open_clip", "transformers"):
         assert list_encoders(f"{family.upper()}/") == [name for name in everything if f"{family}/" in name]

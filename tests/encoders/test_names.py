@@ -1,4 +1,4 @@
-"""Names taken apart and put together again; options that are unknown, spelled out, or change the vectors."""
+"""Names are split and joined again; options may be unknown, be the defaults, or change the vectors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_name_without_options_behind_it_is_kept_whole(family: str, model: str,
 @given(PATHS, OPTIONS)
 @example("C:\\a,b.pt", {"size": "224"})
 @example("", {"size": "224", "pooling": "cls+mean"})
-def test_options_are_what_stands_at_the_end(weights: str, options: dict[str, str]) -> None:
+def test_options_are_the_pairs_at_the_end(weights: str, options: dict[str, str]) -> None:
     assume("=" not in weights)
     written = "".join(f",{option}={value}" for option, value in options.items())
     assert Name.parse(f"timm/vit:{weights}{written}") == Name("timm", "vit", weights, options)
@@ -59,7 +59,7 @@ def test_options_are_what_stands_at_the_end(weights: str, options: dict[str, str
 @example("bundled/", "../clip")
 @example("bundled/", "")
 @example("timm/", "hf-hub:,")
-def test_whatever_is_typed_is_an_encoder_or_a_sentence(offline: None, start: str, rest: str) -> None:
+def test_any_typed_text_is_an_encoder_or_a_sentence(offline: None, start: str, rest: str) -> None:
     try:
         load_encoder(start + rest)
     except EmbprobeError as refused:
@@ -67,7 +67,7 @@ def test_whatever_is_typed_is_an_encoder_or_a_sentence(offline: None, start: str
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("timm/test_vit,poling=cls", "'timm' has no option 'poling'; .* Did you mean 'pooling'?"),
         ("open_clip/ViT-B-16:openai,sise=224", "'open_clip' has no option 'sise'; .* Did you mean 'size'?"),
@@ -78,30 +78,30 @@ def test_whatever_is_typed_is_an_encoder_or_a_sentence(offline: None, start: str
         ("timm/test_vit,model=cpu", "'timm' has no option 'model'"),
     ],
 )
-def test_an_option_that_is_unknown_names_the_nearest(name: str, said: str) -> None:
-    with pytest.raises(EmbprobeError, match=said):
+def test_an_option_that_is_unknown_names_the_nearest(name: str, message: str) -> None:
+    with pytest.raises(EmbprobeError, match=message):
         load_encoder(name)
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Small weights of timm and of DINO."""
+    """Return files of small weights of timm and of DINO."""
     folder = tmp_path_factory.mktemp("names")
-    found = {}
+    paths = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for name in ("test_vit", "vit_tiny"):
-            found[name] = folder / f"{name}.safetensors"
+            paths[name] = folder / f"{name}.safetensors"
             network = timm.create_model("vit_tiny_patch16_224" if name == "vit_tiny" else name)
-            save_file(untrained(network).state_dict(), found[name])
-    return found
+            save_file(untrained(network).state_dict(), paths[name])
+    return paths
 
 
 @pytest.fixture
 def name_of(
     clips: dict[str, Path], files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
-    """A name of every family, without options."""
+    """Return by family the name of an encoder without options."""
     (tmp_path / "named.py").write_text(
         "from torch import nn\nfrom embprobe.encoders import network_encoder\n"
         "def make(device, precision=''):\n"
@@ -145,14 +145,14 @@ def test_the_name_a_spec_has_is_the_name_of_that_spec(family: str, options: str,
     assert load_encoder(name_of[family] + shuffled).spec.fingerprint == spec.fingerprint
 
 
-def test_what_was_not_typed_but_asked_for_is_in_the_name(name_of: dict[str, str]) -> None:
+def test_a_default_that_the_caller_gives_is_in_the_name(name_of: dict[str, str]) -> None:
     for family in ("bundled", "open_clip", "timm"):
         spec = load_encoder(name_of[family], precision="bfloat16").spec
         assert spec.name == f"{name_of[family]},precision=bfloat16" and spec.precision == "bfloat16"
         assert load_encoder(spec.name).spec == spec
     assert load_encoder(name_of["pixels"], precision="bfloat16").spec.name == "reference/pixels"  # it has none
     typed = load_encoder(f"{name_of['timm']},precision=float32", precision="bfloat16").spec
-    assert typed.precision == "float32"  # what is typed counts
+    assert typed.precision == "float32"  # the typed option wins
     with pytest.raises(UsageError, match="There is no precision 'half'"):
         load_encoder(f"{name_of['timm']},precision=half")
 
@@ -172,10 +172,10 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("family", DEFAULTS)
-def test_a_default_that_is_spelled_out_is_the_same_encoder(family: str, name_of: dict[str, str]) -> None:
+def test_a_typed_default_is_the_same_encoder(family: str, name_of: dict[str, str]) -> None:
     default = load_encoder(name_of[family]).spec.fingerprint
-    spelled_out = load_encoder(f"{name_of[family]},{DEFAULTS[family]}").spec
-    assert spelled_out.fingerprint == default and "=," not in spelled_out.name
+    typed = load_encoder(f"{name_of[family]},{DEFAULTS[family]}").spec
+    assert typed.fingerprint == default and "=," not in typed.name
 
 
 @pytest.mark.parametrize("family", OTHERS)

@@ -1,4 +1,4 @@
-"""Short names: no two encoders get the same one, and what tells them apart is what is left."""
+"""Short names of different encoders differ, and keep only the parts of a path in which encoders differ."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ NAMES = st.builds(
         ("bundled/clip:runs/\u202ea\n/model.pt", "bundled/clip:\\u202ea\\n"),
     ],
 )
-def test_of_a_path_its_last_telling_part_is_left(name: str, short: str) -> None:
+def test_a_path_is_cut_to_its_last_part_that_is_no_usual_name(name: str, short: str) -> None:
     assert short_names([name]) == {name: short}
 
 
-def test_no_more_of_a_path_is_told_than_it_takes() -> None:
+def test_no_more_parts_of_a_path_are_kept_than_differ() -> None:
     names = [f"bundled/clip:/runs/{run}/{seed}/model.safetensors" for run in "ab" for seed in "01"]
     assert list(short_names([*names, "bundled/clip:x/y/z.pt"]).values()) == [
         *(f"bundled/clip:{run}/{seed}" for run in "ab" for seed in "01"),
         "bundled/clip:z",
     ]
-    apart = ["bundled/clip:a/model.pt", "bundled/clip:a/model.pth"]  # nothing but the ending differs
+    apart = ["bundled/clip:a/model.pt", "bundled/clip:a/model.pth"]  # only the endings differ
     assert list(short_names(apart).values()) == apart
 
 
 @given(st.lists(NAMES, max_size=6, unique=True))
 def test_different_encoders_have_different_names(names: list[str]) -> None:
-    found = short_names(names)
-    assert list(found) == names and len(set(found.values())) == len(names)
-    assert all(len(short) <= len(name) for name, short in found.items())
+    shortened = short_names(names)
+    assert list(shortened) == names and len(set(shortened.values())) == len(names)
+    assert all(len(short) <= len(name) for name, short in shortened.items())
 
 
 @given(NAMES, st.integers(5, 40))
@@ -58,7 +58,7 @@ def test_lines_are_short_and_hold_the_whole_name(name: str, width: int) -> None:
     assert "".join(lines) == name and max(map(len, lines)) <= width
 
 
-def test_of_a_name_that_is_too_long_both_ends_are_told() -> None:
-    told = fold(f"open_clip/ViT-B-16:{'x' * 500}-the-end", 20)
-    assert told.startswith("open_clip/") and told.endswith("the-end") and "…" in told
-    assert len(told.replace("\n", "")) <= 60
+def test_both_ends_of_a_name_that_is_too_long_are_kept() -> None:
+    folded = fold(f"open_clip/ViT-B-16:{'x' * 500}-the-end", 20)
+    assert folded.startswith("open_clip/") and folded.endswith("the-end") and "…" in folded
+    assert len(folded.replace("\n", "")) <= 60

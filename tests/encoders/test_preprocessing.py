@@ -63,10 +63,10 @@ def test_squash_keeps_the_borders_and_shortest_cuts_them_off() -> None:
 @pytest.mark.parametrize("resize", ["shortest", "squash"])
 def test_equal_to_open_clip(size: tuple[int, int], resize: Literal["shortest", "squash"]) -> None:
     picture = noise(0, size)
-    theirs = image_transform_v2(
+    transform = image_transform_v2(
         PreprocessCfg(size=224, mean=MEAN, std=STD, interpolation="bicubic", resize_mode=resize), is_train=False
     )
-    assert torch.equal(preprocess(picture, input_of(224, resize=resize)), theirs(picture))
+    assert torch.equal(preprocess(picture, input_of(224, resize=resize)), transform(picture))
 
 
 @pytest.mark.parametrize("size", PICTURES.values(), ids=PICTURES)
@@ -76,7 +76,7 @@ def test_equal_to_timm(
     size: tuple[int, int], interpolation: Literal["bilinear", "bicubic"], mode: str, resize: Literal["shortest"]
 ) -> None:
     picture = noise(1, size)
-    theirs: Any = timm.data.transforms_factory.create_transform(
+    transform: Any = timm.data.transforms_factory.create_transform(
         input_size=(3, 224, 224),
         is_training=False,
         crop_pct=0.9,
@@ -87,35 +87,35 @@ def test_equal_to_timm(
     )
     # 224 / 0.9 = 248.9: timm rounds down
     image_input = input_of(224, resize_to=248, resize=resize, interpolation=interpolation)
-    assert torch.equal(preprocess(picture, image_input), theirs(picture))
+    assert torch.equal(preprocess(picture, image_input), transform(picture))
 
 
 @given(st.integers(1, 150), st.integers(1, 150))
 @settings(max_examples=60, deadline=None)
 def test_equal_to_open_clip_at_any_size(width: int, height: int) -> None:
     picture = noise(2, (width, height))
-    theirs = image_transform_v2(PreprocessCfg(size=32, mean=MEAN, std=STD), is_train=False)
-    found = preprocess(picture, input_of(32))
-    assert found.shape == (3, 32, 32) and found.dtype == torch.float32
-    assert torch.equal(found, theirs(picture))
+    transform = image_transform_v2(PreprocessCfg(size=32, mean=MEAN, std=STD), is_train=False)
+    tensor = preprocess(picture, input_of(32))
+    assert tensor.shape == (3, 32, 32) and tensor.dtype == torch.float32
+    assert torch.equal(tensor, transform(picture))
 
 
 # --- images far longer than wide are resized and cropped in one step ---------------------------------------------
 
 
 def in_two_steps(picture: Image.Image, image_input: ImageInput) -> torch.Tensor:
-    """What torchvision makes: the whole image resized, then most of it cropped away. Values in 0..255."""
+    """Return torchvision's result: the whole image resized, then most of it cropped away. Values in 0..255."""
     steps = [
         Resize(image_input.resize_to, InterpolationMode(image_input.interpolation)),
         CenterCrop(image_input.input_size),
         ToTensor(),
     ]
-    found: torch.Tensor = Compose(steps)(picture)
-    return found * 255
+    tensor: torch.Tensor = Compose(steps)(picture)
+    return tensor * 255
 
 
 def in_levels(picture: Image.Image, image_input: ImageInput) -> torch.Tensor:
-    """What we make, without normalisation. Values in 0..255."""
+    """Return embprobe's result without normalisation. Values in 0..255."""
     return preprocess(picture, replace(image_input, mean=(0.0,) * 3, std=(1.0,) * 3)) * 255
 
 
@@ -123,7 +123,7 @@ def in_levels(picture: Image.Image, image_input: ImageInput) -> torch.Tensor:
 @pytest.mark.parametrize(("size", "resize_to"), [(224, 224), (224, 256), (32, 37), (31, 32), (7, 7)])
 @pytest.mark.parametrize("shape", [(17, 1), (1700, 97), (1601, 100), (1777, 3), (999, 10), (4001, 250)])
 @pytest.mark.parametrize("tall", [False, True])
-def test_one_step_gives_what_two_give_but_for_rounding(
+def test_one_step_gives_the_same_as_two_but_for_rounding(
     shape: tuple[int, int],
     tall: bool,
     size: int,

@@ -1,4 +1,4 @@
-"""Names to encoders, and the fingerprint that keys a store."""
+"""Encoders are loaded by name, and the fingerprint that keys a store changes with everything that changes vectors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load(model, weights, *, device):
 
 
 def install(folder: Path, entry_points: str, **modules: str) -> None:
-    """A distribution as pip would leave it on sys.path."""
+    """Write a distribution as pip would leave it on sys.path."""
     info = folder / "plug-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plug\nVersion: 1.0\n")

@@ -1,4 +1,4 @@
-"""What describes an encoder: its fingerprint stays what it was, and what earlier versions saved is read."""
+"""An encoder's spec keeps its fingerprint, and specs that earlier versions saved are read."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ PIXELS: dict[str, Any] = {
 """``encoder`` in the manifest of a store of ``reference/pixels``, as it was before there was an ``ImageInput``."""
 
 
-def test_fingerprints_are_those_of_stores_that_were_made_before() -> None:
+def test_fingerprints_are_those_of_earlier_stores() -> None:
     # computed before the image input became a part of its own
     assert SPEC.fingerprint == "745f465b565d596b"
     assert replace(SPEC, weights_sha256="ab" * 32).fingerprint == "780f0d5ab164f2de"
@@ -65,7 +65,7 @@ def test_fingerprints_are_those_of_stores_that_were_made_before() -> None:
 
 
 @pytest.mark.parametrize("spec", [SPEC, replace(SPEC, image_input=None)], ids=["images", "no images"])
-def test_what_is_saved_is_read_again(spec: EncoderSpec) -> None:
+def test_a_saved_spec_is_read_again(spec: EncoderSpec) -> None:
     saved = json.loads(json.dumps(asdict(spec) | {"fingerprint": spec.fingerprint}))
     assert EncoderSpec.from_saved(saved) == spec
 
@@ -74,7 +74,7 @@ def test_a_spec_that_was_saved_flat_is_read() -> None:
     assert EncoderSpec.from_saved(PIXELS) == load_encoder("reference/pixels").spec
 
 
-def test_a_store_that_was_made_before_is_opened_and_nothing_encoded(workspace: Workspace, reads: Reads) -> None:
+def test_an_earlier_store_is_opened_and_nothing_encoded(workspace: Workspace, reads: Reads) -> None:
     images, encoder = reads(4), load_encoder("reference/pixels")
     (store,) = extract(images, [encoder], workspace)
     path = store.folder / "manifest.json"

@@ -1,4 +1,4 @@
-"""A language model that nobody trained, in a folder as ``save_pretrained`` writes it."""
+"""Write an untrained language model into a folder as ``save_pretrained`` does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VOCABULARY += [*"bcdefghijklmnopqrstuvwxyz", *(f"##{letter}" for letter in "abcd
 
 
 def tiny_bert(folder: Path, *, width: int = 16, seed: int = 0) -> Path:
-    """Two layers over a vocabulary of a few pieces, texts of 12 at most."""
+    """Write a BERT of two layers over a few word pieces, for texts of at most 12 tokens, and return its folder."""
     folder.mkdir(parents=True)
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
     BertTokenizer(str(folder / "vocab.txt"), model_max_length=12).save_pretrained(folder)

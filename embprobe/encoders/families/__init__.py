@@ -1,1 +1,1 @@
-"""Families of encoders: one module each."""
+"""Load the encoders of each family; a family is one module (:class:`embprobe.encoders.spec.Family`)."""

@@ -1,4 +1,4 @@
-"""The controlled encoders that come with embprobe, trained by ``embprobe pretrain`` on the bundled images."""
+"""Load the encoders that come with embprobe, trained by ``embprobe pretrain`` on the bundled images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embprobe.encoders.options import spelled
+from embprobe.encoders.options import join_options
 from embprobe.encoders.spec import Listing, Pooling
 from embprobe.encoders.towers.header import IMAGE_SIZE, read_header
 from embprobe.errors import UsageError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from embprobe.encoders.towers.two_towers import TwoTowers
 
 
-def encoder_of(
+def towers_encoder(
     towers: TwoTowers,
     *,
     family: str,
@@ -30,9 +30,19 @@ def encoder_of(
     pooling: str = "",
     precision: str = "",
 ) -> NetworkEncoder:
-    """These towers as an encoder of what their head gives, or with ``pooling="cls"`` of the CLS token before it.
+    """Make an encoder from a pair of towers.
 
-    Raises :class:`UsageError` if there is no such pooling.
+    Args:
+        towers: The image tower, its head, and the text side if it has one.
+        family: The family in the encoder's name.
+        model: The model in the encoder's name.
+        weights: The file or seed in the encoder's name.
+        device: The torch device to compute on.
+        pooling: "" for the head's output, which texts share; ``cls`` for the CLS token before the head.
+        precision: ``float32``, ``bfloat16`` or ``float16``; "" is float32.
+
+    Raises:
+        UsageError: There is no such pooling.
     """
     from embprobe.encoders.network import network_encoder
     from embprobe.encoders.towers.two_towers import MEAN, STD
@@ -49,12 +59,12 @@ def encoder_of(
         std=STD,
         pooling="cls" if headless else own,
         precision=precision,
-        image=_tokens if headless else _images,
+        image=_cls if headless else _images,
         text=_texts if towers.has_text and not headless else None,
         family=family,
         model=model,
         weights=weights,
-        options=spelled(pooling=pooling, precision=precision),
+        options=join_options(pooling=pooling, precision=precision),
     )
 
 
@@ -62,7 +72,7 @@ def _images(towers: TwoTowers, batch: Tensor) -> Tensor:
     return towers.encode_images(batch)
 
 
-def _tokens(towers: TwoTowers, batch: Tensor) -> Tensor:
+def _cls(towers: TwoTowers, batch: Tensor) -> Tensor:
     features: Tensor = towers.vit(batch)
     return features
 
@@ -72,7 +82,7 @@ def _texts(towers: TwoTowers, texts: Sequence[str], device: str) -> Tensor:
 
 
 def names() -> list[str]:
-    """The encoders whose weights are bundled."""
+    """Return the names of the bundled encoders, without the family."""
     folder = files("embprobe.encoders") / "bundled_weights"
     if not folder.is_dir():
         return []
@@ -80,14 +90,26 @@ def names() -> list[str]:
 
 
 def describe(name: str) -> Listing:
-    """Of one of them; what it looks like is in its file."""
+    """Describe a bundled encoder from the header of its weights file."""
     with as_file(_bundled(name)) as path:
         dimension, has_text = read_header(path)
     return Listing(name, "with embprobe", dimension, IMAGE_SIZE, has_text)
 
 
 def load(model: str, weights: str, *, device: str, pooling: str = "", precision: str = "") -> NetworkEncoder:
-    """``bundled/clip``, ``bundled/dino``, ...; or the ``model.safetensors`` that ``pretrain`` wrote, by its path."""
+    """Load a bundled encoder, or one that ``embprobe pretrain`` trained.
+
+    Args:
+        model: One of :func:`names`; any word where a file is given.
+        weights: The ``model.safetensors`` that ``embprobe pretrain`` wrote, or "" for the bundled weights.
+        device: The torch device to compute on.
+        pooling: "" for the head's output, which texts share; ``cls`` for the CLS token before the head.
+        precision: ``float32``, ``bfloat16`` or ``float16``.
+
+    Raises:
+        UsageError: There is no such file or pooling.
+        EmbprobeError: The file holds something else.
+    """
     from embprobe.encoders.towers.weights import load_towers
 
     if weights:
@@ -95,10 +117,11 @@ def load(model: str, weights: str, *, device: str, pooling: str = "", precision:
     else:
         with as_file(_bundled(model)) as path:
             towers = load_towers(path)
-    return encoder_of(
+    return towers_encoder(
         towers, family="bundled", model=model, weights=weights, device=device, pooling=pooling, precision=precision
     )
 
 
 def _bundled(model: str) -> Traversable:
+    """Return the bundled weights file of an encoder."""
     return files("embprobe.encoders") / "bundled_weights" / model / "model.safetensors"

@@ -1,8 +1,8 @@
-"""Encoders from the checkpoints that DINO's own training code writes, and the backbones its authors released.
+"""Load encoders from the checkpoints that DINO's training code writes and the backbones that its authors released.
 
 A training checkpoint (``checkpoint.pth``) holds the student and the teacher, each with a projection head for the loss;
 keys carry the prefixes of the wrappers they were trained in. A released backbone is the bare network. The embedding is
-the backbone's, the teacher's unless asked otherwise: the teacher is what DINO's authors evaluate (arXiv 2104.14294).
+the backbone's; by default the teacher's, because DINO's authors evaluate the teacher (arXiv 2104.14294).
 """
 
 from __future__ import annotations
@@ -20,29 +20,31 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from embprobe.encoders.checkpoints import plain_values
-from embprobe.encoders.families.timm import pooled
+from embprobe.encoders.families.timm import choose_pooling
 from embprobe.encoders.hub import load_failure
 from embprobe.encoders.network import NetworkEncoder, network_encoder
-from embprobe.encoders.options import pixels, spelled
+from embprobe.encoders.options import join_options, parse_side
 from embprobe.encoders.spec import Listing
 from embprobe.errors import UsageError
 
 _ARCHITECTURES = {"vit_tiny": 192, "vit_small": 384, "vit_base": 768, "resnet50": 2048}
-"""As DINO's code calls them, with their dimension."""
+"""Dimension of the embedding by architecture, under the names in DINO's code."""
 SIDE, RESIZE_TO = 224, 256
-"""As its evaluation feeds images: shorter side 256, bicubic, the central 224 x 224."""
+"""Pixels, as DINO's evaluation feeds images: shorter side resized to 256, bicubic, the central 224 x 224 cut out."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _WRAPPERS = re.compile(r"^(?:module\.|backbone\.|_orig_mod\.)+")
+"""Prefixes of keys from the wrappers that a network was trained in."""
 _HEADS = ("head.", "fc.")
+"""Prefixes of the weights of projection heads and classifiers, which are left out."""
 
 
 def names() -> list[str]:
-    """The architectures; what follows the colon is a file."""
+    """Return the architectures; a name goes on with a colon and a weights file."""
     return list(_ARCHITECTURES)
 
 
 def describe(name: str) -> Listing:
-    """Of an architecture."""
+    """Describe an architecture."""
     return Listing(name, f"a file: dino/{name}:FILE", _ARCHITECTURES[name], SIDE, False)
 
 
@@ -57,14 +59,26 @@ def load(
     resize: str = "",
     precision: str = "",
 ) -> NetworkEncoder:
-    """``dino/vit_base:checkpoint.pth``; safe loading only, and every weight must be there.
+    """Load ``dino/vit_base:checkpoint.pth``. No code in the file is run, and no weight may be missing.
 
-    ``key=student`` takes the student; ``pooling=`` ``mean`` or ``cls+mean`` another vector than the CLS token.
+    Args:
+        model: One of :func:`names`.
+        weights: The checkpoint or released backbone, a file.
+        device: The torch device to compute on.
+        key: ``student`` or ``teacher``, the default, or another network in the checkpoint.
+        pooling: ``cls``, the default, ``mean`` or ``cls+mean``; ResNets have ``mean`` alone.
+        size: Side of the input in pixels, 224 by default.
+        resize: Pixels to which the shorter side is resized before the crop, by default 256/224 of ``size``.
+        precision: ``float32``, ``bfloat16`` or ``float16``.
+
+    Raises:
+        UsageError: There is no such file, or an option does not suit it.
+        EmbprobeError: The file is damaged, would run code, or holds other weights.
     """
     if not weights or not Path(weights).is_file():
         missing = f"there is no '{weights}'" if weights else f"'dino/{model}:FILE'"
         raise UsageError(f"'dino/{model}' needs a weights file: {missing}.")
-    side, resize_to = pixels("size", size) or SIDE, pixels("resize", resize)
+    side, resize_to = parse_side("size", size) or SIDE, parse_side("resize", resize)
     try:
         state = _backbone(_read(weights), key, weights)
         network = _network(model, state, side)
@@ -72,7 +86,7 @@ def load(
         raise
     except Exception as error:  # torch raises many kinds
         raise load_failure(f"dino/{model}:{weights}", weights, error, local=True) from None
-    kind, image = pooled(network, pooling, f"dino/{model}")
+    kind, image = choose_pooling(network, pooling, f"dino/{model}")
     return network_encoder(
         network,
         device=device,
@@ -86,34 +100,36 @@ def load(
         family="dino",
         model=model,
         weights=weights,
-        options=spelled(key=key, pooling=pooling, size=size, resize=resize, precision=precision),
+        options=join_options(key=key, pooling=pooling, size=size, resize=resize, precision=precision),
     )
 
 
 def _read(file: str) -> Mapping[str, Any]:
-    """What a file holds."""
+    """Return the values in a checkpoint by name, without running code in it."""
     if file.endswith(".safetensors"):
         return load_file(file)
     with plain_values():
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(found, Mapping):
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(checkpoint, Mapping):
         raise ValueError("it holds no named weights")
-    return found
+    return checkpoint
 
 
-def _backbone(found: Mapping[str, Any], key: str, file: str) -> dict[str, Tensor]:
-    """The backbone's weights under their own names."""
-    networks = [name for name in ("teacher", "student", "state_dict", "model") if isinstance(found.get(name), Mapping)]
+def _backbone(checkpoint: Mapping[str, Any], key: str, file: str) -> dict[str, Tensor]:
+    """Return the backbone's weights in float32, under their names without prefixes of wrappers."""
+    networks = [
+        name for name in ("teacher", "student", "state_dict", "model") if isinstance(checkpoint.get(name), Mapping)
+    ]
     if key and key not in networks:
-        there = f"it has {' and '.join(networks)}" if networks else "it holds one network only: leave out 'key'"
-        raise UsageError(f"'{file}' has no '{key}'; {there}.")
-    inside = found[key or networks[0]] if networks else found
-    named = {_WRAPPERS.sub("", name): value for name, value in inside.items() if isinstance(value, Tensor)}
+        known = f"it has {' and '.join(networks)}" if networks else "it holds one network only: leave out 'key'"
+        raise UsageError(f"'{file}' has no '{key}'; {known}.")
+    weights = checkpoint[key or networks[0]] if networks else checkpoint
+    named = {_WRAPPERS.sub("", name): value for name, value in weights.items() if isinstance(value, Tensor)}
     return {name: value.float() for name, value in named.items() if not name.startswith(_HEADS)}
 
 
 def _network(model: str, state: dict[str, Tensor], side: int) -> Any:
-    """timm's network of the same layers with these weights."""
+    """Return timm's network of the same layers with these weights, for images ``side`` pixels wide."""
     if model == "resnet50":
         network: Any = timm.create_model(model, num_classes=0)
         network.load_state_dict(state)
@@ -131,9 +147,10 @@ def _network(model: str, state: dict[str, Tensor], side: int) -> Any:
 
 
 def _resampled(positions: Tensor, side: int) -> Tensor:
-    """Position embeddings ``[1, 1 + s s, d]`` for a grid of another side, as DINO's ``interpolate_pos_encoding``.
+    """Resample position embeddings ``[1, 1 + t t, d]`` to a grid of ``side`` patches, ``[1, 1 + side side, d]``.
 
-    Bicubic, without antialiasing, by a factor that is a tenth of a patch too large.
+    As DINO's ``interpolate_pos_encoding``: bicubic, without antialiasing, by a factor that is a tenth of a patch too
+    large.
     """
     trained = math.isqrt(positions.shape[1] - 1)
     if side == trained:

@@ -1,4 +1,4 @@
-"""Encoders of open_clip: an architecture with a published tag or a local file, a repository of the hub, or a folder."""
+"""Load encoders of open_clip: an architecture with a published tag or a local file, a hub repository, or a folder."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from torch import Tensor, nn
 from embprobe.encoders.checkpoints import plain_values
 from embprobe.encoders.hub import PLACES, SOURCES, cache_if_unreachable, load_failure
 from embprobe.encoders.network import NetworkEncoder, TextFeatures, network_encoder
-from embprobe.encoders.options import pixels, spelled
+from embprobe.encoders.options import join_options, parse_side
 from embprobe.encoders.spec import Listing
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.system.suggestions import did_you_mean
 
 
 def names() -> list[str]:
-    """Every architecture with each of its published weights, e.g. ``ViT-B-16:openai``; bare where there are none."""
+    """Return every architecture with each tag of published weights, e.g. ``ViT-B-16:openai``, or alone without one."""
     tagged = open_clip.list_pretrained()
     bare = sorted(set(open_clip.list_models()) - {model for model, _ in tagged})
-    return [f"{model}:{tag}" for model, tag in tagged] + bare + [f"{place}:{what}" for place, what in PLACES.items()]
+    return (
+        [f"{model}:{tag}" for model, tag in tagged] + bare + [f"{place}:{address}" for place, address in PLACES.items()]
+    )
 
 
 def describe(name: str) -> Listing:
-    """What open_clip's own tables say of ``ViT-B-16:openai``."""
+    """Describe an encoder such as ``ViT-B-16:openai`` from the tables in open_clip, without its weights."""
     model, _, tag = name.partition(":")
     if model in PLACES:
         return Listing(name, SOURCES[model], has_text=True)
@@ -53,36 +55,51 @@ def load(
     precision: str = "",
     like: str = "",
 ) -> NetworkEncoder:
-    """``open_clip/ViT-B-16:openai``, or a file instead of the tag; safe loading only (safetensors, or weights only).
+    """Load ``open_clip/ViT-B-16:openai``, ``open_clip/ViT-B-16:FILE``, ``open_clip/hf-hub:OWNER/NAME`` or a folder.
 
-    Vectors are the projected features, not normalised; with ``pooling=trunk``, the features before the projection. A
-    file is fed as the published weights of its architecture are, if these agree, or as those of the tag ``like``.
+    No code in a file is run: only safetensors and files of weights alone are read.
+
+    Args:
+        model: The architecture, or ``hf-hub`` or ``local-dir``.
+        weights: A published tag or a file of weights; the repository or the folder.
+        device: The torch device to compute on.
+        pooling: ``projected``, the default, for the features in the space shared with text, not normalised; ``trunk``
+            for those before the projection.
+        size: Side of the input in pixels, if not the encoder's own.
+        resize: Side in pixels to which images are resized before they are cropped, if not that of the input.
+        precision: ``float32``, ``bfloat16`` or ``float16``.
+        like: The published tag whose preprocessing and activation a file of weights needs. Without it, those which
+            all published weights of the architecture share, if they do.
+
+    Raises:
+        UsageError: An option or the weights are unknown, or do not suit this encoder.
+        EmbprobeError: The weights could not be fetched or read.
     """
     if pooling not in ("", "projected", "trunk"):
         raise UsageError(f"open_clip's encoders have pooling=projected and pooling=trunk, not '{pooling}'.")
-    placed = model in PLACES
-    named, tag = (f"{model}:{weights}", None) if placed else (model, weights)
-    if not placed:
+    in_place = model in PLACES  # else an architecture
+    library_name, tag = (f"{model}:{weights}", None) if in_place else (model, weights)
+    if not in_place:
         _check_weights(model, weights, like)
     elif like:
-        raise UsageError(f"'open_clip/{named}' has its own configuration: leave out 'like'.")
-    side, resize_to = pixels("size", size), pixels("resize", resize)
-    local = model == "local-dir" or not placed and Path(weights).is_file()
-    fed = _published(model, like or weights)
-    forced = bool(fed.get("quick_gelu")) and not (open_clip.get_model_config(model) or {}).get("quick_gelu")
+        raise UsageError(f"'open_clip/{library_name}' has its own configuration: leave out 'like'.")
+    side, resize_to = parse_side("size", size), parse_side("resize", resize)
+    local = model == "local-dir" or not in_place and Path(weights).is_file()
+    published = _published(model, like or weights)
+    quick_gelu = bool(published.get("quick_gelu")) and not (open_clip.get_model_config(model) or {}).get("quick_gelu")
     try:
         with cache_if_unreachable(local=local), plain_values():
             network = open_clip.create_model(
-                named,
+                library_name,
                 pretrained=tag,
                 force_image_size=side,
-                force_quick_gelu=forced,  # open_clip itself would warn of the other, and go on
-                force_preprocess_cfg=_preprocessing(fed) if local and not placed else None,
+                force_quick_gelu=quick_gelu,  # open_clip would only warn that the activations differ
+                force_preprocess_cfg=_preprocessing(published) if local and not in_place else None,
                 pretrained_text=False,  # the whole model's weights are at hand: fetch no others first
                 require_pretrained=True,
                 weights_only=True,
             )
-        configuration = json.dumps(open_clip.get_model_config(named), sort_keys=True) if placed else ""
+        configuration = json.dumps(open_clip.get_model_config(library_name), sort_keys=True) if in_place else ""
     except Exception as error:  # open_clip, torch and the hub raise many kinds
         raise load_failure(f"open_clip/{model}:{weights}", weights, error, local=local) from None
     config = open_clip.get_model_preprocess_cfg(network)
@@ -93,7 +110,7 @@ def load(
         raise UsageError(f"'open_clip/{model}' takes the whole image, squashed to {side} x {side}: leave out 'resize'.")
     trunk = pooling == "trunk"
     return network_encoder(
-        _trunk(network.visual, model) if trunk else network,
+        _without_projection(network.visual, model) if trunk else network,
         device=device,
         input_size=side,
         mean=config["mean"],
@@ -103,34 +120,39 @@ def load(
         resize=config["resize_mode"],
         interpolation=config["interpolation"],
         precision=precision,
-        image=_of_trunk if trunk else _projected,
-        text=None if trunk else _text(named),
+        image=_trunk_features if trunk else _projected,
+        text=None if trunk else _text(library_name),
         family="open_clip",
         model=model,
         weights=weights,
-        options=spelled(pooling=pooling, size=size, resize=resize, precision=precision, like=like),
-        configuration=configuration or ("quick_gelu" if forced else ""),
+        options=join_options(pooling=pooling, size=size, resize=resize, precision=precision, like=like),
+        configuration=configuration or ("quick_gelu" if quick_gelu else ""),
     )
 
 
 def _published(model: str, tag: str) -> dict[str, Any]:
-    """What open_clip knows of weights published under a tag; of others, what all of the architecture agree on."""
+    """Return open_clip's settings of the weights published under a tag.
+
+    For other weights, the preprocessing that all published weights of the architecture share; {} if they differ.
+    """
     tags = open_clip.list_pretrained_tags_by_model(model)
     if tag in tags:
         return dict(open_clip.get_pretrained_cfg(model, tag))
-    first, *others = [_preprocessing(open_clip.get_pretrained_cfg(model, each)) for each in tags] or [{}]
-    return first if all(each == first for each in others) else {}
+    first, *others = [_preprocessing(open_clip.get_pretrained_cfg(model, known)) for known in tags] or [{}]
+    return first if all(other == first for other in others) else {}
 
 
 def _preprocessing(published: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that decide how images are fed."""
     return {name: published[name] for name in ("mean", "std", "interpolation", "resize_mode") if published.get(name)}
 
 
 def _check_weights(model: str, weights: str, like: str) -> None:
+    """Raise UsageError unless the weights are a tag of the architecture or a file, and ``like`` a tag beside a file."""
     tags = open_clip.list_pretrained_tags_by_model(model)
     if like and (like not in tags or weights in tags):
-        why = "it is for files" if weights in tags else f"there are {', '.join(tags) or 'none'}"
-        raise UsageError(f"'like={like}' names a tag of 'open_clip/{model}' whose weights a file is fed as; {why}.")
+        reason = "it is for files" if weights in tags else f"there are {', '.join(tags) or 'none'}"
+        raise UsageError(f"'like={like}' names a tag of 'open_clip/{model}' whose weights a file is fed as; {reason}.")
     if weights in tags or Path(weights).is_file():
         return
     known = f"one of {', '.join(tags)}" if tags else "it has none published"
@@ -141,17 +163,19 @@ def _check_weights(model: str, weights: str, like: str) -> None:
 
 
 def _projected(network: Any, batch: Tensor) -> Tensor:
+    """Return the image features in the space shared with text, ``[n, d]``, not normalised."""
     features: Tensor = network.encode_image(batch, normalize=False)  # CoCa would normalise
     return features
 
 
-def _of_trunk(visual: nn.Module, batch: Tensor) -> Tensor:
-    found: Tensor | tuple[Tensor, ...] = visual(batch)
-    return found[0] if isinstance(found, tuple) else found  # CoCa's gives its tokens, too
+def _trunk_features(visual: nn.Module, batch: Tensor) -> Tensor:
+    """Return the output of an image side without its projection, ``[n, d]``."""
+    output: Tensor | tuple[Tensor, ...] = visual(batch)
+    return output[0] if isinstance(output, tuple) else output  # CoCa's returns its tokens, too
 
 
-def _trunk(visual: Any, model: str) -> Any:
-    """The image side without its projection."""
+def _without_projection(visual: Any, model: str) -> Any:
+    """Remove the projection from an image side; raise UsageError where it is one layer with the pooling."""
     if isinstance(visual, TimmModel):
         if "pool" not in dict(visual.head.named_children()):  # else one layer pools and projects
             if not len(visual.head):
@@ -165,26 +189,26 @@ def _trunk(visual: Any, model: str) -> Any:
 
 
 def _text(model: str) -> TextFeatures:
-    """The text side with the model's own tokenizer, which is only fetched when a text is to be encoded."""
+    """Return the text side with the model's own tokenizer, which is only fetched when a text is to be encoded."""
     local = model.startswith("local-dir:")
 
     @cache
     def tokenizer() -> Callable[[Sequence[str]], Tensor]:
         try:
             with cache_if_unreachable(local=local):
-                found: Callable[[Sequence[str]], Tensor] = open_clip.get_tokenizer(model)
+                loaded: Callable[[Sequence[str]], Tensor] = open_clip.get_tokenizer(model)
         except ImportError:
             raise EmbprobeError(
                 f"The tokenizer of 'open_clip/{model}' needs the package transformers: "
                 "pip install 'embprobe[transformers]'."
             ) from None
         except Exception as error:  # the hub raises many kinds
-            raise load_failure(f"open_clip/{model}", "", error, what="tokenizer", local=local) from None
-        return found
+            raise load_failure(f"open_clip/{model}", "", error, part="tokenizer", local=local) from None
+        return loaded
 
     def features(network: Any, texts: Sequence[str], device: str) -> Tensor:
         tokens = tokenizer()(list(texts)).to(torch.device(device))
-        found: Tensor = network.encode_text(tokens, normalize=False)
-        return found
+        encoded: Tensor = network.encode_text(tokens, normalize=False)
+        return encoded
 
     return features

@@ -1,4 +1,4 @@
-"""A user's own encoder: ``python:package.module:function``, where the function makes it."""
+"""Load a user's own encoder, ``python:package.module:function``, by calling the function, which returns it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,30 @@ from embprobe.errors import EmbprobeError, UsageError
 
 
 def names() -> list[str]:
-    """The form of a name; there is nothing to list."""
+    """Return the form of a name in place of names, because functions of the user cannot be listed."""
     return ["PACKAGE.MODULE:FUNCTION"]
 
 
 def describe(name: str) -> Listing:
-    """What can be said before the function is called."""
+    """Describe an encoder of this family before its function is called."""
     return Listing(name, "that function")
 
 
 def load(model: str, weights: str, /, *, device: str, **options: str) -> Encoder:
     """Import the module, also from the current folder, and call ``function(device=..., **options)``.
 
-    The function returns an :class:`Encoder`. If it is one made by :func:`network_encoder`, its spec gets this name, and
-    its vectors count as new when the options or the module's source change: they may say what the weights do not.
+    If the function returns an encoder made by :func:`network_encoder`, its spec gets this name, and its fingerprint
+    changes with the options and the module's source too, because they may change vectors where the weights do not.
+
+    Args:
+        model: The module, ``package.module``.
+        weights: The function in it.
+        device: Passed to the function: the torch device to compute on.
+        **options: Passed to the function as typed.
+
+    Raises:
+        UsageError: The module cannot be imported or has no such function.
+        EmbprobeError: The function failed, or returned no :class:`Encoder`.
     """
     name = f"{model}:{weights}"
     function = _function(model, weights)
@@ -51,25 +61,26 @@ def load(model: str, weights: str, /, *, device: str, **options: str) -> Encoder
 
 
 def _function(module: str, function: str) -> Callable[..., Encoder]:
+    """Import a function from a module, which may lie in the current folder."""
     name = f"python:{module}:{function}"
     if not function:
         raise UsageError(f"'{name.rstrip(':')}' names no function; write python:package.module:function.")
     here = str(Path.cwd())
     sys.path.append(here)  # behind everything else: a folder here hides no installed package
     try:
-        found = getattr(import_module(module), function, None)
+        value = getattr(import_module(module), function, None)
     except (Exception, SystemExit) as error:  # a user's module can fail in any way
         raise UsageError(f"'{name}' cannot be imported: {type(error).__name__}: {error}") from None
     finally:
         sys.path.remove(here)
-    if not callable(found):
+    if not callable(value):
         raise UsageError(f"The module '{module}' has no function '{function}'.")
-    made: Callable[..., Encoder] = found
-    return made
+    make_encoder: Callable[..., Encoder] = value
+    return make_encoder
 
 
 def _source(module: str) -> bytes:
-    """The source of an imported module, as it was when first asked for after the import; b"" if there is none."""
+    """Return the source of an imported module as it was at the first call after its import; b"" if there is none."""
     imported = sys.modules.get(module)
     if imported is None:
         return b""
@@ -83,4 +94,4 @@ def _source(module: str) -> bytes:
 
 
 _sources: dict[str, tuple[object, bytes]] = {}
-"""By module: a mark that is new whenever it is imported anew, and its source."""
+"""By module, its source, and the module spec of the import that the source belongs to: a new import has a new one."""

@@ -1,4 +1,4 @@
-"""Reference encoders: the floor every result is read against. They know nothing, or one thing."""
+"""Make reference encoders, beside which every result is read: raw pixels, colours alone, an untrained network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embprobe.encoders.families.bundled import encoder_of
+from embprobe.encoders.families.bundled import towers_encoder
 from embprobe.encoders.spec import EncoderSpec, Floats, ImageInput, Listing
 from embprobe.encoders.towers.header import IMAGE_SIZE, WIDTH
 from embprobe.errors import UsageError
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from embprobe.encoders.network import NetworkEncoder
 
 PIXELS_SIDE = 12
+"""Side of the input of ``pixels``, in pixels."""
 HISTOGRAM_SIDE, LIGHTNESS_BINS, CHROMA_BINS = 64, 8, 11
+"""Side of the input of ``color-histogram`` in pixels, and its bins along L and along each of a and b."""
 HISTOGRAM_DIMENSION = LIGHTNESS_BINS * CHROMA_BINS**2
 
 
@@ -26,6 +28,7 @@ class FunctionEncoder:
     """An encoder without weights: a function of pixels in 0..1, ``[n, 3, s, s] -> [n, d]``."""
 
     def __init__(self, model: str, encode: Callable[[Tensor], Tensor], *, side: int, dimension: int) -> None:
+        """Make the encoder ``reference/MODEL`` of images ``side`` pixels wide, with vectors ``[n, dimension]``."""
         self.spec = EncoderSpec(
             family="reference",
             model=model,
@@ -42,23 +45,31 @@ class FunctionEncoder:
         self._encode = encode
 
     def encode_images(self, batch: Tensor) -> Floats:
+        """Return float32 vectors ``[n, d]``, not normalised, of preprocessed images ``[n, 3, s, s]``."""
         return self._encode(batch).numpy().astype(np.float32, copy=False)
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
+        """Raise UsageError: a reference encoder has no text side."""
         raise UsageError(f"'{self.spec.name}' has no text side.")
 
 
 def pixels(batch: Tensor) -> Tensor:
-    """The small picture itself, mid-grey at the origin: ``[n, 3, s, s] -> [n, 3 s²]``."""
+    """Return the pixels themselves as a vector, with mid-grey at the origin: ``[n, 3, s, s] -> [n, 3 s²]``."""
     return (batch - 0.5).flatten(1)
 
 
 def color_histogram(batch: Tensor) -> Tensor:
-    """The share of the pixels in each of 8 x 11 x 11 bins of CIELAB, square-rooted: ``[n, 3, s, s] -> [n, 968]``.
+    """Return the square root of the share of pixels in each of 8 x 11 x 11 bins of CIELAB.
 
     Bins are 12.5 wide in lightness and 20 in a and b, from -110 to 110, so that greys are in the middle of one. With
     the square root, the dot product of two histograms is the Bhattacharyya coefficient: 1 for the same colours, 0 for
-    none in common. Where a pixel is does not matter.
+    none in common. The positions of pixels do not matter.
+
+    Args:
+        batch: RGB images in 0..1, ``[n, 3, s, s]``.
+
+    Returns:
+        Histograms of unit length, ``[n, 968]``.
     """
     import torch
     from skimage.color import rgb2lab
@@ -74,29 +85,38 @@ def color_histogram(batch: Tensor) -> Tensor:
 
 
 def names() -> list[str]:
-    """The reference encoders."""
+    """Return the names of the reference encoders, without the family."""
     return ["color-histogram", "pixels", "random-vit"]
 
 
 def describe(name: str) -> Listing:
-    """Of one of them."""
-    made = {
+    """Describe a reference encoder without making it."""
+    sizes = {
         "pixels": (3 * PIXELS_SIDE**2, PIXELS_SIDE),
         "color-histogram": (HISTOGRAM_DIMENSION, HISTOGRAM_SIDE),
         "random-vit": (WIDTH, IMAGE_SIZE),
     }
-    return Listing(name, "drawn from a seed" if name == "random-vit" else "none", *made[name], has_text=False)
+    return Listing(name, "drawn from a seed" if name == "random-vit" else "none", *sizes[name], has_text=False)
 
 
 def load(model: str, weights: str, *, device: str) -> FunctionEncoder | NetworkEncoder:
-    """``reference/pixels``, ``reference/color-histogram``, or ``reference/random-vit``, whose "weights" are a seed."""
+    """Make ``reference/pixels``, ``reference/color-histogram`` or ``reference/random-vit``.
+
+    Args:
+        model: One of :func:`names`.
+        weights: For ``random-vit`` the seed that its weights are drawn from, 0 if ""; otherwise "".
+        device: The torch device of ``random-vit``; the others compute on the CPU.
+
+    Raises:
+        UsageError: The seed is not a number of at most nine digits, or an encoder without weights is given some.
+    """
     if model == "random-vit":
         from embprobe.encoders.towers.two_towers import TwoTowers
 
         if weights and not (weights.isdecimal() and len(weights) <= 9):
             raise UsageError(f"What follows 'reference/random-vit:' is a seed of at most nine digits, not '{weights}'.")
         towers = TwoTowers(seed=int(weights or 0))
-        return encoder_of(towers, family="reference", model=model, weights=weights, device=device)
+        return towers_encoder(towers, family="reference", model=model, weights=weights, device=device)
     if weights:
         raise UsageError(f"'reference/{model}' has no weights to choose; leave out ':{weights}'.")
     if model == "pixels":

@@ -1,7 +1,7 @@
-"""The encoders of the studies under short names: the card ``study.toml`` says which encoder of another family each is.
+"""Load the encoders of the studies by short names, which the card ``study.toml`` maps to encoders of other families.
 
-``study/dino`` is loaded as that encoder, and is it from then on: its spec, and so the stores and results, bear the full
-name. A short name is a way of typing; what the card makes of it may change, what a result was measured on may not.
+The spec of a loaded ``study/dino``, and so stores and results, bear the full name of that encoder. For the card may map
+the short name to another encoder in a later version, and a result must always name the encoder it was measured on.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ CARD = "study.toml"
 
 
 class NamedEncoder(Strict):
-    """One encoder: what it is and where it is published, what is known of its files and what is not."""
+    """One encoder under a short name: its full name, its publication, and the state of knowledge about its files."""
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     title: str
     encoder: str
-    """The full name, with options if need be."""
+    """The full name, with options where the family's defaults differ from the authors' use."""
     checkpoint: str = ""
-    """``family/model`` as which a checkpoint of its training code is opened, where that is not a folder."""
+    """``family/model`` that reads a checkpoint of its training code; "" where such a checkpoint is a folder."""
     paper: str
     licence: str
     known: str
@@ -43,69 +43,81 @@ class EncoderCard(Strict):
 
     schema_: Literal[1] = Field(alias="schema")
     remark: str
-    """What holds for all of them."""
+    """A note that applies to every encoder of the card."""
     encoders: list[NamedEncoder] = Field(alias="encoder")
 
     @model_validator(mode="after")
     def _consistent(self) -> EncoderCard:
-        found = [each.name for each in self.encoders]
-        twice = {name for name in found if found.count(name) > 1}
-        if twice:
-            raise ValueError(f"'{min(twice)}' names two encoders")
-        if any(Name.parse(each.encoder).family == "study" for each in self.encoders):
+        names = [entry.name for entry in self.encoders]
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            raise ValueError(f"'{min(repeated)}' names two encoders")
+        if any(Name.parse(entry.encoder).family == "study" for entry in self.encoders):
             raise ValueError("an encoder must be of another family")
         return self
 
 
 @lru_cache(maxsize=1)
 def card() -> EncoderCard:
-    """The card that comes with embprobe."""
+    """Read the card that comes with embprobe."""
     text = (files("embprobe.encoders.families") / CARD).read_text(encoding="utf-8")
     return parse_card(EncoderCard, text, CARD)
 
 
 def names() -> list[str]:
-    """The short names."""
-    return [each.name for each in card().encoders]
+    """Return the short names, in the card's order."""
+    return [entry.name for entry in card().encoders]
 
 
 def describe(name: str) -> Listing:
-    """What the card says, and what the other family says of the encoder behind it."""
+    """Describe an encoder with the card's entry and with the description of its own family."""
     entry = _entry(name)
     unknown = f"Not known: {entry.unknown}" if entry.unknown else ""
     notes = (f"{entry.paper}; licence: {entry.licence}.", entry.known, unknown, card().remark)
-    found = describe_encoder(entry.encoder)
+    listing = describe_encoder(entry.encoder)
     size = Name.parse(entry.encoder).options.get("size")
     return replace(
-        found,
+        listing,
         weights=f"{entry.title}: {entry.encoder}",
-        input_size=int(size) if size else found.input_size,
+        input_size=int(size) if size else listing.input_size,
         notes=" ".join(filter(None, notes)),
     )
 
 
 def load(model: str, weights: str, *, device: str, precision: str = "", **options: str) -> Encoder:
-    """``study/clip``, or a copy: ``study/clip:FOLDER`` as it lies on the hub, ``study/dino:FILE`` as it was trained.
+    """Load ``study/clip``, or a copy of it: ``study/clip:FOLDER``, ``study/dino:FILE``.
 
-    Options are those of the encoder's own family; what is typed counts, and else what the card says.
+    Args:
+        model: A short name of the card.
+        weights: "" for the published weights, a folder of the files in their repository on the hub, or a checkpoint
+            that the training code wrote.
+        device: The torch device to compute on.
+        precision: ``float32``, ``bfloat16`` or ``float16``, if the encoder's own family has this option.
+        **options: Options of the encoder's own family; they take the place of the card's.
+
+    Raises:
+        UsageError: There is no such file or folder, or an option is unknown.
+        EmbprobeError: The weights could not be fetched or read.
     """
     entry = _entry(model)
-    own = Name.parse(entry.encoder)
-    whole, chosen = f"{own.family}/{own.model}" + (f":{own.weights}" if own.weights else ""), own.options
+    target = Name.parse(entry.encoder)
+    name = f"{target.family}/{target.model}" + (f":{target.weights}" if target.weights else "")
+    card_options = target.options
     if Path(weights).is_dir() and weights:
-        whole = f"{own.family}/local-dir:{weights}"
+        name = f"{target.family}/local-dir:{weights}"
     elif weights:
-        whole, chosen = _checkpoint(entry, weights), {}
-    spelled = "".join(f",{option}={value}" for option, value in {**chosen, **options}.items())
-    return load_encoder(whole + spelled, device=device, **({"precision": precision} if precision else {}))
+        name, card_options = _checkpoint(entry, weights), {}
+    suffix = "".join(f",{option}={value}" for option, value in {**card_options, **options}.items())
+    return load_encoder(name + suffix, device=device, **({"precision": precision} if precision else {}))
 
 
 def _entry(name: str) -> NamedEncoder:
-    return next(each for each in card().encoders if each.name == name)
+    """Return the card's entry of a short name."""
+    return next(entry for entry in card().encoders if entry.name == name)
 
 
 def _checkpoint(entry: NamedEncoder, weights: str) -> str:
-    """The full name of a file of weights."""
+    """Return the full name of an encoder with weights from a file; raise UsageError where it takes none."""
     if not Path(weights).is_file():
         raise UsageError(f"There is no file or folder '{weights}'.")
     if not entry.checkpoint:

@@ -1,4 +1,4 @@
-"""Image encoders of Hugging Face's transformers: a repository of the hub, or a folder of the same files."""
+"""Load image encoders of Hugging Face's transformers from a repository of the hub or a folder of the same files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from torch import Tensor
 from embprobe.encoders.families import dino
 from embprobe.encoders.hub import PLACES, SOURCES, cache_if_unreachable, load_failure
 from embprobe.encoders.network import ImageFeatures, NetworkEncoder, network_encoder
-from embprobe.encoders.options import pixels, spelled
+from embprobe.encoders.options import join_options, parse_side
 from embprobe.encoders.spec import Listing, Pooling
 from embprobe.errors import EmbprobeError, UsageError
 
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _INCIDENTAL = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
-"""What a configuration says that changes no vector."""
+"""Entries of a configuration that change no vector, and so do not enter the fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -49,36 +49,51 @@ class Kind:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     squash: bool = False
+    """Whether the whole image is squashed to a square, and not resized by its shortest side and cropped."""
     wider: bool = False
-    """Resized to 256 for 224 pixels, as DINO evaluates, not to what is cropped."""
+    """Whether images are resized to 256 pixels for a crop of 224, as in DINO's evaluation, and not to the crop."""
     options: tuple[tuple[str, Any], ...] = ()
+    """Arguments of ``from_pretrained``."""
 
 
 def names() -> list[str]:
-    """The places; what follows the colon is a repository, ``@`` and a revision behind it if need be, or a folder."""
-    return [f"{place}:{what}" for place, what in PLACES.items()]
+    """Return the places with the form of an address, a repository (``@REVISION`` may follow) or a folder."""
+    return [f"{place}:{address}" for place, address in PLACES.items()]
 
 
 def describe(name: str) -> Listing:
-    """Nothing is known of a place before its configuration is read."""
+    """Describe a place; nothing else is known of an encoder before its configuration is read."""
     return Listing(name, SOURCES[name.partition(":")[0]], has_text=False)
 
 
 def load(
     model: str, weights: str, *, device: str, pooling: str = "", resize: str = "", precision: str = ""
 ) -> NetworkEncoder:
-    """``transformers/hf-hub:facebook/dino-vitb16``, ``transformers/local-dir:FOLDER``; safe loading only.
+    """Load ``transformers/hf-hub:facebook/dino-vitb16`` or ``transformers/local-dir:FOLDER``.
 
-    Vectors are the class token of ``last_hidden_state``, SigLIP's its attention pooling. ``pooling=`` ``mean`` or
-    ``cls+mean`` asks otherwise; CLIP's ``trunk`` is its ``pooler_output``, the class token after the last norm. Images
-    are fed as ``preprocessor_config.json`` says. The image side of a model with two sides is taken.
+    No code in a file is run, and no weight may be missing. Of a model of images and texts the image side is taken.
+    Images are fed as ``preprocessor_config.json`` says.
+
+    Args:
+        model: ``hf-hub`` or ``local-dir``.
+        weights: The repository, with ``@REVISION`` behind it if need be, or the folder.
+        device: The torch device to compute on.
+        pooling: ``cls``, the class token of ``last_hidden_state``, ``mean`` or ``cls+mean``; CLIP also has ``trunk``,
+            its ``pooler_output``, which is the class token after the last norm. SigLIP has ``attention``, its default,
+            and ``mean``; the default of all others is ``cls``.
+        resize: Pixels to which the shortest side is resized before the crop, if not the encoder's own.
+        precision: ``float32``, ``bfloat16`` or ``float16``.
+
+    Raises:
+        UsageError: The model is of another type, is fed in an unsupported way, or an option does not suit it.
+        EmbprobeError: The package transformers is missing, or the weights could not be fetched or read.
     """
     name = f"transformers/{model}:{weights}"
     library = _library()
-    local, resize_to = model == "local-dir", pixels("resize", resize)
+    local, resize_to = model == "local-dir", parse_side("resize", resize)
     try:
         with cache_if_unreachable(local=local):
-            folder = Path(weights) if local else _fetched(weights)
+            folder = Path(weights) if local else _fetch(weights)
         config: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         kind = _kind(config, name)
         network = _network(library, kind, folder)
@@ -89,7 +104,7 @@ def load(
         raise load_failure(name, "", error, local=local) from None
     if pooling and pooling not in kind.poolings:
         raise UsageError(f"'{name}' has no pooling '{pooling}'; it has {', '.join(kind.poolings)}.")
-    pooled, image = next((each, kind.poolings[each]) for each in kind.poolings if pooling in ("", each))
+    chosen, image = next((name, features) for name, features in kind.poolings.items() if pooling in ("", name))
     if resize_to and feed.resize == "squash":
         raise UsageError(f"'{name}' takes the whole image, squashed to {feed.input_size} x {feed.input_size}.")
     return network_encoder(
@@ -98,7 +113,7 @@ def load(
         input_size=feed.input_size,
         mean=feed.mean,
         std=feed.std,
-        pooling=pooled,
+        pooling=chosen,
         resize_to=resize_to or feed.resize_to,
         resize=feed.resize,
         interpolation=feed.interpolation,
@@ -107,12 +122,13 @@ def load(
         family="transformers",
         model=model,
         weights=weights,
-        options=spelled(pooling=pooling, resize=resize, precision=precision),
+        options=join_options(pooling=pooling, resize=resize, precision=precision),
         configuration=json.dumps({k: v for k, v in config.items() if k not in _INCIDENTAL}, sort_keys=True),
     )
 
 
 def _library() -> ModuleType:
+    """Import transformers; EmbprobeError if it is not installed."""
     try:
         import transformers
     except ImportError:
@@ -122,23 +138,28 @@ def _library() -> ModuleType:
     return transformers
 
 
-def _fetched(place: str) -> Path:
-    """The folder of the hub's cache where the files of ``OWNER/NAME@REVISION`` lie that are needed."""
-    repository, _, revision = place.partition("@")
+def _fetch(address: str) -> Path:
+    """Fetch the needed files of ``OWNER/NAME@REVISION`` and return their folder in the hub's cache."""
+    repository, _, revision = address.partition("@")
     folder = Path(hf_hub_download(repository, _CONFIG, revision=revision or None)).parent
-    _optional(repository, _PREPROCESSOR, revision or None)
-    if not any(_optional(repository, file, revision or None, certain=file == _WEIGHTS[-1]) for file in _WEIGHTS):
+    _fetch_optional(repository, _PREPROCESSOR, revision or None)
+    if not any(_fetch_optional(repository, file, revision or None, certain=file == _WEIGHTS[-1]) for file in _WEIGHTS):
         raise FileNotFoundError(f"the repository has no {' and no '.join(_WEIGHTS)}")
     return folder
 
 
-def _optional(repository: str, file: str, revision: str | None, *, certain: bool = True) -> bool:
-    """Whether a repository has a file, which is fetched; without a network that must be known, if ``certain``."""
+def _fetch_optional(repository: str, file: str, revision: str | None, *, certain: bool = True) -> bool:
+    """Fetch a file if the repository has it, and return whether it has.
+
+    Without a network, a file that is not in the cache counts as missing; if ``certain``, only where the cache records
+    that the repository lacks it, and otherwise the error is raised.
+    """
     try:
         hf_hub_download(repository, file, revision=revision)
     except LocalEntryNotFoundError:
-        known = try_to_load_from_cache(repository, file, revision=revision) is not None  # that there is none
-        if certain and not known:
+        # a path would have been used above, so a value other than None is the cache's mark for a missing file
+        known_missing = try_to_load_from_cache(repository, file, revision=revision) is not None
+        if certain and not known_missing:
             raise
         return False
     except EntryNotFoundError:
@@ -147,23 +168,26 @@ def _optional(repository: str, file: str, revision: str | None, *, certain: bool
 
 
 def _kind(config: object, name: str) -> Kind:
-    said = config.get("model_type") if isinstance(config, dict) else None
-    if said not in _KINDS:
-        raise UsageError(f"'{name}' holds a model of type '{said}'; those that embprobe reads are {', '.join(_KINDS)}.")
-    return _KINDS[said]
+    """Return the kind of model that a configuration names; UsageError if it is none that embprobe reads."""
+    type_ = config.get("model_type") if isinstance(config, dict) else None
+    if type_ not in _KINDS:
+        raise UsageError(
+            f"'{name}' holds a model of type '{type_}'; those that embprobe reads are {', '.join(_KINDS)}."
+        )
+    return _KINDS[type_]
 
 
 def _network(library: ModuleType, kind: Kind, folder: Path) -> Any:
-    """The network in float32; every weight must be there."""
+    """Load the network in float32; ValueError if weights are missing or do not fit."""
     with _quiet(library):
-        network, found = getattr(library, kind.network).from_pretrained(
+        network, report = getattr(library, kind.network).from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
             **dict(kind.options),
         )
-    lacking = sorted({*found["missing_keys"], *(str(key) for key in found["mismatched_keys"])})
+    lacking = sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])})
     if lacking:
         raise ValueError(f"{len(lacking)} of its weights are not there or do not fit, first '{lacking[0]}'")
     return network.float()
@@ -171,7 +195,7 @@ def _network(library: ModuleType, kind: Kind, folder: Path) -> Any:
 
 @contextmanager
 def _quiet(library: ModuleType) -> Iterator[None]:
-    """While it lasts, transformers draws no progress bars and prints no reports: what is wrong is said in an error."""
+    """Within this context, silence transformers' progress bars and reports: errors name what is wrong."""
     logging = library.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)
@@ -185,38 +209,39 @@ def _quiet(library: ModuleType) -> Iterator[None]:
 
 
 def _feed(file: Path, kind: Kind, side: int, name: str) -> Feed:
-    """What a preprocessor's configuration says; where there is none, how the authors of this kind feed it."""
+    """Return the feed that a preprocessor's configuration describes; without one, that of the kind's authors."""
     if not file.is_file():
         resize_to = side * dino.RESIZE_TO // dino.SIDE if kind.wider else side
         return Feed("squash" if kind.squash else "shortest", resize_to, side, "bicubic", kind.mean, kind.std)
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    crops = found.get("do_center_crop", False)
-    size, crop = found.get("size", side), found.get("crop_size", side)
+    config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    crops = config.get("do_center_crop", False)
+    size, crop = config.get("size", side), config.get("crop_size", side)
     shortest = size.get("shortest_edge") if isinstance(size, dict) else size if crops else None
     square = None if shortest else _square(size)
     cropped = _square(crop) if crops else square
-    interpolation = {2: "bilinear", 3: "bicubic"}.get(found.get("resample", 3))
-    if not found.get("do_resize", True) or interpolation is None or not cropped or (square and square != cropped):
+    interpolation = {2: "bilinear", 3: "bicubic"}.get(config.get("resample", 3))
+    if not config.get("do_resize", True) or interpolation is None or not cropped or (square and square != cropped):
         raise UsageError(f"'{name}' is fed images in a way that embprobe does not support yet.")
-    plain = not found.get("do_normalize", True)
+    plain = not config.get("do_normalize", True)
     return Feed(
         "shortest" if shortest else "squash",
         shortest or cropped,
         cropped,
         interpolation,  # type: ignore[arg-type]
-        (0.0,) * 3 if plain else _three(found.get("image_mean", kind.mean)),
-        (1.0,) * 3 if plain else _three(found.get("image_std", kind.std)),
+        (0.0,) * 3 if plain else _three(config.get("image_mean", kind.mean)),
+        (1.0,) * 3 if plain else _three(config.get("image_std", kind.std)),
     )
 
 
 def _square(size: Any) -> int | None:
-    """The side of a square, however it is written; None if it is none."""
+    """Return the side of a square written as one number or as height and width; None if it is no square."""
     if isinstance(size, dict):
         return size.get("height") if size.get("height") == size.get("width") else None
     return size if isinstance(size, int) else None
 
 
 def _three(values: Any) -> tuple[float, ...]:
+    """Return the numbers of three channels; ValueError if there are not three."""
     red, green, blue = (float(value) for value in values)
     return red, green, blue
 

@@ -1,4 +1,4 @@
-"""Vectors from files: ``vectors:FILE`` reads what another program wrote and computes nothing.
+"""Read vectors from files that another program wrote: ``vectors:FILE`` computes nothing.
 
 - ``.npy``: a matrix; its keys and labels are in a table beside it (the same name with ``.parquet`` or ``.csv``), or in
   the one that ``keys=`` names.
@@ -25,14 +25,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _KEYS = ("key", "__key__", "id", "image_path", "path", "filename", "file_name", "url")
-"""Columns that may hold the keys, the likelier ones first."""
+"""Usual names of columns of image keys, the likelier ones first."""
 _VECTORS = ("vectors", "embeddings", "embedding", "vector", "features")
+"""Usual names of columns and arrays of vectors, the likelier ones first."""
 _TABLES = (".parquet", ".csv", ".tsv")
 Labels = Mapping[str, Sequence[str | None]]
+"""By label name, a value for each row, None where it has none."""
 
 
 def names() -> list[str]:
-    """Return nothing: which files there are is the user's business."""
+    """Return an empty list, because files of the user cannot be listed."""
     return []
 
 
@@ -48,7 +50,7 @@ def load(
 
     Args:
         model: The file or folder.
-        weights: What stands behind a further colon; belongs to the file's name.
+        weights: The part of the file's name behind a colon in it; "" if it has none.
         device: Not used.
         keys: A table with the keys and labels of an ``.npy``'s rows, in their order.
         key: The column that holds the keys, where that is not one of the usual names.
@@ -56,7 +58,7 @@ def load(
         match: ``position`` matches rows with images by their order; otherwise keys decide.
 
     Raises:
-        UsageError: There is no such file, or an option is not right.
+        UsageError: There is no such file, it is of no form above, or an option does not suit it.
         EmbprobeError: The file is damaged or holds no vectors.
     """
     name = f"{model}:{weights}" if weights else model
@@ -66,13 +68,14 @@ def load(
     if not name or not path.exists():
         raise UsageError(f"There is no file or folder of vectors '{name}'.")
     by_position = match == "position"
-    vectors, names_of_rows, labels = _read(path, keys=keys, key=key, column=column, by_position=by_position)
-    return given_vectors(name, vectors, names_of_rows, labels=labels, family="vectors", by_position=by_position)
+    vectors, row_keys, labels = _read(path, keys=keys, key=key, column=column, by_position=by_position)
+    return given_vectors(name, vectors, row_keys, labels=labels, family="vectors", by_position=by_position)
 
 
 def _read(
     path: Path, *, keys: str, key: str, column: str, by_position: bool
 ) -> tuple[Any, Sequence[str] | None, Labels]:
+    """Return vectors, keys (None without a table of them) and labels, from a file or folder of any of the forms."""
     if path.is_dir():
         return _folder(path, key)
     suffix = path.suffix.lower()
@@ -95,21 +98,23 @@ def _read(
 
 
 def _array(path: Path) -> Any:
+    """Read the one array of an ``.npy``; EmbprobeError if it cannot be read."""
     try:
         array = np.load(path, allow_pickle=False)
         if isinstance(array, np.ndarray):
             return array
         reason = "it holds several"
-    except Exception as error:  # numpy's and zipfile's many
+    except Exception as error:  # numpy and zipfile raise many kinds
         reason = _reason(error)
     raise EmbprobeError(f"'{path}' cannot be read as an array of numbers: {reason}.")
 
 
 def _npz(path: Path, key: str, column: str) -> tuple[Any, Sequence[str] | None, Labels]:
+    """Return vectors, keys (None if it holds none) and labels from the arrays of an ``.npz``."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # zipfile's and numpy's many
+    except Exception as error:  # zipfile and numpy raise many kinds
         raise EmbprobeError(f"'{path}' cannot be read as arrays of numbers: {_reason(error)}.") from None
     matrices = [name for name, array in arrays.items() if array.ndim == 2]
     chosen = _choose(path, "array", matrices, column, _VECTORS)
@@ -123,6 +128,7 @@ def _npz(path: Path, key: str, column: str) -> tuple[Any, Sequence[str] | None, 
 
 
 def _parquet(path: Path, key: str, column: str) -> tuple[Any, Sequence[str] | None, Labels]:
+    """Return vectors, keys and labels from a parquet table with a column of lists."""
     import pyarrow as pa
 
     table = _table(path)
@@ -140,6 +146,7 @@ def _parquet(path: Path, key: str, column: str) -> tuple[Any, Sequence[str] | No
 
 
 def _folder(path: Path, key: str) -> tuple[Any, Sequence[str] | None, Labels]:
+    """Return vectors, keys and labels from ``img_emb/*.npy`` and ``metadata/*.parquet``, joined in name order."""
     import pyarrow as pa
 
     parts = sorted((path / "img_emb").glob("*.npy"))
@@ -157,7 +164,7 @@ def _folder(path: Path, key: str) -> tuple[Any, Sequence[str] | None, Labels]:
 
 
 def _table(path: Path) -> pa.Table:
-    """Return a table from parquet, CSV or TSV; the values of CSV are texts, so that 007 stays what it is."""
+    """Read a table from parquet, CSV or TSV; the values of CSV are texts, so that 007 does not become 7."""
     import pyarrow as pa
     import pyarrow.csv as csv
     import pyarrow.parquet as pq
@@ -178,6 +185,10 @@ def _table(path: Path) -> pa.Table:
 
 
 def _keys_and_labels(table: pa.Table, path: Path, key: str, *, needed: bool) -> tuple[Sequence[str] | None, Labels]:
+    """Return the keys in a table's column ``key``, or in one of a usual name, and the other columns as labels.
+
+    Without such a column, keys are None unless they are ``needed``, which is a UsageError.
+    """
     import pyarrow as pa
 
     columns = {name: table[name] for name in table.column_names if not pa.types.is_nested(table[name].type)}
@@ -186,34 +197,40 @@ def _keys_and_labels(table: pa.Table, path: Path, key: str, *, needed: bool) -> 
     if chosen not in columns:
         if not needed and not key:
             return None, {name: _texts(column.to_pylist()) for name, column in columns.items()}
-        what = f"column '{key}'" if key else "column of keys (" + ", ".join(_KEYS) + ")"
-        raise UsageError(f"'{path}' has no {what}. Its columns: {', '.join(table.column_names)}. Name it: ,key=COLUMN.")
+        lacking = f"column '{key}'" if key else "column of keys (" + ", ".join(_KEYS) + ")"
+        raise UsageError(
+            f"'{path}' has no {lacking}. Its columns: {', '.join(table.column_names)}. Name it: ,key=COLUMN."
+        )
     keys = columns[chosen].to_pylist()
-    if lacking := sum(value is None for value in keys):
-        raise EmbprobeError(f"{lacking:,} of {len(keys):,} keys in the column '{chosen}' of '{path}' are missing.")
+    if missing := sum(value is None for value in keys):
+        raise EmbprobeError(f"{missing:,} of {len(keys):,} keys in the column '{chosen}' of '{path}' are missing.")
     labels = {name: _texts(column.to_pylist()) for name, column in columns.items() if name != chosen}
     return [str(value) for value in keys], labels
 
 
-def _choose(path: Path, what: str, candidates: Sequence[str], wanted: str, usual: Sequence[str]) -> str:
-    """Return the column or array of vectors: the one that is wanted, the only one, or the one with a usual name."""
-    if wanted:
-        if wanted not in candidates:
+def _choose(path: Path, noun: str, candidates: Sequence[str], column: str, usual: Sequence[str]) -> str:
+    """Return the name of the column or array of vectors: ``column``, or the only one, or one of a usual name.
+
+    ``noun`` is the word for it in messages, ``column`` or ``array``.
+    """
+    if column:
+        if column not in candidates:
             known = ", ".join(candidates) or "none"
-            raise UsageError(f"'{path}' has no {what} of vectors '{wanted}'. It has {known}.")
-        return wanted
+            raise UsageError(f"'{path}' has no {noun} of vectors '{column}'. It has {known}.")
+        return column
     chosen = list(candidates) if len(candidates) == 1 else [name for name in usual if name in candidates][:1]
     if not chosen:
         known = f"several: {', '.join(candidates)}. Name one: ,column=NAME" if candidates else "none"
-        raise UsageError(f"'{path}' must have one {what} of vectors; it has {known}.")
+        raise UsageError(f"'{path}' must have one {noun} of vectors; it has {known}.")
     return chosen[0]
 
 
 def _is_vector(kind: pa.DataType) -> bool:
+    """Return whether values of this type are lists of numbers."""
     import pyarrow as pa
 
-    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return bool(listed and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)))
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(is_list and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)))
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
@@ -223,9 +240,11 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def _texts(values: Sequence[Any]) -> list[str | None]:
+    """Return values as texts, None for a missing one or NaN."""
     return [None if value is None or value != value else str(value) for value in values]
 
 
 def _reason(error: Exception) -> str:
+    """Return the first line of an exception's message, or its kind where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

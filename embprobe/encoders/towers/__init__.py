@@ -1,1 +1,1 @@
-"""The networks that embprobe trains itself."""
+"""Build, save and load the networks that embprobe trains itself."""

@@ -1,4 +1,4 @@
-"""A pre-trained language encoder from a local folder, used as it is."""
+"""Encode texts with a pre-trained language model from a local folder, without training it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,32 @@ from torch import Tensor
 from embprobe.errors import EmbprobeError, UsageError
 
 _LONGEST = 512
-"""Tokens of a text, where the model knows no limit of its own."""
+"""Most tokens of a text, where the model has no limit of its own."""
 _REMEMBERED = 500_000
 """Texts whose features are kept, 1.5 kB each at a width of 384."""
-_AT_ONCE = 256
+_BATCH = 256
+"""Texts that are encoded together on a GPU."""
 
 
 class LanguageModel:
-    """Texts to the mean over their tokens of the last hidden state, ``n texts -> [n, width]``; nothing is trained.
+    """A frozen language model: the mean over a text's tokens of the last hidden state, ``n texts -> [n, width]``.
 
-    ``folder`` is a model as Hugging Face's ``save_pretrained`` writes it, with its tokenizer. Only safetensors are read
-    and no code in the folder is run. The mean over tokens is what sentence encoders are trained for (Reimers and
-    Gurevych 2019, section 3). It is no module, so its weights are neither in the optimizer nor in a file. Raises
-    :class:`UsageError` if there is no such folder, :class:`EmbprobeError` if what is in it is not all there.
+    Sentence encoders are trained for the mean over tokens (Reimers and Gurevych 2019, section 3). This class is no
+    torch module, so that its weights enter neither the optimizer nor the file of a pair of towers.
     """
 
     def __init__(self, folder: Path, *, device: str = "cpu") -> None:
+        """Load the model and its tokenizer.
+
+        Args:
+            folder: A model and its tokenizer as Hugging Face's ``save_pretrained`` writes them. Only safetensors are
+                read, and no code in the folder is run.
+            device: The torch device to compute on.
+
+        Raises:
+            UsageError: There is no such model, or the package transformers is missing.
+            EmbprobeError: The folder cannot be read, or lacks a tokenizer or some of the weights.
+        """
         try:
             from transformers import AutoModel, AutoTokenizer
         except ImportError:
@@ -38,7 +48,7 @@ class LanguageModel:
         self._known: dict[str, Tensor] = {}
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            self._model, found = AutoModel.from_pretrained(
+            self._model, report = AutoModel.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True
             )
             self._model.eval().requires_grad_(False).to(device)
@@ -48,28 +58,35 @@ class LanguageModel:
             self.width: int = self(["a", "a text"]).shape[1]
         except Exception as error:  # a stranger's files can fail in any way
             raise _unreadable(folder, str(error)) from None
-        # where there are none, the library takes an empty vocabulary and random numbers
+        # without them, the library silently takes an empty vocabulary and random weights
         if not any((folder / name).is_file() for name in self._tokenizer.vocab_files_names.values()):
             raise _unreadable(folder, "it has no tokenizer")
-        if lacking := sorted(name for name in found["missing_keys"] if not name.startswith("pooler.")):
-            raise _unreadable(folder, f"its weights lack '{lacking[0]}'")
+        if missing := sorted(name for name in report["missing_keys"] if not name.startswith("pooler.")):
+            raise _unreadable(folder, f"its weights lack '{missing[0]}'")
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """A text that was met before is looked up: in training most captions are."""
+        """Return features ``[n, width]`` of ``n`` texts.
+
+        Features of earlier calls are remembered, because most captions come again in training.
+        """
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        found = {text: row for part in self._parts(new) for text, row in zip(part, self._encoded(part), strict=True)}
-        rows = [found[text] if text in found else self._known[text] for text in texts]
+        encoded = {text: row for part in self._parts(new) for text, row in zip(part, self._encode(part), strict=True)}
+        rows = [encoded[text] if text in encoded else self._known[text] for text in texts]
         if len(self._known) < _REMEMBERED:
-            self._known.update(found)
+            self._known.update(encoded)
         return torch.stack(rows)
 
     def _parts(self, texts: list[str]) -> list[list[str]]:
-        """On a CPU each by itself, so that its features do not depend, not even in rounding, on what is beside it."""
-        size = 1 if self._device == "cpu" else _AT_ONCE
+        """Split texts into batches.
+
+        On a CPU a batch is one text, so that its features do not depend, not even in rounding, on other texts.
+        """
+        size = 1 if self._device == "cpu" else _BATCH
         return [texts[start : start + size] for start in range(0, len(texts), size)]
 
     @torch.no_grad()
-    def _encoded(self, texts: list[str]) -> Tensor:
+    def _encode(self, texts: list[str]) -> Tensor:
+        """Return features ``[n, width]`` of a batch: the mean over the tokens that are no padding."""
         tokens = self._tokenizer(
             texts, padding=True, truncation=True, max_length=self._longest, return_tensors="pt"
         ).to(self._device)
@@ -80,5 +97,6 @@ class LanguageModel:
 
 
 def _unreadable(folder: Path, reason: str) -> EmbprobeError:
-    first = shorten(reason.strip().partition("\n")[0].rstrip("."), 300, placeholder=" ...")
-    return EmbprobeError(f"'{folder}' could not be read as a language model: {first}.")
+    """Return the error that a folder holds no readable language model, with the first line of the reason."""
+    first_line = shorten(reason.strip().partition("\n")[0].rstrip("."), 300, placeholder=" ...")
+    return EmbprobeError(f"'{folder}' could not be read as a language model: {first_line}.")

@@ -1,4 +1,4 @@
-"""What this project trains: the one ViT for all, and a text side where there is language."""
+"""Build the networks that embprobe trains: the one ViT for all objectives, beside a text side where texts are used."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from embprobe.encoders.towers.language import LanguageModel
 from embprobe.encoders.towers.vit import WIDTH, build_vit
 
 CLUSTERS, HIDDEN = 256, 256
-"""Dimension of an embedding of clusters, and the width of the layer before it."""
+"""Dimension of a :class:`ClusterHead`'s embedding, and the width of the layer before it."""
 MEAN = STD = (0.5, 0.5, 0.5)
+"""Of each channel of the input, which is in 0..1 before it is normalised."""
 
 Head = Literal["none", "linear", "clusters"]
-"""What stands between a tower and the embedding: nothing, a linear map, or a :class:`ClusterHead`."""
+"""The layers between a tower and the embedding: none, a linear map, or a :class:`ClusterHead`."""
 
 
 class Tokenizer:
-    """Known words are one token each, also where they are quoted; an unknown one is spelled letter by letter.
+    """Texts to token ids: a known word is one token, in quotes too; an unknown one is a token for each letter.
 
-    So a word has one meaning whether it is said or seen written, as with the byte pairs of a large model.
+    So a word is the same token whether a caption names a thing with it or quotes it, as with the byte pairs of a large
+    model.
     """
 
     START, QUOTE, OTHER = "<start>", '"', "<other>"
@@ -32,6 +34,7 @@ class Tokenizer:
     CONTEXT = 24
 
     def __init__(self, words: Iterable[str]) -> None:
+        """Make a tokenizer that knows these words, in lower case."""
         known = sorted(set(words) - set(self.LETTERS))
         self.words = tuple(known)
         tokens = ("<pad>", self.START, self.QUOTE, self.OTHER, *self.LETTERS, *known)
@@ -41,32 +44,34 @@ class Tokenizer:
         return len(self._ids)
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Token ids ``[n, t]``, padded with 0 to the longest text; what is longer than ``CONTEXT`` is cut."""
-        found = [[self._ids.get(token, self._ids[self.OTHER]) for token in self._tokens(text)] for text in texts]
-        longest = min(max(map(len, found), default=1), self.CONTEXT)
+        """Return token ids ``[n, t]``, padded with 0 to the longest text and cut after ``CONTEXT`` tokens."""
+        sequences = [[self._ids.get(token, self._ids[self.OTHER]) for token in self._tokens(text)] for text in texts]
+        longest = min(max(map(len, sequences), default=1), self.CONTEXT)
         ids = torch.zeros(len(texts), longest, dtype=torch.long)
-        for row, tokens in zip(ids, found, strict=True):
+        for row, tokens in zip(ids, sequences, strict=True):
             row[: len(tokens)] = torch.tensor(tokens[:longest])
         return ids
 
     def _tokens(self, text: str) -> list[str]:
+        """Split a text into the start token, quotes, known words, and the letters of unknown ones."""
         tokens = [self.START]
-        for found in re.findall(r'"|[^\W_]+', text.lower()):
-            tokens += [found] if found in self._ids else list(found)
+        for piece in re.findall(r'"|[^\W_]+', text.lower()):
+            tokens += [piece] if piece in self._ids else list(piece)
         return tokens
 
 
 def words_of(texts: Iterable[str]) -> set[str]:
-    """The words a tokenizer should know to read these texts without spelling."""
+    """Return the words in these texts: a :class:`Tokenizer` that knows them never falls back to letters."""
     return {word for text in texts for word in re.findall(r"[^\W_]+", text.lower())}
 
 
 class TextTower(nn.Module):
-    """A one-layer transformer over the tokens of known words, read at the start token. ``n texts -> [n, WIDTH]``."""
+    """A one-layer transformer over a text's tokens, read at the start token. ``n texts -> [n, WIDTH]``."""
 
     width = WIDTH
 
     def __init__(self, *, seed: int, vocabulary: Iterable[str]) -> None:
+        """Draw weights from a seed; ``vocabulary`` holds the words that are one token each."""
         super().__init__()
         self.tokenizer = Tokenizer(vocabulary)
         with torch.random.fork_rng(devices=[]):
@@ -87,6 +92,7 @@ class TextTower(nn.Module):
             nn.init.normal_(self.tokens.weight, std=0.02)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
+        """Return features ``[n, WIDTH]`` of ``n`` texts."""
         ids = self.tokenizer(texts).to(self.positions.device)
         embedded = self.tokens(ids) + self.positions[: ids.shape[1]]
         hidden = self.blocks(embedded, src_key_padding_mask=ids == 0)
@@ -97,8 +103,8 @@ class TextTower(nn.Module):
 class ClusterHead(nn.Module):
     """Two layers onto the logits of ``CLUSTERS`` clusters, ``[n, width] -> [n, CLUSTERS]``, each logit standardised.
 
-    While it trains, its output is not standardised yet: only the loss sees the whole batch, and calls
-    :meth:`standardised`. Afterwards it is, by the mean and variance that batches had in training.
+    In training mode the output is not standardised yet: only the loss has the whole batch, and it calls
+    :meth:`standardised`. In evaluation mode it is, by the running mean and variance of the batches in training.
     """
 
     mean: Tensor
@@ -111,22 +117,31 @@ class ClusterHead(nn.Module):
         self.register_buffer("variance", torch.ones(CLUSTERS))
 
     def forward(self, features: Tensor) -> Tensor:
+        """Return logits ``[n, CLUSTERS]`` of features ``[n, width]``."""
         logits: Tensor = self.layers(features)
         return logits if self.training else self.standardised(logits)
 
     def standardised(self, logits: Tensor) -> Tensor:
-        """Over the batch while training, and a hundredth of its mean and variance is remembered; else by these."""
+        """Return logits ``[n, CLUSTERS]`` with mean 0 and variance 1 in each column.
+
+        In training mode by the batch's mean and variance, which enter the running ones with a weight of 0.01; in
+        evaluation mode by the running ones.
+        """
         return F.batch_norm(logits, self.mean, self.variance, training=self.training, momentum=0.01)
 
 
 class TwoTowers(nn.Module):
-    """What a bundled weights file holds: the ViT, and where there is language a text side, with a head on each.
-
-    A :class:`LanguageModel` as the text side is used as it is: it is neither trained nor saved. ``text`` may be None
-    beside a head where images alone are to be encoded.
-    """
+    """The ViT, and a text side where texts are used, with a head on each: the contents of a bundled weights file."""
 
     def __init__(self, *, seed: int, text: TextTower | LanguageModel | None = None, head: Head = "none") -> None:
+        """Draw the weights of the ViT and the heads from a seed.
+
+        Args:
+            seed: Of the weights; the global random state is left as it was.
+            text: The text side, which may be None whatever the head is if images alone are to be encoded. A
+                :class:`LanguageModel` is neither trained nor saved.
+            head: The kind of head, the same on both sides.
+        """
         super().__init__()
         self.head = head
         self.vit = build_vit(seed)
@@ -139,35 +154,37 @@ class TwoTowers(nn.Module):
 
     @property
     def has_text(self) -> bool:
+        """Whether texts can be encoded."""
         return self.text is not None or self.language is not None
 
     @property
     def dimension(self) -> int:
-        """Of the embedding."""
+        """Dimension of the embedding."""
         return CLUSTERS if self.head == "clusters" else WIDTH
 
     @property
     def text_width(self) -> int:
-        """Of the text side's features. Raises ValueError if there is none."""
+        """Dimension of the text side's features. Raises ValueError if there is no text side."""
         return self._text_side.width
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """``[n, 3, size, size] -> [n, d]``, the CLS token after the head, not normalised."""
+        """Return the CLS token after the head, not normalised: ``[n, 3, size, size] -> [n, d]``."""
         embedding: Tensor = self.image_projection(self.vit(images))
         return embedding
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
-        """``[n, width]``, what the text side makes of texts, before the head. Raises ValueError if there is none."""
+        """Return texts before the head, ``[n, text_width]``. Raises ValueError if there is no text side."""
         features: Tensor = self._text_side(texts)
         return features
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """``[n, d]``, after the head, not normalised."""
+        """Return texts after the head, ``[n, d]``, not normalised. Raises ValueError if there is no text side."""
         embedding: Tensor = self.text_projection(self.text_features(texts))
         return embedding
 
     @property
     def _text_side(self) -> TextTower | LanguageModel:
+        """The text side; ValueError if there is none."""
         side = self.language if self.text is None else self.text
         if side is None:
             raise ValueError("these towers have no text side")
@@ -175,7 +192,7 @@ class TwoTowers(nn.Module):
 
 
 def build_head(head: Head, width: int) -> nn.Module:
-    """A head with fresh weights on features of this width, ``[n, width] -> [n, d]``."""
+    """Build a head with fresh weights on features of this width, ``[n, width] -> [n, d]``."""
     if head == "linear":
         return nn.Linear(width, WIDTH, bias=False)
     if head == "clusters":

@@ -1,4 +1,4 @@
-"""The one image network of the controlled study: timm's ViT behind a stem of three convolutions."""
+"""Build the one image network of the controlled study: timm's ViT behind a stem of three convolutions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from embprobe.encoders.towers.header import IMAGE_SIZE as IMAGE_SIZE
 from embprobe.encoders.towers.header import WIDTH as WIDTH
 
 PATCH_SIZE = 12
-"""A token stands for so many pixels across; the stem sees somewhat further."""
+"""Side in pixels of the square that a token stands for; the stem sees somewhat further."""
 _CHANNELS, _STRIDES = (32, 64, WIDTH), (2, 2, 3)
-_PROBES = 64
+_NOISE_IMAGES = 64
+"""Images of noise over which the stem is standardised."""
 
 
 def build_vit(seed: int) -> VisionTransformer:
-    """Fresh weights: 16 tokens and CLS, width 128, depth 6, 2 heads, CLS pooling, 1.3 M parameters.
+    """Build the ViT with fresh weights: 16 tokens and CLS, width 128, depth 6, 2 heads, CLS pooling, 1.3 M parameters.
 
     Three convolutions take the place of the patches: with so few images a ViT learns twice as much from each behind a
     stem (Xiao et al. 2021, "Early Convolutions Help Transformers See Better"). ``dynamic_img_size`` lets multi-crop
@@ -51,7 +52,10 @@ def build_vit(seed: int) -> VisionTransformer:
 
 
 def _stem() -> nn.Sequential:
-    """``[n, 3, s, s] -> [n, WIDTH, s/12, s/12]``, without normalisation, so that images do not depend on each other."""
+    """Build the stem, ``[n, 3, s, s] -> [n, WIDTH, s/12, s/12]``.
+
+    It does not normalise over the batch, so that the features of an image do not depend on the others.
+    """
     layers: list[nn.Module] = []
     for before, channels, stride in zip((3, *_CHANNELS), _CHANNELS, _STRIDES, strict=False):
         layers += [nn.Conv2d(before, channels, 3, stride=stride, padding=1), nn.GELU()]
@@ -62,15 +66,15 @@ def _stem() -> nn.Sequential:
 def _standardise(stem: nn.Sequential) -> None:
     """Let every channel of every convolution start with mean 0 and variance 1 over smooth noise.
 
-    Data-dependent initialisation (Salimans and Kingma 2016, section 3; Mishkin and Matas 2016). Here it learns as fast
-    as batch normalisation does, and that a good deal faster than without.
+    Data-dependent initialisation (Salimans and Kingma 2016, section 3; Mishkin and Matas 2016). Here the network learns
+    as fast as with batch normalisation, and a good deal faster than with neither.
     """
-    seen: Tensor = F.interpolate(2 * torch.rand(_PROBES, 3, 6, 6) - 1, IMAGE_SIZE, mode="bicubic")
+    features: Tensor = F.interpolate(2 * torch.rand(_NOISE_IMAGES, 3, 6, 6) - 1, IMAGE_SIZE, mode="bicubic")
     for layer in stem:
         if isinstance(layer, nn.Conv2d):
             assert layer.bias is not None
-            found = layer(seen)
-            mean, spread = found.mean((0, 2, 3)), found.std((0, 2, 3))
-            layer.weight.div_(spread.view(-1, 1, 1, 1))
-            layer.bias.sub_(mean).div_(spread)
-        seen = layer(seen)
+            output = layer(features)
+            mean, deviation = output.mean((0, 2, 3)), output.std((0, 2, 3))
+            layer.weight.div_(deviation.view(-1, 1, 1, 1))
+            layer.bias.sub_(mean).div_(deviation)
+        features = layer(features)

@@ -1,4 +1,4 @@
-"""The file of a pair of towers: safetensors, and in its metadata what they look like."""
+"""Save a pair of towers as a safetensors file, whose metadata describe them, and load it again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from embprobe.system.files import replacing
 
 
 def save_towers(towers: TwoTowers, path: Path) -> None:
-    """Write them in float16; of a frozen language model only the name."""
+    """Write a pair of towers in float16, and the name alone of a frozen language model."""
     language = "" if towers.language is None else towers.language.name
     metadata = {
         "vocabulary": json.dumps([] if towers.text is None else towers.text.tokenizer.words),
@@ -26,14 +26,19 @@ def save_towers(towers: TwoTowers, path: Path) -> None:
     }
     weights = {name: value.detach().half().cpu().contiguous() for name, value in towers.state_dict().items()}
     with replacing(path) as temporary:
-        temporary.write_bytes(_in_order(save(weights, metadata=metadata)))
+        temporary.write_bytes(_with_sorted_header(save(weights, metadata=metadata)))
 
 
 def load_towers(path: Path, language: LanguageModel | None = None) -> TwoTowers:
-    """Read them, in float32. Towers beside a language model encode images alone unless it is given again.
+    """Read a pair of towers in float32.
 
-    Raises :class:`UsageError` if there is no such file or the language model is not wanted, :class:`EmbprobeError` if
-    it holds something else.
+    Args:
+        path: A file that :func:`save_towers` wrote.
+        language: The language model that they were trained with, if any; without it they encode images alone.
+
+    Raises:
+        UsageError: There is no such file, or the towers were trained with another language model.
+        EmbprobeError: The file holds something else.
     """
     if not path.is_file():
         raise UsageError(f"There is no weights file '{path}'.")
@@ -41,16 +46,16 @@ def load_towers(path: Path, language: LanguageModel | None = None) -> TwoTowers:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
-        vocabulary, head = _words(json.loads(metadata.get("vocabulary", "[]"))), metadata.get("head", "none")
+        vocabulary, head = _checked_words(json.loads(metadata.get("vocabulary", "[]"))), metadata.get("head", "none")
         if head not in get_args(Head):
             raise ValueError(f"there is no head '{head}'")
-        wanted = metadata.get("language_model", "")
-        if language is not None and language.name != wanted:
+        trained_with = metadata.get("language_model", "")
+        if language is not None and language.name != trained_with:
             raise UsageError(
-                f"'{path}' was trained with the language model '{wanted or 'none'}', not '{language.name}'."
+                f"'{path}' was trained with the language model '{trained_with or 'none'}', not '{language.name}'."
             )
-        with_tower = any(key.startswith("text.") for key in state)
-        text = TextTower(seed=0, vocabulary=vocabulary) if with_tower else language
+        has_text_tower = any(key.startswith("text.") for key in state)
+        text = TextTower(seed=0, vocabulary=vocabulary) if has_text_tower else language
         towers = TwoTowers(seed=0, text=text, head=head)
         if not towers.has_text:
             state = {key: value for key, value in state.items() if not key.startswith("text_projection.")}
@@ -62,14 +67,18 @@ def load_towers(path: Path, language: LanguageModel | None = None) -> TwoTowers:
     return towers
 
 
-def _words(vocabulary: Any) -> list[str]:
+def _checked_words(vocabulary: Any) -> list[str]:
+    """Return the vocabulary; ValueError if it is no list of words."""
     if not isinstance(vocabulary, list) or not all(isinstance(word, str) for word in vocabulary):
         raise ValueError("its vocabulary is no list of words")
     return vocabulary
 
 
-def _in_order(file: bytes) -> bytes:
-    """The same file, its header sorted: safetensors writes metadata in the order of a hash, another one every time."""
+def _with_sorted_header(file: bytes) -> bytes:
+    """Return a safetensors file with its header sorted.
+
+    safetensors writes metadata in the order of a hash that differs between runs, so equal towers would differ as files.
+    """
     end = 8 + int.from_bytes(file[:8], "little")
     header = json.dumps(json.loads(file[8:end]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)

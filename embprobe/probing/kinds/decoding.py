@@ -200,8 +200,8 @@ class Decoding(Measure):
                     f"The card '{context.card.title}' tests '{name}' on {len(both):,} images it is fitted on, such as "
                     f"'{visible(min(both))}': give fit and tests different images."
                 )
-        wanted = fit.union(*tested.values())
-        chosen = pool.take(i for i, row in enumerate(pool.rows) if row.key in wanted)
+        used_keys = fit.union(*tested.values())
+        chosen = pool.take(i for i, row in enumerate(pool.rows) if row.key in used_keys)
         embedded = self._embed(chosen, context)
         fit_rows = embedded.at(row.key for row in embedded.rows.rows if row.key in fit)
         everything = np.arange(len(fit_rows.rows))

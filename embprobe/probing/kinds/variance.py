@@ -131,8 +131,8 @@ def _factors(embedded: EmbeddingSet, names: list[str]) -> dict[str, LabelArray]:
 def _balanced(embedded: EmbeddingSet, names: list[str], unit: str) -> EmbeddingSet:
     """Return the rows without units of which an image could not be read."""
     factors = _factors(embedded, names)
-    wanted = math.prod(len(np.unique(each)) for name, each in factors.items() if name != unit)
+    combinations = math.prod(len(np.unique(labels)) for name, labels in factors.items() if name != unit)
     _, coded, counts = np.unique(factors[unit], return_inverse=True, return_counts=True)
-    if (counts == wanted).sum() < 3:
+    if (counts == combinations).sum() < 3:
         raise NotApplicable(f"fewer than three values of '{unit}' have a readable image for every combination")
-    return embedded.take(np.flatnonzero(counts[coded] == wanted).tolist())
+    return embedded.take(np.flatnonzero(counts[coded] == combinations).tolist())

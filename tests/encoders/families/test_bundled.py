@@ -1,4 +1,4 @@
-"""Our own towers as an encoder: with their head, or before it."""
+"""Towers that embprobe trained are encoders: of the head's output, or of the CLS token before it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ IMAGES = torch.rand(3, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().ma
 DIMENSION = {"none": WIDTH, "linear": WIDTH, "clusters": CLUSTERS}
 
 
-def written(head: Head, folder: Path) -> tuple[TwoTowers, str]:
-    """Towers that know a word, and the name of their file as an encoder."""
+def write_towers(head: Head, folder: Path) -> tuple[TwoTowers, str]:
+    """Write towers that know a word; return them and the name of their file as an encoder."""
     towers = TwoTowers(seed=0, text=TextTower(seed=0, vocabulary=["cat"]), head=head)
     towers.load_state_dict({name: value.half().float() for name, value in towers.state_dict().items()})
     save_towers(towers, folder / "model.safetensors")
@@ -30,7 +30,7 @@ def written(head: Head, folder: Path) -> tuple[TwoTowers, str]:
 @pytest.mark.parametrize("head", get_args(Head))
 @torch.no_grad()
 def test_the_vectors_are_those_of_the_towers(head: Head, tmp_path: Path) -> None:
-    towers, name = written(head, tmp_path)
+    towers, name = write_towers(head, tmp_path)
     encoder = load_encoder(name)
     spec = encoder.spec
     image_input = spec.require_image_input()
@@ -44,7 +44,7 @@ def test_the_vectors_are_those_of_the_towers(head: Head, tmp_path: Path) -> None
 @pytest.mark.parametrize("head", get_args(Head))
 @torch.no_grad()
 def test_before_the_head_is_the_cls_token_which_no_text_fits(head: Head, tmp_path: Path) -> None:
-    towers, name = written(head, tmp_path)
+    towers, name = write_towers(head, tmp_path)
     encoder = load_encoder(f"{name},pooling=cls")
     assert encoder.spec.pooling == "cls" and encoder.spec.dimension == WIDTH
     np.testing.assert_allclose(encoder.encode_images(IMAGES), towers.vit(IMAGES).numpy(), atol=1e-5)
@@ -53,18 +53,18 @@ def test_before_the_head_is_the_cls_token_which_no_text_fits(head: Head, tmp_pat
         encoder.encode_texts(["cat"])
 
 
-def test_a_pooling_there_is_not_names_those_there_are(tmp_path: Path) -> None:
-    _, name = written("linear", tmp_path)
+def test_an_unknown_pooling_names_the_known_ones(tmp_path: Path) -> None:
+    _, name = write_towers("linear", tmp_path)
     with pytest.raises(UsageError, match="'bundled/mine' has no pooling 'mean'; it has cls and projected"):
         load_encoder(f"{name},pooling=mean")
     assert load_encoder(f"{name},pooling=projected").spec.pooling == "projected"
-    _, name = written("none", tmp_path)
+    _, name = write_towers("none", tmp_path)
     with pytest.raises(UsageError, match="has no pooling 'projected'; it has cls"):
         load_encoder(f"{name},pooling=projected")
 
 
 def test_weights_of_ones_own_may_go_by_any_name_and_without_weights_by_none(tmp_path: Path) -> None:
-    _, name = written("linear", tmp_path)
+    _, name = write_towers("linear", tmp_path)
     for other in ("dino-v1", "run 7", "clip"):
         renamed = name.replace("mine", other)
         assert load_encoder(renamed).spec.name == renamed

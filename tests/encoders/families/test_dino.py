@@ -25,7 +25,7 @@ from tests.encoders.families.vision_transformer import State, tokens, weights
 
 
 def inputs(side: int = 224, resize_to: int = 256) -> Tensor:
-    """The pictures as DINO's ``eval_knn.py`` feeds them."""
+    """Return the pictures as DINO's ``eval_knn.py`` feeds them."""
     steps = [
         Resize(resize_to, InterpolationMode.BICUBIC),
         CenterCrop(side),
@@ -36,7 +36,10 @@ def inputs(side: int = 224, resize_to: int = 256) -> Tensor:
 
 
 def checkpoint(teacher: State, student: State, /, **more: Any) -> dict[str, Any]:
-    """As ``main_dino.py`` writes it: only the student in its wrapper for several GPUs, if there is no batch norm."""
+    """Return a checkpoint as ``main_dino.py`` writes it.
+
+    Without batch norm, only the student is in its wrapper for several GPUs.
+    """
     head = {
         "mlp.0.weight": torch.ones(8, 4),
         "last_layer.weight_g": torch.ones(9, 1),
@@ -79,7 +82,7 @@ def student() -> State:
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory, teacher: State) -> Path:
-    """The teacher's backbone alone, as the authors released theirs."""
+    """Return the file of the teacher's backbone alone, as DINO's authors released such backbones."""
     file = tmp_path_factory.mktemp("dino") / "dino_tiny16_pretrain.pth"
     torch.save(teacher, file)
     return file
@@ -102,7 +105,7 @@ def test_a_training_checkpoint_gives_the_teachers_class_token(trained: Path, tea
 
 
 @torch.inference_mode()
-def test_the_student_when_asked(trained: Path, student: State) -> None:
+def test_the_student_by_its_key(trained: Path, student: State) -> None:
     encoder = load_encoder(f"dino/vit_tiny:{trained},key=student")
     assert worst(encode(encoder, PICTURES), tokens(student, inputs())[:, 0]) < 1e-5
     assert encoder.spec.fingerprint != load_encoder(f"dino/vit_tiny:{trained}").spec.fingerprint
@@ -110,8 +113,8 @@ def test_the_student_when_asked(trained: Path, student: State) -> None:
 
 @torch.inference_mode()
 def test_other_poolings(released: Path, teacher: State) -> None:
-    found = tokens(teacher, inputs()[:2])
-    cls, mean = found[:, 0], found[:, 1:].mean(1)
+    states = tokens(teacher, inputs()[:2])
+    cls, mean = states[:, 0], states[:, 1:].mean(1)
     for pooling, expected in {"cls": cls, "mean": mean, "cls+mean": torch.cat([cls, mean], 1)}.items():
         encoder = load_encoder(f"dino/vit_tiny:{released},pooling={pooling}")
         assert worst(encode(encoder, PICTURES[:2]), expected) < 1e-5
@@ -187,17 +190,17 @@ def test_the_form_of_the_file_does_not_matter(trained: Path, released: Path, tea
     assert 1e-6 < worst(*vectors) < 0.02  # of numbers around 1
 
 
-def test_what_numpy_1_saved_is_read(trained: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_with_numbers_of_numpy_1_is_read(trained: Path, tmp_path: Path) -> None:
     file = tmp_path / "checkpoint.pth"
     file.write_bytes(trained.read_bytes())
-    found = load_encoder(f"dino/vit_tiny:{as_numpy_1_wrote(file)}")
-    assert found.spec.fingerprint == load_encoder(f"dino/vit_tiny:{trained}").spec.fingerprint
+    loaded = load_encoder(f"dino/vit_tiny:{as_numpy_1_wrote(file)}")
+    assert loaded.spec.fingerprint == load_encoder(f"dino/vit_tiny:{trained}").spec.fingerprint
 
 
-# --- what is refused ---------------------------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------------------------
 
 
-def test_a_key_that_is_not_there_is_a_sentence(trained: Path, released: Path) -> None:
+def test_a_missing_key_is_a_sentence(trained: Path, released: Path) -> None:
     with pytest.raises(UsageError, match=r"checkpoint\.pth' has no 'momentum'; it has teacher and student\."):
         load_encoder(f"dino/vit_tiny:{trained},key=momentum")
     with pytest.raises(
@@ -268,7 +271,7 @@ def test_a_file_that_does_not_hold_exactly_the_weights_is_refused(
     "content",
     [[1, 2], torch.zeros(3), {}, {"teacher": {}}, {"epoch": 3}, {1: torch.zeros(2)}, {"teacher": {1: torch.zeros(2)}}],
 )
-def test_what_is_no_checkpoint_is_a_sentence(content: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_no_checkpoint_is_a_sentence(content: Any, tmp_path: Path) -> None:
     file = tmp_path / "other.pth"
     torch.save(content, file)
     with pytest.raises(EmbprobeError, match=r"other\.pth") as refused:

@@ -23,7 +23,7 @@ MODEL = "ViT-S-32-alt"  # the smallest there is, with no published weights
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the same random weights as ``.pt`` and ``.safetensors``."""
+    """Return a folder with the same random weights as ``.pt`` and ``.safetensors``."""
     folder = tmp_path_factory.mktemp("open_clip")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -34,8 +34,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def theirs(weights: Path) -> tuple[Any, Any]:
-    """open_clip's own model and preprocessing."""
+def open_clip_model(weights: Path) -> tuple[Any, Any]:
+    """Return open_clip's own model and preprocessing."""
     model, _, preprocess = open_clip.create_model_and_transforms(
         MODEL, pretrained=str(weights / "random.pt"), weights_only=True
     )
@@ -49,31 +49,31 @@ def encoder(weights: Path) -> Encoder:
 
 @pytest.fixture
 def tiny(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The weights of the architecture ``tiny-vit``, which is in open_clip's table for as long as the test takes."""
+    """Return weights of the architecture ``tiny-vit``, which is in open_clip's table during the test."""
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-vit", CONFIGS["vit"])
     return clips["vit"] / "open_clip_model.safetensors"
 
 
-def test_image_vectors_are_open_clips_own(encoder: Encoder, theirs: tuple[Any, Any]) -> None:
-    model, preprocess = theirs
+def test_image_vectors_are_open_clips_own(encoder: Encoder, open_clip_model: tuple[Any, Any]) -> None:
+    model, preprocess = open_clip_model
     pictures = [noise(0, (300, 200)), noise(1, (100, 150)), noise(2, (224, 224))]
     with torch.inference_mode():
         expected = model.encode_image(torch.stack([preprocess(picture) for picture in pictures]))
-    found = encode(encoder, pictures)
-    assert found.shape == (3, encoder.spec.dimension) and found.dtype == np.float32
-    assert np.abs(found - expected.numpy()).max() < 1e-5
+    vectors = encode(encoder, pictures)
+    assert vectors.shape == (3, encoder.spec.dimension) and vectors.dtype == np.float32
+    assert np.abs(vectors - expected.numpy()).max() < 1e-5
 
 
-def test_text_vectors_are_open_clips_own(encoder: Encoder, theirs: tuple[Any, Any]) -> None:
+def test_text_vectors_are_open_clips_own(encoder: Encoder, open_clip_model: tuple[Any, Any]) -> None:
     texts = ["a photo of a cat", "Größe: 3 €", ""]
     with torch.inference_mode():
-        expected = theirs[0].encode_text(open_clip.get_tokenizer(MODEL)(texts))
+        expected = open_clip_model[0].encode_text(open_clip.get_tokenizer(MODEL)(texts))
     assert encoder.spec.has_text
     assert np.abs(encoder.encode_texts(texts) - expected.numpy()).max() < 1e-5
 
 
-def test_the_spec_holds_what_open_clip_says(encoder: Encoder, theirs: tuple[Any, Any]) -> None:
-    spec, config = encoder.spec, theirs[0].visual.preprocess_cfg
+def test_the_spec_holds_open_clips_settings(encoder: Encoder, open_clip_model: tuple[Any, Any]) -> None:
+    spec, config = encoder.spec, open_clip_model[0].visual.preprocess_cfg
     image_input = spec.require_image_input()
     assert (image_input.input_size, image_input.resize_to) == (224, 224) == tuple(config["size"])
     assert (image_input.mean, image_input.std) == (tuple(config["mean"]), tuple(config["std"]))
@@ -98,9 +98,9 @@ def test_a_training_checkpoint_is_its_weights(tmp_path: Path, tiny: Path, writte
     )
     if "numpy 1" in written:
         as_numpy_1_wrote(file)
-    found, expected = load_encoder(f"open_clip/tiny-vit:{file}"), load_encoder(f"open_clip/tiny-vit:{tiny}")
-    assert np.array_equal(encode(found, PICTURES), encode(expected, PICTURES))
-    assert found.spec.fingerprint == expected.spec.fingerprint
+    loaded, expected = load_encoder(f"open_clip/tiny-vit:{file}"), load_encoder(f"open_clip/tiny-vit:{tiny}")
+    assert np.array_equal(encode(loaded, PICTURES), encode(expected, PICTURES))
+    assert loaded.spec.fingerprint == expected.spec.fingerprint
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -144,7 +144,7 @@ def test_a_file_that_does_not_hold_all_the_weights_is_refused(
         load_encoder(f"open_clip/tiny-vit:{file}")
 
 
-def test_a_weights_file_that_is_not_there_is_named() -> None:
+def test_a_missing_weights_file_is_named() -> None:
     with pytest.raises(EmbprobeError, match=r"nowhere\.pt"):
         load_encoder(f"open_clip/{MODEL}:nowhere.pt")
 

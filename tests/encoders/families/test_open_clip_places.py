@@ -26,19 +26,22 @@ CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
 @pytest.fixture
 def folder(tmp_path: Path, clips: dict[str, Path]) -> Path:
-    """A copy of the ViT's folder, to be damaged."""
+    """Return a copy of the ViT's folder, to be damaged."""
     return shutil.copytree(clips["vit"], tmp_path / "folder")
 
 
 @pytest.mark.parametrize("kind", ["vit", "siglip"])
 def test_the_hub_and_a_folder_give_the_same(kind: str, clips: dict[str, Path], hub: Put) -> None:
     hub(f"owner/{kind}", clips[kind])
-    there, here = load_encoder(f"open_clip/hf-hub:owner/{kind}"), load_encoder(f"open_clip/local-dir:{clips[kind]}")
-    assert there.spec.name == f"open_clip/hf-hub:owner/{kind}"
-    mean = here.spec.require_image_input().mean
-    assert there.spec.require_image_input().mean == mean == tuple(PREPROCESSING.get(kind, {}).get("mean", mean))
-    assert np.array_equal(encode(there, PICTURES), encode(here, PICTURES))
-    assert there.spec.weights_sha256 == here.spec.weights_sha256
+    from_hub, from_folder = (
+        load_encoder(f"open_clip/hf-hub:owner/{kind}"),
+        load_encoder(f"open_clip/local-dir:{clips[kind]}"),
+    )
+    assert from_hub.spec.name == f"open_clip/hf-hub:owner/{kind}"
+    mean = from_folder.spec.require_image_input().mean
+    assert from_hub.spec.require_image_input().mean == mean == tuple(PREPROCESSING.get(kind, {}).get("mean", mean))
+    assert np.array_equal(encode(from_hub, PICTURES), encode(from_folder, PICTURES))
+    assert from_hub.spec.weights_sha256 == from_folder.spec.weights_sha256
 
 
 def test_text_of_the_hub_is_tokenized_as_the_hub_says(clips: dict[str, Path], hub: Put) -> None:
@@ -49,9 +52,9 @@ def test_text_of_the_hub_is_tokenized_as_the_hub_says(clips: dict[str, Path], hu
     tokens = torch.tensor([[2, 3] + 10 * [0], [1, 2] + 10 * [0]])
     assert open_clip.get_tokenizer("hf-hub:owner/siglip")(texts).tolist() == tokens.tolist()
     model = open_clip.create_model("hf-hub:owner/siglip").eval()
-    found = load_encoder("open_clip/hf-hub:owner/siglip").encode_texts(texts)
+    vectors = load_encoder("open_clip/hf-hub:owner/siglip").encode_texts(texts)
     with torch.inference_mode():
-        assert worst(found, model.encode_text(tokens)) < 1e-5
+        assert worst(vectors, model.encode_text(tokens)) < 1e-5
 
 
 def test_without_transformers_only_text_fails(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,9 +115,8 @@ def test_a_folder_with_malicious_weights_is_refused_and_they_do_not_run(folder: 
     assert not mark.exists()
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """Whatever its name may say."""
-    for name in ("nowhere", "offline", "connectome"):
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    for name in ("nowhere", "offline", "connectome"):  # names that look like reasons of network errors too
         with pytest.raises(EmbprobeError, match=f"Could not load .*{name}") as failed:
             load_encoder(f"open_clip/local-dir:{tmp_path / name}")
         assert "network" not in str(failed.value)
@@ -133,10 +135,10 @@ def test_a_folder_asks_nothing_of_the_network(clips: dict[str, Path], monkeypatc
 def test_the_hub_is_looked_up_before_a_tokenizer_is_fetched(
     published: None, clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or its library tries for a minute, where there is a file of weights and no network."""
+    """With a file of weights and no network, the hub's library would try for a minute otherwise."""
     encoder = load_encoder(f"open_clip/tiny-siglip:{clips['siglip'] / WEIGHTS}")
     lookups: list[str] = []
-    monkeypatch.setattr(LOOKUP, lambda: lookups.append("hub"))  # None: there is no way to it
+    monkeypatch.setattr(LOOKUP, lambda: lookups.append("hub"))  # None counts as unreachable
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with suppress(EmbprobeError):
         encoder.encode_texts(["a cat"])
@@ -159,7 +161,7 @@ def test_a_repository_that_cannot_be_fetched_is_a_sentence_with_a_way_out(offlin
 
 
 def test_the_same_weights_in_another_architecture_are_another_encoder(clips: dict[str, Path], folder: Path) -> None:
-    """What the weights' values do not say, the configuration beside them does: here, the activation."""
+    """The configuration beside the weights changes vectors too: here, through the activation."""
     before = load_encoder(f"open_clip/local-dir:{folder}")
     quick = json.loads((clips["openai"] / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(quick))
@@ -173,7 +175,7 @@ def test_the_same_weights_in_another_architecture_are_another_encoder(clips: dic
 
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch, clips: dict[str, Path], hub: Put) -> None:
-    """Small models in open_clip's tables, under the tag ``web``, with weights that were fetched before."""
+    """Put small models into open_clip's tables, under the tag ``web``, with weights that were fetched before."""
     for kind, config in CONFIGS.items():
         hub(f"owner/{kind}", clips[kind])
         tag = {"hf_hub": f"owner/{kind}/", "quick_gelu": "quick_gelu" in config, **PREPROCESSING.get(kind, {})}
@@ -183,18 +185,19 @@ def published(monkeypatch: pytest.MonkeyPatch, clips: dict[str, Path], hub: Put)
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny-vit", {"web": {"hf_hub": "owner/vit/"}, "openai": tag})
 
 
-def theirs(name: str, pretrained: str, **options: Any) -> torch.Tensor:
+def open_clip_vectors(name: str, pretrained: str, **options: Any) -> torch.Tensor:
+    """Return the vectors of open_clip's own model, through its own preprocessing."""
     model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained, **options)
     with torch.inference_mode():
         batch = torch.stack([preprocess(picture) for picture in PICTURES])
-        found: torch.Tensor = model.eval().encode_image(batch, normalize=False)
-    return found
+        vectors: torch.Tensor = model.eval().encode_image(batch, normalize=False)
+    return vectors
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_published_tag_gives_open_clips_own_vectors(kind: str, published: None) -> None:
     encoder = load_encoder(f"open_clip/tiny-{kind}:web")
-    assert worst(encode(encoder, PICTURES), theirs(f"tiny-{kind}", "web")) < 1e-5
+    assert worst(encode(encoder, PICTURES), open_clip_vectors(f"tiny-{kind}", "web")) < 1e-5
     listing = describe_encoder(f"open_clip/tiny-{kind}:web")
     assert (listing.dimension, listing.has_text) == (encoder.spec.dimension, encoder.spec.has_text)
     assert listing.input_size == encoder.spec.require_image_input().input_size
@@ -204,7 +207,7 @@ def test_a_published_tag_gives_open_clips_own_vectors(kind: str, published: None
 def test_weights_trained_with_quickgelu_are_run_with_it(published: None) -> None:
     """OpenAI's CLIP is one of many tags where open_clip would use the other activation, and only warn."""
     encoder = load_encoder("open_clip/tiny-vit:openai")
-    assert worst(encode(encoder, PICTURES), theirs("tiny-openai", "web")) < 1e-5
+    assert worst(encode(encoder, PICTURES), open_clip_vectors("tiny-openai", "web")) < 1e-5
 
 
 def test_a_file_is_fed_as_the_published_weights_of_its_architecture(published: None, clips: dict[str, Path]) -> None:
@@ -222,7 +225,7 @@ def test_weights_under_their_tag_and_from_a_file_are_one_encoder(published: None
 
 
 def test_a_file_is_run_and_fed_like_a_tag_that_is_named(published: None, clips: dict[str, Path]) -> None:
-    """Where the tags of an architecture differ: in the activation or, here, in what is fed."""
+    """Tags of an architecture may differ in the activation, as here, or in preprocessing."""
     name = f"open_clip/tiny-vit:{clips['vit'] / WEIGHTS}"
     like = {tag: load_encoder(f"{name},like={tag}") for tag in ("web", "openai")}
     for tag, encoder in like.items():
@@ -235,7 +238,7 @@ def test_a_file_is_run_and_fed_like_a_tag_that_is_named(published: None, clips: 
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("tiny-vit:FILE,like=wob", "'like=wob' names a tag .*; there are web, openai"),
         ("tiny-vit:web,like=openai", "it is for files"),
@@ -243,13 +246,13 @@ def test_a_file_is_run_and_fed_like_a_tag_that_is_named(published: None, clips: 
         ("ViT-S-32-alt:FILE,like=web", "there are none"),
     ],
 )
-def test_likeness_to_what_is_not_there_is_a_sentence(
-    name: str, said: str, published: None, clips: dict[str, Path]
+def test_likeness_to_a_missing_tag_is_a_sentence(
+    name: str, message: str, published: None, clips: dict[str, Path]
 ) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         load_encoder("open_clip/" + name.replace("FILE", str(clips["vit"] / WEIGHTS)))
 
 
-def test_a_tag_that_is_none_names_the_nearest(published: None) -> None:
+def test_an_unknown_tag_names_the_nearest(published: None) -> None:
     with pytest.raises(UsageError, match=r"tag \(one of web\); not 'wob'\. Did you mean 'web'"):
         load_encoder("open_clip/tiny-siglip:wob")

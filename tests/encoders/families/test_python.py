@@ -1,4 +1,4 @@
-"""A user's own encoder, ``python:module:function``: what can be named, what can go wrong, what makes it another one."""
+"""A user's own encoder, ``python:module:function``: names, errors, and changes that make it another encoder."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def means(device, factor="1", pooling="none"):
         image=lambda network, batch: float(factor) * batch.mean((2, 3)),
     )
 """
-"""The mean red, green and blue, times a factor: three numbers one can work out by hand."""
+"""An encoder of the mean red, green and blue, times a factor: three numbers one can work out by hand."""
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder, empty; what is imported from it is forgotten afterwards."""
+    """Return the current folder, which is empty; modules imported from it are forgotten after the test."""
     known = set(sys.modules)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
@@ -73,9 +73,7 @@ def test_an_installed_module(here: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert load_encoder("python:installed_nets:means").spec.dimension == 3
 
 
-def test_what_lies_in_the_current_folder_hides_nothing_that_is_installed(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_module_in_the_current_folder_hides_no_installed_one(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(here / "site" / "installed_nets.py")
     monkeypatch.syspath_prepend(here / "site")
     write(here / "installed_nets.py", "raise SystemExit('the wrong one')")
@@ -107,7 +105,7 @@ def test_an_option_may_have_any_name(option: str, here: Path) -> None:
 
 
 def test_another_option_is_another_encoder(here: Path) -> None:
-    """What it does to the vectors cannot be known; two stores are better than one of the wrong vectors."""
+    """An option may change the vectors or not; two stores are better than one of the wrong vectors."""
     write(here / "mine.py")
     names = ("python:mine:means", "python:mine:means,factor=2", "python:mine:means,factor=3")
     assert len({load_encoder(name).spec.fingerprint for name in names}) == 3
@@ -150,7 +148,7 @@ def test_a_function_of_a_script_that_was_run_and_not_imported(here: Path) -> Non
     assert load_encoder("python:mine:function").spec.dimension == 3
 
 
-def test_what_was_imported_is_what_is_hashed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_source_that_was_imported_is_hashed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a notebook, an edited module is still the old one until it is imported anew."""
     monkeypatch.syspath_prepend(here)
     write(here / "mine.py")
@@ -180,11 +178,11 @@ def test_changed_weights_are_another_encoder(here: Path) -> None:
     assert fingerprints[0] == fingerprints[2] != fingerprints[1]
 
 
-# --- what goes wrong is a sentence -------------------------------------------------------------------------------
+# --- errors are sentences ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("python:", "names no function"),
         ("python:mine", "names no function"),
@@ -207,7 +205,7 @@ def test_changed_weights_are_another_encoder(here: Path) -> None:
         ("python:mine:picky", "the file 'x' is missing"),
     ],
 )
-def test_what_goes_wrong_is_a_sentence(name: str, said: str, here: Path) -> None:
+def test_errors_are_sentences(name: str, message: str, here: Path) -> None:
     write(
         here / "mine.py",
         f"""{CODE}
@@ -233,7 +231,7 @@ def picky(device):
     )
     write(here / "broken.py", "def means(:\n")
     write(here / "failing.py", "raise RuntimeError('no licence')")
-    with pytest.raises(EmbprobeError, match=said) as failed:
+    with pytest.raises(EmbprobeError, match=message) as failed:
         load_encoder(name)
     assert "\n" not in str(failed.value)
 

@@ -1,4 +1,4 @@
-"""The reference encoders: the floor must be known exactly."""
+"""The vectors of the reference encoders are computed by hand."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def test_greys_are_in_the_middle_of_a_bin_and_pure_colours_where_cielab_has_them
     # black is L 0, white L 100: lightness bins 0 and 7; a = b = 0 is bin 5 of 11 in both: 5 * 11 + 5 = 60
     # red is L 53.2, a 80.1, b 67.2: bins 53.2 / 12.5 = 4, (80.1 + 110) / 20 = 9, (67.2 + 110) / 20 = 8
     colors = torch.tensor([[0.0, 0, 0], [1, 1, 1], [1, 0, 0]])
-    found = color_histogram(colors[:, :, None, None].expand(3, 3, 2, 2))
-    assert found.argmax(1).tolist() == [60, 7 * 121 + 60, 4 * 121 + 9 * 11 + 8]
-    assert found.amax(1).tolist() == [1, 1, 1]
+    histograms = color_histogram(colors[:, :, None, None].expand(3, 3, 2, 2))
+    assert histograms.argmax(1).tolist() == [60, 7 * 121 + 60, 4 * 121 + 9 * 11 + 8]
+    assert histograms.amax(1).tolist() == [1, 1, 1]
 
 
-def test_where_a_pixel_is_does_not_matter_to_the_histogram() -> None:
+def test_the_position_of_a_pixel_does_not_matter_to_the_histogram() -> None:
     encoder = load_encoder("reference/color-histogram")
     picture = noise(0, (64, 64))
     flat = np.asarray(picture).reshape(-1, 3)
@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_untrained_network() -> None:
 
 
 @pytest.mark.parametrize("seed", ["x", "-1", "1.5", "²", "9" * 40])
-def test_what_is_no_seed_is_refused(seed: str) -> None:
+def test_weights_that_are_no_seed_are_refused(seed: str) -> None:
     with pytest.raises(UsageError, match="seed"):
         load_encoder(f"reference/random-vit:{seed}")
 

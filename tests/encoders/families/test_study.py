@@ -22,24 +22,25 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.system.models import parse_card
 from tests.encoders.conftest import PICTURES, Put, open_clip_folder, untrained
 from tests.encoders.families.test_dino import checkpoint
-from tests.encoders.families.test_transformers import CLIPS_FEED, saved
+from tests.encoders.families.test_transformers import CLIPS_FEED, save_model
 from tests.encoders.families.vision_transformer import weights
 
 
 def entry(name: str, encoder: str, **more: str) -> str:
-    """One encoder of a card, in TOML."""
+    """Return one encoder of a card, in TOML."""
     values = {"name": name, "title": "T", "encoder": encoder, "paper": "P", "licence": "L", "known": "K"} | more
     return "[[encoder]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
 
 
-def parsed(*entries: str) -> EncoderCard:
+def parse_entries(*entries: str) -> EncoderCard:
+    """Parse a card of these entries."""
     return parse_card(EncoderCard, 'schema = 1\nremark = "R"\n' + "".join(entries), "mine.toml")
 
 
 @pytest.fixture
 def named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another card: DINO's smallest transformer, which may be opened from its checkpoint, and one that may not."""
-    card = parsed(
+    """Use a card of DINO's smallest transformer, which a checkpoint may give, and of an encoder without checkpoints."""
+    card = parse_entries(
         entry("dino", "transformers/hf-hub:owner/dino", checkpoint="dino/vit_tiny"), entry("plain", "timm/test_vit")
     )
     monkeypatch.setattr(study, "card", lambda: card)
@@ -49,22 +50,22 @@ def named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_encoder_of_the_card_is_one_that_its_family_knows() -> None:
-    """A typo in a name, a tag or an option would only be found by who has a network."""
+    """Without this test, a typo in a name, a tag or an option would only show with a network."""
     known = list_encoders("*")
-    for each in study.card().encoders:
-        for full in filter(None, (each.encoder, each.checkpoint)):
+    for entry in study.card().encoders:
+        for full in filter(None, (entry.encoder, entry.checkpoint)):
             parts = Name.parse(full)
-            assert parts.family in set(list_families()) - {"study"}, each.name
-            whole = f"{parts.family}/{parts.model}" + (f":{parts.weights}" if parts.weights else "")
+            assert parts.family in set(list_families()) - {"study"}, entry.name
+            bare_name = f"{parts.family}/{parts.model}" + (f":{parts.weights}" if parts.weights else "")
             place = parts.model == "hf-hub" and parts.weights.count("/") == 1
-            bare = full == each.checkpoint and any(name.startswith(f"{whole}:") for name in known)
-            assert place or bare or whole in known, (each.name, full)
-        assert each.known.endswith(".") and (not each.unknown or each.unknown.endswith(".")), each.name
+            architecture = full == entry.checkpoint and any(name.startswith(f"{bare_name}:") for name in known)
+            assert place or architecture or bare_name in known, (entry.name, full)
+        assert entry.known.endswith(".") and (not entry.unknown or entry.unknown.endswith(".")), entry.name
 
 
-def test_the_studys_seven_encoders_are_there() -> None:
-    found = {each.name: each.encoder.partition(":")[2] for each in study.card().encoders if "Leonardo6" in each.encoder}
-    assert found == {
+def test_the_card_has_the_studys_seven_encoders() -> None:
+    study_encoders = [entry for entry in study.card().encoders if "Leonardo6" in entry.encoder]
+    assert {entry.name: entry.encoder.partition(":")[2] for entry in study_encoders} == {
         "clip": "Leonardo6/clip-datacomp-12m-16",
         "dino": "Leonardo6/dino-datacomp-12m-16",
         "siglip": "Leonardo6/siglip-datacomp-12m-16",
@@ -75,14 +76,14 @@ def test_the_studys_seven_encoders_are_there() -> None:
     }
 
 
-def test_what_is_said_of_them_is_what_the_card_says() -> None:
+def test_descriptions_are_those_of_the_card() -> None:
     listed = {name: describe_encoder(name) for name in list_encoders("study/*")}
-    assert list(listed) == [f"study/{each.name}" for each in study.card().encoders]
+    assert list(listed) == [f"study/{entry.name}" for entry in study.card().encoders]
     dino = listed["study/dino"]
     assert dino.weights == "DINO ViT-B/16 on 10M of DataComp-12M: transformers/hf-hub:Leonardo6/dino-datacomp-12m-16"
     assert dino.notes.startswith("arXiv 2510.11835; licence: not known. ") and "Not known: " in dino.notes
     assert all(listing.notes.endswith(study.card().remark) for listing in listed.values())
-    # of others, what their own libraries say; but DINOv2 is fed 224 pixels here, not timm's 518
+    # sizes of the others come from their own libraries; but DINOv2 is fed 224 pixels here, not timm's 518
     public = listed["study/public-clip"]
     assert (public.dimension, public.input_size, public.has_text) == (512, 224, True)
     assert (listed["study/public-dinov2"].dimension, listed["study/public-dinov2"].input_size) == (768, 224)
@@ -101,7 +102,7 @@ def test_a_whole_name_lists_that_one_with_its_notes(
 
 
 @pytest.mark.parametrize(
-    ("entries", "said"),
+    ("entries", "message"),
     [
         ([entry("a", "timm/x"), entry("a", "timm/y")], "'a' names two encoders"),
         ([entry("a", "study/a")], "another family"),
@@ -111,19 +112,19 @@ def test_a_whole_name_lists_that_one_with_its_notes(
         ([], "'encoder': this key is missing"),
     ],
 )
-def test_a_card_that_is_not_right_is_a_sentence(entries: list[str], said: str) -> None:
-    with pytest.raises(EmbprobeError, match=said):
-        parsed(*entries)
+def test_an_invalid_card_is_a_sentence(entries: list[str], message: str) -> None:
+    with pytest.raises(EmbprobeError, match=message):
+        parse_entries(*entries)
 
 
-# --- what a name stands for ------------------------------------------------------------------------------------------
+# --- short names -----------------------------------------------------------------------------------------------------
 
 
 def test_a_short_name_is_the_encoder_it_stands_for_and_bears_its_name(tmp_path: Path, hub: Put) -> None:
-    """So what was extracted under either name is found under the other, and a result says what was measured."""
+    """So a store made under either name serves the other, and a result names the encoder that was measured."""
     pytest.importorskip("transformers")
-    hub("Leonardo6/clip-datacomp-12m-16", saved("clip_vision_model", tmp_path / "clip", CLIPS_FEED))
-    hub("Leonardo6/dino-datacomp-12m-16", saved("vit", tmp_path / "dino", CLIPS_FEED))
+    hub("Leonardo6/clip-datacomp-12m-16", save_model("clip_vision_model", tmp_path / "clip", CLIPS_FEED))
+    hub("Leonardo6/dino-datacomp-12m-16", save_model("vit", tmp_path / "dino", CLIPS_FEED))
     for name in ("clip", "dino"):
         full = f"transformers/hf-hub:Leonardo6/{name}-datacomp-12m-16"
         short, long = load_encoder(f"study/{name}"), load_encoder(full)
@@ -135,10 +136,10 @@ def test_a_short_name_is_the_encoder_it_stands_for_and_bears_its_name(tmp_path: 
         load_encoder("study/clip,poling=mean")
 
 
-def test_what_is_typed_counts_and_else_what_the_card_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_typed_options_come_before_those_of_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "vit.safetensors"
     save_file(untrained(timm.create_model("test_vit")).state_dict(), file)
-    card = parsed(entry("vit", f"timm/test_vit:{file},size=96,pooling=mean"))
+    card = parse_entries(entry("vit", f"timm/test_vit:{file},size=96,pooling=mean"))
     monkeypatch.setattr(study, "card", lambda: card)
     assert load_encoder("study/vit").spec.name == f"timm/test_vit:{file},pooling=mean,size=96"
     assert load_encoder("study/vit,size=64").spec.name == f"timm/test_vit:{file},pooling=mean,size=64"
@@ -151,11 +152,11 @@ def test_a_checkpoint_as_dinos_code_writes_it(tmp_path: Path, named: None) -> No
     """Student, teacher, heads, optimizer and arguments in one file: the teacher's backbone is the encoder."""
     file = tmp_path / "checkpoint.pth"
     torch.save(checkpoint(weights(16), weights(16, seed=1)), file)
-    found, expected = load_encoder(f"study/dino:{file}"), load_encoder(f"dino/vit_tiny:{file}")
-    assert found.spec == expected.spec and found.spec.name == f"dino/vit_tiny:{file}"
-    assert np.array_equal(encode(found, PICTURES[:2]), encode(expected, PICTURES[:2]))
+    loaded, expected = load_encoder(f"study/dino:{file}"), load_encoder(f"dino/vit_tiny:{file}")
+    assert loaded.spec == expected.spec and loaded.spec.name == f"dino/vit_tiny:{file}"
+    assert np.array_equal(encode(loaded, PICTURES[:2]), encode(expected, PICTURES[:2]))
     student = load_encoder(f"study/dino:{file},key=student")
-    assert student.spec.fingerprint != found.spec.fingerprint
+    assert student.spec.fingerprint != loaded.spec.fingerprint
 
 
 def test_a_checkpoint_as_open_clips_code_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,16 +170,16 @@ def test_a_checkpoint_as_open_clips_code_writes_it(tmp_path: Path, monkeypatch: 
     model = open_clip.create_model(f"local-dir:{folder}")
     file = tmp_path / "epoch_20.pt"
     torch.save({"epoch": 20, "state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}}, file)
-    card = parsed(entry("clip", "transformers/hf-hub:owner/clip", checkpoint="open_clip/tiny-vit"))
+    card = parse_entries(entry("clip", "transformers/hf-hub:owner/clip", checkpoint="open_clip/tiny-vit"))
     monkeypatch.setattr(study, "card", lambda: card)
-    found = load_encoder(f"study/clip:{file}")
-    assert found.spec == load_encoder(f"open_clip/tiny-vit:{file}").spec and found.spec.has_text
-    assert np.array_equal(encode(found, PICTURES), encode(load_encoder(f"open_clip/local-dir:{folder}"), PICTURES))
+    loaded = load_encoder(f"study/clip:{file}")
+    assert loaded.spec == load_encoder(f"open_clip/tiny-vit:{file}").spec and loaded.spec.has_text
+    assert np.array_equal(encode(loaded, PICTURES), encode(load_encoder(f"open_clip/local-dir:{folder}"), PICTURES))
 
 
 def test_a_folder_is_a_copy_of_the_repository(tmp_path: Path, named: None) -> None:
     pytest.importorskip("transformers")
-    folder = saved("vit", tmp_path / "dino", CLIPS_FEED)
+    folder = save_model("vit", tmp_path / "dino", CLIPS_FEED)
     assert load_encoder(f"study/dino:{folder}").spec == load_encoder(f"transformers/local-dir:{folder}").spec
 
 
@@ -191,7 +192,7 @@ def test_copies_that_cannot_be_are_a_sentence(tmp_path: Path, named: None) -> No
         load_encoder(f"study/plain:{file}")
 
 
-def test_without_a_network_one_sentence_says_what_to_do(offline: None) -> None:
+def test_without_a_network_one_sentence_names_a_way(offline: None) -> None:
     pytest.importorskip("transformers")
     with pytest.raises(EmbprobeError) as failed:
         load_encoder("study/dino")

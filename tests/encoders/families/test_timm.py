@@ -23,7 +23,7 @@ PICTURES = [noise(0, (300, 200)), noise(1, (100, 150))]
 
 
 def random_weights(name: str, folder: Path, suffix: str = "safetensors") -> Path:
-    """Random weights of an architecture in a file."""
+    """Write random weights of an architecture into a file."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         state = timm.create_model(name).state_dict()
@@ -35,15 +35,15 @@ def random_weights(name: str, folder: Path, suffix: str = "safetensors") -> Path
     return file
 
 
-def theirs(name: str, file: Path, **options: Any) -> Any:
-    """timm's own model, the way its documentation makes one for features."""
+def timm_model(name: str, file: Path, **options: Any) -> Any:
+    """Return timm's own model, made for features as its documentation shows."""
     return timm.create_model(
         name, pretrained=True, pretrained_cfg_overlay={"file": str(file)}, num_classes=0, **options
     ).eval()
 
 
 def inputs(model: Any) -> torch.Tensor:
-    """The pictures through timm's own preprocessing."""
+    """Return the pictures through timm's own preprocessing."""
     config = timm.data.config.resolve_model_data_config(model)  # type: ignore[no-untyped-call]
     transform: Any = timm.data.transforms_factory.create_transform(**config, is_training=False)
     return torch.stack([transform(picture) for picture in PICTURES])
@@ -53,19 +53,19 @@ def inputs(model: Any) -> torch.Tensor:
 @pytest.mark.parametrize("name", [TINY, "test_vit3", "test_convnext"])  # CLS, attention and mean pooling
 def test_vectors_are_timms_own(name: str, suffix: str, tmp_path: Path) -> None:
     file = random_weights(name, tmp_path, suffix)
-    model = theirs(name, file)
+    model = timm_model(name, file)
     with torch.inference_mode():
         expected = model(inputs(model)).numpy()
     encoder = load_encoder(f"timm/{name}:{file}")
-    found = encode(encoder, PICTURES)
-    assert found.shape == (2, encoder.spec.dimension) and found.dtype == np.float32
-    assert np.abs(found - expected).max() < 1e-5
+    vectors = encode(encoder, PICTURES)
+    assert vectors.shape == (2, encoder.spec.dimension) and vectors.dtype == np.float32
+    assert np.abs(vectors - expected).max() < 1e-5
     # 160 / 0.95 = 168.4
     image_input = encoder.spec.require_image_input()
     assert (image_input.input_size, image_input.resize_to, image_input.resize) == (160, 168, "shortest")
 
 
-def test_the_spec_says_as_many_dimensions_as_the_vectors_have(tmp_path: Path) -> None:
+def test_the_dimension_in_the_spec_is_that_of_the_vectors(tmp_path: Path) -> None:
     # a convolution comes after the pooling: 288 features become 1,024
     name = "mobilenetv3_small_050"
     encoder = load_encoder(f"timm/{name}:{random_weights(name, tmp_path)}")
@@ -77,15 +77,15 @@ def test_the_spec_says_as_many_dimensions_as_the_vectors_have(tmp_path: Path) ->
 def test_dino_gives_its_cls_token(name: str, tmp_path: Path) -> None:
     file = random_weights(name, tmp_path)
     encoder = load_encoder(f"timm/{name}:{file}")
-    model = theirs(name, file)  # as timm pools by default
+    model = timm_model(name, file)  # as timm pools by default
     with torch.inference_mode():
         tokens = model.forward_features(inputs(model))
         default = model(inputs(model))
-    found = encode(encoder, PICTURES)
+    vectors = encode(encoder, PICTURES)
     assert encoder.spec.pooling == "cls"
-    assert np.abs(found - tokens[:, 0].numpy()).max() < 1e-5
+    assert np.abs(vectors - tokens[:, 0].numpy()).max() < 1e-5
     if "dinov3" in name:  # where timm's default is the mean
-        assert np.abs(found - default.numpy()).max() > 0.01
+        assert np.abs(vectors - default.numpy()).max() > 0.01
 
 
 def test_the_input_size_of_dinov2_is_on_record(tmp_path: Path) -> None:
@@ -147,13 +147,13 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
 def test_a_weights_file_without_its_classifier_is_enough(tmp_path: Path) -> None:
     whole = random_weights(TINY, tmp_path)
     bare = tmp_path / "bare.safetensors"
-    save_file(theirs(TINY, whole).state_dict(), bare)
+    save_file(timm_model(TINY, whole).state_dict(), bare)
     a, b = load_encoder(f"timm/{TINY}:{whole}"), load_encoder(f"timm/{TINY}:{bare}")
     assert np.array_equal(encode(a, PICTURES), encode(b, PICTURES))
     assert a.spec.fingerprint == b.spec.fingerprint
 
 
-def test_a_weights_file_that_is_not_there_is_named() -> None:
+def test_a_missing_weights_file_is_named() -> None:
     with pytest.raises(UsageError, match=r"There is no weights file 'nowhere\.pth'"):
         load_encoder(f"timm/{TINY}:nowhere.pth")
 

@@ -28,21 +28,21 @@ CNN = "mobilenetv3_small_050.lamb_in1k"
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Weights nobody trained, as timm's own state dicts; the larger ones as few blocks as timm lets them be."""
+    """Return files of untrained weights, as timm's own state dicts."""
     folder = tmp_path_factory.mktemp("timm")
-    found = {}
+    paths = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for name in (REGISTERS, DINOV3, AUGREG, CNN, "test_vit", "test_vit4", "test_convnext"):
-            found[name] = folder / f"{name}.safetensors"
-            save_file(untrained(timm.create_model(name)).state_dict(), found[name])
-    return found
+            paths[name] = folder / f"{name}.safetensors"
+            save_file(untrained(timm.create_model(name)).state_dict(), paths[name])
+    return paths
 
 
-def theirs(name: str, file: Path, *, size: int | None = None, fixed: bool = True) -> tuple[Any, torch.Tensor]:
-    """timm's own model for features, and the pictures through its own preprocessing.
+def timm_model(name: str, file: Path, *, size: int | None = None, fixed: bool = True) -> tuple[Any, torch.Tensor]:
+    """Return timm's own model for features, and the pictures through its own preprocessing.
 
-    A network that is built for one size (``fixed``) must be told which.
+    A network that is built for one size (``fixed``) is given the size.
     """
     built: Any = {"img_size": size} if size and fixed else {}
     model = timm.create_model(
@@ -63,10 +63,10 @@ def theirs(name: str, file: Path, *, size: int | None = None, fixed: bool = True
 )
 @torch.inference_mode()
 def test_poolings_by_hand(name: str, size: int, prefix: int, files: dict[str, Path]) -> None:
-    model, batch = theirs(name, files[name], size=size)
-    found = model.forward_features(batch)
-    assert found.shape[1] == prefix + (size // model.patch_embed.patch_size[0]) ** 2
-    cls, mean = found[:, 0], found[:, prefix:].mean(1)
+    model, batch = timm_model(name, files[name], size=size)
+    states = model.forward_features(batch)
+    assert states.shape[1] == prefix + (size // model.patch_embed.patch_size[0]) ** 2
+    cls, mean = states[:, 0], states[:, prefix:].mean(1)
     for pooling, expected in {"": cls, "mean": mean, "cls+mean": torch.cat([cls, mean], 1)}.items():
         option = f",pooling={pooling}" if pooling else ""
         encoder = load_encoder(f"timm/{name}:{files[name]},size={size}{option}")
@@ -76,7 +76,7 @@ def test_poolings_by_hand(name: str, size: int, prefix: int, files: dict[str, Pa
 
 @torch.inference_mode()
 def test_registers_without_a_class_token_are_left_out_of_the_mean(files: dict[str, Path]) -> None:
-    model, batch = theirs("test_vit4", files["test_vit4"])  # one register; a norm behind the pooling
+    model, batch = timm_model("test_vit4", files["test_vit4"])  # one register; a norm behind the pooling
     assert model.num_prefix_tokens == 1 and model.cls_token is None
     expected = model.fc_norm(model.forward_features(batch)[:, 1:].mean(1))
     for option in ("", ",pooling=mean"):
@@ -89,7 +89,7 @@ def test_registers_without_a_class_token_are_left_out_of_the_mean(files: dict[st
 @pytest.mark.parametrize("name", [CNN, "test_convnext"])
 @torch.inference_mode()
 def test_a_convolutional_network_has_its_mean_only(name: str, files: dict[str, Path]) -> None:
-    model, batch = theirs(name, files[name])
+    model, batch = timm_model(name, files[name])
     for option in ("", ",pooling=mean"):
         encoder = load_encoder(f"timm/{name}:{files[name]}{option}")
         assert worst(encode(encoder, PICTURES), model(batch)) < 1e-5
@@ -103,7 +103,7 @@ def test_a_convolutional_network_has_its_mean_only(name: str, files: dict[str, P
 @torch.inference_mode()
 def test_size_is_timms_img_size(name: str, size: int, files: dict[str, Path]) -> None:
     """Position embeddings are resampled, and timm's own share of the image is kept."""
-    model, batch = theirs(name, files[name], size=size)
+    model, batch = timm_model(name, files[name], size=size)
     encoder = load_encoder(f"timm/{name}:{files[name]},size={size},pooling=cls")
     assert encoder.spec.require_image_input().input_size == batch.shape[-1] == size
     assert worst(encode(encoder, PICTURES), model.forward_features(batch)[:, 0]) < 1e-5
@@ -112,7 +112,7 @@ def test_size_is_timms_img_size(name: str, size: int, files: dict[str, Path]) ->
 @pytest.mark.parametrize("name", [CNN, "test_convnext"])
 @torch.inference_mode()
 def test_a_convolutional_network_takes_any_size(name: str, files: dict[str, Path]) -> None:
-    model, batch = theirs(name, files[name], size=97, fixed=False)
+    model, batch = timm_model(name, files[name], size=97, fixed=False)
     encoder = load_encoder(f"timm/{name}:{files[name]},size=97")
     assert encoder.spec.require_image_input().input_size == batch.shape[-1] == 97
     assert worst(encode(encoder, PICTURES), model(batch)) < 1e-5
@@ -120,7 +120,7 @@ def test_a_convolutional_network_takes_any_size(name: str, files: dict[str, Path
 
 @torch.inference_mode()
 def test_resize_is_the_shorter_side_before_the_crop(files: dict[str, Path]) -> None:
-    model, _ = theirs(AUGREG, files[AUGREG])
+    model, _ = timm_model(AUGREG, files[AUGREG])
     steps = [Resize(256, InterpolationMode.BICUBIC), CenterCrop(224), ToTensor(), Normalize([0.5] * 3, [0.5] * 3)]
     expected = model(torch.stack([Compose(steps)(picture) for picture in PICTURES]))
     encoder = load_encoder(f"timm/{AUGREG}:{files[AUGREG]},resize=256")
@@ -131,7 +131,7 @@ def test_resize_is_the_shorter_side_before_the_crop(files: dict[str, Path]) -> N
 
 @pytest.mark.parametrize("option", ["size", "resize"])
 @pytest.mark.parametrize("value", ["0", "-3", "1e9", "abc", "1000000000000", "224.0", " 224", "²"])
-def test_a_size_that_is_none_is_a_sentence(option: str, value: str, files: dict[str, Path]) -> None:
+def test_a_size_that_is_no_number_of_pixels_is_a_sentence(option: str, value: str, files: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match=f"'{option}={value}': give a side in pixels, 1 to 4096"):
         load_encoder(f"timm/test_vit:{files['test_vit']},{option}={value}")
 

@@ -25,8 +25,8 @@ from tests.encoders.conftest import PICTURES, Put, untrained, worst
 DINOV3 = "vit_tiny_patch16_dinov3_qkvb.eupe_lvd1689m"
 
 
-def saved(name: str, folder: Path, **options: Any) -> Path:
-    """A model in the form in which timm puts one on the hub."""
+def save_model(name: str, folder: Path, **options: Any) -> Path:
+    """Write a model in the form in which timm puts one on the hub, and return its folder."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         save_for_hf(untrained(timm.create_model(name, **options)), str(folder), safe_serialization=True)
@@ -35,11 +35,11 @@ def saved(name: str, folder: Path, **options: Any) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return saved("test_vit", tmp_path / "folder")
+    return save_model("test_vit", tmp_path / "folder")
 
 
-def theirs(name: str) -> Any:
-    """The vectors of timm's own model, through its own preprocessing."""
+def timm_vectors(name: str) -> Any:
+    """Return the vectors of timm's own model, through its own preprocessing."""
     model = timm.create_model(name, pretrained=True, num_classes=0).eval()
     config = timm.data.config.resolve_model_data_config(model)  # type: ignore[no-untyped-call]
     transform: Any = timm.data.transforms_factory.create_transform(**config, is_training=False)
@@ -51,46 +51,46 @@ def theirs(name: str) -> Any:
     ("name", "classes"), [("test_vit", 1000), ("test_vit", 0), ("test_vit4", 1000), ("test_convnext", 1000)]
 )
 def test_a_folder_gives_timms_own_vectors(name: str, classes: int, tmp_path: Path) -> None:
-    folder = saved(name, tmp_path / "folder", num_classes=classes)
+    folder = save_model(name, tmp_path / "folder", num_classes=classes)
     encoder = load_encoder(f"timm/local-dir:{folder}")
-    assert worst(encode(encoder, PICTURES), theirs(f"local-dir:{folder}")) < 1e-5
+    assert worst(encode(encoder, PICTURES), timm_vectors(f"local-dir:{folder}")) < 1e-5
     assert encoder.spec.name == f"timm/local-dir:{folder}"
 
 
 def test_a_folder_may_hold_a_model_of_another_size(tmp_path: Path) -> None:
-    folder = saved("vit_tiny_patch16_224", tmp_path / "folder", img_size=96)
+    folder = save_model("vit_tiny_patch16_224", tmp_path / "folder", img_size=96)
     encoder = load_encoder(f"timm/local-dir:{folder}")
     assert encoder.spec.require_image_input().input_size == 96
-    assert worst(encode(encoder, PICTURES), theirs(f"local-dir:{folder}")) < 1e-5
+    assert worst(encode(encoder, PICTURES), timm_vectors(f"local-dir:{folder}")) < 1e-5
 
 
 def test_the_size_a_model_was_trained_at_need_not_be_a_multiple_of_its_patches(tmp_path: Path) -> None:
     """384 pixels in patches of 14, as in one of SigLIP's; the last pixels are not seen."""
-    folder = saved("vit_tiny_patch16_224", tmp_path / "folder", img_size=100)
+    folder = save_model("vit_tiny_patch16_224", tmp_path / "folder", img_size=100)
     for option in ("", ",size=100"):
         encoder = load_encoder(f"timm/local-dir:{folder}{option}")
-        assert worst(encode(encoder, PICTURES), theirs(f"local-dir:{folder}")) < 1e-5
+        assert worst(encode(encoder, PICTURES), timm_vectors(f"local-dir:{folder}")) < 1e-5
     with pytest.raises(UsageError, match="patches of 16 pixels"):
         load_encoder(f"timm/local-dir:{folder},size=101")
 
 
 def test_a_revision_of_a_repository_can_be_named(folder: Path, hub: Put) -> None:
     hub("owner/model", folder)
-    there, named = load_encoder("timm/hf-hub:owner/model"), load_encoder("timm/hf-hub:owner/model@main")
-    assert named.spec.fingerprint == there.spec.fingerprint
+    bare, named = load_encoder("timm/hf-hub:owner/model"), load_encoder("timm/hf-hub:owner/model@main")
+    assert named.spec.fingerprint == bare.spec.fingerprint
 
 
 def test_the_hub_and_a_folder_give_the_same(folder: Path, hub: Put) -> None:
     hub("owner/model", folder)
-    there, here = load_encoder("timm/hf-hub:owner/model"), load_encoder(f"timm/local-dir:{folder}")
-    assert there.spec.name == "timm/hf-hub:owner/model"
-    assert np.array_equal(encode(there, PICTURES), encode(here, PICTURES))
-    assert there.spec.weights_sha256 == here.spec.weights_sha256
+    from_hub, from_folder = load_encoder("timm/hf-hub:owner/model"), load_encoder(f"timm/local-dir:{folder}")
+    assert from_hub.spec.name == "timm/hf-hub:owner/model"
+    assert np.array_equal(encode(from_hub, PICTURES), encode(from_folder, PICTURES))
+    assert from_hub.spec.weights_sha256 == from_folder.spec.weights_sha256
 
 
 def test_a_dino_from_the_hub_gives_its_class_token_too(tmp_path: Path, hub: Put) -> None:
     """The same weights under timm's own name do."""
-    folder = saved(DINOV3, tmp_path / "dinov3")
+    folder = save_model(DINOV3, tmp_path / "dinov3")
     hub("timm/dinov3", folder)
     own = load_encoder(f"timm/{DINOV3}:{folder / 'model.safetensors'},size=64")
     for place in ("hf-hub:timm/dinov3", f"local-dir:{folder}"):
@@ -102,8 +102,8 @@ def test_a_dino_from_the_hub_gives_its_class_token_too(tmp_path: Path, hub: Put)
 def test_options_are_for_folders_too(folder: Path) -> None:
     own = f"timm/test_vit:{folder / 'model.safetensors'}"
     for options in (",pooling=mean", ",size=96", ",resize=200", ",pooling=cls+mean,size=64,resize=64"):
-        found, expected = load_encoder(f"timm/local-dir:{folder}{options}"), load_encoder(own + options)
-        assert np.array_equal(encode(found, PICTURES), encode(expected, PICTURES))
+        loaded, expected = load_encoder(f"timm/local-dir:{folder}{options}"), load_encoder(own + options)
+        assert np.array_equal(encode(loaded, PICTURES), encode(expected, PICTURES))
 
 
 @pytest.mark.parametrize("lacking", ["config.json", "model.safetensors"])
@@ -149,8 +149,8 @@ def test_a_folder_with_malicious_weights_is_refused_and_they_do_not_run(folder: 
     assert not mark.exists()
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    for name in ("nowhere", "offline", "connectome"):  # whatever its name may say
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    for name in ("nowhere", "offline", "connectome"):  # names that look like reasons of network errors too
         with pytest.raises(EmbprobeError, match=f"Could not load .*{name}") as failed:
             load_encoder(f"timm/local-dir:{tmp_path / name}")
         assert "network" not in str(failed.value)
@@ -177,7 +177,7 @@ def test_a_repository_that_cannot_be_fetched_is_a_sentence_with_a_way_out(offlin
 
 
 def test_the_same_weights_in_another_architecture_are_another_encoder(folder: Path) -> None:
-    """What the weights' values do not say, the configuration beside them does: here, the number of heads."""
+    """The configuration beside the weights changes vectors too: here, through the number of heads."""
     before = load_encoder(f"timm/local-dir:{folder}")
     config = json.loads((folder / "config.json").read_text())
     config["model_args"]["num_heads"] = 4
@@ -205,5 +205,5 @@ def test_a_training_checkpoint_is_the_weights_that_timm_takes(folder: Path, tmp_
         checkpoint["state_dict"] = {name: value * 0 for name, value in state.items()}
     file = tmp_path / "model_best.pth.tar"
     torch.save(checkpoint, file)
-    found, expected = load_encoder(f"timm/test_vit:{file}"), load_encoder(f"timm/local-dir:{folder}")
-    assert np.array_equal(encode(found, PICTURES), encode(expected, PICTURES))
+    loaded, expected = load_encoder(f"timm/test_vit:{file}"), load_encoder(f"timm/local-dir:{folder}")
+    assert np.array_equal(encode(loaded, PICTURES), encode(expected, PICTURES))

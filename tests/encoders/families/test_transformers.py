@@ -54,8 +54,8 @@ CLIPS_FEED = {
 }
 
 
-def saved(kind: str, folder: Path, feed: dict[str, Any] | None = None) -> Path:
-    """A model as ``save_pretrained`` writes it, with chance in every weight."""
+def save_model(kind: str, folder: Path, feed: dict[str, Any] | None = None) -> Path:
+    """Write an untrained model as ``save_pretrained`` does, and return its folder."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         untrained(NETWORKS[kind]()).save_pretrained(folder)
@@ -67,12 +67,12 @@ def saved(kind: str, folder: Path, feed: dict[str, Any] | None = None) -> Path:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("transformers")
-    return {kind: saved(kind, root / kind, CLIPS_FEED) for kind in NETWORKS}
+    return {kind: save_model(kind, root / kind, CLIPS_FEED) for kind in NETWORKS}
 
 
 @pytest.fixture
 def folder(folders: dict[str, Path], tmp_path: Path) -> Path:
-    """A copy of the vision transformer's, to be damaged."""
+    """Return a copy of the vision transformer's folder, to be damaged."""
     return shutil.copytree(folders["vit"], tmp_path / "folder")
 
 
@@ -82,7 +82,8 @@ def inputs(resize_to: int, side: int, mean: tuple[float, ...], std: tuple[float,
 
 
 @torch.inference_mode()
-def theirs(kind: str, folder: Path) -> Any:
+def transformers_outputs(kind: str, folder: Path) -> Any:
+    """Return the outputs of transformers' own model for the pictures."""
     network = {"clip": "CLIPVisionModel", "vit": "ViTModel"}.get(kind, type(NETWORKS[kind]()).__name__)
     return getattr(transformers, network).from_pretrained(folder).eval()(inputs(40, 32, CLIP_MEAN, CLIP_STD))
 
@@ -90,14 +91,14 @@ def theirs(kind: str, folder: Path) -> Any:
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_vectors_are_transformers_own(kind: str, folders: dict[str, Path]) -> None:
     name = f"transformers/local-dir:{folders[kind]}"
-    found = theirs(kind, folders[kind])
-    states = found.last_hidden_state
+    outputs = transformers_outputs(kind, folders[kind])
+    states = outputs.last_hidden_state
     cls, mean = states[:, 0], states[:, 1:].mean(1)
     expected = {"cls": cls, "mean": mean, "cls+mean": torch.cat([cls, mean], 1)}
     if kind.startswith("clip"):
-        expected["trunk"] = found.pooler_output
+        expected["trunk"] = outputs.pooler_output
     if kind.startswith("siglip"):
-        expected = {"attention": found.pooler_output, "mean": states.mean(1)}
+        expected = {"attention": outputs.pooler_output, "mean": states.mean(1)}
     default = load_encoder(name)
     assert default.spec.pooling == next(iter(expected)) and default.spec.name == name
     assert worst(encode(default, PICTURES), next(iter(expected.values()))) < 1e-5
@@ -111,20 +112,20 @@ def test_vectors_are_transformers_own(kind: str, folders: dict[str, Path]) -> No
 
 @pytest.mark.parametrize("written", ["today", "by transformers 4"])
 def test_names_of_weights_as_older_versions_wrote_them(written: str, folders: dict[str, Path], tmp_path: Path) -> None:
-    """With the prefix of the wrapper that CLIPVisionModel was; as a pickle, with half as many digits."""
+    """Keys have the prefix of the wrapper that CLIPVisionModel was; the file is a pickle in half precision."""
     folder = shutil.copytree(folders["clip_vision_model"], tmp_path / "older")
     state = {name.removeprefix("vision_model."): value for name, value in load_file(folder / WEIGHTS).items()}
     (folder / WEIGHTS).unlink()
     prefix = "" if written == "today" else "vision_model."
     torch.save({prefix + name: value.half() for name, value in state.items()}, folder / "pytorch_model.bin")
-    found = load_encoder(f"transformers/local-dir:{folder}")
+    loaded = load_encoder(f"transformers/local-dir:{folder}")
     expected = load_encoder(f"transformers/local-dir:{folders['clip_vision_model']}")
-    assert 0 < worst(encode(found, PICTURES), encode(expected, PICTURES)) < 1e-2  # 11 bits of every weight are left
-    assert found.spec.precision == "float32" and encode(found, PICTURES).dtype == np.float32
+    assert 0 < worst(encode(loaded, PICTURES), encode(expected, PICTURES)) < 1e-2  # 11 bits of every weight are left
+    assert loaded.spec.precision == "float32" and encode(loaded, PICTURES).dtype == np.float32
 
 
 def as_vit(state: State) -> State:
-    """DINO's own weights under the names that transformers' ViT has in files."""
+    """Rename DINO's own weights to the names that transformers' ViT has in files."""
     renamed = {
         "embeddings.cls_token": state["cls_token"],
         "embeddings.position_embeddings": state["pos_embed"],
@@ -142,8 +143,8 @@ def as_vit(state: State) -> State:
     }
     for i in range(12):
         for part in ("weight", "bias"):
-            for theirs, ours in inner.items():
-                renamed[f"encoder.layer.{i}.{ours}.{part}"] = state[f"blocks.{i}.{theirs}.{part}"]
+            for dino_name, vit_name in inner.items():
+                renamed[f"encoder.layer.{i}.{vit_name}.{part}"] = state[f"blocks.{i}.{dino_name}.{part}"]
             thirds = state[f"blocks.{i}.attn.qkv.{part}"].chunk(3)
             for third, name in zip(thirds, ("query", "key", "value"), strict=True):
                 renamed[f"encoder.layer.{i}.attention.attention.{name}.{part}"] = third.clone()
@@ -152,17 +153,17 @@ def as_vit(state: State) -> State:
 
 @torch.inference_mode()
 def test_a_converted_dino_gives_dinos_vectors_fed_as_dino_evaluates(tmp_path: Path) -> None:
-    """Its weights have no pooler, and nobody put a preprocessor's configuration beside them."""
+    """Its weights have no pooler, and there is no preprocessor's configuration beside them."""
     state = weights(16)
     config = {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768, "layer_norm_eps": 1e-6}
     transformers.ViTConfig(**config).save_pretrained(tmp_path)
     save_file(as_vit(state), tmp_path / WEIGHTS, metadata={"format": "pt"})
     torch.save(state, tmp_path / "dino.pth")
     encoder = load_encoder(f"transformers/local-dir:{tmp_path}")
-    found = encode(encoder, PICTURES[:2])
-    assert worst(found, tokens(state, inputs(256, 224, MEAN, STD)[:2])[:, 0]) < 1e-5
+    vectors = encode(encoder, PICTURES[:2])
+    assert worst(vectors, tokens(state, inputs(256, 224, MEAN, STD)[:2])[:, 0]) < 1e-5
     original = load_encoder(f"dino/vit_tiny:{tmp_path / 'dino.pth'}")
-    assert worst(found, encode(original, PICTURES[:2])) < 1e-5
+    assert worst(vectors, encode(original, PICTURES[:2])) < 1e-5
 
 
 # --- how images are fed ----------------------------------------------------------------------------------------------
@@ -229,12 +230,12 @@ def test_resize_is_an_option_where_images_are_cropped(folder: Path) -> None:
 
 def test_the_hub_and_a_folder_give_the_same(folders: dict[str, Path], hub: Put) -> None:
     hub("owner/model", folders["vit"])
-    here = load_encoder(f"transformers/local-dir:{folders['vit']}")
+    from_folder = load_encoder(f"transformers/local-dir:{folders['vit']}")
     for name in ("transformers/hf-hub:owner/model", "transformers/hf-hub:owner/model@main"):
-        there = load_encoder(name)
-        assert there.spec.name == name and there.spec.fingerprint != ""
-        assert np.array_equal(encode(there, PICTURES), encode(here, PICTURES))
-        assert there.spec.weights_sha256 == here.spec.weights_sha256
+        from_hub = load_encoder(name)
+        assert from_hub.spec.name == name and from_hub.spec.fingerprint != ""
+        assert np.array_equal(encode(from_hub, PICTURES), encode(from_folder, PICTURES))
+        assert from_hub.spec.weights_sha256 == from_folder.spec.weights_sha256
 
 
 def test_a_repository_may_hold_a_pickle_alone(folder: Path, hub: Put) -> None:
@@ -242,19 +243,19 @@ def test_a_repository_may_hold_a_pickle_alone(folder: Path, hub: Put) -> None:
     (folder / WEIGHTS).unlink()
     torch.save(state, folder / "pytorch_model.bin")
     hub("owner/model", folder)
-    found = load_encoder("transformers/hf-hub:owner/model")
-    assert np.array_equal(encode(found, PICTURES), encode(load_encoder(f"transformers/local-dir:{folder}"), PICTURES))
+    loaded = load_encoder("transformers/hf-hub:owner/model")
+    assert np.array_equal(encode(loaded, PICTURES), encode(load_encoder(f"transformers/local-dir:{folder}"), PICTURES))
 
 
-def test_that_there_is_no_preprocessor_must_be_known(folder: Path, hub: Put, tmp_path: Path) -> None:
-    """One that was never fetched could say anything; that the hub has none is noted in its cache."""
+def test_without_a_network_a_missing_preprocessor_must_be_on_record(folder: Path, hub: Put, tmp_path: Path) -> None:
+    """A preprocessor that was never fetched is unknown; the cache records that the hub has none."""
     (folder / PREPROCESSOR).unlink()
     hub("owner/model", folder)
     with pytest.raises(EmbprobeError, match="could not be fetched. Without a network, give a folder"):
         load_encoder("transformers/hf-hub:owner/model")
-    noted = tmp_path / "models--owner--model" / ".no_exist" / ("0" * 40)
-    noted.mkdir(parents=True)
-    (noted / PREPROCESSOR).touch()
+    missing = tmp_path / "models--owner--model" / ".no_exist" / ("0" * 40)
+    missing.mkdir(parents=True)
+    (missing / PREPROCESSOR).touch()
     assert load_encoder("transformers/hf-hub:owner/model").spec.require_image_input().resize_to == 36
 
 
@@ -278,7 +279,7 @@ def test_a_place_that_is_not_named_is_a_sentence(place: str, offline: None) -> N
         load_encoder(f"transformers/{place}")
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
+# --- refusals --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("damage", ["truncated", "lacking", "mismatched", "unrelated", "none"])
@@ -336,8 +337,8 @@ def test_a_broken_preprocessor_is_a_sentence(folder: Path, content: str) -> None
         load_encoder(f"transformers/local-dir:{folder}")
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    for name in ("nowhere", "offline", "connectome"):  # whatever its name may say
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    for name in ("nowhere", "offline", "connectome"):  # names that look like reasons of network errors too
         with pytest.raises(EmbprobeError, match=f"Could not load .*{name}") as failed:
             load_encoder(f"transformers/local-dir:{tmp_path / name}")
         assert "network" not in str(failed.value)
@@ -356,7 +357,7 @@ def test_without_the_package_the_names_are_listed_and_loading_is_a_sentence(
 # --- the spec --------------------------------------------------------------------------------------------------------
 
 
-def test_the_configuration_counts_but_not_who_wrote_it(folder: Path) -> None:
+def test_the_configuration_counts_but_not_the_version_that_wrote_it(folder: Path) -> None:
     """The activation decides vectors; the version of the library that saved them does not."""
     name = f"transformers/local-dir:{folder}"
     before = load_encoder(name)
@@ -372,11 +373,11 @@ def test_the_name_a_spec_has_is_the_name_of_that_spec(folder: Path) -> None:
     name = f"transformers/local-dir:{folder},pooling=mean,resize=48,precision=bfloat16"
     spec = load_encoder(name).spec
     assert spec.name == name and load_encoder(spec.name).spec == spec
-    spelled = load_encoder(f"transformers/local-dir:{folder},pooling=cls,resize=40,precision=float32").spec
-    assert spelled.fingerprint == load_encoder(f"transformers/local-dir:{folder}").spec.fingerprint
+    typed_defaults = load_encoder(f"transformers/local-dir:{folder},pooling=cls,resize=40,precision=float32").spec
+    assert typed_defaults.fingerprint == load_encoder(f"transformers/local-dir:{folder}").spec.fingerprint
 
 
 def test_nothing_is_printed_while_loading(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The library would draw a bar, and report that there is no pooler."""
+    """transformers would draw a progress bar, and report that the pooler is missing."""
     load_encoder(f"transformers/local-dir:{folder}")
     assert capfd.readouterr() == ("", "")

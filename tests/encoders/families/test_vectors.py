@@ -1,4 +1,4 @@
-"""Vectors from files of four forms, and files that are not what they say."""
+"""Vectors are read from files of four forms; damaged and unsuitable files are refused."""
 
 from __future__ import annotations
 
@@ -19,54 +19,56 @@ X = np.arange(6, dtype=np.float32).reshape(3, 2)
 KEYS = ["a/1.jpg", "a/2.jpg", "007"]
 
 
-def given(name: str) -> GivenVectors:
+def load(name: str) -> GivenVectors:
+    """Load vectors by their name as an encoder."""
     encoder = load_encoder(name)
     assert isinstance(encoder, GivenVectors)
     return encoder
 
 
-def parquet(path: Path, **columns: Any) -> None:
+def write_parquet(path: Path, **columns: Any) -> None:
+    """Write a table of these columns."""
     pq.write_table(pa.table(columns), path)
 
 
-# --- what is read ------------------------------------------------------------------------------------------------
+# --- forms of files ----------------------------------------------------------------------------------------------
 
 
 def test_an_array_with_a_table_beside_it(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
     (tmp_path / "x.csv").write_text("key,style,year\na/1.jpg,photo,1999\na/2.jpg,,2001\n007,sketch,2003\n")
-    found = given(f"vectors:{tmp_path / 'x.npy'}")
-    assert found.spec.name == f"vectors:{tmp_path / 'x.npy'}" and found.keys == KEYS
-    assert np.array_equal(found.vectors, X)
-    assert found.labels == {"style": ["photo", None, "sketch"], "year": ["1999", "2001", "2003"]}
+    loaded = load(f"vectors:{tmp_path / 'x.npy'}")
+    assert loaded.spec.name == f"vectors:{tmp_path / 'x.npy'}" and loaded.keys == KEYS
+    assert np.array_equal(loaded.vectors, X)
+    assert loaded.labels == {"style": ["photo", None, "sketch"], "year": ["1999", "2001", "2003"]}
 
 
 def test_a_table_of_another_name_and_another_column(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
-    parquet(tmp_path / "about.parquet", name=KEYS, n=[1, 2, 3])
-    found = given(f"vectors:{tmp_path / 'x.npy'},keys={tmp_path / 'about.parquet'},key=name")
-    assert found.keys == KEYS and found.labels == {"n": ["1", "2", "3"]}
+    write_parquet(tmp_path / "about.parquet", name=KEYS, n=[1, 2, 3])
+    loaded = load(f"vectors:{tmp_path / 'x.npy'},keys={tmp_path / 'about.parquet'},key=name")
+    assert loaded.keys == KEYS and loaded.labels == {"n": ["1", "2", "3"]}
 
 
 def test_by_position_no_keys_are_needed(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
-    assert given(f"vectors:{tmp_path / 'x.npy'},match=position").by_position
+    assert load(f"vectors:{tmp_path / 'x.npy'},match=position").by_position
 
 
 def test_several_arrays_in_one_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", vectors=X, other=X[:, :1], keys=np.array(KEYS), style=np.array(["x", "y", "x"]))
-    found = given(f"vectors:{tmp_path / 'x.npz'}")
-    assert found.keys == KEYS and found.labels == {"style": ["x", "y", "x"]} and np.array_equal(found.vectors, X)
-    assert given(f"vectors:{tmp_path / 'x.npz'},column=other").spec.dimension == 1
+    loaded = load(f"vectors:{tmp_path / 'x.npz'}")
+    assert loaded.keys == KEYS and loaded.labels == {"style": ["x", "y", "x"]} and np.array_equal(loaded.vectors, X)
+    assert load(f"vectors:{tmp_path / 'x.npz'},column=other").spec.dimension == 1
 
 
 @pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.list_(pa.float64(), 2), pa.large_list(pa.float16())])
 def test_a_column_of_lists_as_embedding_atlas_has_it(tmp_path: Path, kind: pa.DataType) -> None:
     rows = [np.float16(row) for row in X] if kind == pa.large_list(pa.float16()) else X.tolist()
     image = pa.array([{"bytes": b"", "path": None}] * 3)
-    parquet(tmp_path / "x.parquet", id=KEYS, image=image, embedding=pa.array(rows, kind), mood=["x", None, "y"])
-    found = given(f"vectors:{tmp_path / 'x.parquet'}")
-    assert np.array_equal(found.vectors, X) and found.keys == KEYS and found.labels == {"mood": ["x", None, "y"]}
+    write_parquet(tmp_path / "x.parquet", id=KEYS, image=image, embedding=pa.array(rows, kind), mood=["x", None, "y"])
+    loaded = load(f"vectors:{tmp_path / 'x.parquet'}")
+    assert np.array_equal(loaded.vectors, X) and loaded.keys == KEYS and loaded.labels == {"mood": ["x", None, "y"]}
 
 
 def test_a_folder_as_clip_retrieval_writes_it(tmp_path: Path) -> None:
@@ -74,12 +76,14 @@ def test_a_folder_as_clip_retrieval_writes_it(tmp_path: Path) -> None:
     (tmp_path / "metadata").mkdir()
     for i, part in enumerate((slice(0, 2), slice(2, 3))):
         np.save(tmp_path / "img_emb" / f"img_emb_{i}.npy", X[part].astype(np.float16))
-        parquet(tmp_path / "metadata" / f"metadata_{i}.parquet", image_path=KEYS[part], caption=["c"] * len(KEYS[part]))
-    found = given(f"vectors:{tmp_path}")
-    assert found.keys == KEYS and np.array_equal(found.vectors, X) and found.labels == {"caption": ["c"] * 3}
+        write_parquet(
+            tmp_path / "metadata" / f"metadata_{i}.parquet", image_path=KEYS[part], caption=["c"] * len(KEYS[part])
+        )
+    loaded = load(f"vectors:{tmp_path}")
+    assert loaded.keys == KEYS and np.array_equal(loaded.vectors, X) and loaded.labels == {"caption": ["c"] * 3}
 
 
-# --- what is refused ---------------------------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------------------------
 
 
 def test_objects_are_never_unpickled(tmp_path: Path) -> None:
@@ -117,12 +121,12 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes) -> N
         ("folder", "is no folder of vectors: it has 0 files"),
     ],
 )
-def test_a_wrong_request_says_what_there_is(tmp_path: Path, typed: str, message: str) -> None:
+def test_a_wrong_name_or_option_is_answered_with_the_known_ones(tmp_path: Path, typed: str, message: str) -> None:
     np.save(tmp_path / "x.npy", X)
     (tmp_path / "notes.txt").write_text("no vectors")
     (tmp_path / "folder").mkdir()
-    parquet(tmp_path / "two.parquet", a=X.tolist(), b=X.tolist())
-    parquet(tmp_path / "none.parquet", key=KEYS)
+    write_parquet(tmp_path / "two.parquet", a=X.tolist(), b=X.tolist())
+    write_parquet(tmp_path / "none.parquet", key=KEYS)
     with pytest.raises(UsageError, match=message):
         load_encoder(f"vectors:{tmp_path / typed}")
 
@@ -137,7 +141,7 @@ def test_a_wrong_request_says_what_there_is(tmp_path: Path, typed: str, message:
     ],
 )
 def test_holes_are_counted(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
-    parquet(tmp_path / "x.parquet", **columns)
+    write_parquet(tmp_path / "x.parquet", **columns)
     with pytest.raises(EmbprobeError, match=message):
         load_encoder(f"vectors:{tmp_path / 'x.parquet'}")
 

@@ -13,7 +13,7 @@ HEADS = {192: 3, 384: 6, 768: 12}
 
 
 def weights(patch: int, *, dim: int = 192, side: int = 224, seed: int = 0) -> State:
-    """Random weights of twelve blocks under the names that these networks have in common."""
+    """Return random weights of twelve blocks under the names that these networks have in common."""
     shapes: dict[str, tuple[int, ...]] = {
         "cls_token": (1, 1, dim),
         "pos_embed": (1, (side // patch) ** 2 + 1, dim),
@@ -36,7 +36,7 @@ def weights(patch: int, *, dim: int = 192, side: int = 224, seed: int = 0) -> St
 
 
 def tokens(state: State, batch: Tensor) -> Tensor:
-    """The class token and the patches' after the last norm, ``[n, 1 + patches, d]``."""
+    """Return the class token and the patch tokens after the last norm, ``[n, 1 + patches, d]``."""
 
     def linear(x: Tensor, name: str) -> Tensor:
         return F.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
@@ -59,7 +59,10 @@ def tokens(state: State, batch: Tensor) -> Tensor:
 
 
 def _positions(state: State, side: int) -> Tensor:
-    """For ``side`` x ``side`` patches; interpolated as in DINO's own code, which adds 0.1 against rounding."""
+    """Return position embeddings of ``side`` x ``side`` patches, interpolated as in DINO's own code.
+
+    It adds 0.1 to the side against rounding.
+    """
     positions = state["pos_embed"]
     trained = math.isqrt(positions.shape[1] - 1)
     if side == trained:

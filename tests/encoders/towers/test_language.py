@@ -1,4 +1,4 @@
-"""A frozen language model beside our ViT: a tiny BERT that nobody trained, as ``save_pretrained`` writes it."""
+"""A frozen language model beside the ViT: an untrained tiny BERT as ``save_pretrained`` writes it."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @torch.no_grad()
 def hidden(folder: Path, *ids: int) -> Tensor:
-    """The last hidden state of one text by its tokens, ``[tokens, width]``, from the library's own network."""
+    """Return the last hidden state of one text by its tokens, ``[tokens, width]``, from transformers' own network."""
     model = BertModel.from_pretrained(folder)  # in evaluation mode
-    found: Tensor = model(input_ids=torch.tensor([ids])).last_hidden_state[0]
-    return found
+    states: Tensor = model(input_ids=torch.tensor([ids])).last_hidden_state[0]
+    return states
 
 
 def test_features_are_the_mean_over_all_tokens_of_the_last_hidden_state(bert: Path) -> None:
     model = LanguageModel(bert)
     assert (model.width, model.name) == (16, "tiny-bert")
-    found = model(["cat", "dogs", "a CAT"])
+    features = model(["cat", "dogs", "a CAT"])
     expected = [hidden(bert, CLS, CAT, SEP), hidden(bert, CLS, DOG, S, SEP), hidden(bert, CLS, 8, CAT, SEP)]
-    torch.testing.assert_close(found, torch.stack([each.mean(0) for each in expected]), atol=1e-5, rtol=0)
-    assert (found[0] - found[1]).abs().max() > 0.05
+    torch.testing.assert_close(features, torch.stack([states.mean(0) for states in expected]), atol=1e-5, rtol=0)
+    assert (features[0] - features[1]).abs().max() > 0.05
 
 
 def test_padding_does_not_matter(bert: Path) -> None:
@@ -57,7 +57,7 @@ def test_padding_does_not_matter(bert: Path) -> None:
         torch.testing.assert_close(model([text])[0], row, atol=1e-5, rtol=0)
 
 
-def test_features_do_not_depend_on_what_was_asked_before_or_beside(bert: Path) -> None:
+def test_features_do_not_depend_on_earlier_or_other_texts(bert: Path) -> None:
     fresh, used = LanguageModel(bert), LanguageModel(bert)
     used(["a dog", "cats", "dog", "a dog"])
     assert torch.equal(used(["cat", "a dog", "cat"]), fresh(["cat", "a dog", "cat"]))
@@ -66,17 +66,17 @@ def test_features_do_not_depend_on_what_was_asked_before_or_beside(bert: Path) -
 
 def test_a_text_is_encoded_once(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = LanguageModel(bert)
-    asked: list[str] = []
-    encoded = model._encoded
+    encoded_texts: list[str] = []
+    encode = model._encode
 
-    def listening(texts: list[str]) -> Tensor:
-        asked.extend(texts)
-        return encoded(texts)
+    def recording(texts: list[str]) -> Tensor:
+        encoded_texts.extend(texts)
+        return encode(texts)
 
-    monkeypatch.setattr(model, "_encoded", listening)
+    monkeypatch.setattr(model, "_encode", recording)
     model(["cat", "dog", "cat"])
     model(["dog", "a cat"])
-    assert asked == ["cat", "dog", "a cat"]
+    assert encoded_texts == ["cat", "dog", "a cat"]
 
 
 def test_a_text_that_is_too_long_is_cut(bert: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_global_random_state_is_left_alone(bert: Path) -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_a_real_one_gives_what_its_own_library_gives(tmp_path: Path) -> None:
+def test_a_real_model_gives_the_vectors_of_sentence_transformers(tmp_path: Path) -> None:
     package = importlib.util.find_spec("all_minilm_l6_v2")  # not imported, for it prints
     assert package is not None and package.submodule_search_locations is not None
     folder = tmp_path / "all-MiniLM-L6-v2"
@@ -107,10 +107,10 @@ def test_a_real_one_gives_what_its_own_library_gives(tmp_path: Path) -> None:
     model = LanguageModel(folder)
     assert (model.width, model.name) == (384, "all-MiniLM-L6-v2")
     texts = ["a cat", "a kitten", "a car", 'rose, love, "bread"']
-    found = torch.nn.functional.normalize(model(texts), dim=-1)
+    embeddings = torch.nn.functional.normalize(model(texts), dim=-1)
     expected = SentenceTransformer(str(folder), device="cpu").encode(texts, convert_to_tensor=True)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)  # theirs are normalised
-    cat, kitten, car, _ = found
+    torch.testing.assert_close(embeddings, expected, atol=1e-5, rtol=0)  # its embeddings are normalised
+    cat, kitten, car, _ = embeddings
     assert cat @ kitten > 0.7 > 0.5 > cat @ car
 
 
@@ -137,8 +137,8 @@ def test_its_towers_encode_images_alone_and_with_it_texts_too(bert: Path, tmp_pa
     images = torch.randn(2, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(0))
     alone, again = load_towers(path).eval(), load_towers(path, LanguageModel(bert)).eval()
     assert not alone.has_text and again.has_text
-    for found in (alone, again):
-        torch.testing.assert_close(found.encode_images(images), towers.encode_images(images), atol=0.05, rtol=0.05)
+    for loaded in (alone, again):
+        torch.testing.assert_close(loaded.encode_images(images), towers.encode_images(images), atol=0.05, rtol=0.05)
     torch.testing.assert_close(again.encode_texts(["cat"]), towers.encode_texts(["cat"]), atol=0.01, rtol=0.01)
 
 
@@ -156,10 +156,10 @@ def test_another_language_model_than_it_was_trained_with_is_refused(bert: Path, 
         load_towers(path, other)
 
 
-# --- what is no language model -----------------------------------------------------------------------------------
+# --- folders that hold no language model -------------------------------------------------------------------------
 
 
-def test_a_folder_that_is_not_there_or_holds_none_is_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_or_empty_folder_is_a_sentence(tmp_path: Path) -> None:
     for folder in (tmp_path / "gone", tmp_path):
         with pytest.raises(UsageError, match="is no language model: it has no config.json"):
             LanguageModel(folder)
@@ -171,12 +171,12 @@ def copy(bert: Path, tmp_path: Path) -> Path:
 
 
 def refused(folder: Path) -> str:
-    """What is said of it, one or two sentences."""
-    with pytest.raises(EmbprobeError, match="copy' could not be read as a language model: ") as told:
+    """Check that a folder is refused in one line, and return the reason."""
+    with pytest.raises(EmbprobeError, match="copy' could not be read as a language model: ") as error:
         LanguageModel(folder)
-    said = str(told.value)
-    assert "\n" not in said and len(said) < 600
-    return said.partition("language model: ")[2]
+    message = str(error.value)
+    assert "\n" not in message and len(message) < 600
+    return message.partition("language model: ")[2]
 
 
 def test_a_pickle_is_never_read(copy: Path, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_weights_that_are_torn_are_a_sentence(copy: Path) -> None:
 
 
 def test_weights_of_another_model_are_not_made_up(copy: Path, tmp_path: Path) -> None:
-    # the library would take fresh random numbers for what is not in the file, and say so in a log
+    # transformers would draw random numbers for weights that are not in the file, and only log it
     other = tiny_bert(tmp_path / "wide", width=20)
     shutil.copy(other / "model.safetensors", copy)
     assert "size" in refused(copy) or "shape" in refused(copy)

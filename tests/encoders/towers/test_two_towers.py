@@ -1,3 +1,5 @@
+"""The networks that embprobe trains: tokens, heads, and text beside the ViT."""
+
 from __future__ import annotations
 
 from typing import get_args
@@ -31,7 +33,7 @@ def tokenizer() -> Tokenizer:
 
 
 def ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token ids without the padding, which is checked to be all that follows."""
+    """Return token ids without the padding, and check that nothing but padding follows."""
     row = tokenizer([text])[0].tolist()
     length = row.index(0) if 0 in row else len(row)
     assert not any(row[length:])
@@ -46,7 +48,7 @@ def test_a_known_word_is_one_token_and_an_unknown_one_is_spelled(tokenizer: Toke
 
 
 def test_a_quoted_word_is_the_word_between_quotes(tokenizer: Tokenizer) -> None:
-    # so that what is read in an image and what is said of one are the same word
+    # so that a word read in an image and the same word in a caption are one token
     assert ids(tokenizer, 'dog, "CAT"') == [1, DOG, 2, CAT, 2]
     assert ids(tokenizer, '"cat" cat') == [1, 2, CAT, 2, CAT]
     assert ids(tokenizer, '"FOX"') == [1, 2, 9, 18, 27, 2]
@@ -74,11 +76,11 @@ def test_the_order_and_number_of_words_given_do_not_matter() -> None:
 
 
 @given(st.lists(st.text(max_size=80), max_size=5))
-def test_any_text_becomes_ids_there_are(texts: list[str]) -> None:
+def test_any_text_becomes_known_ids(texts: list[str]) -> None:
     tokenizer = Tokenizer(["dog", "cat"])
-    found = tokenizer(texts)
-    assert len(found) == len(texts) and found.shape[1] <= 24
-    assert ((found >= 0) & (found < len(tokenizer))).all() and (found[:, 0] == 1).all()
+    token_ids = tokenizer(texts)
+    assert len(token_ids) == len(texts) and token_ids.shape[1] <= 24
+    assert ((token_ids >= 0) & (token_ids < len(tokenizer))).all() and (token_ids[:, 0] == 1).all()
 
 
 def test_words_of_texts_by_hand() -> None:
@@ -91,8 +93,8 @@ def test_no_caption_of_the_tokenizers_own_words_is_spelled() -> None:
     assert [len(ids(tokenizer, text)) for text in texts] == [5, 3]  # start and one for each word
 
 
-def beside(head: Head, seed: int = 5) -> TwoTowers:
-    """Towers that know two words."""
+def with_text_tower(head: Head, seed: int = 5) -> TwoTowers:
+    """Return towers whose text side knows two words."""
     return TwoTowers(seed=seed, text=TextTower(seed=seed, vocabulary=["cat", "dog"]), head=head).eval()
 
 
@@ -103,16 +105,16 @@ EVERY_HEAD = pytest.mark.parametrize("head", HEADS)
 @EVERY_HEAD
 @pytest.mark.parametrize("text", [False, True])
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_state(head: Head, text: bool) -> None:
-    def made(seed: int) -> dict[str, Tensor]:
-        towers = beside(head, seed) if text else TwoTowers(seed=seed, head=head)
+    def weights(seed: int) -> dict[str, Tensor]:
+        towers = with_text_tower(head, seed) if text else TwoTowers(seed=seed, head=head)
         return towers.state_dict()
 
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    first = made(5)
+    first = weights(5)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(2)
-    again, other = made(5), made(6)
+    again, other = weights(5), weights(6)
     assert first.keys() == again.keys()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["vit.blocks.0.attn.qkv.weight"], other["vit.blocks.0.attn.qkv.weight"])
@@ -121,13 +123,13 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_state(head: 
 def test_the_vit_depends_neither_on_language_nor_on_the_head() -> None:
     alone = TwoTowers(seed=5).vit.state_dict()
     for head in HEADS:
-        assert all(torch.equal(alone[name], value) for name, value in beside(head).vit.state_dict().items())
+        assert all(torch.equal(alone[name], value) for name, value in with_text_tower(head).vit.state_dict().items())
 
 
 @torch.no_grad()
 def test_the_embedding_is_the_cls_token_after_the_head() -> None:
     images = torch.randn(2, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(0))
-    none, linear, clusters = (beside(head) for head in HEADS)
+    none, linear, clusters = (with_text_tower(head) for head in HEADS)
     features = none.vit.forward_features(images)[:, 0]
     assert torch.equal(none.encode_images(images), features) and none.dimension == WIDTH
     weight = linear.image_projection.get_parameter("weight")
@@ -139,7 +141,7 @@ def test_the_embedding_is_the_cls_token_after_the_head() -> None:
 
 
 @torch.no_grad()
-def test_logits_of_clusters_are_standardised_by_what_batches_had_in_training() -> None:
+def test_logits_of_clusters_are_standardised_by_the_statistics_of_training() -> None:
     head = ClusterHead(2)
     # the first logit of this batch is 3, 5: mean 4, variance 1 in the loss, 2 as an estimate for others
     batch = torch.zeros(2, CLUSTERS)
@@ -159,22 +161,26 @@ def test_logits_of_clusters_are_standardised_by_what_batches_had_in_training() -
 @EVERY_HEAD
 @torch.no_grad()
 def test_each_side_has_a_head_of_its_own(head: Head) -> None:
-    towers = beside(head)
+    towers = with_text_tower(head)
     features = towers.text_features(["cat", "a dog"])
     assert features.shape == (2, WIDTH) and towers.text_width == WIDTH
-    found = towers.encode_texts(["cat", "a dog"])
-    assert found.shape == (2, towers.dimension)
-    torch.testing.assert_close(found, towers.text_projection(features))
+    embeddings = towers.encode_texts(["cat", "a dog"])
+    assert embeddings.shape == (2, towers.dimension)
+    torch.testing.assert_close(embeddings, towers.text_projection(features))
     if head != "none":
-        assert not torch.allclose(found, towers.image_projection(features), atol=1e-2)
+        assert not torch.allclose(embeddings, towers.image_projection(features), atol=1e-2)
 
 
-def test_without_a_text_side_there_are_no_texts() -> None:
+def test_towers_without_a_text_side_encode_no_texts() -> None:
     towers = TwoTowers(seed=0, head="linear")
     assert not towers.has_text and not [name for name in towers.state_dict() if name.startswith("text")]
-    for ask in (lambda: towers.encode_texts(["cat"]), lambda: towers.text_features(["cat"]), lambda: towers.text_width):
+    for attempt in (
+        lambda: towers.encode_texts(["cat"]),
+        lambda: towers.text_features(["cat"]),
+        lambda: towers.text_width,
+    ):
         with pytest.raises(ValueError, match="no text side"):
-            ask()
+            attempt()
 
 
 @torch.no_grad()
@@ -182,8 +188,8 @@ def test_the_text_tower_ignores_padding() -> None:
     tower = TextTower(seed=0, vocabulary=["cat", "dog"]).eval()
     texts = ["cat", 'dog "cat"']
     before = tower(texts)
-    tower.tokens.weight[0] = 100  # what padding looks like
-    tower.positions[5:] = 100  # where nothing is: the longer text has start, dog, a quote, cat and a quote
+    tower.tokens.weight[0] = 100  # the embedding of padding
+    tower.positions[5:] = 100  # positions of padding alone: the longer text has start, dog, a quote, cat and a quote
     torch.testing.assert_close(tower(texts), before)
     tower.positions[4] = 100
     changed = (tower(texts) - before).abs().amax(1) > 1e-3
@@ -192,7 +198,7 @@ def test_the_text_tower_ignores_padding() -> None:
 
 @torch.no_grad()
 def test_a_text_is_encoded_alike_alone_and_among_others() -> None:
-    towers = beside("linear")
+    towers = with_text_tower("linear")
     texts = ["cat", 'a dog with a "HAT"', "dog " * 40, ""]
     together = towers.encode_texts(texts)
     assert together.shape == (4, WIDTH)
@@ -202,7 +208,7 @@ def test_a_text_is_encoded_alike_alone_and_among_others() -> None:
 
 @torch.no_grad()
 def test_the_order_of_words_and_of_letters_changes_the_embedding() -> None:
-    one, other, spelled, anagram = beside("linear").encode_texts(["cat dog", "dog cat", '"TEA"', '"EAT"'])
+    one, other, spelled, anagram = with_text_tower("linear").encode_texts(["cat dog", "dog cat", '"TEA"', '"EAT"'])
     assert (one - other).abs().max() > 1e-4 and (spelled - anagram).abs().max() > 1e-4
 
 
@@ -210,7 +216,7 @@ def test_the_order_of_words_and_of_letters_changes_the_embedding() -> None:
 @EVERY_HEAD
 def test_a_head_by_its_shape(head: Head, width: int) -> None:
     # none: no weights; linear: 128 d; clusters: d * 256 + 256 and 256 * 256 = 65,536
-    made = build_head(head, width)
+    layers = build_head(head, width)
     expected = {"none": 0, "linear": 128 * width, "clusters": 256 * width + 256 + 65_536}[head]
-    assert sum(parameter.numel() for parameter in made.parameters()) == expected
-    assert made(torch.zeros(2, width)).shape == (2, {"none": width, "linear": WIDTH, "clusters": CLUSTERS}[head])
+    assert sum(parameter.numel() for parameter in layers.parameters()) == expected
+    assert layers(torch.zeros(2, width)).shape == (2, {"none": width, "linear": WIDTH, "clusters": CLUSTERS}[head])

@@ -1,3 +1,5 @@
+"""The ViT of the controlled study: its size, its seed, and a stem that does not mix images."""
+
 from __future__ import annotations
 
 import pytest
@@ -8,9 +10,10 @@ from embprobe.encoders.towers.vit import IMAGE_SIZE, WIDTH, build_vit
 
 
 def stem() -> nn.Sequential:
-    found = next(module for module in build_vit(0).modules() if isinstance(module, nn.Sequential))
-    assert isinstance(found[0], nn.Conv2d)
-    return found
+    """Return the stem of a fresh ViT."""
+    layers = next(module for module in build_vit(0).modules() if isinstance(module, nn.Sequential))
+    assert isinstance(layers[0], nn.Conv2d)
+    return layers
 
 
 def test_the_vit_is_as_described() -> None:
@@ -56,10 +59,10 @@ def test_an_image_is_encoded_alike_alone_and_among_others() -> None:
 @torch.no_grad()
 def test_every_convolution_of_the_stem_starts_standardised() -> None:
     # over smooth noise of another seed than the one it was standardised on: 64 images, so only nearly
-    seen = torch.rand(64, 3, 6, 6, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    seen = nn.functional.interpolate(seen, IMAGE_SIZE, mode="bicubic")
+    features = torch.rand(64, 3, 6, 6, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    features = nn.functional.interpolate(features, IMAGE_SIZE, mode="bicubic")
     for layer in stem():
-        seen = layer(seen)
+        features = layer(features)
         if isinstance(layer, nn.Conv2d):
-            assert seen.mean((0, 2, 3)).abs().max() < 0.2
-            assert seen.std((0, 2, 3)).min() > 0.8 and seen.std((0, 2, 3)).max() < 1.25
+            assert features.mean((0, 2, 3)).abs().max() < 0.2
+            assert features.std((0, 2, 3)).min() > 0.8 and features.std((0, 2, 3)).max() < 1.25

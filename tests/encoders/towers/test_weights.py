@@ -1,4 +1,4 @@
-"""The weights file of a pair of towers, also one that a stranger made."""
+"""The weights file of a pair of towers is read as it was written; a damaged or foreign one is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from tests.encoders.conftest import untrained
 WORDS = ["cat", "dog", "piñata", 'quo"te', "z" * 5000]
 
 
-def made(head: Head, words: list[str] | None) -> TwoTowers:
+def build_towers(head: Head, words: list[str] | None) -> TwoTowers:
+    """Return untrained towers, with a text tower that knows these words unless they are None."""
     text = None if words is None else TextTower(seed=1, vocabulary=words)
     towers: TwoTowers = untrained(TwoTowers(seed=1, text=text, head=head))
     return towers
@@ -35,23 +36,23 @@ def made(head: Head, words: list[str] | None) -> TwoTowers:
 @torch.no_grad()
 def test_towers_are_read_as_they_were_written(head: Head, words: list[str] | None, tmp_path: Path) -> None:
     path = tmp_path / "new" / "model.safetensors"
-    towers = made(head, words)
+    towers = build_towers(head, words)
     save_towers(towers, path)
-    found = load_towers(path).eval()
-    assert (found.head, found.has_text, found.dimension) == (head, words is not None, towers.dimension)
+    loaded = load_towers(path).eval()
+    assert (loaded.head, loaded.has_text, loaded.dimension) == (head, words is not None, towers.dimension)
     expected = {name: value.half().float() for name, value in towers.state_dict().items()}
-    state = found.state_dict()
+    state = loaded.state_dict()
     assert state.keys() == expected.keys() and all(torch.equal(state[name], expected[name]) for name in expected)
     images = torch.randn(2, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(found.encode_images(images), towers.encode_images(images), atol=0.05, rtol=0.05)
+    torch.testing.assert_close(loaded.encode_images(images), towers.encode_images(images), atol=0.05, rtol=0.05)
     if words is not None:
-        assert found.text is not None and found.text.tokenizer.words == tuple(sorted(words))
+        assert loaded.text is not None and loaded.text.tokenizer.words == tuple(sorted(words))
         texts = ["cat piñata", '"DOG"', "unknown"]
-        torch.testing.assert_close(found.encode_texts(texts), towers.encode_texts(texts), atol=0.05, rtol=0.05)
+        torch.testing.assert_close(loaded.encode_texts(texts), towers.encode_texts(texts), atol=0.05, rtol=0.05)
 
 
 def test_the_file_is_float16_and_the_same_bytes_every_time(tmp_path: Path) -> None:
-    towers = made("linear", WORDS)
+    towers = build_towers("linear", WORDS)
     files = [tmp_path / f"{i}.safetensors" for i in range(5)]
     for path in files:
         save_towers(towers, path)
@@ -61,11 +62,11 @@ def test_the_file_is_float16_and_the_same_bytes_every_time(tmp_path: Path) -> No
 
 
 def test_a_text_tower_that_knows_no_word_is_one_all_the_same(tmp_path: Path) -> None:
-    save_towers(made("linear", ["a"]), tmp_path / "model.safetensors")  # a letter is no word of its own
+    save_towers(build_towers("linear", ["a"]), tmp_path / "model.safetensors")  # a letter is no word of its own
     assert load_towers(tmp_path / "model.safetensors").encode_texts(["a cat"]).shape == (1, 128)
 
 
-def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
     for path in (tmp_path / "gone.safetensors", tmp_path):
         with pytest.raises(UsageError, match="There is no weights file"):
             load_towers(path)
@@ -74,7 +75,7 @@ def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
     path = tmp_path / "model.safetensors"
-    save_towers(made("linear", ["cat"]), path)
+    save_towers(build_towers("linear", ["cat"]), path)
     return path
 
 
@@ -131,17 +132,17 @@ def test_a_file_that_holds_something_else_is_a_sentence(kind: str, good: Path) -
     spoil(good)
     with pytest.raises(
         EmbprobeError, match=r"model\.safetensors' is not a weights file of embprobe's own ViT: "
-    ) as told:
+    ) as refused:
         load_towers(good)
-    said = str(told.value)
-    assert re.search(reason, said.partition("ViT: ")[2], re.IGNORECASE)
-    assert said.endswith(".") and "\n" not in said and len(said) < 250 + len(str(good))
+    message = str(refused.value)
+    assert re.search(reason, message.partition("ViT: ")[2], re.IGNORECASE)
+    assert message.endswith(".") and "\n" not in message and len(message) < 250 + len(str(good))
     assert not good.with_name("mark").exists()
 
 
-def test_what_was_written_before_there_were_heads_is_read_without_one(tmp_path: Path) -> None:
+def test_files_from_before_heads_are_read_without_one(tmp_path: Path) -> None:
     path = tmp_path / "old.safetensors"
-    towers = made("none", None)
+    towers = build_towers("none", None)
     save_file({name: value.half() for name, value in towers.state_dict().items()}, path, metadata={"vocabulary": "[]"})
     assert load_towers(path).head == "none"
     save_file({name: value.half() for name, value in towers.state_dict().items()}, path)
