@@ -60,7 +60,7 @@ class Oracle:
 class OracleSession(Session):
     """Where encoders are oracles; one that only sees colours stands in for the references and what measures colour."""
 
-    def embed(self, images: Images, encoders: Sequence[Encoder], what: str) -> EmbeddingSet:
+    def embed(self, images: Images, encoders: Sequence[Encoder], activity: str) -> EmbeddingSet:
         vectors = {
             encoder.spec.name: (encoder if isinstance(encoder, Oracle) else Oracle("color", {"color": 1.0})).vectors(
                 images

@@ -132,8 +132,8 @@ def test_images_that_only_some_encoders_can_read_are_left_out(
 ) -> None:
     whole = OracleSession.embed
 
-    def embed(self: OracleSession, images: Images, encoders: list[Oracle], what: str) -> object:
-        return whole(self, images, encoders, what).take(range(5, len(images)))
+    def embed(self: OracleSession, images: Images, encoders: list[Oracle], activity: str) -> object:
+        return whole(self, images, encoders, activity).take(range(5, len(images)))
 
     monkeypatch.setattr(OracleSession, "embed", embed)
     comparison = compared(few, workspace, KIND, LOOK)
