@@ -178,17 +178,24 @@ class Resampled:
         estimate = self._estimate(difference, replicates, sums - difference * self.counts, scale=scale)
         return self._tested(estimate, self._flipped[:, i] - self._flipped[:, j], float(sums.sum()), scale=scale)
 
-    def ratio(self, i: int, j: int) -> Estimate | None:
+    def ratio(self, i: int, j: int, *, above: float = 0.0) -> Estimate | None:
         """Estimate the mean of column ``i`` over that of column ``j`` and test the hypothesis of no difference.
 
-        None unless all resamples of both means lie above 0, and their intervals with them: a ratio to a mean that may
-        be 0 has no meaning.
+        With ``above`` it is the ratio of what both means have above that value, such as the rate of guessing. None
+        unless all resamples of both means lie above it, and their intervals with them: a ratio to a mean that may be 0
+        has no meaning.
+
+        Example:
+            >>> scores = np.array([[0.5, 0.3], [0.7, 0.4], [0.6, 0.5]])  # means 0.6 and 0.4, 0.4 and 0.2 above 0.2
+            >>> round(resample(scores, ["a", "b", "c"], seed=0).ratio(0, 1, above=0.2).estimate, 3)
+            2.0
         """
-        if min(self.replicates[:, i].min(), self.replicates[:, j].min()) <= 0:
+        replicates = self.replicates[:, [i, j]] - above
+        if replicates.min() <= 0:
             return None
-        ratio = self._mean(i) / self._mean(j)
-        influence = self.sums[:, i] - ratio * self.sums[:, j]
-        estimate = self._estimate(ratio, self.replicates[:, i] / self.replicates[:, j], influence, scale=ratio)
+        ratio = (self._mean(i) - above) / (self._mean(j) - above)
+        influence = self.sums[:, i] - ratio * self.sums[:, j] - above * (1 - ratio) * self.counts
+        estimate = self._estimate(ratio, replicates[:, 0] / replicates[:, 1], influence, scale=ratio)
         difference = float(self.sums[:, i].sum() - self.sums[:, j].sum())
         scale = self._size(i) + self._size(j)
         return self._tested(estimate, self._flipped[:, i] - self._flipped[:, j], difference, scale=scale)

@@ -17,6 +17,7 @@ from embprobe.cli.session import begin
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
+    from embprobe.probing.card import Card
     from embprobe.probing.key import Key
     from embprobe.probing.results import Result, Results
 
@@ -33,6 +34,9 @@ def probe(
     ] = None,
     card: Annotated[list[Path] | None, typer.Option(help="A probe card of your own; repeatable.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Only what the headlines and the checks need.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Only print what the cards ask of these images, and what checks them.")
+    ] = False,
     encoder: EncodersOption = None,
     *,
     run: RunOptions,
@@ -52,6 +56,9 @@ def probe(
     cards = [bundled_card(name) for name in names] + [read_card(path) for path in card or []]
     if not cards:
         raise UsageError(f"Say what to probe: --attribute {', '.join([*attributes(), 'all'])}; or --card FILE.")
+    if explain:
+        print_explanations(cards, images, json=json)
+        return
     subjects = begin(images, encoder, run, seed=seed)
     rows, session = subjects.images, subjects.session
     probed: list[Results] = []
@@ -76,6 +83,32 @@ def probe(
     if json:
         documents = [results.as_json() for results in probed]
         print_json(documents[0] if len(cards) == 1 else documents)
+
+
+def print_explanations(cards: Sequence[Card], images: str | None, *, json: bool) -> None:
+    """Print what each card asks of the images, its headline and checks, and what it leaves out and why."""
+    from embprobe.cli.options import IMAGES
+    from embprobe.images import load_images
+    from embprobe.probing.explain import explain
+
+    explanations = [explain(card, load_images(images or IMAGES)) for card in cards]
+    if json:
+        documents = [explanation.as_json() for explanation in explanations]
+        print_json(documents[0] if len(cards) == 1 else documents)
+        return
+    lines = output(soft_wrap=True)
+    for explanation in explanations:
+        lines.print(f"[bold]{escape(visible(f'{explanation.title}: {explanation.question}'))}[/bold]")
+        lines.print(escape(visible(f"Of {explanation.material}.")))
+        headline = explanation.headline or "none: these images do not allow it"
+        lines.print(escape(visible(f"Headline: {headline}.")))
+        for check in explanation.checks or ["no reference is known to fail on images like these"]:
+            lines.print(escape(visible(f"Check: {check}.")))
+        for measure in explanation.measures:
+            asked = f"{measure.kind}, {measure.images:,} images: {'; '.join(measure.numbers)}"
+            left_out = f"Left out: {measure.kind}, {measure.left_out}"
+            lines.print(escape(visible(f"{left_out if measure.left_out else f'Measured: {asked}'}.")))
+        lines.print()
 
 
 def print_results(results: Results, *, title: str) -> None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from embprobe.probing.results import Result, Results
 
 
+_VERDICTS = {True: "Check passed", False: "CHECK FAILED", None: "Unchecked here"}
+
+
 def estimate_cell(row: Result | None) -> str:
     """Return an estimate with its p, its interval on a second line; nothing where there is no result."""
     from embprobe.probing.results import format_p
@@ -27,6 +30,6 @@ def estimate_cell(row: Result | None) -> str:
 def print_checks(console: Console, results: Results) -> None:
     """Print whether each check of the card passed, and why a measure was left out."""
     for check in results.conclusions.checks:
-        console.print(escape(visible(f"{'Check passed' if check.passed else 'CHECK FAILED'}: {check.text}")))
+        console.print(escape(visible(f"{_VERDICTS[check.passed]}: {check.text}")))
     for reason in results.left_out:
         console.print(escape(visible(f"Left out: {reason}.")))

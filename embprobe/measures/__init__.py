@@ -17,7 +17,7 @@ array([0.   , 0.293])
 from embprobe.measures.cka import chance_cka, cka
 from embprobe.measures.compression import fit_compression
 from embprobe.measures.control_task import control_labels
-from embprobe.measures.decoding import correct, predict_majority
+from embprobe.measures.decoding import correct, guess_majority
 from embprobe.measures.disagreement import disagreement_pairs, pair_cosines
 from embprobe.measures.displacement import displacement, displacement_percentile
 from embprobe.measures.few_shot import draw_shots
@@ -55,6 +55,7 @@ __all__ = [
     "draw_shots",
     "effective_rank",
     "fit_compression",
+    "guess_majority",
     "l2_normalize",
     "logistic_path",
     "mean_cosine",
@@ -70,7 +71,6 @@ __all__ = [
     "predict_gda",
     "predict_knn",
     "predict_logistic",
-    "predict_majority",
     "predict_zero_shot",
     "preference",
     "rank_correlation",

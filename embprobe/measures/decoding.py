@@ -1,4 +1,4 @@
-"""Decoding: scores of a classifier's predictions on images it has not seen, and the majority baseline."""
+"""Decoding: scores of a classifier's predictions on images it has not seen, and the score of guessing."""
 
 from __future__ import annotations
 
@@ -24,19 +24,25 @@ def correct(predicted: LabelArray, truth: LabelArray) -> ScoreArray:
     return np.asarray(predicted == truth, np.float64)
 
 
-def predict_majority(labels: LabelArray, *, n: int) -> LabelArray:
-    """Predict the most frequent training label for every image: the majority baseline that an encoder has to beat.
+def guess_majority(truth: LabelArray) -> ScoreArray:
+    """Score the best guess that knows the labels' shares and sees no image: chance, which an encoder has to beat.
+
+    The guess is the most frequent label of the images that are tested, the same for all folds: a majority of the
+    training part would be the rarest label of the rest where labels are equally frequent, and so below chance.
 
     Args:
-        labels: The training labels.
-        n: The number of images to predict for.
+        truth: The labels of the tested images, ``[n]``.
 
     Returns:
-        One label, ``n`` times: ``[n]``. Ties go to the first in the alphabet.
+        Scores ``[n]``, whose mean is the share of the most frequent label: 1 for its images and 0 for others; of m
+        labels that are equally frequent, 1 / m for the images of each.
 
     Example:
-        >>> predict_majority(np.array(["b", "a", "b"]), n=2).tolist()
-        ['b', 'b']
+        >>> guess_majority(np.array(["cat", "dog", "cat", "cow"]))
+        array([1., 0., 1., 0.])
+        >>> guess_majority(np.array(["cat", "dog", "cat", "dog", "cow"])).tolist()  # two fifths of them are right
+        [0.5, 0.5, 0.5, 0.5, 0.0]
     """
-    values, counts = np.unique(labels, return_counts=True)
-    return np.repeat(values[counts.argmax()], n)
+    _, coded, counts = np.unique(truth, return_inverse=True, return_counts=True)
+    most = counts == counts.max()
+    return np.asarray(np.where(most[coded], 1 / most.sum(), 0.0), np.float64)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, FiniteFloat, model_validator
 
 from embprobe.errors import UsageError
+from embprobe.images.rows import Images
+from embprobe.probing.key import Key
 from embprobe.probing.kinds import kinds
 from embprobe.probing.kinds.decoding import UNSEEN
 from embprobe.probing.measure import Measure
@@ -29,15 +31,23 @@ class Headline(KeyPattern):
     """The one number per encoder that the card is about, and how two of them are compared in a sentence."""
 
     says: str
-    """What an encoder does, after its name: ``notices hue``."""
+    """What an encoder does, after its name: ``is moved by hue``; ``{test}`` is the test of this run, as in
+    ``tells the category of {test}``."""
     much: str = "as much"
     """Between a ratio and the other's name: ``as much``, ``as often``."""
+
+    def sentence(self, key: Key) -> str:
+        """Return what an encoder does, with the test of the number that was measured."""
+        return self.says.replace("{test}", key.test or "")
 
 
 class MustFail(KeyPattern):
     """A reference encoder that does not have what is asked for: if it succeeds, the probe measures something else."""
 
-    encoder: str
+    encoder: str | None = None
+    """Its name; without one, every encoder must fail, as at a control task."""
+    within: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    """Its estimate is above what a blind encoder has by no more than this, or not above it beyond its interval."""
     at_most: Annotated[FiniteFloat, Field(gt=0)] | None = None
     """A multiple of the rate of guessing (the most frequent label, without looking)."""
     below: FiniteFloat | None = None
@@ -48,9 +58,34 @@ class MustFail(KeyPattern):
 
     @model_validator(mode="after")
     def _one_bound(self) -> Self:
-        if [self.at_most, self.below, self.no_better_than].count(None) != 2:
-            raise ValueError("say one of at_most, below and no_better_than")
+        if [self.within, self.at_most, self.below, self.no_better_than].count(None) != 3:
+            raise ValueError("say one of within, at_most, below and no_better_than")
+        if self.no_better_than is not None and self.encoder is None:
+            raise ValueError("no_better_than needs an encoder")
         return self
+
+
+class Material(Strict):
+    """A kind of images, and how the card asks its question of them."""
+
+    name: str
+    """In words: ``drawings of concepts in several styles``."""
+    needs: dict[str, list[str]] = {}
+    """Labels that all images have, with at least two values; where values are listed, with these among them."""
+    question: str | None = None
+    """Where it is another than the card's."""
+    headline: Headline | None = None
+    must_fail: list[MustFail] = []
+
+    def fits(self, images: Images) -> bool:
+        """Return whether the images have these labels and values."""
+        for label, values in self.needs.items():
+            if not images.has(label):
+                return False
+            present = set(images.label(label))
+            if len(present) < 2 or not present.issuperset(values):
+                return False
+        return True
 
 
 class Card(Strict):
@@ -70,16 +105,41 @@ class Card(Strict):
     """Encoders shown beside the subjects."""
     headline: Headline | None = None
     must_fail: list[MustFail] = []
+    materials: list[Material] = []
+    """Kinds of images, the first that fits counts; if none does, the card's own headline and checks do."""
     measures: Annotated[Tables, Field(min_length=1)]
 
-    def quickly(self) -> Card:
-        """Return the card with only the measures that are quick (all, if none is), each as brief as may be."""
-        return self.briefly([measure for measure in self.measures if measure.quick] or self.measures)
+    def of(self, images: Images) -> Card:
+        """Return the card as it is put to these images: question, headline, checks and measures of their material."""
+        material = self.material(images)
+        if material is None:
+            return self.model_copy(update={"materials": [], "measures": self._on(None)})
+        return self.model_copy(
+            update={
+                "question": material.question or self.question,
+                "headline": material.headline,
+                "must_fail": material.must_fail,
+                "materials": [],
+                "measures": self._on(material.name),
+            }
+        )
 
-    def briefly(self, measures: Sequence[Measure]) -> Card:
-        """Return the card with some of its measures, each without what is more than the headline needs."""
-        strength = self.headline.strength if self.headline else None
-        return self.model_copy(update={"measures": [measure.brief(strength) for measure in measures]})
+    def material(self, images: Images) -> Material | None:
+        """Return the first kind of images that these are."""
+        return next((material for material in self.materials if material.fits(images)), None)
+
+    def _on(self, material: str | None) -> list[Measure]:
+        return [measure for measure in self.measures if not measure.on or material in measure.on]
+
+    def quickly(self) -> Card:
+        """Return the card with only what is quick and what its headlines and checks need (all, if that is nothing)."""
+        needed = self._needed
+        kept = [
+            measure
+            for measure in self.measures
+            if measure.quick or any(pattern.find(measure.declared_keys(), folds=UNSEEN) for pattern in needed)
+        ]
+        return self._with(kept or self.measures, needed)
 
     def only(self, patterns: Sequence[KeyPattern]) -> Card:
         """Return the card with only the measures that give these numbers, each as brief as may be.
@@ -87,19 +147,35 @@ class Card(Strict):
         Raises:
             UsageError: No measure gives one of the numbers, or only one that is left out of a brief measure.
         """
-        matching = [m for m in self.measures if any(p.find(m.declared_keys(), folds=UNSEEN) for p in patterns)]
-        brief = self.briefly(matching)
+        wanted = [m for m in self.measures if any(p.find(m.declared_keys(), folds=UNSEEN) for p in patterns)]
+        brief = self._with(wanted, patterns)
         keys = [key for measure in brief.measures for key in measure.declared_keys()]
         for pattern in patterns:
             if pattern.find(keys, folds=UNSEEN) is None:
                 raise UsageError(f"No measure of the card '{self.attribute}' gives {pattern.describe()}.")
         return brief
 
+    @property
+    def _needed(self) -> list[KeyPattern]:
+        """The numbers of all headlines and checks."""
+        of_materials = [(material.headline, material.must_fail) for material in self.materials]
+        return [
+            pattern
+            for headline, checks in [(self.headline, self.must_fail), *of_materials]
+            for pattern in (*([headline] if headline else []), *checks)
+        ]
+
+    def _with(self, measures: Sequence[Measure], needed: Sequence[KeyPattern]) -> Card:
+        return self.model_copy(update={"measures": [measure.brief(needed) for measure in measures]})
+
     @model_validator(mode="after")
-    def _references(self) -> Self:
-        needed = {name for check in self.must_fail for name in (check.encoder, check.no_better_than) if name}
+    def _named(self) -> Self:
+        checks = [*self.must_fail, *(check for material in self.materials for check in material.must_fail)]
+        needed = {name for check in checks for name in (check.encoder, check.no_better_than) if name}
         if lacking := needed - set(self.references):
             raise ValueError(f"must_fail names {', '.join(sorted(lacking))}, which references has not")
+        if unknown := {name for measure in self.measures for name in measure.on} - {m.name for m in self.materials}:
+            raise ValueError(f"measures are on {', '.join(sorted(unknown))}, which materials has not")
         return self
 
 

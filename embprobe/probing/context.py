@@ -175,9 +175,12 @@ class ProbeContext:
         groups: Sequence[str],
         *,
         unit: str,
+        floor: float | None = None,
         p: Mapping[str, float] | None = None,
     ) -> Iterator[Scores]:
         """Yield the :class:`Scores` of each encoder; rows without a score (NaN) by one of them are left out for all.
+
+        ``floor`` is the estimate of an encoder that is blind to what is measured, if it is known.
 
         Raises:
             NotApplicable: No row has a score by every encoder.
@@ -195,6 +198,7 @@ class ProbeContext:
                 keys=[keys[i] for i in kept],
                 groups=[groups[i] for i in kept],
                 values=np.asarray(scores[kept], np.float64),
+                floor=floor,
                 p=(p or {}).get(encoder),
             )
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, FiniteFloat
 
+from embprobe.images.rows import Images
 from embprobe.interventions.treatments import Levels, Treatment
 from embprobe.probing.key import Key
+from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.scores import Scores
 from embprobe.probing.selection import Selection
 from embprobe.system.models import Strict
@@ -33,6 +35,8 @@ class Measure(Strict, ABC):
     kind: str
     quick: bool = False
     """Whether it is asked even if there is little time: what the headline and the checks need."""
+    on: list[str] = []
+    """The card's materials that it is asked of; all of them if none is named."""
     images: Selection = Selection()
     """The rows it is asked of."""
 
@@ -52,8 +56,16 @@ class Measure(Strict, ABC):
             NotApplicable: These images lack what the measure needs; what was yielded before counts.
         """
 
-    def brief(self, strength: float | None) -> Self:
-        """Return it without what is more than a headline at this strength needs."""
+    def needed_labels(self) -> Sequence[str]:
+        """Return the labels that all images must have; without one of them nothing is measured."""
+        return []
+
+    def test_names(self, images: Images) -> Sequence[str]:
+        """Return the names of the tests that these images allow; empty for a kind without tests."""
+        return []
+
+    def brief(self, needed: Sequence[KeyPattern]) -> Self:
+        """Return it without what is not needed for these numbers: the headline and its checks."""
         return self
 
 

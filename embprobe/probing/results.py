@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from embprobe.embeddings.workspace import Workspace
 
-VERSION = 3
+VERSION = 4
 """Results are comparable, and can be loaded, only within one version."""
 _RESULTS, _SCORES = "results.json", "scores.parquet"
 _KEY_COLUMNS = {
@@ -65,8 +65,10 @@ class Result:
     p: float | None = None
     """Of no difference; of an estimate, where it was tested against nothing being there."""
     p_adjusted: float | None = None
-    """Holm-corrected over the card."""
+    """Holm-corrected: differences of the headline over the headline, all others over the rest of the card."""
     unit: str
+    floor: float | None = None
+    """The estimate of an encoder that is blind to what is measured: 0, guessing or even odds; None if there is none."""
 
     @property
     def is_difference(self) -> bool:
@@ -78,18 +80,29 @@ class Result:
         """The encoder, or ``a - b``."""
         return self.encoder if self.against is None else f"{self.encoder} - {self.against}"
 
+    @property
+    def detectable(self) -> float | None:
+        """The least true difference that these images would have shown with a probability of 0.8; None of an estimate.
+
+        It is (1.96 + 0.84) standard errors (Cohen 1988, section 2.4), for p < 0.05 before it is corrected. The standard
+        error is that of the interval: its width over 2 * 1.96.
+        """
+        return (1.96 + 0.84) * (self.high - self.low) / (2 * 1.96) if self.is_difference else None
+
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON, with the sentence of the key, which is not read again."""
-        return {"measure": str(self.key), **asdict(self)}
+        """Return the fields for JSON; the sentence of the key and what could be detected are not read again."""
+        return {"measure": str(self.key), **asdict(self), "detectable": self.detectable}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """Whether a reference that must fail did; if it did not, the measure sees something else."""
 
-    encoder: str
+    encoder: str | None
+    """The reference; None where all encoders are checked, or nothing is."""
     key: Key
-    passed: bool
+    passed: bool | None
+    """None where the headline is unchecked: of these images no reference is known to fail."""
     text: str
 
 
@@ -254,8 +267,8 @@ def _read(path: Path) -> tuple[dict[str, Any], _File]:
 
 def _as_written(content: Mapping[str, Any], file: _File) -> bool:
     """Return whether saving the fields gives the content: pydantic takes ``"0"`` for 0, and ignores unknown keys."""
-    rows = [{**row, "measure": None} for row in content["results"]]
-    saved = [{**row.as_json(), "measure": None} for row in file.results]
+    rows = [{**row, "measure": None, "detectable": None} for row in content["results"]]
+    saved = [{**row.as_json(), "measure": None, "detectable": None} for row in file.results]
     return _exact([content["conclusions"], rows]) == _exact([asdict(file.conclusions), saved])
 
 
@@ -338,6 +351,7 @@ def _read_scores(path: Path, rows: Sequence[Result]) -> list[Scores]:
                     keys=part["key"].to_pylist(),
                     groups=part["group"].to_pylist(),
                     values=values,
+                    floor=row.floor,
                     p=row.p,
                 )
             )

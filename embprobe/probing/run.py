@@ -15,11 +15,11 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
 from embprobe.interventions.treatments import IMAGE
 from embprobe.probing.card import Card
-from embprobe.probing.conclusions import Measured, conclude
+from embprobe.probing.conclusions import Measured, conclude, headline_key
 from embprobe.probing.context import NotApplicable, ProbeContext
 from embprobe.probing.key import Key
 from embprobe.probing.results import Result, Results
-from embprobe.probing.scores import Role, Scores
+from embprobe.probing.scores import Scores
 from embprobe.statistics import Estimate, Resampled, holm, resample
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ def run_probe(
 ) -> Results:
     """Measure a card for every encoder, with the paired differences between encoders, and conclude.
 
-    Measures that need a label no image has are left out, and the results say so. p-values are corrected together (Holm)
-    over all of the card.
+    The card is put to these images as to their material (:meth:`embprobe.probing.card.Card.of`). Measures that need a
+    label no image has are left out, and the results say so. p-values are corrected (Holm) in two families: the
+    differences of the headline, and all the rest of the card.
 
     Args:
         card: The question, its measures and its headline.
@@ -53,6 +54,7 @@ def run_probe(
         NotApplicable: Nothing of the card can be measured on these images.
         EmbprobeError: Some images lack a label that others have, or there are not at least two values to resample.
     """
+    card = card.of(images)
     for measure in card.measures:  # before anything slow
         measure.check()
     context = ProbeContext(card, images, encoders, _able(references, images), session)
@@ -63,15 +65,13 @@ def run_probe(
     subjects = [encoder.spec.name for encoder in encoders]
     resampled = {key: _resample(of_key, context) for key, of_key in scores.items()}
     rows = [
-        _result(context, each.key, each.encoder, each.role, each.unit, resampled[key].mean(i), p=each.p)
+        _result(context, each, resampled[key].mean(i), p=each.p)
         for key, of_key in scores.items()
         for i, each in enumerate(of_key)
     ]
     if differences:
         rows += [row for key in scores for row in _differences(context, scores[key], resampled[key], subjects)]
-    tested = [i for i, row in enumerate(rows) if row.p is not None]
-    for i, p in zip(tested, holm([rows[i].p or 0.0 for i in tested]), strict=True):
-        rows[i] = replace(rows[i], p_adjusted=p)
+    rows = _corrected(rows, headline_key(card, scores))
     manifest = {
         "card": card.model_dump(by_alias=True),
         "images": {"name": images.name, "fingerprint": images.fingerprint, "count": len(images)},
@@ -87,6 +87,24 @@ def run_probe(
         conclusions=conclude(card, Measured(scores, resampled, rows), subjects if differences else []),
         left_out=context.left_out,
     )
+
+
+def _corrected(rows: Sequence[Result], headline: Key | None) -> list[Result]:
+    """Correct p by Holm's procedure in two families: the differences of the headline, and everything else.
+
+    The headline is the one question that was chosen beforehand; with all of a card in one family, nothing in it could
+    be certain for many encoders, however large the effect.
+    """
+    corrected = list(rows)
+    for first in (True, False):
+        family = [
+            i
+            for i, row in enumerate(rows)
+            if row.p is not None and (row.key == headline and row.is_difference) == first
+        ]
+        for i, p in zip(family, holm([rows[i].p or 0.0 for i in family]), strict=True):
+            corrected[i] = replace(rows[i], p_adjusted=p)
+    return corrected
 
 
 def _able(references: Sequence[Encoder], images: Images) -> list[Encoder]:
@@ -148,25 +166,17 @@ def _differences(
     column: Mapping[str, int] = {each.encoder: i for i, each in enumerate(scores)}
     for a, b in itertools.combinations([name for name in subjects if name in column], 2):
         estimate = resampled.difference(column[a], column[b])
-        yield _result(context, scores[0].key, a, "subject", scores[0].unit, estimate, against=b, p=estimate.p)
+        yield _result(context, scores[column[a]], estimate, against=b, p=estimate.p)
 
 
 def _result(
-    context: ProbeContext,
-    key: Key,
-    encoder: str,
-    role: Role,
-    unit: str,
-    estimate: Estimate,
-    *,
-    against: str | None = None,
-    p: float | None = None,
+    context: ProbeContext, scores: Scores, estimate: Estimate, *, against: str | None = None, p: float | None = None
 ) -> Result:
     return Result(
         attribute=context.card.attribute,
-        key=key,
-        encoder=encoder,
-        role=role,
+        key=scores.key,
+        encoder=scores.encoder,
+        role=scores.role,
         against=against,
         resampled=context.resampled,
         groups=estimate.groups,
@@ -175,5 +185,6 @@ def _result(
         low=estimate.low,
         high=estimate.high,
         p=p,
-        unit=unit,
+        unit=scores.unit,
+        floor=scores.floor,
     )

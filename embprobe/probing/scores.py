@@ -28,5 +28,7 @@ class Scores:
     """The value that each is resampled with, ``[n]``."""
     values: ScoreArray
     """``[n]``, float64."""
+    floor: float | None = None
+    """The estimate of an encoder that is blind to what is measured: 0, guessing or even odds; None if there is none."""
     p: float | None = None
     """Where the estimate itself was tested, as a variance share is by permutation."""

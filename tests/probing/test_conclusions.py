@@ -35,7 +35,12 @@ def card(headline: Mapping[str, Any] | None = HEADLINE, *checks: Mapping[str, An
 
 
 def concluded(
-    card: Card, measured: Mapping[Key, Mapping[str, ScoreArray]], subjects: Sequence[str] = ("a", "b")
+    card: Card,
+    measured: Mapping[Key, Mapping[str, ScoreArray]],
+    subjects: Sequence[str] = ("a", "b"),
+    *,
+    floor: float | None = 0.0,
+    unit: str = "a unit",
 ) -> Conclusions:
     """What is concluded from scores, one a concept, by key and encoder."""
     groups = [f"c{i}" for i in range(GROUPS)]
@@ -58,7 +63,8 @@ def concluded(
             low=found.low,
             high=found.high,
             p=found.p,
-            unit="a unit",
+            unit=unit,
+            floor=floor,
         )
 
     for key, by_encoder in measured.items():
@@ -67,7 +73,8 @@ def concluded(
                 key=key,
                 encoder=encoder,
                 role=role(encoder),
-                unit="a unit",
+                unit=unit,
+                floor=floor,
                 keys=groups,
                 groups=groups,
                 values=values,
@@ -139,7 +146,7 @@ def test_what_is_undecided_is_said_to_be() -> None:
     signs = np.where(np.arange(GROUPS) % 2, 0.5, -0.5)
     (sentence,) = concluded(card(), {Q: {"a": 1 + STEPS, "b": 1.05 + STEPS + signs}}).sentences
     assert sentence.startswith("Undecided whether a or b notices it more: the difference is -0.050 (-0.")
-    assert "to +0." in sentence and sentence.endswith("12 concepts).")
+    assert "to +0." in sentence and "12 concepts); these images would have shown one of 0." in sentence
     assert "p = " in sentence and float(sentence.split("p = ")[1][:5]) > 0.3
 
 
@@ -206,6 +213,29 @@ def test_what_was_asked_in_folds_counts_for_a_test_that_could_not_be_made() -> N
         assert concluded(named, both, subjects=["a"]).key == exact
 
 
+def test_above_guessing_it_is_a_ratio_of_what_is_above_it() -> None:
+    # 0.7 and 0.3 where guessing has 0.1: 0.6 / 0.2. As shares of right answers it would be 2.33 times as often.
+    found = concluded(card(), {Q: {"a": 0.7 + STEPS, "b": 0.3 + STEPS / 3}}, floor=0.1, unit="accuracy")
+    (sentence,) = found.sentences
+    assert sentence == (
+        "a notices it 3.00 times as far above guessing as b (3.00 to 3.00, p < 0.001, 12 concepts): 0.700 and 0.300, "
+        "guessing 0.100."
+    )
+
+
+def test_a_number_without_a_floor_is_compared_by_its_difference() -> None:
+    (sentence,) = concluded(card(), {Q: {"a": 2 + STEPS, "b": 1 + STEPS}}, floor=None).sentences
+    assert sentence == "a notices it more than b: by 1.000 (1.000 to 1.000, a unit; p < 0.001, 12 concepts)."
+
+
+def test_the_sentence_names_the_test_of_the_number() -> None:
+    for test in ("unseen concepts", "unseen images"):
+        key = Key(kind="decoding", target="cat", variant="linear probe", test=test)
+        headline = {"kind": "decoding", "target": "cat", "test": "unseen concepts", "says": "tells cats in {test}"}
+        (sentence,) = concluded(card(headline), {key: {"a": 2 + STEPS, "b": 1 + STEPS}}).sentences
+        assert sentence.startswith(f"a tells cats in {test} 2.00 times as much as b (")
+
+
 # --- who must fail -----------------------------------------------------------------------------------------------
 
 FAILS = NAMED | {"encoder": "reference/pixels", "because": "it cannot"}
@@ -215,18 +245,21 @@ NOISE = 10 * STEPS
 @pytest.mark.parametrize(
     ("bound", "mean", "passed", "text"),
     [
-        ({"at_most": 1.5}, 0.29, True, "0.290, at most 1.5 times guessing (0.300)."),
-        ({"at_most": 1.5}, 0.31, False, "0.310, above 1.5 times guessing (0.300)."),
-        ({"below": 0.3}, 0.29, True, "0.290, at most the limit (0.300)."),
-        ({"below": 0.3}, 0.31, False, "0.310, above the limit (0.300)."),
-        ({"below": -1}, -0.5, False, "-0.500, above the limit (-1.000)."),
+        ({"at_most": 1.5}, 0.29, True, "at most 1.5 times guessing (0.300)."),
+        ({"at_most": 1.5}, 0.31, False, "above 1.5 times guessing (0.300)."),
+        ({"within": 0.1}, 0.29, True, "at most a blind encoder's 0.200 and 0.1 (0.300)."),
+        ({"within": 0.1}, 0.31, False, "above a blind encoder's 0.200 and 0.1 (0.300)."),
+        ({"below": 0.3}, 0.29, True, "at most the limit (0.300)."),
+        ({"below": 0.3}, 0.31, False, "above the limit (0.300)."),
+        ({"below": -1}, -0.5, False, "above the limit (-1.000)."),
     ],
 )
 def test_bounds_by_hand(bound: dict[str, float], mean: float, passed: bool, text: str) -> None:
     scores = {"a": 1 + STEPS, "reference/pixels": mean + STEPS, GUESSING: 0.2 + STEPS}
-    (check,) = concluded(card(HEADLINE, FAILS | bound), {Q: scores}, subjects=["a"]).checks
+    (check,) = concluded(card(HEADLINE, FAILS | bound), {Q: scores}, subjects=["a"], floor=0.2).checks
     assert check.passed is passed
-    assert check.text == f"reference/pixels must fail at 'notice', because it cannot: {text}"
+    assert check.text.startswith(f"reference/pixels must fail at 'notice', because it cannot: {mean:.3f} (")
+    assert check.text.endswith(f"), {text}")
     assert (check.encoder, check.key) == ("reference/pixels", Q)
 
 
@@ -268,9 +301,30 @@ def test_a_check_is_of_the_number_it_names() -> None:
     [
         ({"below": 0.5}, {"a": STEPS}),  # it was not measured
         ({"below": 0.5, "target": "else"}, {"reference/pixels": STEPS}),  # not at this
-        ({"at_most": 2}, {"reference/pixels": STEPS}),  # nobody guessed
         ({"no_better_than": "reference/random-vit"}, {"reference/pixels": STEPS}),  # the other was not measured
     ],
 )
-def test_what_was_not_asked_is_not_checked(bound: dict[str, Any], scores: dict[str, Any]) -> None:
-    assert concluded(card(HEADLINE, FAILS | bound), {Q: scores}, subjects=[]).checks == []
+def test_a_headline_without_a_check_is_unchecked(bound: dict[str, Any], scores: dict[str, Any]) -> None:
+    (check,) = concluded(card(HEADLINE, FAILS | bound), {Q: scores}, subjects=[]).checks
+    assert check.passed is None and check.encoder is None
+    assert check.text == "no reference is known to fail at 'notice' on images like these."
+
+
+def test_a_bound_by_guessing_needs_a_guess() -> None:
+    checks = concluded(card(HEADLINE, FAILS | {"at_most": 2}), {Q: {"reference/pixels": STEPS}}, floor=None).checks
+    assert [check.passed for check in checks] == [None]
+
+
+def test_an_interval_that_reaches_what_a_blind_encoder_has_is_within() -> None:
+    scores = {"a": 1 + STEPS, "reference/pixels": 0.25 + NOISE}  # above 0.2 by 0.05, by far less than its interval
+    (check,) = concluded(card(HEADLINE, FAILS | {"within": 0.0}), {Q: scores}, subjects=["a"], floor=0.2).checks
+    assert check.passed
+
+
+def test_without_a_name_every_encoder_must_fail_and_the_worst_is_named() -> None:
+    must = {name: value for name, value in FAILS.items() if name != "encoder"} | {"within": 0.05}
+    scores = {"a": 0.9 + STEPS, "b": 0.2 + STEPS, "reference/pixels": 0.5 + STEPS}
+    (check,) = concluded(card(HEADLINE, must), {Q: scores}, floor=0.2).checks
+    assert check.passed is False and check.encoder is None
+    assert check.text.startswith("every encoder must fail at 'notice', because it cannot: 0.900 (")
+    assert " by a, above a blind encoder's 0.200 and 0.05 (0.250)." in check.text

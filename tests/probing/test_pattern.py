@@ -80,18 +80,20 @@ def test_a_number_that_was_measured_names_its_measure_and_no_other(workspace: Wo
         for key in keys:
             if key.strength == 60:
                 continue  # the next test
-            (kept,) = whole.only([pattern_of(**spelling(key))]).measures
-            assert kept == card_of(measure).measures[0]
+            pattern = pattern_of(**spelling(key))
+            (kept,) = whole.only([pattern]).measures
+            assert kept == card_of(measure).measures[0].brief([pattern])
 
 
-def test_strengths_besides_the_headline_are_not_measured() -> None:
+def test_other_strengths_than_the_wanted_are_not_measured() -> None:
     headline = {"kind": "displacement", "target": "hue", "strength": 120, "says": "moves"}
     card = card_of(*EVERY, headline=headline)
-    (kept,) = card.only([pattern_of(kind="displacement", target="hue", strength=120)]).measures
-    assert isinstance(kept, Displacement) and kept.strengths == [120]
-    message = "No measure of the card 'mine' gives kind 'displacement', target 'hue', strength 60."
+    for strength in (60, 120):
+        (kept,) = card.only([pattern_of(kind="displacement", target="hue", strength=strength)]).measures
+        assert isinstance(kept, Displacement) and kept.strengths == [strength]
+    message = "No measure of the card 'mine' gives kind 'displacement', target 'hue', strength 61."
     with pytest.raises(UsageError) as refused:
-        card.only([pattern_of(kind="displacement", target="hue", strength=60)])
+        card.only([pattern_of(kind="displacement", target="hue", strength=61)])
     assert str(refused.value) == message
 
 

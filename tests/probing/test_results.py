@@ -140,7 +140,7 @@ def test_the_json_is_tidy_and_has_a_version(tmp_path: Path) -> None:
     FOUND.save(tmp_path)
     content = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert content == FOUND.as_json()
-    assert content["version"] == VERSION == 3 and content["card"]["title"] == "Größe"
+    assert content["version"] == VERSION == 4 and content["card"]["title"] == "Größe"
     moved, difference, decoded = content["results"]
     assert moved["measure"] == "hue 60: displacement" and decoded["measure"] == "category decoding, new"
     assert moved["key"] == asdict(HUE) and decoded["key"] == asdict(CATEGORY)
@@ -149,7 +149,7 @@ def test_the_json_is_tidy_and_has_a_version(tmp_path: Path) -> None:
     assert [row["role"] for row in content["results"]] == ["subject", "subject", "reference"]
     assert list(content["results"][0]) == [
         "measure", "attribute", "key", "encoder", "role", "against", "resampled", "groups", "images", "estimate", "low",
-        "high", "p", "p_adjusted", "unit",
+        "high", "p", "p_adjusted", "unit", "floor", "detectable",
     ]  # fmt: skip
     assert content["conclusions"]["checks"] == [
         {"encoder": "reference/pixels", "key": asdict(CATEGORY), "passed": False, "text": "it failed"}
@@ -266,7 +266,7 @@ def test_any_results_are_loaded_as_they_were_saved(tmp_path: Path, made: Results
 # --- what is refused ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", [0, 1, 2, VERSION + 1, "3", None])
+@pytest.mark.parametrize("version", [0, 1, 2, 3, VERSION + 1, "4", None])
 def test_another_version_is_refused(tmp_path: Path, version: object) -> None:
     write(tmp_path, lambda content: content.update(version=version))
     with pytest.raises(EmbprobeError, match=rf"is of result version {version}; this embprobe reads version {VERSION}"):
@@ -286,7 +286,7 @@ def test_results_as_version_2_wrote_them_are_refused_for_their_version(tmp_path:
     with pytest.raises(EmbprobeError) as refused:
         Results.load(tmp_path)
     assert str(refused.value) == (
-        f"'{tmp_path / 'results.json'}' is of result version 2; this embprobe reads version 3. Run the probe again."
+        f"'{tmp_path / 'results.json'}' is of result version 2; this embprobe reads version 4. Run the probe again."
     )
 
 
@@ -318,10 +318,10 @@ def test_a_wrong_key_is_named(tmp_path: Path) -> None:
         b'"text"',
         b"{}",
         b'{"a": 1}',
-        b'{"version": 3}',
-        b'{"version": 3, "results": [{"no": "result"}]}',
+        b'{"version": 4}',
+        b'{"version": 4, "results": [{"no": "result"}]}',
         b"[" * 100_000,
-        b'{"version": 3, "conclusions": ' + b'{"a":' * 100_000,
+        b'{"version": 4, "conclusions": ' + b'{"a":' * 100_000,
     ],
     ids=lambda content: repr(content[:40]),
 )
@@ -603,7 +603,7 @@ def test_the_data_frame_is_a_row_a_number_and_a_column_a_field() -> None:
     assert list(frame.columns) == [
         "measure", "kind", "target", "test", "variant", "condition", "strength", "dataset", "layer", "attribute",
         "encoder", "role", "against", "resampled", "groups", "images", "estimate", "low", "high", "p", "p_adjusted",
-        "unit",
+        "unit", "floor",
     ]  # fmt: skip
     assert frame["measure"].tolist() == ["hue 60: displacement"] * 2 + ["category decoding, new"]
     assert frame["estimate"].tolist() == [0.5, -0.125, 0.5] and frame["target"].tolist() == ["hue", "hue", "category"]

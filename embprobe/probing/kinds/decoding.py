@@ -15,7 +15,7 @@ from embprobe.images.rows import Images
 from embprobe.interventions.treatments import Treatment, assign, repeat
 from embprobe.measures.compression import check_compression, fit_compression
 from embprobe.measures.control_task import control_labels
-from embprobe.measures.decoding import correct, predict_majority
+from embprobe.measures.decoding import correct, guess_majority
 from embprobe.measures.few_shot import draw_shots
 from embprobe.measures.gda import predict_gda
 from embprobe.measures.knn import predict_knn
@@ -24,6 +24,7 @@ from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
 from embprobe.probing.context import GUESSING, NotApplicable
 from embprobe.probing.key import SHOTS, SHUFFLED, Key
 from embprobe.probing.measure import Measure, Treatments, levels
+from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.scores import Scores
 from embprobe.probing.selection import Selection
 from embprobe.system.text import visible
@@ -100,8 +101,18 @@ class Decoding(Measure):
             for test in [*self.tests, *(_held_out(test) for test in self.tests if self.held_out)]
         ]
 
-    def brief(self, strength: float | None) -> Self:
-        return self.model_copy(update={"control_task": False, "shots": [], "transforms": []})
+    def brief(self, needed: Sequence[KeyPattern]) -> Self:
+        """Return it with the needed ones of its control task, its shots and its transforms only."""
+        declared = self.declared_keys()
+        keys = [key for pattern in needed if (key := pattern.find(declared, folds=UNSEEN))]
+        conditions = {(key.condition, key.strength) for key in keys}
+        return self.model_copy(
+            update={
+                "control_task": self.control_task and (SHUFFLED, None) in conditions,
+                "shots": [shots for shots in self.shots if (SHOTS, float(shots)) in conditions],
+                "transforms": [transform for transform in self.transforms if (transform, None) in conditions],
+            }
+        )
 
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield accuracy on every test beside guessing; with shuffled labels, from few images, of smaller vectors."""
@@ -110,20 +121,23 @@ class Decoding(Measure):
         self._check_labels(labels, context)
         predict = self._classifier(context)
 
+        truths = {test.name: test.rows.label(self.label) for test in tests}
+        control: dict[str, LabelArray] = {}
+
         def accuracy(
             right: Callable[[str, Test], ScoreArray],
             condition: str | None = None,
             strength: float | None = None,
-            *,
-            guess: bool = False,
         ) -> Iterator[Scores]:
             for test in tests:
                 values = {encoder: right(encoder, test) for encoder in fit_rows.vectors}
-                if guess:
-                    values[GUESSING] = self._guess(labels, test)
+                guess = self._guess((control if condition == SHUFFLED else truths)[test.name])
+                if condition is None:
+                    values[GUESSING] = guess
                 keys, test_groups = test.rows.keys(), context.groups(test.rows.rows)
                 key = self._key(test.name, condition, strength)
-                yield from context.scored(key, values, keys, test_groups, unit="accuracy")
+                floor = float(guess.mean())
+                yield from context.scored(key, values, keys, test_groups, unit="accuracy", floor=floor)
 
         def fitted(
             fit_labels: LabelArray, truth: Mapping[str, LabelArray], transform: str | None = None
@@ -134,12 +148,11 @@ class Decoding(Measure):
             }
             return lambda encoder, test: correct(predicted[encoder][test.name], truth[test.name])
 
-        truths = {test.name: test.rows.label(self.label) for test in tests}
-        yield from accuracy(fitted(labels, truths), guess=True)
+        yield from accuracy(fitted(labels, truths))
         if self.control_task:
             dealt = control_labels(labels, groups, seed=context.session.seed)
             of_group = dict(zip(groups.tolist(), dealt.tolist(), strict=True))
-            control = {
+            control |= {
                 test.name: np.array(
                     [
                         of_group.get(group, own)
@@ -259,14 +272,9 @@ class Decoding(Measure):
             train, labels, groups, tests, seed=seed, device=device
         )
 
-    def _guess(self, labels: LabelArray, test: Test) -> ScoreArray:
-        """Return the accuracy of guessing: of treatments, as many images get each; else of the most frequent label."""
-        if self.treatments:
-            return np.full(len(test.rows.rows), 1 / len(self.treatments))
-        truth, values = test.rows.label(self.label), np.empty(len(test.rows.rows))
-        for fit, rows in test.parts:
-            values[rows] = correct(predict_majority(labels[fit], n=len(rows)), truth[rows])
-        return values
+    def _guess(self, truth: LabelArray) -> ScoreArray:
+        """Return the scores of guessing: of treatments, as many images get each; else of the most frequent label."""
+        return np.full(len(truth), 1 / len(self.treatments)) if self.treatments else guess_majority(truth)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from embprobe.measures.displacement import displacement, displacement_percentile
 from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.key import BEYOND_CONTROL, CONTROL, PERCENTILE, Key
 from embprobe.probing.measure import Measure, Strengths
+from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.scores import Scores
 
 if TYPE_CHECKING:
@@ -56,12 +57,17 @@ class Displacement(Measure):
                     shared.keys(),
                     context.groups(shared.rows),
                     unit=_SHARE if variant == PERCENTILE else DISTANCE,
+                    floor=0.0,
                 )
         for scores_of_variant in by_variant.values():
             yield from scores_of_variant
 
-    def brief(self, strength: float | None) -> Self:
-        return self.model_copy(update={"strengths": [strength]}) if strength in self.strengths else self
+    def brief(self, needed: Sequence[KeyPattern]) -> Self:
+        """Return it with the needed strengths only; with all of them where none is named."""
+        declared = self.declared_keys()
+        strengths = {key.strength for pattern in needed if (key := pattern.find(declared, folds=""))}
+        kept = [strength for strength in self.strengths if strength in strengths]
+        return self.model_copy(update={"strengths": kept}) if kept else self
 
     @property
     def _variants(self) -> list[str | None]:

@@ -72,7 +72,9 @@ class NaturalPairs(Measure):
         if not values:
             raise NotApplicable("every encoder is one of the attributes that are held constant")
         groups = context.groups(embedded.rows)
-        yield from context.scored(self._key(held), values, embedded.keys(), groups, unit="partial rank correlation")
+        yield from context.scored(
+            self._key(held), values, embedded.keys(), groups, unit="partial rank correlation", floor=0.0
+        )
 
     def _key(self, held: Sequence[str]) -> Key:
         return Key(kind=self.kind, target=self.of, variant=f"{' and '.join(held)} held constant" if held else None)

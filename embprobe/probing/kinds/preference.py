@@ -144,7 +144,8 @@ def _third_words(own: LabelArray, words: LabelArray, anchors: NDArray[np.bool_],
 
 
 def _shares(key: Key, values: dict[str, ScoreArray], embedded: EmbeddingSet, context: ProbeContext) -> Iterator[Scores]:
-    return context.scored(key, values, embedded.keys(), context.groups(embedded.rows), unit="share of triplets")
+    groups = context.groups(embedded.rows)
+    return context.scored(key, values, embedded.keys(), groups, unit="share of triplets", floor=0.5)
 
 
 def _joined(embedded: EmbeddingSet, labels: list[str]) -> LabelArray | None:

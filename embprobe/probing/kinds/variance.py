@@ -77,7 +77,7 @@ class Variance(Measure):
                 if key.target != REST
             }
             values = {name: each[key.target] for name, each in shares.items()}
-            yield from context.scored(key, values, units, units, unit="share of the variance", p=p)
+            yield from context.scored(key, values, units, units, unit="share of the variance", floor=0.0, p=p)
 
     def _present(self, context: ProbeContext) -> list[str]:
         """Return the factors that there are; one whose label no image has is done without, unless it is in ``of``."""

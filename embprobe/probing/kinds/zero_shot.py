@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from embprobe.interventions.treatments import Treatment
-from embprobe.measures.decoding import correct
+from embprobe.measures.decoding import correct, guess_majority
 from embprobe.measures.retrieval import recall_at_k
 from embprobe.measures.vectors import LabelArray, Vectors
 from embprobe.measures.zero_shot import class_vectors, predict_zero_shot
@@ -78,9 +78,11 @@ class ZeroShot(Measure):
             encoder: correct(predict_zero_shot(embedded.vectors[encoder], vectors, names), truth)
             for encoder, vectors in classes.items()
         }
-        values[GUESSING] = np.full(len(truth), 1 / len(names))
+        values[GUESSING] = guess_majority(truth)
+        floor = float(values[GUESSING].mean())
         groups = context.groups(embedded.rows)
-        yield from context.scored(self._accuracy(treatment), values, embedded.keys(), groups, unit="accuracy")
+        key = self._accuracy(treatment)
+        yield from context.scored(key, values, embedded.keys(), groups, unit="accuracy", floor=floor)
 
     def _retrieved(
         self, embedded: EmbeddingSet, classes: Classes, names: LabelArray, context: ProbeContext

@@ -1,0 +1,102 @@
+"""Explain a card before it is run: what it asks of these images, what checks it, and what it leaves out and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from embprobe.errors import EmbprobeError
+from embprobe.images.rows import Images
+from embprobe.probing.card import Card, MustFail
+from embprobe.probing.kinds.decoding import UNSEEN
+from embprobe.probing.measure import Measure
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedMeasure:
+    """One measure of a card, as these images allow it."""
+
+    kind: str
+    numbers: Sequence[str]
+    """The keys of its numbers in words."""
+    images: int
+    """Images that it takes, before those that cannot be read are left out."""
+    left_out: str | None = None
+    """Why these images do not allow it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """What a card asks of some images."""
+
+    attribute: str
+    title: str
+    material: str
+    """The kind of images, in the card's words."""
+    question: str
+    headline: str | None
+    """The sentence that two encoders will be compared in, and the number it is about."""
+    checks: Sequence[str]
+    measures: Sequence[PlannedMeasure]
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return the fields for JSON."""
+        return asdict(self)
+
+
+def explain(card: Card, images: Images) -> Explanation:
+    """Return what a card asks of these images; nothing is embedded.
+
+    Args:
+        card: A bundled card or one of one's own.
+        images: The images that it would be put to.
+    """
+    material = card.material(images)
+    put = card.of(images)
+    planned = [_planned(measure, images) for measure in put.measures]
+    numbers = [number for measure in planned if measure.left_out is None for number in measure.numbers]
+    return Explanation(
+        attribute=card.attribute,
+        title=card.title,
+        material=material.name if material else "any images",
+        question=put.question,
+        headline=_headline(put, images),
+        checks=[_check(must_fail) for must_fail in put.must_fail] if numbers else [],
+        measures=planned,
+    )
+
+
+def _headline(card: Card, images: Images) -> str | None:
+    if card.headline is None:
+        return None
+    for measure in card.measures:
+        key = card.headline.find(measure.declared_keys(), folds=UNSEEN)
+        if key is not None and _lacking(measure, images) is None:
+            tests = measure.test_names(images)
+            test = key.test if key.test in tests or not tests else tests[0]
+            return f"ENCODER {card.headline.says.replace('{test}', test or '')} ({key.phrase})"
+    return None
+
+
+def _check(must_fail: MustFail) -> str:
+    name = must_fail.encoder or "every encoder"
+    if must_fail.no_better_than is not None:
+        return f"{name} must be no better than {must_fail.no_better_than}, because {must_fail.because}"
+    return f"{name} must fail at {must_fail.describe()}, because {must_fail.because}"
+
+
+def _planned(measure: Measure, images: Images) -> PlannedMeasure:
+    reason = _lacking(measure, images)
+    kept = measure.images.known_to(images)
+    try:
+        count = len(kept.of(images, seed=0))
+    except EmbprobeError:  # conditions that no image meets are dropped when the card is run
+        count = len(images)
+    numbers = list(dict.fromkeys(str(key) for key in measure.declared_keys()))
+    return PlannedMeasure(kind=measure.kind, numbers=numbers, images=count, left_out=reason)
+
+
+def _lacking(measure: Measure, images: Images) -> str | None:
+    lacking = [label for label in measure.needed_labels() if not images.has(label)]
+    return f"it needs the label {' and '.join(repr(label) for label in lacking)}" if lacking else None
