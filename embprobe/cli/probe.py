@@ -161,5 +161,7 @@ def _caption(rows: Sequence[Result]) -> str:
     over = f"{span([row.groups for row in rows])} {visible(rows[0].resampled)}s"
     return (
         f"95 % bootstrap intervals over {over}; p of a difference by sign flips, of a variance share by permutation, "
-        f"Holm-corrected over the card.{units}"
+        f"Holm-corrected: differences of the headline by themselves, all else together. Other training seeds and other "
+        f"fits of a classifier are not in the intervals. Detects: the least difference that would have been shown with a "
+        f"probability of 0.8.{units}"
     )

@@ -17,14 +17,20 @@ _VERDICTS = {True: "Check passed", False: "CHECK FAILED", None: "Unchecked here"
 
 
 def estimate_cell(row: Result | None) -> str:
-    """Return an estimate with its p, its interval on a second line; nothing where there is no result."""
+    """Return an estimate with its p, its interval, and if it is undecided the least difference it would have detected.
+
+    They stand on a line each; nothing where there is no result.
+    """
     from embprobe.probing.results import format_p
+    from embprobe.statistics import CERTAIN
 
     if row is None:
         return ""
     sign = "+" if row.is_difference else ""
     p = "" if row.p_adjusted is None else f", {format_p(row.p_adjusted)}"
-    return f"{row.estimate:{sign}.3f}{p}\n{row.low:{sign}.3f} to {row.high:{sign}.3f}"
+    undecided = row.p_adjusted is not None and row.p_adjusted >= CERTAIN and row.detectable
+    detects = f"\ndetects {row.detectable:.3f}" if undecided else ""
+    return f"{row.estimate:{sign}.3f}{p}\n{row.low:{sign}.3f} to {row.high:{sign}.3f}{detects}"
 
 
 def print_checks(console: Console, results: Results) -> None:

@@ -145,7 +145,7 @@ class Card(Strict):
         """Return the card with only the measures that give these numbers, each as brief as may be.
 
         Raises:
-            UsageError: No measure gives one of the numbers, or only one that is left out of a brief measure.
+            UsageError: No measure gives one of the numbers.
         """
         wanted = [m for m in self.measures if any(p.find(m.declared_keys(), folds=UNSEEN) for p in patterns)]
         brief = self._with(wanted, patterns)
@@ -158,20 +158,20 @@ class Card(Strict):
     @property
     def _needed(self) -> list[KeyPattern]:
         """The numbers of all headlines and checks."""
-        of_materials = [(material.headline, material.must_fail) for material in self.materials]
-        return [
-            pattern
-            for headline, checks in [(self.headline, self.must_fail), *of_materials]
-            for pattern in (*([headline] if headline else []), *checks)
-        ]
+        headlines = [self.headline, *(material.headline for material in self.materials)]
+        return [*(headline for headline in headlines if headline is not None), *self._checks]
+
+    @property
+    def _checks(self) -> list[MustFail]:
+        """The checks of all materials."""
+        return [*self.must_fail, *(check for material in self.materials for check in material.must_fail)]
 
     def _with(self, measures: Sequence[Measure], needed: Sequence[KeyPattern]) -> Card:
         return self.model_copy(update={"measures": [measure.brief(needed) for measure in measures]})
 
     @model_validator(mode="after")
     def _named(self) -> Self:
-        checks = [*self.must_fail, *(check for material in self.materials for check in material.must_fail)]
-        needed = {name for check in checks for name in (check.encoder, check.no_better_than) if name}
+        needed = {name for check in self._checks for name in (check.encoder, check.no_better_than) if name}
         if lacking := needed - set(self.references):
             raise ValueError(f"must_fail names {', '.join(sorted(lacking))}, which references has not")
         if unknown := {name for measure in self.measures for name in measure.on} - {m.name for m in self.materials}:

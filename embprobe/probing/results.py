@@ -94,6 +94,21 @@ class Result:
         return {"measure": str(self.key), **asdict(self), "detectable": self.detectable}
 
 
+COLUMNS = (
+    "measure",
+    *(field.name for field in fields(Key)),
+    *(field.name for field in fields(Result) if field.name != "key"),
+    "detectable",
+)
+"""Of a table of results."""
+
+
+def as_columns(row: Result) -> dict[str, Any]:
+    """Return a result as a line of a table: the measure in words, then the fields of its key and the others."""
+    values = row.as_json() | asdict(row.key)
+    return {name: values[name] for name in COLUMNS}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """Whether a reference that must fail did; if it did not, the measure sees something else."""
@@ -162,9 +177,7 @@ class Results:
             import pandas as pd
         except ImportError:
             raise EmbprobeError("A data frame needs pandas: pip install pandas.") from None
-        of_result = [field.name for field in fields(Result) if field.name != "key"]
-        names = ["measure", *(field.name for field in fields(Key)), *of_result]
-        frame: pd.DataFrame = pd.DataFrame([row.as_json() | asdict(row.key) for row in self.rows], columns=names)
+        frame: pd.DataFrame = pd.DataFrame([as_columns(row) for row in self.rows], columns=list(COLUMNS))
         return frame
 
     def plot(self, out: Path | str | None = None) -> Path | Any:

@@ -6,10 +6,8 @@ import base64
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 
-from embprobe.probing.key import Key
-from embprobe.probing.results import Result
+from embprobe.probing.results import COLUMNS, as_columns
 from embprobe.report.findings import Findings, Probe
 from embprobe.system.files import json_text
 from embprobe.system.text import printable
@@ -21,14 +19,12 @@ LARGEST = 2_000_000
 def numbers_csv(probes: Sequence[Probe]) -> str:
     """Every result as a line: which images, its measure in words, then the fields of its key and the others."""
     sink = io.StringIO()
-    names = ["measure", *(field.name for field in fields(Key)), *(f.name for f in fields(Result) if f.name != "key")]
-    lines = csv.DictWriter(sink, ["images_name", "seed", *names])
+    lines = csv.DictWriter(sink, ["images_name", "seed", *COLUMNS])
     lines.writeheader()
     for probe in probes:
         about = {"images_name": probe.manifest["images"]["name"], "seed": probe.manifest["seed"]}
         for row in probe.rows:
-            line = about | row.as_json() | asdict(row.key)
-            del line["key"]
+            line = about | as_columns(row)
             lines.writerow({name: printable(v) if isinstance(v, str) else v for name, v in line.items()})
     return sink.getvalue()
 

@@ -603,7 +603,7 @@ def test_the_data_frame_is_a_row_a_number_and_a_column_a_field() -> None:
     assert list(frame.columns) == [
         "measure", "kind", "target", "test", "variant", "condition", "strength", "dataset", "layer", "attribute",
         "encoder", "role", "against", "resampled", "groups", "images", "estimate", "low", "high", "p", "p_adjusted",
-        "unit", "floor",
+        "unit", "floor", "detectable",
     ]  # fmt: skip
     assert frame["measure"].tolist() == ["hue 60: displacement"] * 2 + ["category decoding, new"]
     assert frame["estimate"].tolist() == [0.5, -0.125, 0.5] and frame["target"].tolist() == ["hue", "hue", "category"]

@@ -7,6 +7,8 @@ import io
 import json
 from dataclasses import asdict
 
+import pytest
+
 from embprobe.embeddings.workspace import Workspace
 from embprobe.probing.key import Key
 from embprobe.report.downloads import numbers_csv, numbers_json
@@ -26,8 +28,11 @@ def test_a_line_of_the_csv_is_a_number_with_the_fields_of_its_key(space: Workspa
         "target": "hue", "test": "", "variant": "", "condition": "", "strength": "120.0", "dataset": "photos",
         "layer": "", "attribute": "color", "encoder": "a/b", "role": "subject", "against": "", "resampled": "concept",
         "groups": "5", "images": "10", "estimate": "0.25", "low": "0.125", "high": "0.5", "p": "", "p_adjusted": "",
-        "unit": "accuracy",
+        "unit": "accuracy", "floor": "", "detectable": "",
     }  # fmt: skip
+    detectable = second.pop("detectable")  # 2.8 standard errors; the interval is 2 * 1.96 of them, 0.375
+    assert float(detectable) == pytest.approx(2.8 * 0.375 / 3.92)
+    del first["detectable"]
     assert second == first | {"against": "c/d", "p": "0.5", "p_adjusted": "1.0"}
     assert (third["target"], third["encoder"], third["role"]) == ("half a pair \\ud800", "mine", "reference")
 
