@@ -162,6 +162,6 @@ def _caption(rows: Sequence[Result]) -> str:
     return (
         f"95 % bootstrap intervals over {over}; p of a difference by sign flips, of a variance share by permutation, "
         f"Holm-corrected: differences of the headline by themselves, all else together. Other training seeds and other "
-        f"fits of a classifier are not in the intervals. Detects: the least difference that would have been shown with a "
-        f"probability of 0.8.{units}"
+        "fits of a classifier are not in the intervals. Detects: the least difference that would have been shown with "
+        f"a probability of 0.8.{units}"
     )
