@@ -109,7 +109,7 @@ def test_styles_cross_categories_or_go_with_them(categories: str, styles: str, c
 
 
 def test_labels_that_some_images_lack_are_counted_apart() -> None:
-    labels = {"category": ["cat", "dog", "dog"], "style": ["photo", None, "photo"]}
+    labels: dict[str, list[str | None]] = {"category": ["cat", "dog", "dog"], "style": ["photo", None, "photo"]}
     material = material_of(Images.without_pictures("pets", ["a", "b", "c"], labels))
     assert (material.labels, material.partial_labels) == ({"category": 2}, {"style": 2})
     assert material.crossing == "none"
