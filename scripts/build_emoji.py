@@ -7,9 +7,13 @@ are matched by codepoint, and only concepts that all six styles draw are kept: a
 Every drawing becomes a 128 x 128 RGBA WebP with a transparent ground. Names and categories are Noto's. Beside them lies
 ``keywords.json``, the English keywords of each concept: Unicode CLDR's, as a seventh package has them.
 
-Splits (see `assign_splits`):
-    ``unseen-concept``  a fifth of the concepts of each category, in every style;
+Concepts that are drawn nearly alike (``cook``, ``man cook``, ``woman cook``) have one ``motif`` (see `find_motifs`).
+
+Splits (see `assign_splits` and `split_of`):
+    ``unseen-concept``  of a fifth of each category's concepts, in every style, those of motifs not trained on;
     ``unseen-drawing``  of each other concept, the drawings of one family (all three Fluent styles are one family);
+    ``related``         held out, but not unseen: the rest of that fifth, and drawings that are also in ``train`` under
+                        another name;
     ``train``           everything else.
 
 The same inputs and library versions give the same bytes, whatever the hash seed and the number of workers.
@@ -138,6 +142,38 @@ NAME_FIXES = (
     (r"^(a|ab|b|o)-button-blood-type$", r"blood-type-\1-button"),
 )
 
+# Substitutions that leave a name's stem, in this order; one that would leave nothing is passed over.
+STEMS = (
+    # People: whoever does it, of whatever skin, hair or age
+    (r"\b((medium )?(light|dark)|medium) skin tone\b", ""),
+    (r"\b(mermaid|merman)\b", "merperson"),
+    (r"\b(santa|mrs|mx) (?=claus)", ""),
+    (r"^(prince|princess|person with crown)$", "crowned person"),
+    (r"^(mens|womens) room$", "restroom"),
+    (r"\bolder\b", "old"),
+    (r"^(boy|girl)$", "child"),
+    (r"\bwith (red|white|curly|blond) hair\b|\bwith beard\b|\bbald\b", ""),
+    (r"^(man|woman|person)$", "person"),
+    (r"\b(man|woman|person|men|women|people)\b", ""),
+    # Series: one drawing with another hand, digit or shadow
+    (r"^.+ (oclock|thirty)$", "clock"),
+    (r"^.+ moon( face)?$", "moon"),
+    (r"^keycap .+$", "keycap"),
+    (r"^blood type .+$", "blood type"),
+    (r"^(see|hear|speak) no evil ", ""),
+    # Additions to a thing; a face is made of nothing else, so it keeps them
+    (r"(?<=\w)(?<!\bface) (with|without|behind|showing) .+", ""),
+    (r"(?<=\w) face$", ""),
+    # Colour, size, state, direction, number, currency
+    (r"\b(light )?(red|orange|yellow|green|blue|purple|brown|black|white|grey|pink)\b", ""),
+    (r"\b(small|medium|large|big|low|high|hollow|open|closed|oncoming|increasing|decreasing)\b", ""),
+    (r"\b(left|right|up|down)(wards?)?\b|\b(counter)?clockwise\b|\b(horizontal|vertical)\b", ""),
+    (r"\b(one|two|three|1st|2nd|3rd)\b", ""),
+    (r"\b(yen|dollar|euro|pound)\b", ""),
+    (r"\b(not )?done$", ""),
+    (r"(?<=[^aisu])s$", ""),
+)
+
 
 @dataclass(frozen=True)
 class Concept:
@@ -169,19 +205,23 @@ def main() -> None:
     drawings = {style: read_drawings(path) for style, path in tarballs.items()}
     shared = set.intersection(*(set(of_style) for of_style in drawings.values()))
     concepts = read_concepts(tarballs["noto"], shared)
-    splits = assign_splits(concepts)
-
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    images: dict[str, list[bytes]] = {}
     with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
         for source in SOURCES:
             jobs = [
                 Job(f"{concept.codepoints}/{source.style}", drawings[source.style][concept.codepoints], source.webp)
                 for concept in concepts
             ]
-            images = pool.map(render, jobs, chunksize=16)
-            write_style(arguments.out / f"{source.style}.parquet", source, concepts, images, splits)
+            images[source.style] = pool.map(render, jobs, chunksize=16)
+    motifs = find_motifs(concepts, list(images.values()))
+    held_out = assign_splits(concepts)
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for source in SOURCES:
+        splits = split_of(concepts, images[source.style], source.family, held_out, motifs)
+        write_style(arguments.out / f"{source.style}.parquet", source, concepts, images[source.style], motifs, splits)
     write_keywords(arguments.out / "keywords.json", fetch(KEYWORDS, arguments.cache), concepts)
-    report(arguments.out, concepts, splits)
+    report(arguments.out)
 
 
 def fetch(source: Package, cache: Path) -> Path:
@@ -267,11 +307,103 @@ def assign_splits(concepts: Sequence[Concept]) -> dict[str, str]:
     return held_out
 
 
-def split_of(held_out: str, family: str) -> str:
-    """Name the split of a drawing by `family`; `held_out` is the family of its concept that is held out, or ``all``."""
-    if held_out == "all":
-        return "unseen-concept"
-    return "unseen-drawing" if held_out == family else "train"
+def find_motifs(concepts: Sequence[Concept], drawings: Iterable[Sequence[bytes]]) -> dict[str, str]:
+    """Map each concept to its motif: concepts that differ by a detail, or not at all in some style, share one.
+
+    Two concepts share a motif if
+
+    - their names have the same stem (see `stem`): ``man cook`` and ``cook``, ``red heart`` and ``blue heart``
+    - they are of one category, and the stem of one ends in that of the other: ``guide dog`` and ``dog``
+    - both are flags
+    - a style draws both with the same pixels: ``optical disk`` and ``dvd``
+
+    or if a chain of such pairs leads from one to the other. A motif is called by its shortest stem, the first by the
+    alphabet; one of a single concept by the concept's name.
+
+    Args:
+        concepts: All concepts, with different names.
+        drawings: For each style, the image files of the concepts, in their order.
+    """
+    parent = {concept.codepoints: concept.codepoints for concept in concepts}
+
+    def root(point: str) -> str:
+        while parent[point] != point:
+            point = parent[point]
+        return point
+
+    def join(points: Sequence[str]) -> None:
+        for point in points[1:]:
+            parent[root(point)] = root(points[0])
+
+    stems = {concept.codepoints: stem(concept.name) for concept in concepts}
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    by_category: dict[str, dict[str, str]] = defaultdict(dict)
+    for concept in concepts:
+        by_stem[stems[concept.codepoints]].append(concept.codepoints)
+        by_category[concept.category][stems[concept.codepoints]] = concept.codepoints
+    for points in by_stem.values():
+        join(points)
+    for concept in concepts:
+        words = stems[concept.codepoints].split()
+        heads = [] if words[0] in ("in", "with") else [" ".join(words[i:]) for i in range(1, len(words))]
+        of_category = by_category[concept.category]
+        join([concept.codepoints, *(of_category[head] for head in heads if head in of_category)])
+    join([concept.codepoints for concept in concepts if concept.category == "Flags"])
+    for images in drawings:
+        by_image: dict[bytes, list[str]] = defaultdict(list)
+        for concept, image in zip(concepts, images, strict=True):
+            by_image[image].append(concept.codepoints)
+        for points in by_image.values():
+            join(points)
+
+    members: dict[str, list[Concept]] = defaultdict(list)
+    for concept in concepts:
+        members[root(concept.codepoints)].append(concept)
+    motifs: dict[str, str] = {}
+    for point, alike in members.items():
+        names = [alike[0].name] if len(alike) == 1 else [stems[concept.codepoints] for concept in alike]
+        motifs[point] = min(names, key=lambda name: (len(name), name))
+    return {point: motifs[root(point)] for point in parent}
+
+
+def stem(name: str) -> str:
+    """Strip from a concept's name its details, as `STEMS` lists them: sex, hair, colour, direction, number …
+
+    >>> stem("man cook"), stem("woman with red hair"), stem("sun behind small cloud"), stem("keycap 7")
+    ('cook', 'person', 'sun', 'keycap')
+    """
+    for pattern, replacement in STEMS:
+        name = " ".join(re.sub(pattern, replacement, name).split()) or name
+    return name
+
+
+def split_of(
+    concepts: Sequence[Concept],
+    images: Sequence[bytes],
+    family: str,
+    held_out: Mapping[str, str],
+    motifs: Mapping[str, str],
+) -> list[str]:
+    """Name the split of each concept's drawing in one style by `family`.
+
+    `held_out` is the family whose drawings of a concept are held out, or ``all``. A held-out drawing is ``related`` if
+    training has drawings of another concept of its motif where the concept is held out altogether, or its very pixels.
+    """
+    trained_motifs = {motifs[point] for point, held_out_family in held_out.items() if held_out_family != "all"}
+    families = [held_out[concept.codepoints] for concept in concepts]
+    trained_images = {
+        image for image, held_out_family in zip(images, families, strict=True) if held_out_family not in ("all", family)
+    }
+    splits = []
+    for concept, image, held_out_family in zip(concepts, images, families, strict=True):
+        if held_out_family == "all":
+            related = motifs[concept.codepoints] in trained_motifs
+            splits.append("related" if related else "unseen-concept")
+        elif held_out_family == family:
+            splits.append("related" if image in trained_images else "unseen-drawing")
+        else:
+            splits.append("train")
+    return splits
 
 
 def render(job: Job) -> bytes:
@@ -287,7 +419,12 @@ def render(job: Job) -> bytes:
 
 
 def write_style(
-    path: Path, source: Source, concepts: Sequence[Concept], images: Sequence[bytes], held_out: Mapping[str, str]
+    path: Path,
+    source: Source,
+    concepts: Sequence[Concept],
+    images: Sequence[bytes],
+    motifs: Mapping[str, str],
+    splits: Sequence[str],
 ) -> None:
     """Write the drawings of one style as Parquet, laid out as Hugging Face's `datasets` does."""
     keys = [f"{concept.codepoints}/{source.style}" for concept in concepts]
@@ -299,7 +436,8 @@ def write_style(
         "category": [concept.category for concept in concepts],
         "style": [source.style] * len(concepts),
         "family": [source.family] * len(concepts),
-        "split": [split_of(held_out[concept.codepoints], source.family) for concept in concepts],
+        "split": list(splits),
+        "motif": [motifs[concept.codepoints] for concept in concepts],
     }
     leaves = ["image.bytes", "image.path", *(name for name in columns if name != "image")]
     pq.write_table(
@@ -334,14 +472,15 @@ def write_keywords(path: Path, tarball: Path, concepts: Sequence[Concept]) -> No
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def report(out: Path, concepts: Sequence[Concept], held_out: Mapping[str, str]) -> None:
+def report(out: Path) -> None:
     """Print counts and sizes; fail if the folder has outgrown its budget."""
-    splits = Counter(
-        split_of(held_out[concept.codepoints], source.family) for concept in concepts for source in SOURCES
-    )
-    print(f"{len(concepts)} concepts: {_counts(Counter(concept.category for concept in concepts))}")
-    print(f"held out: {_counts(Counter(held_out.values()))}")
-    print(f"images: {_counts(splits)}")
+    columns = ["concept", "category", "split", "motif"]
+    rows = [row for path in sorted(out.glob("*.parquet")) for row in pq.read_table(path, columns=columns).to_pylist()]
+    categories = {row["concept"]: row["category"] for row in rows}
+    sizes = Counter({row["concept"]: row["motif"] for row in rows}.values())
+    print(f"{len(categories)} concepts: {_counts(Counter(categories.values()))}")
+    print(f"{len(sizes)} motifs, the largest: {', '.join(f'{name} {size}' for name, size in sizes.most_common(5))}")
+    print(f"images: {_counts(Counter(row['split'] for row in rows))}")
     for path in sorted(out.glob("*.parquet")):
         print(f"{path.name}: {path.stat().st_size:,} bytes")
     total = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())

@@ -17,7 +17,7 @@ things (`FOLDERS_LEFT_OUT`), drawings without a title, those that resvg cannot r
 first of drawings that look alike (`duplicates`).
 
 With ``--with-emoji`` the bundled emoji's training drawings stand in the same file, with their labels. Clip art named
-like one of the concepts that are held out (``unseen-concept``) is then left out, or they would be unseen no longer.
+like one of the concepts that are held out is then left out, or they would be unseen no longer.
 
 The files are by strangers. Each is parsed and rendered in a process of its own that has a limit of time and memory, no
 picture that it names is opened, and no link out of the folder is followed. The same files and library versions give
@@ -555,7 +555,8 @@ def read_emoji() -> Emoji:
     """Read the bundled emoji from the package."""
     from embprobe.images import load_images
 
-    train = load_images("bundled/emoji:train").rows
+    emoji = load_images("bundled/emoji")
+    train = emoji.where(split="train").rows
     labels = ("concept", "name", "category", "keywords", "style", "split")
     rows = [
         {"key": row.key, "image": row.fetch(), "caption": row.labels["name"]}
@@ -563,8 +564,7 @@ def read_emoji() -> Emoji:
         for row in train
     ]
     concepts = {row.labels["name"]: row.labels["concept"] for row in train}
-    unseen = load_images("bundled/emoji:unseen-concept").label("name")
-    return Emoji(rows, concepts, frozenset(unseen))
+    return Emoji(rows, concepts, frozenset(emoji.label("name")) - concepts.keys())
 
 
 def row(file: File, drawing: Drawing, caption: str, concepts: Mapping[str, str]) -> dict[str, Any]:

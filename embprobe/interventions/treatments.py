@@ -11,11 +11,12 @@ from typing import Self
 import numpy as np
 
 from embprobe.errors import UsageError
+from embprobe.images import groups
 from embprobe.images.rows import Images, Row
 from embprobe.interventions.apply import check_strength, intervene
 from embprobe.interventions.registry import find_intervention
 
-IMAGE = "image"
+IMAGE = groups.IMAGE
 """The label of a treated row that holds the key of the image it was made from."""
 _FORM = re.compile(r"(\S+) (-?\d+(?:\.\d+)?)")
 """An intervention and a strength."""

@@ -1,4 +1,4 @@
-"""Which rows a measure takes."""
+"""Select the rows that a measure takes."""
 
 from __future__ import annotations
 

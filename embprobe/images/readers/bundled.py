@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from embprobe.errors import UsageError
 from embprobe.images.rows import Images, Row
 
-SPLITS = ("train", "unseen-drawing", "unseen-concept")
-_LABELS = ("concept", "name", "category", "style", "family", "split")
+SPLITS = ("train", "unseen-drawing", "unseen-concept", "related")
+_LABELS = ("concept", "name", "category", "style", "family", "split", "motif")
 
 
 def load_bundled(name: str) -> Images:
-    """Open ``bundled/emoji``, or one split of it: ``bundled/emoji:train``, ``:unseen-drawing``, ``:unseen-concept``.
+    """Open ``bundled/emoji``, or one of its splits: ``:train``, ``:unseen-drawing``, ``:unseen-concept``, ``:related``.
 
     Raises:
         UsageError: There are no bundled images of this name.

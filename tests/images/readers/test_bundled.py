@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from embprobe.errors import UsageError
-from embprobe.images import Images, load_images
+from embprobe.images import Images, Row, load_images
 
 LICENCES = {
     "noto": "Apache-2.0",
@@ -59,32 +59,65 @@ def test_a_concept_has_the_same_keywords_in_every_style(emoji: Images) -> None:
     assert sum(keywords != {""} for keywords in found.values()) == 1490  # the others have none in CLDR
 
 
-def test_a_fifth_of_the_concepts_is_unseen_in_every_style(emoji: Images) -> None:
+def held_out_concepts(emoji: Images) -> set[str]:
+    """Concepts without a drawing in training."""
+    return {concept for concept, styles in splits_by_concept(emoji).items() if "train" not in styles.values()}
+
+
+def test_a_fifth_of_the_concepts_is_held_out_in_every_style(emoji: Images) -> None:
     by_concept = splits_by_concept(emoji)
-    unseen = {concept for concept, styles in by_concept.items() if "unseen-concept" in styles.values()}
-    assert len(unseen) / 1570 == pytest.approx(0.2, abs=0.001)
-    assert all(set(by_concept[concept].values()) == {"unseen-concept"} for concept in unseen)
-    assert len(emoji.where(split="unseen-concept")) == 6 * len(unseen)
+    held_out = held_out_concepts(emoji)
+    assert len(held_out) == 315  # of 1,570
+    splits = [set(by_concept[concept].values()) for concept in held_out]
+    assert Counter(split for (split,) in splits) == {"unseen-concept": 175, "related": 140}
 
 
-def test_of_every_category_a_fifth_of_the_concepts_is_unseen(emoji: Images) -> None:
-    concepts = Counter(row.labels["category"] for row in emoji.where(style="noto").rows)
-    unseen = Counter(row.labels["category"] for row in emoji.where(style="noto", split="unseen-concept").rows)
-    assert all(abs(unseen[category] - total / 5) < 1 for category, total in concepts.items())
+def test_of_every_category_a_fifth_of_the_concepts_is_held_out(emoji: Images) -> None:
+    noto = emoji.where(style="noto")
+    concepts = Counter(noto.label("category"))
+    held_out = Counter(noto.where(concept=sorted(held_out_concepts(emoji))).label("category"))
+    assert all(abs(held_out[category] - total / 5) < 1 for category, total in concepts.items())
 
 
-def test_of_every_other_concept_exactly_one_family_is_held_out(emoji: Images) -> None:
+def test_of_every_other_concept_the_drawings_of_one_family_are_held_out(emoji: Images) -> None:
     held_out = Counter[str]()
-    for styles in splits_by_concept(emoji).values():
-        if "unseen-concept" in styles.values():
-            continue
-        away = {style for style, split in styles.items() if split == "unseen-drawing"}
+    by_concept = splits_by_concept(emoji)
+    for concept in by_concept.keys() - held_out_concepts(emoji):
+        away = {style for style, split in by_concept[concept].items() if split != "train"}
         assert away == FLUENT or (len(away) == 1 and not away & FLUENT)
-        assert all(split == "train" for style, split in styles.items() if style not in away)
+        assert {by_concept[concept][style] for style in away} <= {"unseen-drawing", "related"}
         held_out["fluent" if away == FLUENT else away.pop()] += 1
     assert sum(held_out.values()) == 1570 - 315
     assert len(held_out) == 4
     assert all(count / 1255 == pytest.approx(0.25, abs=0.01) for count in held_out.values())
+
+
+def test_no_motif_is_both_trained_on_and_unseen(emoji: Images) -> None:
+    train, unseen = (set(emoji.where(split=split).label("motif")) for split in ("train", "unseen-concept"))
+    assert not train & unseen
+    assert len(unseen) == 173  # of 175 concepts
+
+
+def test_a_motif_is_concepts_drawn_nearly_alike(emoji: Images) -> None:
+    noto = emoji.where(style="noto")
+    motif = dict(zip(noto.label("name"), noto.label("motif"), strict=True))
+    sizes = Counter(motif.values())
+    assert len(sizes) == 1032
+    assert sizes.most_common(5) == [("button", 54), ("hand", 27), ("clock", 27), ("heart", 22), ("person", 21)]
+    assert motif["cook"] == motif["man cook"] == motif["woman cook"] == "cook"
+    assert {motif[row.labels["name"]] for row in noto.where(category="Flags").rows} == {"flag"}
+    assert motif["hot dog"] == "hot dog" != motif["guide dog"] == "dog"
+
+
+def test_drawings_of_the_same_pixels_are_one_motif_and_no_held_out_one_is_trained_on(emoji: Images) -> None:
+    alike: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in emoji.rows:
+        alike[row.labels["style"], row.content].append(row)
+    twins = [rows for rows in alike.values() if len(rows) > 1]
+    assert len(twins) == 36
+    assert all(len({row.labels["motif"] for row in rows}) == 1 for rows in twins)
+    splits = [{row.labels["split"] for row in rows} for rows in twins]
+    assert not any("train" in of_group and of_group & {"unseen-concept", "unseen-drawing"} for of_group in splits)
 
 
 def test_the_family_is_who_drew_it(emoji: Images) -> None:
@@ -94,18 +127,18 @@ def test_the_family_is_who_drew_it(emoji: Images) -> None:
 
 
 def test_the_splits_share_all_images_out(emoji: Images) -> None:
-    splits = {split: emoji.where(split=split) for split in ("train", "unseen-drawing", "unseen-concept")}
-    assert {split: len(rows) for split, rows in splits.items()} == {
+    assert Counter(emoji.label("split")) == {
         "train": 5655,
-        "unseen-drawing": 1875,
-        "unseen-concept": 1890,  # 5655 + 1875 + 1890 = 9420
+        "unseen-drawing": 1865,
+        "unseen-concept": 1050,  # 175 concepts in six styles
+        "related": 850,  # 140 concepts in six styles and 10 drawings; 5655 + 1865 + 1050 + 850 = 9420
     }
 
 
 def test_a_split_is_loaded_by_its_name(emoji: Images) -> None:
     train = load_images("bundled/emoji:train")
     assert train.name == "bundled/emoji:train"
-    assert train.fingerprint == emoji.where(split="train").fingerprint
+    assert train.fingerprint == emoji.where(split="train").fingerprint == "26345ddea80dbe8e"  # in the bundled recipes
 
 
 @pytest.mark.parametrize("name", ["bundled/emoji:test", "bundled/cats", "bundled/emoji/train"])
