@@ -91,13 +91,17 @@ def print_explanations(cards: Sequence[Card], images: str | None, *, json: bool)
     from embprobe.images import load_images
     from embprobe.probing.explain import explain
 
-    explanations = [explain(card, load_images(images or IMAGES)) for card in cards]
+    rows = load_images(images or IMAGES)
+    explanations = [explain(card, rows) for card in cards]
     if json:
         documents = [explanation.as_json() for explanation in explanations]
         print_json(documents[0] if len(cards) == 1 else documents)
         return
     lines = output(soft_wrap=True)
+    for fact in explanations[0].facts:
+        lines.print(escape(visible(fact)))
     for explanation in explanations:
+        lines.print()
         lines.print(f"[bold]{escape(visible(f'{explanation.title}: {explanation.question}'))}[/bold]")
         lines.print(escape(visible(f"Of {explanation.material}.")))
         headline = explanation.headline or "none: these images do not allow it"
@@ -108,7 +112,6 @@ def print_explanations(cards: Sequence[Card], images: str | None, *, json: bool)
             asked = f"{measure.kind}, {measure.images:,} images: {'; '.join(measure.numbers)}"
             left_out = f"Left out: {measure.kind}, {measure.left_out}"
             lines.print(escape(visible(f"{left_out if measure.left_out else f'Measured: {asked}'}.")))
-        lines.print()
 
 
 def print_results(results: Results, *, title: str) -> None:

@@ -65,7 +65,7 @@ class MustFail(KeyPattern):
         return self
 
 
-class Material(Strict):
+class CardMaterial(Strict):
     """A kind of images, and how the card asks its question of them."""
 
     name: str
@@ -105,7 +105,7 @@ class Card(Strict):
     """Encoders shown beside the subjects."""
     headline: Headline | None = None
     must_fail: list[MustFail] = []
-    materials: list[Material] = []
+    materials: list[CardMaterial] = []
     """Kinds of images, the first that fits counts; if none does, the card's own headline and checks do."""
     measures: Annotated[Tables, Field(min_length=1)]
 
@@ -124,7 +124,7 @@ class Card(Strict):
             }
         )
 
-    def material(self, images: Images) -> Material | None:
+    def material(self, images: Images) -> CardMaterial | None:
         """Return the first kind of images that these are."""
         return next((material for material in self.materials if material.fits(images)), None)
 

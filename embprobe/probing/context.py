@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy as np
 from embprobe.encoders.given import GivenVectors
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
+from embprobe.images.groups import Grouping, choose_grouping
 from embprobe.images.rows import Images
 from embprobe.interventions import intervene
-from embprobe.interventions.treatments import IMAGE, Treatment
+from embprobe.interventions.treatments import Treatment
 from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.key import Key
 from embprobe.probing.scores import Role, Scores
@@ -58,10 +60,15 @@ class ProbeContext:
             return "subject"
         return "reference" if name in [encoder.spec.name for encoder in self.references] else "baseline"
 
+    @cached_property
+    def grouping(self) -> Grouping:
+        """The label whose values are folded and resampled together, for all of the images."""
+        return choose_grouping(self.images, self.card.resample)
+
     @property
     def resampled(self) -> str:
-        """The label whose values are resampled: the card's, or where no image has it, each image by itself."""
-        return IMAGE if self.images.lacks(self.card.resample) else self.card.resample
+        """The label whose values are resampled: motifs, the card's label, the deepest folder, or the image itself."""
+        return self.grouping.label
 
     def note(self, reason: str) -> None:
         """Note something that could not be measured, once."""
@@ -149,9 +156,7 @@ class ProbeContext:
 
     def groups(self, rows: Images) -> list[str]:
         """Return the value that each row is resampled with."""
-        if self.resampled != IMAGE:
-            return rows.label(self.resampled)
-        return [row.labels.get(IMAGE, row.key) for row in rows.rows]
+        return self.grouping.of(rows)
 
     def require(self, *labels: str) -> None:
         """Check that every image has these labels.

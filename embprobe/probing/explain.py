@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from embprobe.errors import EmbprobeError
+from embprobe.images.material import material_of
 from embprobe.images.rows import Images
 from embprobe.probing.card import Card, MustFail
 from embprobe.probing.kinds.decoding import UNSEEN
@@ -34,6 +35,8 @@ class Explanation:
     title: str
     material: str
     """The kind of images, in the card's words."""
+    facts: Sequence[str]
+    """Facts about the images, in words."""
     question: str
     headline: str | None
     """The sentence that two encoders will be compared in, and the number it is about."""
@@ -60,6 +63,7 @@ def explain(card: Card, images: Images) -> Explanation:
         attribute=card.attribute,
         title=card.title,
         material=material.name if material else "any images",
+        facts=material_of(images).facts(),
         question=put.question,
         headline=_headline(put, images),
         checks=[_check(must_fail) for must_fail in put.must_fail] if numbers else [],

@@ -60,6 +60,8 @@ def run_probe(
     context = ProbeContext(card, images, encoders, _able(references, images), session)
     for name in (each.spec.name for each in references if each not in context.references):
         context.note(f"the reference {name}, which reads pictures: '{images.name}' has vectors only")
+    if context.grouping.note:
+        context.note(context.grouping.note)
     _check_resampled(context)
     scores = _measure(context)
     subjects = [encoder.spec.name for encoder in encoders]
