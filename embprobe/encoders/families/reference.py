@@ -98,9 +98,23 @@ def color_histogram(batch: Tensor) -> Tensor:
     return (counts / index.shape[1]).sqrt()
 
 
+def lightness_histogram(batch: Tensor) -> Tensor:
+    """Return the square root of the share of pixels in each of 8 bins of CIELAB's lightness.
+
+    The bins are those of :func:`color_histogram`, whatever the pixels' a and b: the part of it that is no colour.
+
+    Args:
+        batch: RGB images in 0..1, ``[n, 3, s, s]``.
+
+    Returns:
+        Histograms of unit length, ``[n, 8]``.
+    """
+    return color_histogram(batch).square().unflatten(1, (LIGHTNESS_BINS, -1)).sum(2).sqrt()
+
+
 def names() -> list[str]:
     """Return the names of the reference encoders, without the family."""
-    return ["color-histogram", "grey-pixels", "pixels", "random-vit"]
+    return ["color-histogram", "grey-pixels", "lightness-histogram", "pixels", "random-vit"]
 
 
 def describe(name: str) -> Listing:
@@ -109,6 +123,7 @@ def describe(name: str) -> Listing:
         "pixels": (3 * PIXELS_SIDE**2, PIXELS_SIDE),
         "grey-pixels": (PIXELS_SIDE**2, PIXELS_SIDE),
         "color-histogram": (HISTOGRAM_DIMENSION, HISTOGRAM_SIDE),
+        "lightness-histogram": (LIGHTNESS_BINS, HISTOGRAM_SIDE),
         "random-vit": (WIDTH, IMAGE_SIZE),
     }
     return Listing(name, "drawn from a seed" if name == "random-vit" else "none", *sizes[name], has_text=False)
@@ -138,4 +153,6 @@ def load(model: str, weights: str, *, device: str) -> FunctionEncoder | NetworkE
         return FunctionEncoder(model, pixels, side=PIXELS_SIDE, dimension=3 * PIXELS_SIDE**2)
     if model == "grey-pixels":
         return FunctionEncoder(model, grey_pixels, side=PIXELS_SIDE, dimension=PIXELS_SIDE**2)
+    if model == "lightness-histogram":
+        return FunctionEncoder(model, lightness_histogram, side=HISTOGRAM_SIDE, dimension=LIGHTNESS_BINS)
     return FunctionEncoder(model, color_histogram, side=HISTOGRAM_SIDE, dimension=HISTOGRAM_DIMENSION)

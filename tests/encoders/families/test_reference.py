@@ -11,7 +11,7 @@ from PIL import Image
 
 from embprobe.embeddings.extract import encode
 from embprobe.encoders import load_encoder
-from embprobe.encoders.families.reference import color_histogram, grey_pixels, pixels
+from embprobe.encoders.families.reference import color_histogram, grey_pixels, lightness_histogram, pixels
 from embprobe.errors import UsageError
 from tests.conftest import cosines, noise, solid
 
@@ -64,6 +64,13 @@ def test_greys_are_in_the_middle_of_a_bin_and_pure_colours_where_cielab_has_them
     assert histograms.amax(1).tolist() == [1, 1, 1]
 
 
+def test_lightness_bins_hold_every_colour_of_a_lightness() -> None:
+    # L of black 0, of white 100, of red 53.2, of a grey of 0.5 53.4: bins 0, 7, 4 and 4, a quarter of the pixels each
+    colors = torch.tensor([[0.0, 0, 0], [1, 1, 1], [1, 0, 0], [0.5, 0.5, 0.5]])
+    picture = colors.T.reshape(1, 3, 2, 2)
+    assert lightness_histogram(picture)[0].square().tolist() == pytest.approx([0.25, 0, 0, 0, 0.5, 0, 0, 0.25])
+
+
 def test_the_position_of_a_pixel_does_not_matter_to_the_histogram() -> None:
     encoder = load_encoder("reference/color-histogram")
     picture = noise(0, (64, 64))
@@ -95,7 +102,7 @@ def test_a_reference_without_weights_takes_none() -> None:
         load_encoder("reference/pixels:mine.pt")
 
 
-@pytest.mark.parametrize("name", ["pixels", "grey-pixels", "color-histogram", "random-vit"])
+@pytest.mark.parametrize("name", ["pixels", "grey-pixels", "color-histogram", "lightness-histogram", "random-vit"])
 def test_a_reference_has_no_text_side(name: str) -> None:
     encoder = load_encoder(f"reference/{name}")
     assert not encoder.spec.has_text
