@@ -96,31 +96,51 @@ def assign(images: Images, label: str, levels: Levels, *, seed: int, donors: Ima
     return replace(images, name=f"{images.name}+{label}@{seed}", rows=tuple(rows), opened_as="")
 
 
-def cross(images: Images, label: str, levels: Levels, *, seed: int, donors: Images) -> Images:
-    """Give every row the first treatment of every value; the row ``KEY`` becomes the rows ``KEY|VALUE``.
+def cross(images: Images, factors: Mapping[str, Levels], *, seed: int, donors: Images) -> Images:
+    """Give every row every combination of the factors' values; the row ``KEY`` becomes the rows ``KEY|VALUE|VALUE``.
 
-    All that is random in a treatment is the same for a row at every level: the same face and place for every word.
+    Of each value the first treatment is taken, and treatments follow each other in the order of the factors. All that
+    is random in a treatment depends on the untreated image and the seed: an image has the same face, ink and place for
+    a word under every tint, so that they are not mistaken for an effect of the tint. Rows that are crossed already are
+    images of their own; so cross all factors at once.
 
     Args:
         images: The rows to treat.
-        label: The label that holds the value behind a row's treatment.
-        levels: Treatments by value.
+        factors: By the label that holds the value behind a row's treatment, treatments by value.
         seed: Decides all that is random in the treatments.
         donors: The rows that words, palettes and other drawings are taken from.
 
     Returns:
-        The treated rows, value after value, with the labels ``label`` and ``image`` (the key of the untreated row).
+        The treated rows, combination after combination, the last factor slowest, with a label for each factor and
+        ``image`` (the key of the untreated row).
 
     Raises:
         ValueError: There are no levels, or a level has no treatment.
         UsageError: An intervention is not known, or its strength is out of range.
+
+    Example:
+        >>> from embprobe.images import load_images
+        >>> cat = load_images("bundled/emoji").where(concept="1f431", style="noto")
+        >>> tint = {"red": [Treatment("tint=20", 1)], "blue": [Treatment("tint=250", 1)]}
+        >>> word = {"none": [Treatment(None)], "thus": [Treatment("word=thus", 0.9)]}
+        >>> [row.key for row in cross(cat, {"tint": tint, "word": word}, seed=0, donors=cat).rows]
+        ['1f431/noto|red|none', '1f431/noto|blue|none', '1f431/noto|red|thus', '1f431/noto|blue|thus']
     """
-    _check(levels)
-    rows: list[Row] = []
-    for value, (treatment, *_) in levels.items():
-        changed = _treated(images, treatment, seed, donors)
-        rows += [_labelled(row, f"{row.key}|{value}", label, value) for row in changed.rows]
-    return replace(images, name=f"{images.name}+{label}s@{seed}", rows=tuple(rows), opened_as="")
+    combinations: list[tuple[Mapping[str, str], Images]] = [({}, images)]
+    for label, levels in factors.items():
+        _check(levels)
+        combinations = [  # the rows keep their keys until the last factor: a key seeds all that is random
+            ({**values, label: value}, _treated(treated, treatment, seed, donors))
+            for value, (treatment, *_) in levels.items()
+            for values, treated in combinations
+        ]
+    rows = tuple(
+        _combined(row, original, values)
+        for values, treated in combinations
+        for row, original in zip(treated.rows, images.rows, strict=True)
+    )
+    suffix = "".join(f"+{label}s" for label in factors)
+    return replace(images, name=f"{images.name}{suffix}@{seed}", rows=rows, opened_as="")
 
 
 def repeat(images: Images, times: int) -> Images:
@@ -153,6 +173,17 @@ def _treated(images: Images, treatment: Treatment, seed: int, donors: Images) ->
     if treatment.intervention is None:
         return images
     return intervene(images, treatment.intervention, treatment.strength, seed=seed, donors=donors)
+
+
+def _combined(row: Row, original: Row, values: Mapping[str, str]) -> Row:
+    """Return a treated row with the key and the labels of its combination.
+
+    Its content names the key that its random choices were drawn by, which is no longer its own: vectors stored for
+    pictures that were drawn by another key are then not taken for those of this one.
+    """
+    content = row.content if row.content == original.content else f"{row.content}|drawn by {original.key}"
+    labels = {IMAGE: original.key, **row.labels, **values}
+    return replace(row, key="|".join([original.key, *values.values()]), labels=labels, content=content)
 
 
 def _labelled(row: Row, key: str, label: str, value: str) -> Row:

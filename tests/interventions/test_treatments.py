@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from embprobe.images.decoding import UnreadableImage
 from embprobe.interventions import INTERVENTIONS, intervene
 from embprobe.interventions.treatments import IMAGE, Treatment, assign, cross
 from tests.conftest import Reads, row_of, solid
+from tests.conftest import noise as noise_of
 from tests.interventions.conftest import box_of, face_of
 
 NOTHING = Treatment(None)
@@ -188,17 +188,16 @@ def test_a_row_that_cannot_be_read_or_treated_is_labelled_and_unreadable() -> No
 
 
 @pytest.mark.parametrize("levels", [{}, {"a": []}, {"a": [NOTHING], "b": []}])
-@pytest.mark.parametrize("give", [assign, cross])
-def test_levels_without_a_treatment_are_refused(
-    give: Callable[..., Images], levels: dict[str, list[Treatment]]
-) -> None:
+def test_levels_without_a_treatment_are_refused(levels: dict[str, list[Treatment]]) -> None:
     with pytest.raises(ValueError, match="a treatment for each"):
-        give(rows(3), "what", levels, seed=0, donors=rows(3))
+        assign(rows(3), "what", levels, seed=0, donors=rows(3))
+    with pytest.raises(ValueError, match="a treatment for each"):
+        cross(rows(3), {"what": levels}, seed=0, donors=rows(3))
 
 
 def test_a_cross_is_every_row_under_every_value() -> None:
     images = rows(3)
-    crossed = cross(images, "color", {"red": [Treatment("tint=30", 1.0)], "none": [NOTHING]}, seed=0, donors=images)
+    crossed = cross(images, {"color": {"red": [Treatment("tint=30", 1.0)], "none": [NOTHING]}}, seed=0, donors=images)
     assert [row.key for row in crossed.rows] == ["000|red", "001|red", "002|red", "000|none", "001|none", "002|none"]
     assert crossed.label(IMAGE) == ["000", "001", "002"] * 2
     assert crossed.label("color") == ["red"] * 3 + ["none"] * 3
@@ -208,16 +207,14 @@ def test_a_cross_is_every_row_under_every_value() -> None:
 
 
 def test_a_cross_takes_the_first_treatment_of_a_value() -> None:
-    crossed = cross(rows(2), "what", {"color": HUES}, seed=0, donors=rows(2))
+    crossed = cross(rows(2), {"what": {"color": HUES}}, seed=0, donors=rows(2))
     assert [done(row) for row in crossed.rows] == ["hue=60.0"] * 2
 
 
-def test_a_cross_of_a_cross_has_every_combination_and_knows_its_first_image() -> None:
+def test_a_cross_of_two_factors_has_every_combination_and_knows_its_first_image() -> None:
     colors = {f"{hue}": [Treatment(f"tint={hue}", 1.0)] for hue in (30, 140, 260)}
     words = {word: [Treatment(f"word={word}", 0.5)] for word in WORDS}
-    both = rows(2)
-    for label, levels in (("color", colors), ("text", words)):
-        both = cross(both, label, levels, seed=0, donors=rows(2))
+    both = cross(rows(2), {"color": colors, "text": words}, seed=0, donors=rows(2))
     cells = Counter((row.labels[IMAGE], row.labels["color"], row.labels["text"]) for row in both.rows)
     assert len(both) == len(cells) == 2 * 3 * 4
     assert len({row.key for row in both.rows}) == len({row.content for row in both.rows}) == 24
@@ -226,7 +223,7 @@ def test_a_cross_of_a_cross_has_every_combination_and_knows_its_first_image() ->
 
 def test_another_seed_or_level_is_another_fingerprint() -> None:
     def fingerprint(word: str, seed: int) -> str:
-        return cross(rows(2), "text", {"a": [Treatment(f"word={word}", 0.5)]}, seed=seed, donors=rows(2)).fingerprint
+        return cross(rows(2), {"text": {"a": [Treatment(f"word={word}", 0.5)]}}, seed=seed, donors=rows(2)).fingerprint
 
     assert fingerprint("thus", 0) == fingerprint("thus", 0)
     assert len({fingerprint("thus", 0), fingerprint("maybe", 0), fingerprint("thus", 1)}) == 3
@@ -236,7 +233,7 @@ def test_every_word_of_a_row_has_the_same_face_color_width_and_place() -> None:
     side = 160
     blank = Images("blank", tuple(row_of(str(i), Image.new("RGBA", (side, side))) for i in range(8)))
     levels = {word: [Treatment(f"word={word}", 0.9)] for word in WORDS}
-    crossed = cross(blank, "text", levels, seed=0, donors=blank)
+    crossed = cross(blank, {"text": levels}, seed=0, donors=blank)
     seen = set()
     for row in blank.rows:
         faces, paints, widths, x_from, x_to = set(), set(), [], [], []
@@ -257,3 +254,52 @@ def test_every_word_of_a_row_has_the_same_face_color_width_and_place() -> None:
         assert max(x_from) < min(x_to)
         seen.add((*faces, *paints))
     assert len(seen) == len(blank) and len({face for face, _ in seen}) == 3
+
+
+# --- a nuisance that goes with a factor ----------------------------------------------------------------------------
+
+TINTS = {"red": [Treatment("tint=20", 1.0)], "blue": [Treatment("tint=250", 1.0)]}
+
+
+def test_a_word_has_the_same_face_ink_and_place_under_every_tint() -> None:
+    # nothing of a blank picture is tinted, and the word is drawn after it: what differs would be the word's nuisance
+    blank = Images("blank", tuple(row_of(str(i), Image.new("RGBA", (120, 120))) for i in range(6)))
+    words = {word: [Treatment(f"word={word}", 0.9)] for word in WORDS[:2]}
+    crossed = cross(blank, {"color": TINTS, "text": words}, seed=0, donors=blank)
+    drawn = {(row.labels[IMAGE], row.labels["color"], row.labels["text"]): row.read().tobytes() for row in crossed.rows}
+    for image in ("0", "1", "2", "3", "4", "5"):
+        for word in words:
+            assert drawn[image, "red", word] == drawn[image, "blue", word]
+    assert len(set(drawn.values())) == 6 * 2  # each image has a word of its own kind, and each word is another
+
+
+@pytest.mark.parametrize("name", ["noise", "crop", "word-neutral", "palette"])
+def test_chance_depends_on_the_untreated_image_whatever_was_done_before(name: str) -> None:
+    pictures = Images("noise", tuple(row_of(str(i), noise_of(i)) for i in range(4)))
+    strength = INTERVENTIONS[name].preview[0]
+    alone = intervene(pictures, name, strength, seed=0)
+    factors = {"first": {"a": [NOTHING], "b": [NOTHING]}, "second": {"x": [Treatment(name, strength)]}}
+    for row, expected in zip(cross(pictures, factors, seed=0, donors=pictures).rows, [*alone.rows] * 2, strict=True):
+        assert row.read().tobytes() == expected.read().tobytes()
+
+
+def test_a_crossed_image_takes_no_palette_from_itself() -> None:
+    # two pictures: the only other one is the donor, also where the row's own key is no longer that of its picture
+    both = Images("both", (row_of("a", solid((200, 40, 40))), row_of("b", solid((40, 40, 200)))))
+    factors = {"light": {"as it is": [NOTHING]}, "colors": {"others": [Treatment("palette", 1.0)]}}
+    for row, donor in zip(cross(both, factors, seed=0, donors=both).rows, ("b", "a"), strict=True):
+        assert f"|{donor}:" in row.content
+
+
+def test_the_content_of_a_crossed_row_names_the_key_that_chance_was_drawn_by() -> None:
+    # earlier, the word's place under a tint was drawn by 'KEY|VALUE': vectors of those pictures must not be found again
+    words = {"thus": [Treatment("word=thus", 0.5)]}
+    once = cross(rows(2), {"color": TINTS}, seed=0, donors=rows(2))
+    as_before = intervene(once, "word=thus", 0.5, seed=0)
+    (now,) = (
+        cross(rows(2), {"color": TINTS, "text": words}, seed=0, donors=rows(2)).where(image="000", color="red").rows
+    )
+    assert now.content.endswith("|drawn by 000")
+    assert now.content not in {row.content for row in as_before.rows}
+    (plain,) = cross(rows(1), {"what": {"none": [NOTHING]}}, seed=0, donors=rows(1)).rows
+    assert plain.content == "c0"  # nothing was drawn

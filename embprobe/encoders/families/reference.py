@@ -1,4 +1,4 @@
-"""Make reference encoders, beside which every result is read: raw pixels, colours alone, an untrained network."""
+"""Make reference encoders, beside which every result is read: pixels, greys, colours, an untrained network."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from embprobe.encoders.network import NetworkEncoder
 
 PIXELS_SIDE = 12
-"""Side of the input of ``pixels``, in pixels."""
+"""Side of the input of ``pixels`` and of ``grey-pixels``, in pixels."""
 HISTOGRAM_SIDE, LIGHTNESS_BINS, CHROMA_BINS = 64, 8, 11
 """Side of the input of ``color-histogram`` in pixels, and its bins along L and along each of a and b."""
 HISTOGRAM_DIMENSION = LIGHTNESS_BINS * CHROMA_BINS**2
+LUMA = (0.299, 0.587, 0.114)
+"""The weights of red, green and blue in the luma of ITU-R BT.601."""
 
 
 class FunctionEncoder:
@@ -58,6 +60,18 @@ def pixels(batch: Tensor) -> Tensor:
     return (batch - 0.5).flatten(1)
 
 
+def grey_pixels(batch: Tensor) -> Tensor:
+    """Return the luma of each pixel, with mid-grey at the origin: ``[n, 3, s, s] -> [n, s²]``.
+
+    Luma is 0.299 R + 0.587 G + 0.114 B of the gamma-encoded values (ITU-R BT.601), which Pillow's mode "L" and most
+    greyscale conversions compute. It sees no hue, and its formula is another than that of Oklab, whose lightness
+    interventions on colour keep.
+    """
+    import torch
+
+    return torch.einsum("nchw,c->nhw", batch, torch.tensor(LUMA, dtype=batch.dtype)).sub(0.5).flatten(1)
+
+
 def color_histogram(batch: Tensor) -> Tensor:
     """Return the square root of the share of pixels in each of 8 x 11 x 11 bins of CIELAB.
 
@@ -84,23 +98,39 @@ def color_histogram(batch: Tensor) -> Tensor:
     return (counts / index.shape[1]).sqrt()
 
 
+def lightness_histogram(batch: Tensor) -> Tensor:
+    """Return the square root of the share of pixels in each of 8 bins of CIELAB's lightness.
+
+    The bins are those of :func:`color_histogram`, whatever the pixels' a and b: the part of it that is no colour.
+
+    Args:
+        batch: RGB images in 0..1, ``[n, 3, s, s]``.
+
+    Returns:
+        Histograms of unit length, ``[n, 8]``.
+    """
+    return color_histogram(batch).square().unflatten(1, (LIGHTNESS_BINS, -1)).sum(2).sqrt()
+
+
 def names() -> list[str]:
     """Return the names of the reference encoders, without the family."""
-    return ["color-histogram", "pixels", "random-vit"]
+    return ["color-histogram", "grey-pixels", "lightness-histogram", "pixels", "random-vit"]
 
 
 def describe(name: str) -> Listing:
     """Describe a reference encoder without making it."""
     sizes = {
         "pixels": (3 * PIXELS_SIDE**2, PIXELS_SIDE),
+        "grey-pixels": (PIXELS_SIDE**2, PIXELS_SIDE),
         "color-histogram": (HISTOGRAM_DIMENSION, HISTOGRAM_SIDE),
+        "lightness-histogram": (LIGHTNESS_BINS, HISTOGRAM_SIDE),
         "random-vit": (WIDTH, IMAGE_SIZE),
     }
     return Listing(name, "drawn from a seed" if name == "random-vit" else "none", *sizes[name], has_text=False)
 
 
 def load(model: str, weights: str, *, device: str) -> FunctionEncoder | NetworkEncoder:
-    """Make ``reference/pixels``, ``reference/color-histogram`` or ``reference/random-vit``.
+    """Make one of the reference encoders, such as ``reference/pixels``.
 
     Args:
         model: One of :func:`names`.
@@ -121,4 +151,8 @@ def load(model: str, weights: str, *, device: str) -> FunctionEncoder | NetworkE
         raise UsageError(f"'reference/{model}' has no weights to choose; leave out ':{weights}'.")
     if model == "pixels":
         return FunctionEncoder(model, pixels, side=PIXELS_SIDE, dimension=3 * PIXELS_SIDE**2)
+    if model == "grey-pixels":
+        return FunctionEncoder(model, grey_pixels, side=PIXELS_SIDE, dimension=PIXELS_SIDE**2)
+    if model == "lightness-histogram":
+        return FunctionEncoder(model, lightness_histogram, side=HISTOGRAM_SIDE, dimension=LIGHTNESS_BINS)
     return FunctionEncoder(model, color_histogram, side=HISTOGRAM_SIDE, dimension=HISTOGRAM_DIMENSION)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
 from embprobe.interventions import check_strength, find_intervention
+from embprobe.interventions.treatments import Treatment
 from embprobe.measures.displacement import displacement, displacement_percentile
 from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.key import BEYOND_CONTROL, CONTROL, PERCENTILE, Key
@@ -28,12 +29,14 @@ class Displacement(Measure):
     intervention: str
     strengths: Strengths
     control: str | None = None
-    """Of the intervention's controls, the one whose displacement is subtracted image by image."""
+    """The change whose displacement is subtracted image by image: one of the intervention's controls (``blur``), at
+    the same strength, or a treatment with a strength of its own (``noise 0.05``)."""
 
     def check(self) -> None:
-        intervention = find_intervention(self.intervention + (f"/{self.control}" if self.control else ""))
         for strength in self.strengths:
-            check_strength(intervention, strength)
+            check_strength(find_intervention(self.intervention), strength)
+            for name, of_control in self._changes(strength)[1:]:
+                check_strength(find_intervention(name), of_control)
 
     def declared_keys(self) -> Sequence[Key]:
         return [self._key(variant, strength) for variant in self._variants for strength in self.strengths]
@@ -41,16 +44,16 @@ class Displacement(Measure):
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield one key after the other, each for all strengths."""
         chosen = context.select(self.images)
-        names = [self.intervention] + ([f"{self.intervention}/{self.control}"] if self.control else [])
-        changed = {s: [context.intervene(chosen, name, s) for name in names] for s in self.strengths}
         before = context.embed(chosen, "as they are")
         by_variant: dict[str | None, list[Scores]] = {variant: [] for variant in self._variants}
-        for strength, images in changed.items():
-            activities = [f"{name} {strength:g}" for name in names]
-            afters = [context.embed(each, activity) for each, activity in zip(images, activities, strict=True)]
+        for strength in self.strengths:
+            afters = [
+                context.embed(context.intervene(chosen, name, size), f"{name} {size:g}")
+                for name, size in self._changes(strength)
+            ]
             shared = before.restricted_to(*afters)
-            values = _values(shared, [after.at(shared.keys()) for after in afters], context.session.seed)
-            for variant, scores in values.items():
+            at_shared = [after.at(shared.keys()) for after in afters]
+            for variant, scores in self._by_variant(shared, at_shared, context.session.seed).items():
                 by_variant[variant] += context.scored(
                     self._key(variant, strength),
                     scores,
@@ -71,21 +74,46 @@ class Displacement(Measure):
 
     @property
     def _variants(self) -> list[str | None]:
-        return [BEYOND_CONTROL, None, CONTROL, PERCENTILE] if self.control else [None, PERCENTILE]
+        return [self._beyond, None, self._by_control, PERCENTILE] if self.control else [None, PERCENTILE]
+
+    @property
+    def _treatment(self) -> Treatment | None:
+        """The control, where it is a treatment of its own and none of the intervention's controls."""
+        return Treatment.parse(self.control) if self.control and " " in self.control else None
+
+    @property
+    def _beyond(self) -> str:
+        return f"beyond {self._treatment}" if self._treatment else BEYOND_CONTROL
+
+    @property
+    def _by_control(self) -> str:
+        return f"under {self._treatment}" if self._treatment else CONTROL
+
+    def _changes(self, strength: float) -> list[tuple[str, float]]:
+        """Return the intervention with its strength and, if there is one, the control with its own."""
+        changes = [(self.intervention, strength)]
+        if (treatment := self._treatment) is not None and treatment.intervention is not None:
+            changes.append((treatment.intervention, treatment.strength))
+        elif self.control:
+            changes.append((f"{self.intervention}/{self.control}", strength))
+        return changes
+
+    def _by_variant(
+        self, before: EmbeddingSet, afters: Sequence[EmbeddingSet], seed: int
+    ) -> dict[str | None, dict[str, ScoreArray]]:
+        """Return scores by variant and encoder, of the vectors under the intervention and, if any, its control."""
+        values: dict[str | None, dict[str, ScoreArray]] = {variant: {} for variant in self._variants}
+        for name, original in before.vectors.items():
+            if name not in afters[0].vectors:
+                continue
+            changed = [after.vectors[name] for after in afters]
+            moved = [displacement(original, each) for each in changed]
+            values[None][name] = moved[0]
+            values[PERCENTILE][name] = displacement_percentile(original, changed[0], seed=seed)
+            if len(moved) > 1:
+                values[self._by_control][name] = moved[1]
+                values[self._beyond][name] = moved[0] - moved[1]
+        return values
 
     def _key(self, variant: str | None, strength: float) -> Key:
         return Key(kind=self.kind, target=self.intervention, variant=variant, strength=strength)
-
-
-def _values(before: EmbeddingSet, afters: list[EmbeddingSet], seed: int) -> dict[str | None, dict[str, ScoreArray]]:
-    """Return scores by variant and encoder, from the vectors under the intervention and, if any, under its control."""
-    values: dict[str | None, dict[str, ScoreArray]] = {}
-    for name in afters[0].vectors:
-        original = before.vectors[name]
-        moved = [displacement(original, after.vectors[name]) for after in afters]
-        values.setdefault(None, {})[name] = moved[0]
-        values.setdefault(PERCENTILE, {})[name] = displacement_percentile(original, afters[0].vectors[name], seed=seed)
-        if len(moved) > 1:
-            values.setdefault(CONTROL, {})[name] = moved[1]
-            values.setdefault(BEYOND_CONTROL, {})[name] = moved[0] - moved[1]
-    return values

@@ -73,9 +73,11 @@ class Preference(Measure):
 
     def _between_labels(self, chosen: Images, context: ProbeContext) -> Iterator[Scores]:
         if self.treatments:
-            give = cross if self.crossed else assign
-            dealt = levels(self.treatments)
-            treated = give(chosen, self.cue, dealt, seed=context.session.seed, donors=context.images)
+            dealt, seed = levels(self.treatments), context.session.seed
+            if self.crossed:
+                treated = cross(chosen, {self.cue: dealt}, seed=seed, donors=context.images)
+            else:
+                treated = assign(chosen, self.cue, dealt, seed=seed, donors=context.images)
             embedded = context.embed(treated, self.cue)
         else:
             embedded = context.untouched(chosen)
@@ -94,7 +96,7 @@ class Preference(Measure):
         if len(named) < 2:
             raise NotApplicable(f"fewer than two images in '{context.images.name}' have a name to draw")
         both = {_CONFLICT: [Treatment.parse(conflict)], _CLEAN: [Treatment(None)]}
-        treated = cross(named, "treatment", both, seed=context.session.seed, donors=named)
+        treated = cross(named, {"treatment": both}, seed=context.session.seed, donors=named)
         embedded = context.embed(treated, conflict)
         own = np.array([word_of(row) or "" for row in embedded.rows.rows])
         anchors = embedded.label("treatment") == _CONFLICT

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, TypeAdapter, model_validator
 
 from embprobe.images.rows import Images, Row
-from embprobe.interventions.treatments import IMAGE, cross
-from embprobe.measures.variance import permutation_p, variance_shares
-from embprobe.measures.vectors import LabelArray
+from embprobe.interventions.treatments import cross
+from embprobe.measures.variance import permutation_p, plain_shares, variance_shares
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import Key
 from embprobe.probing.measure import Labels, Measure, Treatments, levels
@@ -44,6 +44,10 @@ class Variance(Measure):
     """The factors whose shares are shown, ``rest`` among them."""
     limit: Annotated[int, Field(gt=2)] | None = None
     """At most this many values of the unit, at random."""
+    most: Annotated[int, Field(gt=2)] | None = None
+    """At most this many pictures in the design: as many values of the unit, at random, as fit, and at least three."""
+    negligible: Annotated[FiniteFloat, Field(ge=0, lt=0.5)] = 0.0
+    """A share of up to this counts as 0, one of twice this or more as it is: see :func:`beyond_negligible`."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -64,64 +68,120 @@ class Variance(Measure):
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield for every value of the unit a jackknife pseudo-value of each share, with a permutation test's p."""
         design = self._design(context)
-        embedded = context.embed(design, "balanced design")
-        names = self._present(context)
-        embedded = _balanced(embedded, names, self.unit)
-        factors = _factors(embedded, names)
+        embedded = _balanced(context.embed(design.images, "balanced design"), design.factors, self.unit)
+        factors = _factors(embedded, design.factors)
         units = np.unique(factors[self.unit]).tolist()
-        shares = {name: variance_shares(each, factors, unit=self.unit) for name, each in embedded.vectors.items()}
+        group_of = dict(zip(factors[self.unit].tolist(), context.groups(embedded.rows), strict=True))
+        shares = {name: self._shares(vectors, factors) for name, vectors in embedded.vectors.items()}
         for key in self.declared_keys():
+            values = {name: shares_of[key.target] for name, shares_of in shares.items()}
             p = {
                 name: permutation_p(vectors, factors, key.target, seed=context.session.seed)
+                if not self.negligible or values[name].any()
+                else 1.0
                 for name, vectors in embedded.vectors.items()
                 if key.target != REST
             }
-            values = {name: each[key.target] for name, each in shares.items()}
-            yield from context.scored(key, values, units, units, unit="share of the variance", floor=0.0, p=p)
+            groups = [group_of[unit] for unit in units]
+            yield from context.scored(key, values, units, groups, unit="share of the variance", floor=0.0, p=p)
 
-    def _present(self, context: ProbeContext) -> list[str]:
-        """Return the factors that there are; one whose label no image has is done without, unless it is in ``of``."""
-        present = []
-        for name, factor in self.factors.items():
-            if not isinstance(factor, str) or not context.images.lacks(factor) or name == self.unit:
-                present.append(name)
-            elif name in self.of:
-                context.require(factor)
-        return present
+    def _shares(self, vectors: Vectors, factors: dict[str, LabelArray]) -> dict[str, ScoreArray]:
+        """Return the pseudo-values of every share, those of factors without what is negligible."""
+        shares = variance_shares(vectors, factors, unit=self.unit)
+        if not self.negligible:
+            return shares
+        overall = plain_shares(vectors, factors)
+        return {
+            name: values if name == REST else beyond_negligible(values, overall[name], self.negligible)
+            for name, values in shares.items()
+        }
 
-    def _design(self, context: ProbeContext) -> Images:
-        """Return one row for each combination of the labels of each chosen unit, each under every treatment."""
-        present = self._present(context)
-        given = {name: each for name, each in self.factors.items() if isinstance(each, str) and name in present}
+    def _design(self, context: ProbeContext) -> _Design:
+        """Return one row for each combination of the labels of each chosen unit, each under every treatment.
+
+        Where no image has the unit's label, or too few units have every combination, the images themselves are the
+        units: each is crossed with the treatments, and factors that are labels, of which an image has one value, are
+        done without.
+
+        Raises:
+            NotApplicable: There is no such design, or it has not the factors whose shares are to be shown.
+        """
         chosen = context.select(self.images)
-        for label in given.values():
-            if not context.images.lacks(label):
-                chosen.label(label)  # an image that lacks it would be a value of its own
-        by_unit: dict[str, dict[tuple[str, ...], Row]] = defaultdict(dict)
-        for row in chosen.rows:
-            values = {name: row.labels.get(label, row.key) for name, label in given.items()}
-            others = tuple(value for name, value in values.items() if name != self.unit)
-            by_unit[values[self.unit]].setdefault(others, row)
-        combinations = {others for cells in by_unit.values() for others in cells}
-        whole = sorted(unit for unit, cells in by_unit.items() if len(cells) == len(combinations))
-        if len(whole) < 3:
+        labels = {name: factor for name, factor in self.factors.items() if isinstance(factor, str)}
+        treatments = {name: levels(factor) for name, factor in self.factors.items() if not isinstance(factor, str)}
+        for name in labels:
+            if name in self.of and name != self.unit:
+                context.require(labels[name])
+        present = {name: label for name, label in labels.items() if not context.images.lacks(label)}
+        for label in present.values():
+            chosen.label(label)  # an image that lacks it would be a value of its own
+        units = self._whole_units(chosen, present) if self.unit in present else []
+        by_image = bool(treatments) and not set(self.of) & (present.keys() - {self.unit}) and len(units) < 3
+        if by_image:
+            if dropped := sorted(present.keys() - {self.unit}):
+                context.note(f"{' and '.join(dropped)} as factors of the variance: each image has one value")
+            present, units = {}, [[row] for row in chosen.rows]
+        if len(units) < 3:
             raise NotApplicable(
                 f"fewer than three values of '{self.unit}' have an image for every combination of the other factors"
             )
-        order = np.random.default_rng(context.session.seed).permutation(len(whole))[: self.limit]
-        rows = tuple(row for i in sorted(order) for row in by_unit[whole[i]].values())
+        cells = len(units[0]) * math.prod(len(values) for values in treatments.values())
+        fitting = None if self.most is None else max(3, self.most // cells)
+        count = min((most for most in (self.limit, fitting) if most is not None), default=len(units))
+        order = np.random.default_rng(context.session.seed).permutation(len(units))[:count]
+        rows = tuple(row for i in sorted(order) for row in units[i])
         design = replace(context.images, name=f"{context.images.name}+design", rows=rows, opened_as="")
-        for name, factor in self.factors.items():
-            if not isinstance(factor, str):
-                design = cross(design, name, levels(factor), seed=context.session.seed, donors=context.images)
+        if treatments:
+            design = cross(design, treatments, seed=context.session.seed, donors=context.images)
+        values = [{self.unit: row.key} | {name: row.labels[label] for name, label in present.items()} for row in rows]
+        labelled = (replace(row, labels={**row.labels, **values[i % len(rows)]}) for i, row in enumerate(design.rows))
+        names = [name for name in self.factors if name in present or name in treatments or name == self.unit]
+        return _Design(replace(design, rows=tuple(labelled)), names)
 
-        def labels(row: Row) -> Mapping[str, str]:
-            return {
-                **row.labels,
-                **{name: row.labels.get(label, row.labels.get(IMAGE, row.key)) for name, label in given.items()},
-            }
+    def _whole_units(self, chosen: Images, labels: dict[str, str]) -> list[list[Row]]:
+        """Return for each value of the unit with every combination of the other labels one row of each."""
+        by_unit: dict[str, dict[tuple[str, ...], Row]] = defaultdict(dict)
+        for row in chosen.rows:
+            others = tuple(row.labels[label] for name, label in labels.items() if name != self.unit)
+            by_unit[row.labels[labels[self.unit]]].setdefault(others, row)
+        combinations = {others for cells in by_unit.values() for others in cells}
+        return [list(cells.values()) for _, cells in sorted(by_unit.items()) if len(cells) == len(combinations)]
 
-        return design.labelled(labels)
+
+@dataclass(frozen=True)
+class _Design:
+    """The rows of a balanced design, and its factors, which are labels of the rows."""
+
+    images: Images
+    factors: list[str]
+
+
+def beyond_negligible(values: ScoreArray, share: float, negligible: float) -> ScoreArray:
+    """Return a share's jackknife pseudo-values with a share that is negligible counted as 0.
+
+    A treatment is never perfectly pure: tints that keep Oklab's lightness still differ a little in the luma of another
+    formula, and without noise the smallest difference is certain. So a share t and those without one unit are replaced
+    by f(t): 0 up to ``negligible`` (b), t from 2 b, and 2 (t - b) between, which is firm thresholding (Gao and Bruce
+    1997): continuous, and large shares stay what they are.
+
+    Args:
+        values: Pseudo-values C t - (C - 1) t_(-c) of one share, ``[C]``.
+        share: The share t itself, over all rows.
+        negligible: The bound b, above 0.
+
+    Example:
+        >>> beyond_negligible(np.array([0.004, 0.002, 0.003]), 0.003, 0.01).tolist()
+        [0.0, 0.0, 0.0]
+        >>> beyond_negligible(np.array([0.24, 0.2, 0.16]), 0.2, 0.01).round(9).tolist()
+        [0.24, 0.2, 0.16]
+    """
+    count = len(values)
+    without_one = (count * share - values) / (count - 1)
+
+    def firm(t: ScoreArray) -> ScoreArray:
+        return np.where(t >= 2 * negligible, t, 2 * np.maximum(t - negligible, 0))
+
+    return np.asarray(count * firm(np.asarray(share)) - (count - 1) * firm(without_one))
 
 
 def _factors(embedded: EmbeddingSet, names: list[str]) -> dict[str, LabelArray]:

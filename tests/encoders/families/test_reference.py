@@ -11,7 +11,7 @@ from PIL import Image
 
 from embprobe.embeddings.extract import encode
 from embprobe.encoders import load_encoder
-from embprobe.encoders.families.reference import color_histogram, pixels
+from embprobe.encoders.families.reference import color_histogram, grey_pixels, lightness_histogram, pixels
 from embprobe.errors import UsageError
 from tests.conftest import cosines, noise, solid
 
@@ -21,6 +21,18 @@ BLACK, WHITE, RED, BLUE = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 0, 255)
 def test_pixels_are_the_picture_minus_mid_grey() -> None:
     batch = torch.tensor([[[[0.0, 1.0]], [[0.5, 0.5]], [[0.25, 0.75]]]])  # one picture, 3 channels, 1 x 2
     assert pixels(batch).tolist() == [[-0.5, 0.5, 0.0, 0.0, -0.25, 0.25]]
+
+
+def test_grey_pixels_are_the_luma_minus_mid_grey() -> None:
+    batch = torch.tensor([[[[0.0, 1.0]], [[0.5, 1.0]], [[0.25, 1.0]]]])  # 0.587 / 2 + 0.114 / 4 - 0.5, and white
+    assert grey_pixels(batch)[0].tolist() == pytest.approx([-0.178, 0.5], abs=1e-6)
+
+
+def test_grey_pixels_are_those_of_the_picture_turned_grey() -> None:
+    encoder = load_encoder("reference/grey-pixels")
+    picture = noise(0, (12, 12))
+    colored, grey = encode(encoder, [picture, picture.convert("L").convert("RGB")])  # Pillow has the same luma
+    assert colored.shape == (144,) and np.abs(colored - grey).max() <= 1 / 255
 
 
 def test_the_distance_of_black_and_white_in_pixels() -> None:
@@ -50,6 +62,13 @@ def test_greys_are_in_the_middle_of_a_bin_and_pure_colours_where_cielab_has_them
     histograms = color_histogram(colors[:, :, None, None].expand(3, 3, 2, 2))
     assert histograms.argmax(1).tolist() == [60, 7 * 121 + 60, 4 * 121 + 9 * 11 + 8]
     assert histograms.amax(1).tolist() == [1, 1, 1]
+
+
+def test_lightness_bins_hold_every_colour_of_a_lightness() -> None:
+    # L of black 0, of white 100, of red 53.2, of a grey of 0.5 53.4: bins 0, 7, 4 and 4, a quarter of the pixels each
+    colors = torch.tensor([[0.0, 0, 0], [1, 1, 1], [1, 0, 0], [0.5, 0.5, 0.5]])
+    picture = colors.T.reshape(1, 3, 2, 2)
+    assert lightness_histogram(picture)[0].square().tolist() == pytest.approx([0.25, 0, 0, 0, 0.5, 0, 0, 0.25])
 
 
 def test_the_position_of_a_pixel_does_not_matter_to_the_histogram() -> None:
@@ -83,7 +102,7 @@ def test_a_reference_without_weights_takes_none() -> None:
         load_encoder("reference/pixels:mine.pt")
 
 
-@pytest.mark.parametrize("name", ["pixels", "color-histogram", "random-vit"])
+@pytest.mark.parametrize("name", ["pixels", "grey-pixels", "color-histogram", "lightness-histogram", "random-vit"])
 def test_a_reference_has_no_text_side(name: str) -> None:
     encoder = load_encoder(f"reference/{name}")
     assert not encoder.spec.has_text

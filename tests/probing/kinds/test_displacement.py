@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -58,6 +59,21 @@ def test_with_a_control_what_is_beyond_it_is_the_difference_image_by_image(works
     assert {row.key.target for row in results.rows} == {"hue"}
 
 
+def test_a_control_may_be_a_nuisance_with_a_strength_of_its_own(workspace: Workspace) -> None:
+    images = Images("noise", tuple(row_of(f"{i}", noise(i), concept=f"c{i}") for i in range(6)))
+    hue = {"kind": "displacement", "intervention": "hue", "strengths": [60, 120], "control": "noise 0.05"}
+    alone = {"kind": "displacement", "intervention": "noise", "strengths": [0.05]}
+    results = probe(workspace, images, [make_encoder(side=8)], hue, alone)
+    (noisy,) = found_by(results, "test/means", "displacement", target="noise")
+    for strength in (60, 120):
+        (moved,) = found_by(results, "test/means", "displacement", target="hue", strength=strength)
+        (control,) = found_by(results, "test/means", variant="under noise 0.05", strength=strength)
+        (beyond,) = found_by(results, "test/means", variant="beyond noise 0.05", strength=strength)
+        assert control.estimate == pytest.approx(noisy.estimate) and control.estimate > 0
+        assert beyond.estimate == pytest.approx(moved.estimate - noisy.estimate)
+        assert str(replace(beyond.key, dataset=None)) == f"hue {strength}: displacement, beyond noise 0.05"
+
+
 def test_strengths_of_a_measure_stand_together_in_their_order(workspace: Workspace) -> None:
     results = probe(workspace, COLORS, [make_encoder()], GREY | {"strengths": [0.5, 1, 0.25]})
     assert [(row.key.phrase, row.key.strength) for row in results.rows] == [
@@ -95,6 +111,8 @@ def test_what_can_be_done_to_some_is_measured_on_those(workspace: Workspace) -> 
     [
         ({"intervention": "hew"}, "no intervention 'hew'. Did you mean hue"),
         ({"control": "darkness"}, "'greyscale' has no control 'darkness'"),
+        ({"control": "noize 0.1"}, "There is no intervention 'noize'. Did you mean noise"),
+        ({"control": "noise 2"}, "'noise' goes from 0 to 0.5 .*, not 2"),
         ({"strengths": [1, 2]}, "'greyscale' goes from 0 to 1 .*, not 2"),
     ],
 )
