@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
 from embprobe.interventions import check_strength, find_intervention
-from embprobe.measures.displacement import displacement, displacement_percentile
+from embprobe.measures.displacement import displacement_influence, displacement_percentile_effects
+from embprobe.measures.pair_effects import influence_scores
 from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.key import BEYOND_CONTROL, CONTROL, PERCENTILE, Key
 from embprobe.probing.measure import Measure, Strengths
@@ -48,13 +49,14 @@ class Displacement(Measure):
             activities = [f"{name} {strength:g}" for name in names]
             afters = [context.embed(each, activity) for each, activity in zip(images, activities, strict=True)]
             shared = before.restricted_to(*afters)
-            values = _values(shared, [after.at(shared.keys()) for after in afters], context.session.seed)
+            groups = context.groups(shared.rows)
+            values = _values(shared, [after.at(shared.keys()) for after in afters], groups, context.session.seed)
             for variant, scores in values.items():
                 by_variant[variant] += context.scored(
                     self._key(variant, strength),
                     scores,
                     shared.keys(),
-                    context.groups(shared.rows),
+                    groups,
                     unit=_SHARE if variant == PERCENTILE else DISTANCE,
                 )
         for scores_of_variant in by_variant.values():
@@ -71,15 +73,20 @@ class Displacement(Measure):
         return Key(kind=self.kind, target=self.intervention, variant=variant, strength=strength)
 
 
-def _values(before: EmbeddingSet, afters: list[EmbeddingSet], seed: int) -> dict[str | None, dict[str, ScoreArray]]:
+def _values(
+    before: EmbeddingSet, afters: list[EmbeddingSet], groups: Sequence[str], seed: int
+) -> dict[str | None, dict[str, ScoreArray]]:
     """Return scores by variant and encoder, from the vectors under the intervention and, if any, under its control."""
     values: dict[str | None, dict[str, ScoreArray]] = {}
+    percentiles = {}
     for name in afters[0].vectors:
         original = before.vectors[name]
-        moved = [displacement(original, after.vectors[name]) for after in afters]
+        moved = [displacement_influence(original, after.vectors[name]) for after in afters]
         values.setdefault(None, {})[name] = moved[0]
-        values.setdefault(PERCENTILE, {})[name] = displacement_percentile(original, afters[0].vectors[name], seed=seed)
+        percentiles[name] = displacement_percentile_effects(original, afters[0].vectors[name], groups, seed=seed)
         if len(moved) > 1:
             values.setdefault(CONTROL, {})[name] = moved[1]
             values.setdefault(BEYOND_CONTROL, {})[name] = moved[0] - moved[1]
+    scores = influence_scores(list(percentiles.values()), groups)
+    values[PERCENTILE] = dict(zip(percentiles, scores.T, strict=True))
     return values
