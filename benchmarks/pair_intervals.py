@@ -33,7 +33,7 @@ from embprobe.statistics import resample
 Array = NDArray[np.float64]
 CLEAR, FAINT = (1.0, 1.0, 0.5), (0.5, 1.0, 1.0)
 """Weights of the attribute, of the rest and of an encoder's own noise."""
-DESIGNS = (60, 1), (100, 1), (200, 1), (60, 3)
+DESIGNS = (60, 1), (200, 1), (60, 3)
 """Concepts, and images of each."""
 
 
@@ -132,17 +132,17 @@ def simulate(
 ) -> dict[str, tuple[float, float]]:
     """Return coverage of the mean, and the share of differences with p < 0.05, before and now."""
     rng = np.random.default_rng([seed, *design])
-    estimates: dict[str, list[tuple[float, float, float, float]]] = {"before": [], "now": []}
+    estimates: list[list[tuple[float, float, float, float]]] = [[], []]
     for study in range(studies):
         drawn = draw(rng, *design, weights)
-        for when, both in zip(estimates, scores(drawn, measure), strict=True):
-            resampled = resample(both, drawn.concepts, seed=study, resamples=999)
-            mean, p = resampled.mean(0), resampled.difference(0, 1).p
-            estimates[when].append((mean.estimate, mean.low, mean.high, 1.0 if p is None else p))
-    truth = np.mean([estimate for estimate, *_ in estimates["now"]])
+        resampled = resample(np.hstack(scores(drawn, measure)), drawn.concepts, seed=study, resamples=999)
+        for first, rows in zip((0, 2), estimates, strict=True):
+            mean, p = resampled.mean(first), resampled.difference(first, first + 1).p
+            rows.append((mean.estimate, mean.low, mean.high, 1.0 if p is None else p))
+    truth = np.mean([estimate for estimate, *_ in estimates[1]])
     return {
         when: (float(np.mean((low <= truth) & (truth <= high))), float(np.mean(p < 0.05)))
-        for when, rows in estimates.items()
+        for when, rows in zip(("before", "now"), estimates, strict=True)
         for _, low, high, p in [np.array(rows).T]
     }
 
