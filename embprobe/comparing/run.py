@@ -26,9 +26,10 @@ from embprobe.images.rows import Images, Row
 from embprobe.measures.cka import Kernel, chance_cka, cka_of_kernels
 from embprobe.measures.disagreement import Pair, disagreement_pairs, pair_cosines, random_pairs
 from embprobe.measures.knn import Positions
-from embprobe.measures.mutual_knn import nearest_others, neighbor_overlap, neighbor_overlap_by_chance
-from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, natural_pairs
-from embprobe.measures.rank_correlation import correlation_by_chance, cosine_ranks
+from embprobe.measures.mutual_knn import nearest_others, neighbor_overlap_by_chance, neighbor_overlap_effects
+from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, natural_pair_effects
+from embprobe.measures.pair_effects import influence_scores
+from embprobe.measures.rank_correlation import correlation_by_chance, cosine_ranks, rank_correlation_effects
 from embprobe.measures.vectors import ScoreArray
 from embprobe.statistics import resample
 from embprobe.system.text import printable
@@ -153,13 +154,15 @@ class _Compared:
         sharing = neighbor_overlap_by_chance(*lists, n=n, at=self.at, matchings=_MATCHINGS, seed=seed)
         ranking = correlation_by_chance(*orders, matchings=_MATCHINGS, seed=seed)
         chance = [(0.0, _TWO_SIDED * chance_cka(n)), _ends(sharing), _ends(ranking)]
+        near = neighbor_overlap_effects(self._near[a], self._near[b], self._groups, k=k, at=self.at)
+        ranked = rank_correlation_effects(*orders, self._groups_at(self._ranked))
         measured = {
-            "debiased CKA": (cka_of_kernels(self._kernels[a], self._kernels[b]), np.arange(n)),
-            f"mutual {k}-NN": (neighbor_overlap(*lists), self.at),
-            "rank correlation": (np.asarray((orders[0] * orders[1]).sum(1)), self._ranked),
+            "debiased CKA": (cka_of_kernels(self._kernels[a], self._kernels[b])[:, None], np.arange(n)),
+            f"mutual {k}-NN": (influence_scores([near], self._groups_at(self.at)), self.at),
+            "rank correlation": (influence_scores([ranked], self._groups_at(self._ranked)), self._ranked),
         }
         return [
-            Agreement(measure, a, b, resample(scores[:, None], self._groups_at(at), seed=seed).mean(0), *ends)
+            Agreement(measure, a, b, resample(scores, self._groups_at(at), seed=seed).mean(0), *ends)
             for (measure, (scores, at)), ends in zip(measured.items(), chance, strict=True)
         ]
 
@@ -188,10 +191,13 @@ class _Compared:
         explained = {name: vectors[at] for name, vectors in self.embedded.vectors.items() if name != COLORS}
         if len(at) <= MIN_PARTNERS + len(attributes) or len(explained) < 2:
             return []
-        explanations = []
+        explanations, groups = [], self._groups_at(at)
         for attribute in attributes:
-            by_encoder = [natural_pairs(vectors, attributes, attribute, seed=seed) for vectors in explained.values()]
-            scores = np.stack(by_encoder, axis=1)
+            effects = [
+                natural_pair_effects(vectors, attributes, attribute, groups, seed=seed)
+                for vectors in explained.values()
+            ]
+            scores = influence_scores(effects, groups)
             kept = np.isfinite(scores).all(1)
             drawn = resample(scores[kept], self._groups_at(at[kept]), seed=seed)
             for (i, a), (j, b) in itertools.combinations(enumerate(explained), 2):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.measures.knn import Positions, Similarities, nearest
+from embprobe.measures.pair_effects import PairEffects, PairTally
 from embprobe.measures.vectors import ScoreArray, Vectors, check_same_rows
 
 
@@ -46,7 +49,8 @@ def mutual_knn(a: Vectors, b: Vectors, *, k: int = 10) -> ScoreArray:
         k: The number of neighbours.
 
     Returns:
-        Scores ``[n]`` from 0 to 1.
+        Scores ``[n]`` from 0 to 1. An interval of their mean needs :func:`neighbor_overlap_effects`, because an image
+        is in the lists of others, too.
 
     Raises:
         EmbprobeError: If the numbers of rows differ, if there are not more than ``k`` + 1 (every image would be a
@@ -122,6 +126,43 @@ def neighbor_overlap(a: Positions, b: Positions) -> ScoreArray:
     """
     both = np.sort(np.concatenate([a, b], axis=1), axis=1)
     return np.asarray((both[:, 1:] == both[:, :-1]).sum(1) / a.shape[1])  # each list names a row once: twice is in both
+
+
+def neighbor_overlap_effects(
+    a: Positions, b: Positions, groups: Sequence[str], *, k: int, at: Positions | None = None
+) -> PairEffects:
+    """Return the scores of :func:`neighbor_overlap` with the effect of each image on the others', for intervals.
+
+    An image in one of a row's two lists takes a place in it: without it, the next nearest would be there. With p the
+    share of images about the end of one list that are in the other list, the image adds to the row's common neighbours
+    1 if it is in both lists, less p for each list that it is in.
+
+    Args:
+        a: Positions of each row's neighbours by one encoder, nearest first, ``[m, k + more]``; p is of the ranks about
+            k, so give more than k.
+        b: The same rows' neighbours by the other encoder, ``[m, k + more]``.
+        groups: The resampled group of each image that the neighbours were sought among, ``[n]``.
+        k: The number of neighbours that count.
+        at: Positions ``[m]`` of the rows that the lists belong to, by default all n. Of fewer, the effects of images
+            as neighbours stand for all n, with the variance of those.
+    """
+    rows, n = np.arange(len(a)) if at is None else at, len(groups)
+    near = slice(k - max(1, k // 4), k + max(1, k // 4))
+    first, second = a[:, :k], b[:, :k]
+    ends = [_is_in(a[:, near], second).mean(1), _is_in(b[:, near], first).mean(1)]
+    common = _is_in(first, second)
+    scores = common.sum(1) / k
+    size = (n - 1) / k
+    influence = size * np.concatenate([common - ends[0][:, None], np.broadcast_to(-ends[1][:, None], second.shape)], 1)
+    tally = PairTally(groups)
+    tally.add_sparse(rows, np.concatenate([first, second], axis=1), influence, -influence.sum(1) / (n - 1))
+    effects = tally.effects(scores, partners=n - 1)
+    return replace(effects, received=effects.received[rows] * np.sqrt(n / len(rows)))
+
+
+def _is_in(positions: Positions, lists: Positions) -> NDArray[np.bool_]:
+    """Return whether each position is in the list of its row. ``[m, p], [m, k] -> [m, p]``."""
+    return np.asarray((positions[:, :, None] == lists[:, None]).any(2))
 
 
 def neighbor_overlap_by_chance(

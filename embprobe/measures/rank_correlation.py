@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from embprobe.errors import EmbprobeError
 from embprobe.measures.natural_pairs import standard_ranks
+from embprobe.measures.pair_effects import PairEffects, PairTally
 from embprobe.measures.vectors import ScoreArray, Vectors, check_same_rows, l2_normalize
+
+_ROWS = 256
+"""Rows whose pairs are held at a time."""
 
 
 def rank_correlation(a: Vectors, b: Vectors) -> ScoreArray:
@@ -22,7 +28,8 @@ def rank_correlation(a: Vectors, b: Vectors) -> ScoreArray:
 
     Returns:
         Scores ``[n]`` from −1 to 1: 1 if both rank the others alike; 0 is chance. An image to which all others are
-        equally near, as to a blank one, has no order to agree with: 0.
+        equally near, as to a blank one, has no order to agree with: 0. An interval of their mean needs
+        :func:`rank_correlation_effects`, because a pair's ranks belong to both images.
 
     Raises:
         EmbprobeError: If the numbers of rows differ, for fewer than four rows, for zero and non-finite vectors, and if
@@ -52,6 +59,27 @@ def cosine_ranks(vectors: Vectors) -> ScoreArray:
     if not ranks.any():
         raise EmbprobeError(f"All {len(x):,} images are equally near to each other.")
     return ranks
+
+
+def rank_correlation_effects(a: ScoreArray, b: ScoreArray, groups: Sequence[str]) -> PairEffects:
+    """Return the scores of :func:`rank_correlation` with the effect of each image on the others', for intervals.
+
+    With u and v the two ranks scaled to variance 1, the influence of a partner on a row's correlation r is
+    uv - r (u² + v²) / 2, as in :func:`~embprobe.measures.natural_pairs.natural_pair_effects`.
+
+    Args:
+        a: The :func:`cosine_ranks` of one encoder, ``[n, n]``.
+        b: The :func:`cosine_ranks` of the other, ``[n, n]``.
+        groups: The resampled group of each image, ``[n]``.
+    """
+    n, tally, scores = len(a), PairTally(groups), np.empty(len(a))
+    for start in range(0, n, _ROWS):
+        u, v = a[start : start + _ROWS], b[start : start + _ROWS]
+        rows, products = np.arange(start, start + len(u)), u * v
+        scores[rows] = products.sum(1)
+        influence = (n - 1) * (products - scores[rows, None] * (u * u + v * v) / 2)
+        tally.add(rows, np.broadcast_to(np.arange(n), influence.shape), influence)
+    return tally.effects(scores, partners=n - 3)  # degrees of freedom of a correlation
 
 
 def correlation_by_chance(a: ScoreArray, b: ScoreArray, *, matchings: int = 200, seed: int = 0) -> ScoreArray:

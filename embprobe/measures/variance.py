@@ -18,6 +18,7 @@ COLLAPSED = 1e-9
 """Smallest variance of vectors of length 1; what is below it is rounding, and all embeddings coincide."""
 
 _BATCH = 4_000_000  # numbers held at once
+_LEAST_P = 1e-9  # of a permutation test: nobody counted farther
 _FactorSet = frozenset[int]
 
 
@@ -102,7 +103,15 @@ def permutation_p(
 
     Returns:
         The p-value of the hypothesis that the factor makes no difference: the share of permutations with at least as
-        much scatter, the observed one counted in (Phipson and Smyth 2010), so at least 1 / (1 + permutations).
+        much scatter, the observed one counted in (Phipson and Smyth 2010). If no permutation has, a bound for all
+        permutations takes its place where it is smaller, so that a large effect stays significant however many tests
+        it is corrected for. Sums over many cells are close to normal, their scatter to a sum of chi-squares with
+        weights λ, those of the covariance of a level's sum and L - 1 degrees of freedom each for L levels; p is at most
+
+            min over t of exp(-t scatter) Π (1 - 2 t λ)^(-(L - 1) / 2)        (Chernoff 1952)
+
+        In the worst case tried, levels of which one is unlike all others in 6 to 240 cells, the bound was 2 to 100
+        times the share of permutations, down to 1e-5. It stops at 1e-9.
 
     Raises:
         EmbprobeError: For fewer than one permutation, and as :func:`variance_shares` does.
@@ -137,7 +146,23 @@ def permutation_p(
         sums = csr_array((np.ones(taken.size), taken.ravel(), bounds), shape=(size * levels, len(rows))) @ rows
         scatter = np.square(sums).reshape(size, -1).sum(1)
         extreme += int((scatter >= enough).sum())
-    return (1 + extreme) / (1 + permutations)
+    p = (1 + extreme) / (1 + permutations)
+    return p if extreme else min(p, _bound(observed, rows, levels))
+
+
+def _bound(scatter: float, rows: ScoreArray, levels: int) -> float:
+    """Bound the share of permutations with at least this scatter, from rows ``[n, d]`` about the mean of their cell."""
+    products = rows.T @ rows if rows.shape[1] <= len(rows) else rows @ rows.T
+    values = np.linalg.eigvalsh(products)
+    weights = values[values > 0] / values[-1]  # in units of the largest, as the scatter
+    scatter *= (levels - 1) / values[-1]
+    low, high = 0.0, 0.5
+    for _ in range(60):  # the exponent is convex in t: halve to where its slope is 0
+        t = (low + high) / 2
+        rising = (levels - 1) * (weights / (1 - 2 * t * weights)).sum() > scatter
+        low, high = (low, t) if rising else (t, high)
+    exponent = -low * scatter - (levels - 1) / 2 * np.log1p(-2 * low * weights).sum()
+    return max(float(np.exp(min(exponent, 0.0))), _LEAST_P)
 
 
 def _shares(

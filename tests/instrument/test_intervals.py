@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from scipy import stats
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from embprobe.measures.displacement import displacement
+from embprobe.measures.displacement import displacement, displacement_influence
+from embprobe.measures.mutual_knn import nearest_others, neighbor_overlap_effects
+from embprobe.measures.natural_pairs import natural_pair_effects
+from embprobe.measures.pair_effects import PairEffects, influence_scores
+from embprobe.measures.rank_correlation import cosine_ranks, rank_correlation_effects
 from embprobe.statistics import Estimate, resample
 
 Scores = NDArray[np.float64]
@@ -159,3 +163,60 @@ def test_as_if_images_of_a_concept_were_independent_intervals_would_be_too_narro
     # 1 + 4.7 / 1.49 = 4.2 times that of independent images, and 1.96 / sqrt(4.2) standard errors cover 66 %
     assert images < 0.78
     assert concepts > 0.9
+
+
+# --- scores over pairs ---------------------------------------------------------------------------------------------
+
+SMALL = 250
+"""Studies of pairs; ``python benchmarks/pair_intervals.py`` makes more, of more kinds."""
+
+
+def of_pairs(statistic: str, x: Scores, attribute: Scores, rest: Scores, other: Scores, by: list[str]) -> PairEffects:
+    if statistic == "natural pairs":
+        return natural_pair_effects(x, {"attribute": attribute, "rest": rest}, "attribute", by)
+    if statistic == "rank correlation":
+        return rank_correlation_effects(cosine_ranks(x), cosine_ranks(other), by)
+    return neighbor_overlap_effects(nearest_others(x, 20), nearest_others(other, 20), by, k=10)
+
+
+@pytest.mark.parametrize("statistic", ["natural pairs", "rank correlation", "mutual k-NN"])
+@pytest.mark.parametrize("each", [1, 2])
+def test_intervals_of_scores_over_pairs_hold_and_encoders_of_one_kind_rarely_differ(statistic: str, each: int) -> None:
+    rng = np.random.default_rng(each)
+    concepts = 80 // each
+    concept = np.repeat(np.arange(concepts), each)
+    by = [f"{c:02d}" for c in concept]
+    means, false_alarms, too_narrow = [], [], []
+    for study in range(SMALL):
+        latent = rng.normal(size=(concepts, 9))[concept] + (0.5 if each > 1 else 0) * rng.normal(size=(len(by), 9))
+        attribute, rest = latent[:, :3], latent[:, 3:]
+        x, y, other = (latent + 1.5 * rng.normal(size=latent.shape) for _ in range(3))
+        effects = [of_pairs(statistic, vectors, attribute, rest, other, by) for vectors in (x, y)]
+        drawn = resample(influence_scores(effects, by), by, seed=study, resamples=499)
+        means.append(drawn.mean(0))
+        false_alarms.append(drawn.difference(0, 1).p)
+        before = np.stack([each.scores for each in effects], axis=1)
+        too_narrow.append(resample(before, by, seed=study, resamples=20).difference(0, 1).p)
+    truth = float(np.mean([found.estimate for found in means]))
+    # three standard errors of a share of 250 at 0.05, 0.0138, about the 0.93 and the 0.07 that are good enough
+    assert np.mean([covers(found, truth) for found in means]) > 0.93 - 3 * 0.0138
+    alarms = np.mean(np.array(false_alarms, np.float64) < 0.05)
+    assert alarms < 0.07 + 3 * 0.0138
+    # an image's own scores forget that it is a partner, too
+    assert np.mean(np.array(too_narrow, np.float64) < 0.05) > max(0.1, alarms + 0.03)
+
+
+def test_intervals_of_displacement_hold_the_truth_though_its_unit_is_estimated() -> None:
+    rng, n = np.random.default_rng(7), 60
+    by = [f"{i:02d}" for i in range(n)]
+    means = []
+    for study in range(2 * SMALL):
+        x = rng.normal(size=(n, 3)) * rng.exponential(size=(n, 1)) + [1, 0, 0]  # some images are far, some in a cone
+        y = x + 0.6 * rng.normal(size=(n, 3))
+        both = np.stack([displacement(x, y), displacement_influence(x, y)], axis=1)
+        drawn = resample(both, by, seed=study, resamples=499)
+        means.append((drawn.mean(0), drawn.mean(1)))
+    truth = float(np.mean([found.estimate for found, _ in means]))
+    fixed, estimated = np.mean([[covers(found, truth) for found in pair] for pair in means], axis=0)
+    assert estimated > 0.93 - 3 * 0.0097  # the standard error of 500
+    assert fixed < estimated - 0.02

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.variance import permutation_p, plain_shares, variance_shares
+from embprobe.measures.variance import _bound, permutation_p, plain_shares, variance_shares
+from embprobe.statistics import holm
 
 Vectors = NDArray[np.float64]
 Labels = NDArray[np.str_]
@@ -221,8 +222,41 @@ def test_p_is_uniform_where_the_factor_does_nothing() -> None:
 def test_p_is_tiny_where_the_factor_does_something() -> None:
     factors = design(30, 4)
     x = planted(5, factors, {"concept": 0.6, "style": 0.05})
-    assert permutation_p(x, factors, "style") == 0.001
-    assert permutation_p(x, factors, "concept") == 0.001
+    assert permutation_p(x, factors, "style") < 1e-6
+    assert permutation_p(x, factors, "concept") < 1e-6
+
+
+def test_where_no_permutation_reaches_the_scatter_a_bound_takes_its_place() -> None:
+    # Two levels in 24 cells, all differences in line: 2 of 2^24 permutations are as extreme, p = 1.2e-7. With s the
+    # summed squares of the differences, the scatter is 24 times the one weight, and the least of
+    # exp(-24 t) / sqrt(1 - 2 t) is at 1 - 2t = 1 / 24: exp(-11.5) sqrt(24) = 4.96e-5
+    x = np.array([[1.0, 0.0], [0.0, 1.0]] * 24)
+    assert permutation_p(x, design(24, 2), "style") == pytest.approx(np.exp(-11.5) * np.sqrt(24), rel=1e-6)
+    assert permutation_p(x, design(24, 2), "style", permutations=99_999) == pytest.approx(1e-5)  # as they are fewer
+
+
+@pytest.mark.parametrize(("cells", "levels"), [(12, 2), (12, 3), (30, 4), (60, 10)])
+@pytest.mark.parametrize("alike", [False, True])
+def test_the_bound_is_no_smaller_than_the_share_of_permutations(cells: int, levels: int, alike: bool) -> None:
+    # alike: of each cell's levels one is unlike all others, which is where permutation sums are the least normal
+    rng = np.random.default_rng(cells)
+    outlier = np.eye(levels)[np.zeros(cells, int)][..., None]
+    table = outlier if alike else rng.normal(size=(cells, levels, 5))
+    table = table - table.mean(1, keepdims=True)
+    order = rng.permuted(np.broadcast_to(np.arange(levels), (20_000, cells, levels)), axis=2)
+    sums = sum(table[c][order[:, c]] for c in range(cells))
+    scatter = np.sort(np.square(sums).reshape(20_000, -1).sum(1))
+    rows = table.reshape(cells * levels, -1)
+    for share in (0.05, 0.01, 0.001):
+        at = scatter[int(20_000 * (1 - share))]
+        assert _bound(float(at), rows, levels) > (scatter >= at * (1 - 1e-9)).mean()
+
+
+def test_effects_stay_significant_among_thousands_of_tests() -> None:
+    factors = design(60, 3)
+    x = planted(6, factors, {"concept": 0.5, "style": 0.05})
+    p = permutation_p(x, factors, "style")
+    assert holm([p, *[0.5] * 7_000])[0] < 0.001
 
 
 def test_an_encoder_blind_to_the_factor_has_p_of_one() -> None:
@@ -232,7 +266,8 @@ def test_an_encoder_blind_to_the_factor_has_p_of_one() -> None:
         level = np.unique(factors[seen], return_inverse=True)[1]
         x = np.random.default_rng(seed).normal(size=(6, 7))[level]
         p_values = {name: permutation_p(x, factors, name, permutations=99) for name in factors}
-        assert p_values == {name: 0.01 if name == seen else 1 for name in NAMES}
+        assert {name: p for name, p in p_values.items() if name != seen} == {name: 1 for name in NAMES if name != seen}
+        assert p_values[seen] <= 0.01
 
 
 def test_permutations_in_several_batches_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from embprobe.interventions import check_strength, find_intervention
 from embprobe.interventions.treatments import Treatment
-from embprobe.measures.displacement import displacement, displacement_percentile
+from embprobe.measures.displacement import displacement_influence, displacement_percentile_effects
+from embprobe.measures.pair_effects import influence_scores
 from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.key import BEYOND_CONTROL, CONTROL, PERCENTILE, Key
 from embprobe.probing.measure import Measure, Strengths
@@ -52,13 +53,13 @@ class Displacement(Measure):
                 for name, size in self._changes(strength)
             ]
             shared = before.restricted_to(*afters)
-            at_shared = [after.at(shared.keys()) for after in afters]
-            for variant, scores in self._by_variant(shared, at_shared, context.session.seed).items():
+            at_shared, groups = [after.at(shared.keys()) for after in afters], context.groups(shared.rows)
+            for variant, scores in self._by_variant(shared, at_shared, groups, context.session.seed).items():
                 by_variant[variant] += context.scored(
                     self._key(variant, strength),
                     scores,
                     shared.keys(),
-                    context.groups(shared.rows),
+                    groups,
                     unit=_SHARE if variant == PERCENTILE else DISTANCE,
                     floor=0.0,
                 )
@@ -99,20 +100,23 @@ class Displacement(Measure):
         return changes
 
     def _by_variant(
-        self, before: EmbeddingSet, afters: Sequence[EmbeddingSet], seed: int
+        self, before: EmbeddingSet, afters: Sequence[EmbeddingSet], groups: Sequence[str], seed: int
     ) -> dict[str | None, dict[str, ScoreArray]]:
         """Return scores by variant and encoder, of the vectors under the intervention and, if any, its control."""
         values: dict[str | None, dict[str, ScoreArray]] = {variant: {} for variant in self._variants}
+        percentiles = {}
         for name, original in before.vectors.items():
             if name not in afters[0].vectors:
                 continue
             changed = [after.vectors[name] for after in afters]
-            moved = [displacement(original, each) for each in changed]
+            moved = [displacement_influence(original, each) for each in changed]
             values[None][name] = moved[0]
-            values[PERCENTILE][name] = displacement_percentile(original, changed[0], seed=seed)
+            percentiles[name] = displacement_percentile_effects(original, changed[0], groups, seed=seed)
             if len(moved) > 1:
                 values[self._by_control][name] = moved[1]
                 values[self._beyond][name] = moved[0] - moved[1]
+        scores = influence_scores(list(percentiles.values()), groups)
+        values[PERCENTILE] = dict(zip(percentiles, scores.T, strict=True))
         return values
 
     def _key(self, variant: str | None, strength: float) -> Key:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from embprobe.interventions.words import parts_of
-from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, natural_pairs
+from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, natural_pair_effects
+from embprobe.measures.pair_effects import influence_scores
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import Key
 from embprobe.probing.measure import Measure
@@ -47,7 +48,7 @@ class NaturalPairs(Measure):
         return [self._key([name for name in self.attributes if name != self.of])]
 
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
-        """Yield for every image the partial rank correlation over its pairs."""
+        """Yield for every image an influence score; their mean is that of the images' partial rank correlations."""
         context.require(*_labels(self.attributes[self.of]))
         if not _has(context, self.attributes[self.of]):
             raise NotApplicable(f"{self.attributes[self.of]} reads pictures, and '{context.images.name}' has none")
@@ -64,17 +65,17 @@ class NaturalPairs(Measure):
             )
         held = [name for name in attributes if name != self.of]
         constant = [self.attributes[name] for name in held]  # of an encoder that is one of them nothing would be left
-        values = {
-            encoder: natural_pairs(vectors, attributes, self.of, seed=context.session.seed)
+        groups = context.groups(embedded.rows)
+        effects = {
+            encoder: natural_pair_effects(vectors, attributes, self.of, groups, seed=context.session.seed)
             for encoder, vectors in embedded.vectors.items()
             if encoder not in constant
         }
-        if not values:
+        if not effects:
             raise NotApplicable("every encoder is one of the attributes that are held constant")
-        groups = context.groups(embedded.rows)
-        yield from context.scored(
-            self._key(held), values, embedded.keys(), groups, unit="partial rank correlation", floor=0.0
-        )
+        values = dict(zip(effects, influence_scores(list(effects.values()), groups).T, strict=True))
+        key, keys = self._key(held), embedded.keys()
+        yield from context.scored(key, values, keys, groups, unit="partial rank correlation", floor=0.0)
 
     def _key(self, held: Sequence[str]) -> Key:
         return Key(kind=self.kind, target=self.of, variant=f"{' and '.join(held)} held constant" if held else None)

@@ -53,7 +53,8 @@ def test_with_a_control_what_is_beyond_it_is_the_difference_image_by_image(works
         np.array(list(values(results, "test/means", f"displacement{what}").values()))
         for what in ("", " by the control", " beyond the control")
     )
-    assert np.allclose(beyond, moved - control, atol=1e-12) and (control > 0).all() and (moved > control).all()
+    # influence scores: their means are displacements, a single one has the unit's sampling variation, too
+    assert np.allclose(beyond, moved - control, atol=1e-12) and moved.mean() > control.mean() > 0
     order = list(dict.fromkeys(row.key.phrase for row in results.rows))
     assert order[0] == "displacement beyond the control"  # it is what a reader should see first
     assert {row.key.target for row in results.rows} == {"hue"}
