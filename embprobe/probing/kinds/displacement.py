@@ -34,7 +34,7 @@ class Displacement(Measure):
     the same strength, or a treatment with a strength of its own (``noise 0.05``)."""
 
     def check(self) -> None:
-        for strength in self.strengths:
+        for strength in dict.fromkeys(self.strengths):
             check_strength(find_intervention(self.intervention), strength)
             for name, of_control in self._changes(strength)[1:]:
                 check_strength(find_intervention(name), of_control)
@@ -47,7 +47,7 @@ class Displacement(Measure):
         chosen = context.select(self.images)
         before = context.embed(chosen, "as they are")
         by_variant: dict[str | None, list[Scores]] = {variant: [] for variant in self._variants}
-        for strength in self.strengths:
+        for strength in dict.fromkeys(self.strengths):
             afters = [
                 context.embed(context.intervene(chosen, name, size), f"{name} {size:g}")
                 for name, size in self._changes(strength)
