@@ -22,6 +22,7 @@ from embprobe.embeddings.session import Session
 from embprobe.encoders import load_encoder
 from embprobe.encoders.spec import Encoder, Floats
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images.groups import CONCEPT, IMAGE, Grouping, choose_grouping
 from embprobe.images.rows import Images, Row
 from embprobe.measures.cka import Kernel, chance_cka, cka_of_kernels
 from embprobe.measures.disagreement import Pair, disagreement_pairs, pair_cosines, random_pairs
@@ -46,7 +47,6 @@ COLOR = "color"
 """The name of colour as an attribute."""
 COLORS = "reference/color-histogram"
 """The encoder whose vectors measure colour."""
-_CONCEPT = "concept"
 _MATCHINGS = 200
 _TWO_SIDED = 1.96  # standard deviations to the 97.5th percentile of a normal distribution
 
@@ -79,8 +79,8 @@ def compare(
 ) -> Comparison:
     """Compare every two of the encoders, in their order, and find the pairs on which they disagree most.
 
-    Labels of ``settings.by`` that no image has are passed over. Images with a label ``concept`` are resampled by it,
-    and each concept is in at most one pair of each direction.
+    Labels of ``settings.by`` that no image has are passed over. Images are resampled in the groups of
+    :func:`embprobe.images.groups.choose_grouping`, and each group is in at most one pair of each direction.
 
     Args:
         images: the rows to compare the encoders on.
@@ -117,7 +117,7 @@ def compare(
         encoders={encoder.spec.name: encoder.spec.fingerprint for encoder in encoders},
         settings=settings,
         queries=len(compared.at),
-        resampled=_CONCEPT if compared.concepts else "image",
+        resampled=compared.grouping.label,
         seed=session.seed,
         agreements=tuple(agreements),
         explanations=tuple(compared.explanations()),
@@ -135,8 +135,11 @@ class _Compared:
         self.embedded, self._colors, self._settings, self._seed = embedded, colors, settings, session.seed
         rows, n, rng = embedded.rows, len(embedded.rows), np.random.default_rng(session.seed)
         self._labels = {name: rows.label(name) for name in settings.by if not rows.lacks(name)}
-        self.concepts = rows.label(_CONCEPT) if rows.has(_CONCEPT) else None
-        self._groups = self.concepts or embedded.keys()
+        known = rows.has(CONCEPT) or rows.lacks(CONCEPT)
+        self.grouping = choose_grouping(rows) if known else Grouping(IMAGE)
+        self._groups = self.grouping.of(rows)
+        if self.grouping.note:
+            session.note(self.grouping.note)
         self.at, self._ranked, self._explained = (_some(n, most, rng) for most in (QUERIES, RANKED, EXPLAINED))
         candidates = min(max(settings.k, CANDIDATES), n - 2)
         random = random_pairs(n, seed=session.seed)
@@ -173,7 +176,7 @@ class _Compared:
             self._near[near],
             at=self.at,
             most=self._settings.pairs,
-            groups=self.concepts,
+            groups=None if self.grouping.label == IMAGE else self._groups,
             cosines=self._settings.cosines,
             among=(self._random[near], self._random[far]),
         )
