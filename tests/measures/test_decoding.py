@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from embprobe.measures.decoding import correct, predict_majority
+from embprobe.measures.decoding import balance, correct, predict_majority
 
 
 def test_correct_is_one_score_per_image() -> None:
@@ -12,3 +13,22 @@ def test_correct_is_one_score_per_image() -> None:
 def test_majority_is_the_most_frequent_label_and_the_first_of_a_tie() -> None:
     assert predict_majority(np.array(["c", "b", "c", "a"]), n=3).tolist() == ["c", "c", "c"]
     assert predict_majority(np.array(["c", "b", "b", "c", "a"]), n=1).tolist() == ["b"]
+
+
+def test_the_mean_of_balanced_scores_is_the_mean_recall() -> None:
+    truth = np.array(["a"] * 8 + ["b"] * 2)
+    scores = np.array([1.0] * 6 + [0.0] * 2 + [1.0, 0.0])  # recalls 6 / 8 and 1 / 2
+    assert balance(scores, truth).mean() == pytest.approx((6 / 8 + 1 / 2) / 2)
+    # Weights are 10 / (2 * 8) = 0.625 and 10 / (2 * 2) = 2.5: 0.625 + 0.625 (1 - 0.625), 0.625 + 2.5 (0 - 0.625)
+    assert balance(scores, truth)[[0, 9]] == pytest.approx([0.859375, -0.9375])
+
+
+def test_where_all_labels_are_as_frequent_balanced_scores_are_the_scores() -> None:
+    scores = np.array([1.0, 0.0, 0.0, 1.0])
+    assert balance(scores, np.array(["a", "a", "b", "b"])) == pytest.approx(scores)
+
+
+def test_whoever_always_says_the_same_has_one_over_the_number_of_labels() -> None:
+    truth = np.array(["a"] * 7 + ["b"] * 2 + ["c"])
+    for value in "abc":
+        assert balance(correct(np.array([value] * 10), truth), truth).mean() == pytest.approx(1 / 3)

@@ -164,7 +164,7 @@ class Decoding(Measure):
             for name, value in ((name, value) for name, truth in truths.items() for value in _rare(truth)):
                 images = int((truths[name] == value).sum())
                 context.note(
-                    f"{images:,} images of the {name} of {self.label} '{value}' from balanced accuracy: "
+                    f"{images:,} image{'' if images == 1 else 's'} of the {name} of {self.label} '{value}' from balanced accuracy: "
                     f"too few to count as much as every other {self.label}"
                 )
         scores_as_they_are: dict[str, Mapping[str, ScoreArray]] = {}
