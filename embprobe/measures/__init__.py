@@ -17,7 +17,7 @@ array([0.   , 0.293])
 from embprobe.measures.cka import chance_cka, cka
 from embprobe.measures.compression import fit_compression
 from embprobe.measures.control_task import control_labels
-from embprobe.measures.decoding import correct, guess_majority
+from embprobe.measures.decoding import balance, correct, guess_majority
 from embprobe.measures.disagreement import disagreement_pairs, pair_cosines
 from embprobe.measures.displacement import displacement, displacement_percentile
 from embprobe.measures.few_shot import draw_shots
@@ -43,6 +43,7 @@ from embprobe.measures.zero_shot import class_vectors, predict_zero_shot
 
 __all__ = [
     "alignment",
+    "balance",
     "chance_cka",
     "cka",
     "class_vectors",

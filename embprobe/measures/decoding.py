@@ -46,3 +46,29 @@ def guess_majority(truth: LabelArray) -> ScoreArray:
     _, coded, counts = np.unique(truth, return_inverse=True, return_counts=True)
     most = counts == counts.max()
     return np.asarray(np.where(most[coded], 1 / most.sum(), 0.0), np.float64)
+
+
+def balance(scores: ScoreArray, truth: LabelArray) -> ScoreArray:
+    """Weigh scores such that every label counts the same: their mean is the balanced accuracy, the mean recall.
+
+    An image of a label that n_c of n images have, with K labels in all, weighs w = n / (K n_c) (Brodersen et al. 2010,
+    "The balanced accuracy and its posterior distribution"). With m the mean of w times score, its score becomes
+    m + w (score - m): the mean stays m, and a bootstrap of it is that of a weighted mean, whose weights are resampled,
+    too (the linearised ratio of Davison and Hinkley 1997, section 3.8).
+
+    Args:
+        scores: The score of each image, ``[n]``.
+        truth: The true label of each image, ``[n]``.
+
+    Returns:
+        Scores ``[n]``; they may be below 0 and above 1, their mean may not.
+
+    Example:
+        >>> truth = np.array(["cat", "cat", "cat", "dog"])  # recalls of 1 and 0, weights 4 / (2 * 3) and 4 / (2 * 1)
+        >>> balance(correct(np.array(["cat"] * 4), truth), truth)  # 0.5 + 0.667 (1 - 0.5), 0.5 + 2 (0 - 0.5)
+        array([ 0.83333333,  0.83333333,  0.83333333, -0.5       ])
+    """
+    values, coded, counts = np.unique(truth, return_inverse=True, return_counts=True)
+    weights = len(truth) / (len(values) * counts[coded])
+    mean = (weights * scores).mean()
+    return np.asarray(mean + weights * (scores - mean), np.float64)

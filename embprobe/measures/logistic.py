@@ -42,6 +42,22 @@ MAX_STEPS = 500
 """Steps for one C; two to five are usual."""
 ROWS = 16_384
 """Rows converted at a time."""
+_DRAWS = 20
+"""Draws of held-out groups, of which the first that leaves two labels to fit on is taken."""
+
+
+class NotConverged(EmbprobeError):
+    """A fit that did not converge at one C; those at smaller C may have."""
+
+    def __init__(self, c: float) -> None:
+        super().__init__(
+            f"Logistic regression did not converge at C = {c:g}. Use float64 embeddings, or a grid that ends earlier."
+        )
+        self.c = c
+
+
+class TooFewGroups(EmbprobeError):
+    """Too few groups to hold some out for choosing the regularisation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +110,8 @@ def logistic_path(
         One classifier per C, from the strongest regularisation to the weakest.
 
     Raises:
-        EmbprobeError: For fewer than two labels, numbers that are not finite, a C that is not positive, and if a fit
-            does not converge.
+        NotConverged: A fit does not converge.
+        EmbprobeError: For fewer than two labels, numbers that are not finite, and a C that is not positive.
 
     Example:
         >>> x = np.array([[-1.0], [1.0]])
@@ -120,12 +136,16 @@ def predict_logistic(
     *,
     seed: int = 0,
     device: str = "cpu",
+    on_unconverged: Callable[[float], None] = lambda c: None,
 ) -> list[LabelArray]:
     """Fit a linear probe with regularisation chosen on held-out groups, and predict the labels of each test set.
 
     C is chosen from ``C_GRID`` by accuracy on a fifth of the training *groups* (concepts), never on test data, ties
     going to the stronger regularisation; then the classifier is fitted again on all rows. (DINOv2 holds out a tenth
     of the images.) The search ends three decades of C after its best, once anything was learned at all.
+
+    It also ends at the first C whose fit does not converge, because larger ones are harder to fit: C is chosen among
+    those before. If the last fit, on all rows, does not reach the chosen C, it stays at the last one that converged.
 
     Args:
         train: Training vectors, ``[n, d]``.
@@ -134,13 +154,15 @@ def predict_logistic(
         tests: Test sets, ``[m, d]`` each; the probe is fitted once for all of them.
         seed: Decides which groups are held out.
         device: "cpu", or a device of torch.
+        on_unconverged: Called with every C whose fit does not converge, at most one in the search and one after it.
 
     Returns:
         The predicted labels of each test set, ``[m]``.
 
     Raises:
-        EmbprobeError: If fewer than two groups, or fewer than two labels outside the held-out groups, are left to fit
-            on, and as :func:`logistic_path` does.
+        TooFewGroups: Fewer than two groups, or fewer than two labels outside the held-out groups, are left to fit on.
+        NotConverged: Not even the fit at the smallest C converges.
+        EmbprobeError: As :func:`logistic_path` does for labels and numbers.
 
     Example:
         >>> x = np.array([[-2.0], [-1.5], [-1.0], [1.0], [1.5], [2.0]])
@@ -155,20 +177,41 @@ def predict_logistic(
     check_finite(train, *tests)
     too_few = "Choosing the regularisation holds some groups out, and too few remain: at least two labels are needed."
     if len(np.unique(groups)) < 2:
-        raise EmbprobeError(too_few)
-    fit, held_out = next(GroupShuffleSplit(1, test_size=0.2, random_state=seed).split(train, labels, groups))
-    if len(np.unique(labels[fit])) < 2:
-        raise EmbprobeError(too_few)
+        raise TooFewGroups(too_few)
+    draws = GroupShuffleSplit(_DRAWS, test_size=0.2, random_state=seed).split(train, labels, groups)
+    fit, held_out = next(((a, b) for a, b in draws if len(np.unique(labels[a])) > 1), (None, None))
+    if fit is None or held_out is None:
+        raise TooFewGroups(too_few)
     correct: list[int] = []
-    for classifier in _walk(train[fit], labels[fit], C_GRID, TOLERANCE, device):
+    for classifier in _converged(_walk(train[fit], labels[fit], C_GRID, TOLERANCE, device), on_unconverged):
         correct.append(int((classifier.predict(train[held_out]) == labels[held_out]).sum()))
         since_best = len(correct) - 1 - int(np.argmax(correct))
         learned = max(correct) > correct[0] or (classifier.predict(train[fit]) == labels[fit]).all()
         if since_best >= PATIENCE and learned:
             break
     chosen = int(np.argmax(correct))  # the first of the largest
-    *_, final = _walk(train, labels, C_GRID[: chosen + 1], TOLERANCE, device)
+    *_, final = _converged(_walk(train, labels, C_GRID[: chosen + 1], TOLERANCE, device), on_unconverged)
     return [final.predict(test) for test in tests]
+
+
+def _converged(path: Iterator[Logistic], on_unconverged: Callable[[float], None]) -> Iterator[Logistic]:
+    """Yield the classifiers of a path up to the first C that does not converge; that raises if it is the first of all.
+
+    A later fit starts at the one before and is harder, so nothing after it is tried.
+    """
+    first = True
+    while True:
+        try:
+            classifier = next(path)
+        except StopIteration:
+            return
+        except NotConverged as failure:
+            if first:
+                raise
+            on_unconverged(failure.c)
+            return
+        first = False
+        yield classifier
 
 
 def _walk(
@@ -327,9 +370,7 @@ class _Path:
             gradient = problem.gradient(point.residual)
             self._remember(point.weights - previous.weights, gradient - previous_gradient, ridge)
             self.steps += 1
-        raise EmbprobeError(
-            f"Logistic regression did not converge at C = {c:g}. Use float64 embeddings, or a grid that ends earlier."
-        )
+        raise NotConverged(c)
 
     def _at(self, weights: Tensor, logits: Tensor) -> _Point:
         return _Point(weights, logits, *self.problem.residual(logits))

@@ -83,7 +83,7 @@ def _sentence(says: str, much: str, row: Result, measured: Measured, a: int, b: 
     if not row.floor:
         return f"{first} {says} {ratio.estimate:.2f} times {much} as {second} {interval}."
     numbers = [resampled.mean(i).estimate for i in (a, b)]
-    blind = "guessing" if row.unit == "accuracy" else "a blind encoder"
+    blind = "guessing" if row.unit.endswith("accuracy") else "a blind encoder"
     return (
         f"{first} {says} {ratio.estimate:.2f} times as far above {blind} as {second} {interval}: {numbers[0]:.3f} "
         f"and {numbers[1]:.3f}, {blind} {row.floor:.3f}."

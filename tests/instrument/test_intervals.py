@@ -203,7 +203,7 @@ def test_intervals_of_scores_over_pairs_hold_and_encoders_of_one_kind_rarely_dif
     alarms = np.mean(np.array(false_alarms, np.float64) < 0.05)
     assert alarms < 0.07 + 3 * 0.0138
     # an image's own scores forget that it is a partner, too
-    assert np.mean(np.array(too_narrow, np.float64) < 0.05) > max(0.1, alarms + 0.03)
+    assert np.mean(np.array(too_narrow, np.float64) < 0.05) > max(0.1, float(alarms) + 0.03)
 
 
 def test_intervals_of_displacement_hold_the_truth_though_its_unit_is_estimated() -> None:

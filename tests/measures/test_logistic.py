@@ -385,3 +385,24 @@ def test_the_search_ends_three_decades_after_its_best(monkeypatch: pytest.Monkey
     chosen = fitted[-1]
     searched = fitted[: fitted.index(max(fitted)) + 1]
     assert len(searched) == C_GRID.index(chosen) + 1 + 12 < len(C_GRID)
+
+
+def test_the_search_goes_no_further_than_a_fit_that_does_not_converge(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = logistic._Path.fit
+
+    def failing(self: Any, c: float, *rest: Any) -> Any:
+        if c > 1:
+            raise logistic.NotConverged(c)
+        return fit(self, c, *rest)
+
+    x, labels = clouds(60, 4, 3, 2.0)
+    expected = predict_logistic(x, labels, own_groups(60), [x])
+    monkeypatch.setattr(logistic._Path, "fit", failing)
+    monkeypatch.setattr(logistic, "PATIENCE", 99)
+    unconverged: list[float] = []
+    [predicted] = predict_logistic(x, labels, own_groups(60), [x], on_unconverged=unconverged.append)
+    assert len(unconverged) == 1 and 1 < unconverged[0] < 2  # the next of four values a decade
+    assert (predicted == expected[0]).mean() > 0.9
+    monkeypatch.setattr(logistic._Path, "fit", lambda self, c, *rest: failing(self, 1e9))
+    with pytest.raises(logistic.NotConverged, match="did not converge at C = 1e"):
+        predict_logistic(x, labels, own_groups(60), [x])

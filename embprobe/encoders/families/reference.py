@@ -24,6 +24,8 @@ HISTOGRAM_SIDE, LIGHTNESS_BINS, CHROMA_BINS = 64, 8, 11
 HISTOGRAM_DIMENSION = LIGHTNESS_BINS * CHROMA_BINS**2
 LUMA = (0.299, 0.587, 0.114)
 """The weights of red, green and blue in the luma of ITU-R BT.601."""
+JOINED = 0.1
+"""Factor of the pixels beside a colour histogram: on the bundled emoji the variance of both is then about the same."""
 
 
 class FunctionEncoder:
@@ -109,12 +111,25 @@ def lightness_histogram(batch: Tensor) -> Tensor:
     Returns:
         Histograms of unit length, ``[n, 8]``.
     """
-    return color_histogram(batch).square().unflatten(1, (LIGHTNESS_BINS, -1)).sum(2).sqrt()
+    shares = color_histogram(batch).square()
+    return shares.reshape(len(shares), LIGHTNESS_BINS, -1).sum(2).sqrt()
+
+
+def color_and_pixels(batch: Tensor) -> Tensor:
+    """Join the colour histogram with ``JOINED`` times the pixels: what an image is like without knowing what it shows.
+
+    A linear classifier of both is a stronger baseline than either. ``[n, 3, 64, 64] -> [n, 1400]``.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    small = interpolate(batch, size=(PIXELS_SIDE, PIXELS_SIDE), mode="bicubic", antialias=True).clamp(0, 1)
+    return torch.cat([color_histogram(batch), JOINED * pixels(small)], dim=1)
 
 
 def names() -> list[str]:
     """Return the names of the reference encoders, without the family."""
-    return ["color-histogram", "grey-pixels", "lightness-histogram", "pixels", "random-vit"]
+    return ["color-and-pixels", "color-histogram", "grey-pixels", "lightness-histogram", "pixels", "random-vit"]
 
 
 def describe(name: str) -> Listing:
@@ -124,6 +139,7 @@ def describe(name: str) -> Listing:
         "grey-pixels": (PIXELS_SIDE**2, PIXELS_SIDE),
         "color-histogram": (HISTOGRAM_DIMENSION, HISTOGRAM_SIDE),
         "lightness-histogram": (LIGHTNESS_BINS, HISTOGRAM_SIDE),
+        "color-and-pixels": (HISTOGRAM_DIMENSION + 3 * PIXELS_SIDE**2, HISTOGRAM_SIDE),
         "random-vit": (WIDTH, IMAGE_SIZE),
     }
     return Listing(name, "drawn from a seed" if name == "random-vit" else "none", *sizes[name], has_text=False)
@@ -155,4 +171,7 @@ def load(model: str, weights: str, *, device: str) -> FunctionEncoder | NetworkE
         return FunctionEncoder(model, grey_pixels, side=PIXELS_SIDE, dimension=PIXELS_SIDE**2)
     if model == "lightness-histogram":
         return FunctionEncoder(model, lightness_histogram, side=HISTOGRAM_SIDE, dimension=LIGHTNESS_BINS)
+    if model == "color-and-pixels":
+        dimension = HISTOGRAM_DIMENSION + 3 * PIXELS_SIDE**2
+        return FunctionEncoder(model, color_and_pixels, side=HISTOGRAM_SIDE, dimension=dimension)
     return FunctionEncoder(model, color_histogram, side=HISTOGRAM_SIDE, dimension=HISTOGRAM_DIMENSION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -12,17 +13,17 @@ from pydantic import Field, model_validator
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
-from embprobe.interventions.treatments import Treatment, assign, repeat
+from embprobe.interventions.treatments import Levels, Treatment, assign, repeat
 from embprobe.measures.compression import check_compression, fit_compression
 from embprobe.measures.control_task import control_labels
-from embprobe.measures.decoding import correct, guess_majority
+from embprobe.measures.decoding import balance, correct, guess_majority
 from embprobe.measures.few_shot import draw_shots
 from embprobe.measures.gda import predict_gda
 from embprobe.measures.knn import predict_knn
-from embprobe.measures.logistic import predict_logistic
+from embprobe.measures.logistic import TooFewGroups, predict_logistic
 from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
 from embprobe.probing.context import GUESSING, NotApplicable
-from embprobe.probing.key import SHOTS, SHUFFLED, Key
+from embprobe.probing.key import GAIN, SHOTS, SHUFFLED, Key
 from embprobe.probing.measure import Measure, Treatments, levels
 from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.scores import Scores
@@ -39,7 +40,12 @@ FOLDS = 5
 FEW = 2_000
 """Treated images that are enough to fit on; more are made of fewer."""
 UNSEEN = "unseen images"
-"""The test in folds."""
+"""The test in folds, and of a data set's official split."""
+HELD_OUT = ("test", "validation", "valid", "val")
+"""The names that data sets give the images to test on, by the label ``split``; the first that is there is taken."""
+RARE = 0.2
+"""Labels with less than this share of the mean number of test images are left out of balanced accuracy: their recall is
+of a handful of images, and would count as much as that of any other label."""
 DRAWS = 10
 """Of few images; each image's score is its mean over them."""
 _VARIANTS = {"logistic": "linear probe", "knn": "k-NN", "gda": "GDA"}
@@ -69,8 +75,17 @@ class Decoding(Measure):
     """What is done to all images first, so that it cannot help: ``recolor 1``."""
     held_out: Treatments = {}
     """Other treatments of the same values, for tests of a classifier that has never seen them."""
+    controls: list[str] = []
+    """Controls of the treatments, such as ``shuffled`` of ``word``: the same images get these instead, and a classifier
+    is fitted to them. What it decodes is not what the treatments are about, and is subtracted image by image. A brief
+    measure has the first alone."""
     control_task: bool = False
-    """Whether the classifier is also fitted to shuffled labels."""
+    """Whether the classifier is also fitted to shuffled labels; never where each group is a single fitted image, of
+    which nothing but single images could be memorised."""
+    balanced: bool = False
+    """Whether every label counts the same however many test images have it: balanced accuracy, the mean recall."""
+    trivial: list[str] = []
+    """Encoders that have learned nothing: the accuracy beyond the best of them is a number of its own."""
     shots: list[Annotated[int, Field(ge=1)]] = []
     """Images of each value that the classifier is fitted on, instead of all of them."""
     transforms: list[str] = []
@@ -82,6 +97,8 @@ class Decoding(Measure):
             raise ValueError("held_out may only have values that treatments has")
         if len(self.treatments) == 1:
             raise ValueError("treatments must have at least two values")
+        if self.controls and not self.treatments:
+            raise ValueError("controls are those of treatments, and there are none")
         if self.shots and self.classifier == "logistic":
             raise ValueError("with shots the classifier is gda or knn: so few images leave none to choose C on")
         return self
@@ -90,6 +107,8 @@ class Decoding(Measure):
         Treatment.parse(self.under)
         levels(self.treatments)
         levels(self.held_out)
+        for control in self.controls:
+            self._controlled(control)
         for transform in self.transforms:
             check_compression(transform)
 
@@ -102,12 +121,13 @@ class Decoding(Measure):
         ]
 
     def brief(self, needed: Sequence[KeyPattern]) -> Self:
-        """Return it with the needed ones of its control task, its shots and its transforms only."""
+        """Return it with the needed ones of its controls, control task, shots and transforms only."""
         declared = self.declared_keys()
         keys = [key for pattern in needed if (key := pattern.find(declared, folds=UNSEEN))]
         conditions = {(key.condition, key.strength) for key in keys}
         return self.model_copy(
             update={
+                "controls": [control for control in self.controls if self._names_of(control) & conditions],
                 "control_task": self.control_task and (SHUFFLED, None) in conditions,
                 "shots": [shots for shots in self.shots if (SHOTS, float(shots)) in conditions],
                 "transforms": [transform for transform in self.transforms if (transform, None) in conditions],
@@ -115,29 +135,29 @@ class Decoding(Measure):
         )
 
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
-        """Yield accuracy on every test beside guessing; with shuffled labels, from few images, of smaller vectors."""
+        """Yield accuracy on every test beside guessing, and what is beyond trivial encoders and beyond controls.
+
+        Then accuracy with shuffled labels, of smaller vectors, and from few images.
+        """
         fit_rows, tests = self._split(context)
         labels, groups = fit_rows.label(self.label), np.array(context.groups(fit_rows.rows))
         self._check_labels(labels, context)
-        predict = self._classifier(context)
-
+        unconverged: list[float] = []
+        predict = self._classifier(context, unconverged)
         truths = {test.name: test.rows.label(self.label) for test in tests}
-        control: dict[str, LabelArray] = {}
 
         def accuracy(
             right: Callable[[str, Test], ScoreArray],
+            truth: Mapping[str, LabelArray],
             condition: str | None = None,
             strength: float | None = None,
         ) -> Iterator[Scores]:
             for test in tests:
-                values = {encoder: right(encoder, test) for encoder in fit_rows.vectors}
-                guess = self._guess((control if condition == SHUFFLED else truths)[test.name])
-                if condition is None:
-                    values[GUESSING] = guess
-                keys, test_groups = test.rows.keys(), context.groups(test.rows.rows)
-                key = self._key(test.name, condition, strength)
-                floor = float(guess.mean())
-                yield from context.scored(key, values, keys, test_groups, unit="accuracy", floor=floor)
+                values = {
+                    encoder: self._balanced(right(encoder, test), truth[test.name]) for encoder in fit_rows.vectors
+                }
+                chance = float(np.nanmean(self._chance(truth[test.name])))
+                yield from self._scored(context, test, values, condition, strength, floor=chance)
 
         def fitted(
             fit_labels: LabelArray, truth: Mapping[str, LabelArray], transform: str | None = None
@@ -148,43 +168,173 @@ class Decoding(Measure):
             }
             return lambda encoder, test: correct(predicted[encoder][test.name], truth[test.name])
 
-        yield from accuracy(fitted(labels, truths))
-        if self.control_task:
-            dealt = control_labels(labels, groups, seed=context.session.seed)
-            of_group = dict(zip(groups.tolist(), dealt.tolist(), strict=True))
-            control |= {
+        try:
+            right = fitted(labels, truths)
+        except TooFewGroups as reason:
+            raise NotApplicable(str(reason).removesuffix(".")) from None
+        if self.balanced:
+            for name, value in ((name, value) for name, truth in truths.items() for value in _rare(truth)):
+                rare = int((truths[name] == value).sum())
+                context.note(
+                    f"{rare:,} image{'' if rare == 1 else 's'} of the {name} of {self.label} '{value}' from balanced "
+                    f"accuracy: too few to count as much as every other {self.label}"
+                )
+        scores_as_they_are: dict[str, Mapping[str, ScoreArray]] = {}
+        for test in tests:
+            values = {encoder: self._balanced(right(encoder, test), truths[test.name]) for encoder in fit_rows.vectors}
+            guessing = self._chance(truths[test.name])
+            chance = float(np.nanmean(guessing))
+            yield from self._scored(context, test, {**values, GUESSING: guessing}, floor=chance)
+            yield from self._gains(context, test, values)
+            scores_as_they_are[test.name] = values
+        for control in self.controls:
+            yield from self._beyond(context, predict, control, tests, scores_as_they_are)
+        impossible = []
+        if self.control_task and len(np.unique(groups)) == len(groups):
+            impossible.append(
+                f"shuffled labels of {self.label}: of one fitted image each, a classifier could only memorise images"
+            )
+        elif self.control_task:
+            # A group may have two labels, as a motif of two categories has: its images of each get one of their own.
+            fitted_groups = list(zip(groups.tolist(), labels.tolist(), strict=True))
+            dealt = control_labels(
+                labels, np.array([repr(group) for group in fitted_groups]), seed=context.session.seed
+            )
+            of_group = dict(zip(fitted_groups, dealt.tolist(), strict=True))
+            shuffled = {
                 test.name: np.array(
                     [
-                        of_group.get(group, own)
-                        for group, own in zip(context.groups(test.rows.rows), truths[test.name], strict=True)
+                        of_group.get((group, own), own)
+                        for group, own in zip(context.groups(test.rows.rows), truths[test.name].tolist(), strict=True)
                     ]
                 )
                 for test in tests
             }
-            yield from accuracy(fitted(dealt, control), SHUFFLED)
-        impossible = []
+            try:
+                yield from accuracy(fitted(dealt, shuffled), shuffled, SHUFFLED)
+            except EmbprobeError as reason:  # so few images that all fitted ones may be dealt one label
+                impossible.append(f"the control task: {str(reason).removesuffix('.')}")
         for transform in self.transforms:
             try:
                 transformed = fitted(labels, truths, transform)
             except EmbprobeError as reason:  # there are too few vectors, or too short ones
                 impossible.append(str(reason).removesuffix("."))
                 continue
-            yield from accuracy(transformed, transform)
+            yield from accuracy(transformed, truths, transform)
         fewest = min(_fewest(labels[fit]) for fit, _ in tests[0].parts)
         for shots in (shots for shots in self.shots if shots <= fewest):
             few = _few(shots, labels, groups, fit_rows, tests, truths, predict, context.session.seed)
-            yield from accuracy(few, SHOTS, float(shots))
+            yield from accuracy(few, truths, SHOTS, float(shots))
         if more := [str(shots) for shots in self.shots if shots > fewest]:
             images = f"{fewest} image{'' if fewest == 1 else 's'}"
             impossible.append(f"from {' or '.join(more)} of each {self.label} cannot be learned where one has {images}")
+        if unconverged:
+            context.note(
+                f"C = {min(unconverged):g} and more in {len(unconverged)} of the fits of a linear probe of "
+                f"{self.called or self.label}, which do not converge there: C is chosen below"
+            )
         if impossible:
             raise NotApplicable("; ".join(impossible))
 
+    def _scored(
+        self,
+        context: ProbeContext,
+        test: Test,
+        values: Mapping[str, ScoreArray],
+        condition: str | None = None,
+        strength: float | None = None,
+        *,
+        floor: float = 0.0,
+        above: str = "",
+    ) -> Iterator[Scores]:
+        """Yield the scores of a test under a condition; ``above`` ends their unit."""
+        key = self._key(test.name, condition, strength)
+        unit = ("balanced accuracy" if self.balanced else "accuracy") + above
+        keys, groups = test.rows.keys(), context.groups(test.rows.rows)
+        yield from context.scored(key, values, keys, groups, unit=unit, floor=floor)
+
+    def _gains(self, context: ProbeContext, test: Test, values: Mapping[str, ScoreArray]) -> Iterator[Scores]:
+        """Yield what is above the best of the trivial encoders on this test; its name is in the unit."""
+        trivial = [name for name in self.trivial if name in values]
+        if not trivial:
+            return
+        best = max(trivial, key=lambda name: float(np.nanmean(values[name])))
+        gains = {encoder: each - values[best] for encoder, each in values.items()}
+        yield from self._scored(context, test, gains, GAIN, above=f" above that of {best}")
+
+    def _beyond(
+        self,
+        context: ProbeContext,
+        predict: Predict,
+        control: str,
+        tests: Sequence[Test],
+        values: Mapping[str, Mapping[str, ScoreArray]],
+    ) -> Iterator[Scores]:
+        """Yield accuracy where the same images have a control instead, and what is beyond it, image by image."""
+        name, _ = self._controlled(control)
+        fit_rows, controls = self._split(context, control)
+        labels, groups = fit_rows.label(self.label), np.array(context.groups(fit_rows.rows))
+        predicted = {
+            encoder: _predictions(predict, vectors, labels, groups, controls, encoder)
+            for encoder, vectors in fit_rows.vectors.items()
+        }
+        for test in (test for test in tests if test.name in [same.name for same in controls]):
+            (same,) = (each for each in controls if each.name == test.name)
+            truth, keys = same.rows.label(self.label), same.rows.keys()
+            by_control = {
+                encoder: self._balanced(correct(predictions[test.name], truth), truth)
+                for encoder, predictions in predicted.items()
+            }
+            guessing = self._chance(truth)
+            chance = float(np.nanmean(guessing))
+            yield from self._scored(context, same, {**by_control, GUESSING: guessing}, name, floor=chance)
+            position = {key: i for i, key in enumerate(test.rows.keys())}
+            shared = [i for i, key in enumerate(keys) if key in position]
+            plain = [position[keys[i]] for i in shared]
+            beyond = {encoder: values[test.name][encoder][plain] - each[shared] for encoder, each in by_control.items()}
+            both = replace(same, rows=same.rows.at(keys[i] for i in shared))
+            yield from self._scored(context, both, beyond, f"beyond {name}", above=f" above that with {name}")
+
+    def _balanced(self, scores: ScoreArray, truth: LabelArray) -> ScoreArray:
+        """Return the scores, balanced if the card says so: then NaN for labels too rare to count as much as others."""
+        if not self.balanced:
+            return scores
+        kept = ~np.isin(truth, _rare(truth))
+        values = np.full(len(truth), np.nan)
+        values[kept] = balance(scores[kept], truth[kept])
+        return values
+
+    def _chance(self, truth: LabelArray) -> ScoreArray:
+        """Return the scores of guessing: the most frequent label; 1 over their number where labels count the same.
+
+        Of treatments as many images get each, so that is 1 over their number, too.
+        """
+        if self.balanced:
+            return np.full(len(truth), 1 / (len(np.unique(truth)) - len(_rare(truth))))
+        return np.full(len(truth), 1 / len(self.treatments)) if self.treatments else guess_majority(truth)
+
+    def _controlled(self, control: str) -> tuple[str, Levels]:
+        """Return the name of a control in results (``word/shuffled``) and the treatments with it."""
+        changed = {
+            value: [each if each.intervention is None else _control_of(each, control) for each in treatments]
+            for value, treatments in levels(self.treatments).items()
+        }
+        names = {str(each.intervention) for treatments in changed.values() for each in treatments if each.intervention}
+        return min(f"{name.partition('=')[0].partition('/')[0]}/{control}" for name in names), changed
+
+    def _names_of(self, control: str) -> set[tuple[str | None, float | None]]:
+        """Return the conditions of the numbers that a control gives."""
+        name, _ = self._controlled(control)
+        return {(name, None), (f"beyond {name}", None)}
+
     @property
     def _conditions(self) -> list[tuple[str | None, float | None]]:
-        shuffled: list[tuple[str | None, float | None]] = [(SHUFFLED, None)] if self.control_task else []
-        transforms = [(transform, None) for transform in self.transforms]
-        return [(None, None), *shuffled, *transforms, *((SHOTS, float(shots)) for shots in self.shots)]
+        names: list[str | None] = [None, *([GAIN] if self.trivial else [])]
+        for control in self.controls:
+            name, _ = self._controlled(control)
+            names += [name, f"beyond {name}"]
+        names += [*([SHUFFLED] if self.control_task else []), *self.transforms]
+        return [*((name, None) for name in names), *((SHOTS, float(shots)) for shots in self.shots)]
 
     def _key(self, test: str, condition: str | None = None, strength: float | None = None) -> Key:
         return Key(
@@ -196,17 +346,30 @@ class Decoding(Measure):
             strength=strength,
         )
 
-    def _split(self, context: ProbeContext) -> tuple[EmbeddingSet, list[Test]]:
-        """Return the rows that are fitted on, and the tests; in folds where no labels tell them apart."""
+    def _split(self, context: ProbeContext, control: str | None = None) -> tuple[EmbeddingSet, list[Test]]:
+        """Return the rows that are fitted on, and the tests.
+
+        The card's labels tell them apart, else the official split of a data set; where neither does, folds.
+
+        With ``control`` the same images get that control of the treatments instead.
+        """
         if not self.treatments:
             context.require(self.label)
         pool = context.select(self.images)
-        selections = [self.fit, *self.tests.values()]
-        if not all(each.known_to(pool) == each and len(pool.where(**each.where)) for each in selections):
-            return self._folds(pool, context)
+        own = [self.fit, *self.tests.values()]
+        if not all(each.known_to(pool) == each and len(pool.where(**each.where)) for each in own):
+            official = official_split(pool)
+            if official is None:
+                return self._folds(pool, context, control)
+            fit_selection, of_tests = (Selection(where={"split": [value]}) for value in official)
+            limit = min((each.limit for each in self.tests.values() if each.limit), default=None)
+            fit_selection = fit_selection.model_copy(update={"limit": self.fit.limit})
+            selections = {UNSEEN: of_tests.model_copy(update={"limit": limit})}
+        else:
+            fit_selection, selections = self.fit, self.tests
         seed = context.session.seed
-        fit = {row.key for row in self.fit.of(pool, seed=seed).rows}
-        tested = {name: [row.key for row in each.of(pool, seed=seed).rows] for name, each in self.tests.items()}
+        fit = {row.key for row in fit_selection.of(pool, seed=seed).rows}
+        tested = {name: [row.key for row in each.of(pool, seed=seed).rows] for name, each in selections.items()}
         for name, test_keys in tested.items():
             if both := fit.intersection(test_keys):
                 raise UsageError(
@@ -215,52 +378,78 @@ class Decoding(Measure):
                 )
         used_keys = fit.union(*tested.values())
         chosen = pool.take(i for i, row in enumerate(pool.rows) if row.key in used_keys)
-        embedded = self._embed(chosen, context)
+        embedded = self._embed(chosen, context, control)
         fit_rows = embedded.at(row.key for row in embedded.rows.rows if row.key in fit)
         everything = np.arange(len(fit_rows.rows))
         rows = {name: embedded.at(keys) for name, keys in tested.items()}
-        if self.held_out:
+        if self.held_out and control is None:
             keys = {key for test_keys in tested.values() for key in test_keys}
             under = context.treated(chosen, self.under)
             others = under.take(i for i, row in enumerate(chosen.rows) if row.key in keys)
             treated = assign(others, self.label, levels(self.held_out), seed=seed + 1, donors=context.images)
             new = context.embed(treated, f"{self.label}, held out")
             rows |= {_held_out(name): new.at(keys) for name, keys in tested.items()}
+        fitted = set(fit_rows.label(self.label))
+        if not any(fitted.intersection(each.label(self.label)) for each in rows.values()):
+            raise NotApplicable(f"no test image has a {self.label} that images to fit on have")
         return fit_rows, [
             Test(name, each, [(everything, np.arange(len(each.rows)))]) for name, each in rows.items() if len(each.rows)
         ]
 
-    def _folds(self, pool: Images, context: ProbeContext) -> tuple[EmbeddingSet, list[Test]]:
+    def _folds(
+        self, pool: Images, context: ProbeContext, control: str | None = None
+    ) -> tuple[EmbeddingSet, list[Test]]:
         """Return all images as one test: each by a classifier fitted on the four folds it is not in.
 
-        A group is never in two folds. Where the label is what is done to images, few images have it done several times.
+        A group is never in two folds, and the groups of a label are shared out evenly among them (stratified folds,
+        Kohavi 1995). Where the label is what is done to images, few images have it done several times.
         """
+        if not self.treatments:
+            pool = self._learnable(pool, context)
         times = min(2 * len(self.treatments), FEW // len(pool))
-        embedded = self._embed(repeat(pool, times) if times > 1 else pool, context)
-        names, coded = np.unique(context.groups(embedded.rows), return_inverse=True)
+        embedded = self._embed(repeat(pool, times) if times > 1 else pool, context, control)
+        names, first, coded = np.unique(context.groups(embedded.rows), return_index=True, return_inverse=True)
         if len(names) < FOLDS:
             raise NotApplicable(f"it needs at least {FOLDS} {context.resampled}s to fit on some and test on others")
-        fold = (np.random.default_rng(context.session.seed).permutation(len(names)) % FOLDS)[coded]
+        rank = np.random.default_rng(context.session.seed).permutation(len(names))
+        if not self.treatments:  # of a label that images get, every group may have all values
+            rank[np.lexsort((rank, embedded.label(self.label)[first]))] = np.arange(len(names))
+        fold = (rank % FOLDS)[coded]
         parts = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(FOLDS)]
         return embedded, [Test(UNSEEN, embedded, parts)]
 
-    def _embed(self, images: Images, context: ProbeContext) -> EmbeddingSet:
+    def _learnable(self, pool: Images, context: ProbeContext) -> Images:
+        """Return the images without those whose label no other group has: they could not be learned from others."""
+        labels, unit = pool.label(self.label), context.resampled
+        groups_of = Counter(label for label, _ in set(zip(labels, context.groups(pool), strict=True)))
+        kept = [i for i, label in enumerate(labels) if groups_of[label] > 1]
+        if len(kept) == len(pool):
+            return pool
+        alone = len(pool) - len(kept)
+        reason = f"{alone:,} of {len(pool):,} images have a {self.label} that no other {unit} has to learn it from"
+        if len({labels[i] for i in kept}) < 2 or len(kept) < FOLDS:
+            raise NotApplicable(reason)
+        context.note(f"decoding of {self.label}: {reason}")
+        return pool.take(kept)
+
+    def _embed(self, images: Images, context: ProbeContext, control: str | None = None) -> EmbeddingSet:
         images = context.treated(images, self.under)
         if self.treatments:
-            dealt = levels(self.treatments)
+            dealt = levels(self.treatments) if control is None else self._controlled(control)[1]
             images = assign(images, self.label, dealt, seed=context.session.seed, donors=context.images)
         elif self.under == "none":
             return context.untouched(images)
-        return context.embed(images, self.label)
+        return context.embed(images, self.label if control is None else f"{self.label}, {control}")
 
     def _check_labels(self, labels: LabelArray, context: ProbeContext) -> None:
         if len(np.unique(labels)) < 2:
-            raise EmbprobeError(
-                f"All images of '{context.images.name}' that a classifier would be fitted on have {self.label} "
-                f"'{labels[0]}': at least two different values are needed."
+            raise NotApplicable(
+                f"all images of '{context.images.name}' that a classifier would be fitted on have {self.label} "
+                f"'{labels[0]}': at least two different values are needed"
             )
 
-    def _classifier(self, context: ProbeContext) -> Predict:
+    def _classifier(self, context: ProbeContext, unconverged: list[float]) -> Predict:
+        """Return the classifier; it adds to ``unconverged`` each C at which the fit of a linear probe fails."""
         device, seed = context.session.device, context.session.seed
         if self.classifier == "knn":
             return lambda train, labels, groups, tests: [
@@ -269,12 +458,24 @@ class Decoding(Measure):
         if self.classifier == "gda":
             return lambda train, labels, groups, tests: predict_gda(train, labels, tests)
         return lambda train, labels, groups, tests: predict_logistic(
-            train, labels, groups, tests, seed=seed, device=device
+            train, labels, groups, tests, seed=seed, device=device, on_unconverged=unconverged.append
         )
 
-    def _guess(self, truth: LabelArray) -> ScoreArray:
-        """Return the scores of guessing: of treatments, as many images get each; else of the most frequent label."""
-        return np.full(len(truth), 1 / len(self.treatments)) if self.treatments else guess_majority(truth)
+
+def official_split(images: Images) -> tuple[str, str] | None:
+    """Return the values of the label ``split`` for images to fit on and to test on, if a data set has such a split.
+
+    Example:
+        >>> from embprobe.images import Images, Row
+        >>> rows = [Row(key=s, labels={"split": s}, content=s, source=str) for s in ("train", "val", "test")]
+        >>> official_split(Images("three", tuple(rows)))
+        ('train', 'test')
+    """
+    if images.lacks("split"):
+        return None
+    values = {row.labels.get("split") for row in images.rows}
+    test = next((value for value in HELD_OUT if value in values), None)
+    return ("train", test) if "train" in values and test else None
 
 
 @dataclass(frozen=True)
@@ -287,9 +488,21 @@ class Test:
     """Positions in the rows that are fitted on, and in ``rows``."""
 
 
+def _control_of(treatment: Treatment, control: str) -> Treatment:
+    """Return the treatment with a control of its intervention; raise :class:`UsageError` if there is none."""
+    return Treatment.parse(str(replace(treatment, intervention=f"{treatment.intervention}/{control}")))
+
+
 def _held_out(test: str) -> str:
     """Return the name of a test under treatments that the classifier has never seen."""
     return f"{test}, unseen kinds"
+
+
+def _rare(truth: LabelArray) -> list[str]:
+    """Return the labels that have less than a fifth of the images they would have if all had as many."""
+    values, counts = np.unique(truth, return_counts=True)
+    rare: list[str] = values[counts < RARE * len(truth) / len(values)].tolist()
+    return rare
 
 
 def _fewest(labels: LabelArray) -> int:

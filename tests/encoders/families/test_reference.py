@@ -11,7 +11,13 @@ from PIL import Image
 
 from embprobe.embeddings.extract import encode
 from embprobe.encoders import load_encoder
-from embprobe.encoders.families.reference import color_histogram, grey_pixels, lightness_histogram, pixels
+from embprobe.encoders.families.reference import (
+    color_and_pixels,
+    color_histogram,
+    grey_pixels,
+    lightness_histogram,
+    pixels,
+)
 from embprobe.errors import UsageError
 from tests.conftest import cosines, noise, solid
 
@@ -53,6 +59,18 @@ def test_the_dot_product_of_histograms_is_the_bhattacharyya_coefficient() -> Non
     assert red @ blue == 0
     assert both @ red == pytest.approx(math.sqrt(0.75 * 1))
     assert both @ blue == pytest.approx(math.sqrt(0.25 * 1))
+
+
+def test_colours_joined_with_pixels_are_both_side_by_side() -> None:
+    batch = torch.rand((3, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    joined = color_and_pixels(batch)
+    assert joined.shape == (3, 968 + 432)
+    assert torch.equal(joined[:, :968], color_histogram(batch))
+    red, white = (solid(color, (64, 64)) for color in (RED, (255, 255, 255)))
+    encoder = load_encoder("reference/color-and-pixels")
+    # Of white and of red pixels 288 of 432 numbers differ, by 1, times 0.1; their histograms have nothing in common: 2
+    a, b = encode(encoder, [red, white])
+    assert ((a - b) ** 2).sum() == pytest.approx(288 * 0.01 + 2, rel=1e-3)
 
 
 def test_greys_are_in_the_middle_of_a_bin_and_pure_colours_where_cielab_has_them() -> None:
@@ -102,7 +120,9 @@ def test_a_reference_without_weights_takes_none() -> None:
         load_encoder("reference/pixels:mine.pt")
 
 
-@pytest.mark.parametrize("name", ["pixels", "grey-pixels", "color-histogram", "lightness-histogram", "random-vit"])
+@pytest.mark.parametrize(
+    "name", ["color-and-pixels", "pixels", "grey-pixels", "color-histogram", "lightness-histogram", "random-vit"]
+)
 def test_a_reference_has_no_text_side(name: str) -> None:
     encoder = load_encoder(f"reference/{name}")
     assert not encoder.spec.has_text

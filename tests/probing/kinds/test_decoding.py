@@ -16,11 +16,26 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import MissingLabel
+from embprobe.measures import logistic
 from embprobe.probing.context import GUESSING, NotApplicable
-from embprobe.probing.key import SHOTS
+from embprobe.probing.key import GAIN, SHOTS
 from embprobe.probing.kinds import decoding
+from embprobe.probing.kinds.decoding import Decoding
+from embprobe.probing.pattern import KeyPattern
 from tests.conftest import CountingEncoder, make_encoder, row_of
-from tests.probing.conftest import BLUE, GREEN, RED, blind, estimate, found_by, measures, painted, probe, values
+from tests.probing.conftest import (
+    BLUE,
+    GREEN,
+    RED,
+    blind,
+    estimate,
+    found_by,
+    measures,
+    painted,
+    probe,
+    renamed,
+    values,
+)
 
 TRAIN, DRAWING, CONCEPT = ({"where": {"split": [split]}} for split in ("train", "unseen-drawing", "unseen-concept"))
 TESTS = {"unseen drawings": DRAWING, "unseen concepts": CONCEPT}
@@ -377,3 +392,185 @@ def test_what_does_not_exist_is_refused_first(workspace: Workspace, change: dict
     with pytest.raises(UsageError, match=named):
         probe(workspace, squares(), [encoder], CATEGORY, CATEGORY | change)
     assert encoder.encoded == 0
+
+
+# --- every label counts the same ---------------------------------------------------------------------------------
+
+
+def test_balanced_accuracy_by_hand(workspace: Workspace) -> None:
+    # Unseen concepts: two red (12 drawings) and one green (6). Whoever always says red has recalls of 1 and 0.
+    always = CATEGORY | {"balanced": True, "k": 1000}
+    results = probe(workspace, squares(), [make_encoder(), blind()], always)
+    assert estimate(results, "test/means", ON_CONCEPTS) == 1
+    assert estimate(results, "test/blind", ON_CONCEPTS) == pytest.approx(0.5)
+    (guess,) = found_by(results, GUESSING, ON_CONCEPTS)
+    assert (guess.estimate, guess.low, guess.high, guess.unit) == (0.5, 0.5, 0.5, "balanced accuracy")
+    assert estimate(results, GUESSING, ON_DRAWINGS) == pytest.approx(1 / 3)
+
+
+def test_a_label_too_rare_to_count_as_much_is_left_out_of_balanced_accuracy(workspace: Workspace) -> None:
+    # Tests are 11 red, 11 green and 1 blue: 7.7 on average, and 1 is less than a fifth of that.
+    kinds = ["red"] * 11 + ["green"] * 11 + ["blue"]
+    colors = {"red": RED, "green": GREEN, "blue": BLUE}
+    images = painted(
+        [colors[kind] for kind in ("red", "green", "blue", *kinds)],
+        concept=[f"c{i}" for i in range(26)],
+        category=["red", "green", "blue", *kinds],
+        split=["train"] * 3 + ["unseen-concept"] * 23,
+    )
+    measure = CATEGORY | {"balanced": True, "k": 1, "tests": {"unseen concepts": CONCEPT}}
+    results = probe(workspace, images, [make_encoder()], measure)
+    (row,) = found_by(results, "test/means", ON_CONCEPTS)
+    assert (row.estimate, row.images) == (1, 22)
+    assert estimate(results, GUESSING, ON_CONCEPTS) == 0.5
+    assert results.left_out == [
+        "1 image of the unseen concepts of category 'blue' from balanced accuracy: too few to count as much as every "
+        "other category"
+    ]
+
+
+# --- beyond trivial encoders -------------------------------------------------------------------------------------
+
+
+def test_the_gain_over_the_best_trivial_encoder_by_hand(workspace: Workspace) -> None:
+    # Of the 18 drawings of unseen concepts 12 are red and 6 green; whoever sees nothing says red: 2/3 are right.
+    measure = CATEGORY | {"trivial": ["test/nowhere", "test/blind"], "k": 1000}
+    encoders = [make_encoder(), blind(), renamed(make_encoder(), "twin")]
+    results = probe(workspace, squares(), encoders, measure)
+    gains = {row.label: row for row in results.rows if row.key.condition == GAIN and row.key.test == "unseen concepts"}
+    assert gains["test/means"].estimate == pytest.approx(1 - 2 / 3)
+    assert gains["test/means"].unit == "accuracy above that of test/blind"
+    assert gains["test/blind"].estimate == gains["test/blind"].low == gains["test/blind"].high == 0
+    assert gains["test/means - twin"].estimate == 0
+    assert GUESSING not in gains
+    assert {key.condition for key in Decoding.model_validate(measure).declared_keys()} == {None, GAIN}
+
+
+def test_the_best_of_the_trivial_encoders_is_subtracted(workspace: Workspace) -> None:
+    measure = CATEGORY | {"trivial": ["test/blind", "test/means"], "k": 1000}
+    results = probe(workspace, squares(), [make_encoder(), blind()], measure)
+    rows = {row.label: row for row in results.rows if row.key.condition == GAIN and row.key.test == "unseen concepts"}
+    assert rows["test/means"].estimate == 0 and rows["test/blind"].estimate == pytest.approx(2 / 3 - 1)
+    assert rows["test/blind"].unit == "accuracy above that of test/means"
+
+
+# --- controls of treatments --------------------------------------------------------------------------------------
+
+
+def test_what_a_control_tells_is_subtracted_image_by_image(workspace: Workspace) -> None:
+    # Grey and colour differ in colour; with the control of the same lightness and no other change, in nothing here.
+    measure = TREATED | {"treatments": {"colour": ["none"], "grey": ["greyscale 1"]}, "controls": ["lightness"]}
+    results = probe(workspace, squares(), [make_encoder(), blind()], measure)
+    by_condition = {
+        condition: {
+            row.encoder: row for row in results.rows if row.key.condition == condition and not row.is_difference
+        }
+        for condition in (None, "greyscale/lightness", "beyond greyscale/lightness")
+    }
+    plain, control, beyond = by_condition.values()
+    for name in ("test/means", "test/blind"):
+        assert beyond[name].estimate == pytest.approx(plain[name].estimate - control[name].estimate)
+        assert beyond[name].unit == "accuracy above that with greyscale/lightness"
+    assert control[GUESSING].estimate == 0.5 and GUESSING not in beyond
+    assert beyond["test/blind"].estimate == 0  # the same is guessed of the same images
+
+
+def test_a_brief_measure_keeps_the_first_control(workspace: Workspace) -> None:
+    measure = Decoding.model_validate(
+        CATEGORY
+        | {"treatments": {"A": ["word=A 1"], "B": ["word=B 1"]}, "label": "word", "controls": ["shuffled", "box"]}
+    )
+    measure.check()
+    needed = KeyPattern(kind="decoding", target="word", condition="beyond word/shuffled")
+    conditions = [key.condition for key in measure.brief([needed]).declared_keys() if key.test == "unseen concepts"]
+    assert conditions == [None, "word/shuffled", "beyond word/shuffled"]
+    with pytest.raises(UsageError, match="'word' has no control 'upside-down'"):
+        Decoding.model_validate(measure.model_dump() | {"controls": ["upside-down"]}).check()
+    with pytest.raises(ValueError, match="controls are those of treatments"):
+        Decoding.model_validate(CATEGORY | {"controls": ["shuffled"]})
+
+
+# --- few images, rare labels, official splits --------------------------------------------------------------------
+
+
+def test_folds_share_out_the_groups_of_each_label(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Five even and five odd concepts: a fold has one of each, so every classifier is fitted on four of each.
+    fitted: list[dict[str, int]] = []
+
+    def record(train: NDArray[Any], labels: NDArray[Any], test: NDArray[Any], **_: object) -> NDArray[Any]:
+        fitted.append({value: int((labels == value).sum()) for value in ("even", "odd")})
+        return np.repeat(labels[:1], len(test))
+
+    monkeypatch.setattr(decoding, "predict_knn", record)
+    probe(workspace, shades(10, 2), [make_encoder()], CATEGORY)
+    assert fitted == [{"even": 8, "odd": 8}] * 5
+
+
+def test_images_whose_label_no_other_has_are_not_asked_for(workspace: Workspace) -> None:
+    images = squares().labelled(
+        lambda row: (
+            {"concept": row.labels["concept"], "category": row.labels["category"]}
+            if row.labels["concept"] != "c9"
+            else {"concept": "c9", "category": "only one"}
+        )
+    )
+    results = probe(workspace, images, [make_encoder()], CATEGORY)
+    (row,) = found_by(results, "test/means", "category k-NN, unseen images")
+    assert row.images == 48  # of 60, without c9 and without c8, the only blue concept that is left
+    assert results.left_out == [
+        "decoding of category: 12 of 60 images have a category that no other concept has to learn it from"
+    ]
+
+
+def test_where_every_image_has_a_label_of_its_own_nothing_can_be_decoded(workspace: Workspace) -> None:
+    images = painted([RED, GREEN, BLUE] * 4, category=[f"k{i}" for i in range(12)])
+    with pytest.raises(NotApplicable, match="12 of 12 images have a category that no other image has to learn it from"):
+        probe(workspace, images, [make_encoder()], CATEGORY)
+
+
+def test_an_official_split_is_used(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    monkeypatch.setattr(decoding, "predict_knn", recorder)
+    images = shades(6, 4, split=["train", "train", "train", "test"] * 6)
+    results = probe(workspace, unlabelled(images, "concept"), [make_encoder()], CATEGORY)
+    ((train, test),) = recorder.calls
+    assert (len(train), len(test)) == (18, 6)
+    assert measures(results) == {"category k-NN, unseen images"}
+
+
+def test_a_split_by_label_cannot_be_decoded(workspace: Workspace) -> None:
+    images = squares().labelled(
+        lambda row: {**row.labels, "split": "unseen-drawing" if row.labels["category"] == "blue" else "train"}
+    )
+    with pytest.raises(NotApplicable, match="no test image has a category that images to fit on have"):
+        probe(workspace, images, [make_encoder()], CATEGORY | {"tests": {"unseen drawings": DRAWING}})
+
+
+def test_shuffled_labels_of_single_images_are_not_asked_for(workspace: Workspace) -> None:
+    images = unlabelled(shades(10, 1), "concept")
+    results = probe(workspace, images, [make_encoder()], CATEGORY | {"control_task": True})
+    assert measures(results) == {"category k-NN, unseen images"}
+    assert results.left_out == [
+        "decoding: shuffled labels of category: of one fitted image each, a classifier could only memorise images"
+    ]
+
+
+def test_a_fit_that_does_not_converge_is_noted_and_the_card_goes_on(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = logistic._Path.fit
+
+    def failing(self: Any, c: float, *rest: Any) -> Any:
+        if c > 10:
+            raise logistic.NotConverged(c)
+        return fit(self, c, *rest)
+
+    monkeypatch.setattr(logistic._Path, "fit", failing)
+    monkeypatch.setattr(logistic, "PATIENCE", 99)  # the search would end before
+    measure = CATEGORY | {"classifier": "logistic"}
+    results = probe(workspace, squares(), [make_encoder()], measure)
+    assert estimate(results, "test/means", "category decoding, unseen concepts") == 1
+    (note,) = results.left_out
+    assert note.startswith("C = 17.78") and note.endswith(
+        "and more in 1 of the fits of a linear probe of category, which do not converge there: C is chosen below"
+    )
