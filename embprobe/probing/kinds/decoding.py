@@ -120,6 +120,19 @@ class Decoding(Measure):
             for test in [*self.tests, *(_held_out(test) for test in self.tests if self.held_out)]
         ]
 
+    def needed_labels(self) -> Sequence[str]:
+        return [] if self.treatments else [self.label]
+
+    def test_names(self, images: Images) -> Sequence[str]:
+        """Return the names of the card's tests; of images that cannot be split into them, that of folds."""
+        pool = images.where(**self.images.known_to(images).where)
+        return list(self.tests) if len(pool) and self._are_told_apart(pool) else [UNSEEN]
+
+    def _are_told_apart(self, pool: Images) -> bool:
+        """Return whether the labels say which images the card fits on and which it tests on."""
+        selections = [self.fit, *self.tests.values()]
+        return all(each.known_to(pool) == each and len(pool.where(**each.where)) for each in selections)
+
     def brief(self, needed: Sequence[KeyPattern]) -> Self:
         """Return it with the needed ones of its controls, control task, shots and transforms only."""
         declared = self.declared_keys()
@@ -356,8 +369,7 @@ class Decoding(Measure):
         if not self.treatments:
             context.require(self.label)
         pool = context.select(self.images)
-        own = [self.fit, *self.tests.values()]
-        if not all(each.known_to(pool) == each and len(pool.where(**each.where)) for each in own):
+        if not self._are_told_apart(pool):
             official = official_split(pool)
             if official is None:
                 return self._folds(pool, context, control)

@@ -43,6 +43,9 @@ class NaturalPairs(Measure):
             if not _labels(source):
                 load_encoder(source)
 
+    def needed_labels(self) -> Sequence[str]:
+        return _labels(self.attributes[self.of])
+
     def declared_keys(self) -> Sequence[Key]:
         """Return the key with all other attributes held constant; those whose label no image has are done without."""
         return [self._key([name for name in self.attributes if name != self.of])]

@@ -62,6 +62,10 @@ class Variance(Measure):
             if not isinstance(factor, str):
                 levels(factor)
 
+    def needed_labels(self) -> Sequence[str]:
+        shown = [self.factors[name] for name in self.of if name in self.factors and name != self.unit]
+        return [factor for factor in shown if isinstance(factor, str)]
+
     def declared_keys(self) -> Sequence[Key]:
         return [Key(kind=self.kind, target=factor) for factor in self.of]
 

@@ -41,6 +41,9 @@ class ZeroShot(Measure):
         for treatment in self.treatments:
             Treatment.parse(treatment)
 
+    def needed_labels(self) -> Sequence[str]:
+        return [self.label]
+
     def declared_keys(self) -> Sequence[Key]:
         keys = []
         for treatment in map(Treatment.parse, self.treatments):
