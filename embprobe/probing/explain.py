@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from embprobe.errors import EmbprobeError
 from embprobe.images.material import material_of
 from embprobe.images.rows import Images
 from embprobe.probing.card import Card, MustFail
+from embprobe.probing.key import Key
 from embprobe.probing.kinds.decoding import UNSEEN
 from embprobe.probing.measure import Measure
 
@@ -75,12 +76,17 @@ def _headline(card: Card, images: Images) -> str | None:
     if card.headline is None:
         return None
     for measure in card.measures:
-        key = card.headline.find(measure.declared_keys(), folds=UNSEEN)
+        key = card.headline.find(_keys(measure, images), folds=UNSEEN)
         if key is not None and _lacking(measure, images) is None:
-            tests = measure.test_names(images)
-            test = key.test if key.test in tests or not tests else tests[0]
-            return f"ENCODER {card.headline.says.replace('{test}', test or '')} ({key.phrase})"
+            return f"ENCODER {card.headline.sentence(key)} ({key})"
     return None
+
+
+def _keys(measure: Measure, images: Images) -> list[Key]:
+    """Return the keys of a measure with the tests that these images allow."""
+    tests = measure.test_names(images)
+    keys = [replace(key, test=tests[0]) if tests and key.test not in tests else key for key in measure.declared_keys()]
+    return list(dict.fromkeys(keys))
 
 
 def _check(must_fail: MustFail) -> str:
@@ -97,7 +103,7 @@ def _planned(measure: Measure, images: Images) -> PlannedMeasure:
         count = len(kept.of(images, seed=0))
     except EmbprobeError:  # conditions that no image meets are dropped when the card is run
         count = len(images)
-    numbers = list(dict.fromkeys(str(key) for key in measure.declared_keys()))
+    numbers = list(dict.fromkeys(str(key) for key in _keys(measure, images)))
     return PlannedMeasure(kind=measure.kind, numbers=numbers, images=count, left_out=reason)
 
 
