@@ -79,10 +79,13 @@ def changes_nothing(strength: float, most: float) -> bool:
     return strength == 0
 
 
-def matched(planner: Planner, match: Callable[[Image.Image, Image.Image, Rng], Image.Image]) -> Planner:
+def matched(
+    planner: Planner, match: Callable[[Image.Image, Image.Image, Rng], Image.Image], *, mark: str = ""
+) -> Planner:
     """Make a planner for a control: ``match(original, changed, rng)`` changes something else by the same amount.
 
-    ``planner`` is that of the intervention, which makes ``changed``.
+    ``planner`` is that of the intervention, which makes ``changed``. ``mark`` is added to the edit's: another one where
+    ``match`` makes other pictures than an earlier version did, so that their stored vectors do not count.
     """
 
     def bind(donors: Images) -> Plan:
@@ -94,7 +97,7 @@ def matched(planner: Planner, match: Callable[[Image.Image, Image.Image, Rng], I
             def apply(image: Image.Image, rng: Rng) -> Image.Image:
                 return match(image, edit.apply(image, copy.deepcopy(rng)), rng)
 
-            return Edit(apply, edit.mark)
+            return Edit(apply, edit.mark + mark)
 
         return control
 

@@ -45,6 +45,9 @@ _SAMPLED, _STEPS = 2048, 12
 """Colours from which a control's mean difference is estimated, and steps of the search for its size."""
 _STRONGEST = 8.0
 """How much further than its colour a pixel's lightness may move: Oklab counts chroma for more than CIEDE2000 does."""
+RECOGNISABLE = 0.75
+"""Structural similarity below which a control has too little of an image: docs/interventions.md has the trial."""
+_STRUCTURE_SIDE = 64
 _ONE_INK = 0.03
 """How far shades of one ink may lie apart in Oklab: drawings are stored with losses."""
 
@@ -193,6 +196,39 @@ def match_lightness(original: Image.Image, changed: Image.Image, rng: np.random.
         low, high = (middle, high) if mean(moved(sampled, step, middle)) < target else (low, middle)
     colors = np.where((size > 0)[:, None], np.rint(moved(slice(None), step, high) * 255), before * 255)
     return _with_colors(original, colors, inverse)
+
+
+def match_lightness_recognisably(original: Image.Image, changed: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Make the control of :func:`match_lightness`, unless it would leave too little of the image.
+
+    A large change of lightness may leave nothing to recognise: a red bowl becomes white, a blue sign black. Embeddings
+    then move because the picture is gone. So there is no control if less than ``RECOGNISABLE`` of the structure stays.
+
+    Raises:
+        UnreadableImage: So large a change of lightness would leave too little of the image.
+    """
+    control = match_lightness(original, changed, rng)
+    if (kept := lightness_structure(original, control)) < RECOGNISABLE:
+        raise UnreadableImage(
+            f"a change of lightness as large as that of its colours would leave {kept:.2f} of its structure, less than "
+            f"{RECOGNISABLE:g}: it could not be recognised"
+        )
+    return control
+
+
+def lightness_structure(a: Image.Image, b: Image.Image) -> float:
+    """Return how much two images have in common in structure: 1 if their lightness is the same, about 0 if nothing is.
+
+    It is the structural similarity (Wang et al. 2004, "Image quality assessment") of their lightness in Oklab, on white
+    and at 64 x 64 pixels, about the resolution at which an encoder recognises an object.
+    """
+    from skimage.metrics import structural_similarity
+
+    small = [
+        flatten(image, WHITE).resize((_STRUCTURE_SIDE, _STRUCTURE_SIDE), Image.Resampling.BILINEAR) for image in (a, b)
+    ]
+    lightness = [srgb_to_oklab(np.asarray(image) / 255)[..., 0] for image in small]
+    return float(structural_similarity(*lightness, data_range=1.0))  # type: ignore[no-untyped-call]
 
 
 def mean_delta_e(a: Image.Image, b: Image.Image) -> float:

@@ -30,7 +30,8 @@ def _still(change: Callable[[Image.Image, float], Image.Image]) -> Change:
 def _color(
     name: str, unit: str, range: tuple[float, float], preview: tuple[float, ...], planner: Planner
 ) -> Intervention:
-    controls = {"lightness": matched(planner, color.match_lightness)}
+    mark = f"|recognisable {color.RECOGNISABLE:g}"
+    controls = {"lightness": matched(planner, color.match_lightness_recognisably, mark=mark)}
     return Intervention(name, "color", unit, range, preview, planner, controls)
 
 
@@ -56,7 +57,11 @@ def _hued(name: str, unit: str, change: Callable[[Image.Image, float, float], Im
             hue = math.nan
         if hue is not None and not math.isfinite(hue):
             raise UsageError(f"'{name}=' takes a hue in degrees, not '{argument}'.")
-        return replace(_color(name, unit, (0, 1), (0.5, 1), swaps.hued(change, hue)), given=given)
+        planner = swaps.hued(change, hue)
+        hued = replace(_color(name, unit, (0, 1), (0.5, 1), planner), given=given)
+        # a drawing in one ink keeps its shape, and is recognised, however light or dark its ink becomes
+        controls = {"lightness": matched(planner, color.match_lightness)} if change is swaps.ink else hued.controls
+        return replace(hued, controls=controls)
 
     return given()
 

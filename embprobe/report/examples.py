@@ -71,8 +71,11 @@ def _changes(card: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         if name := measure.get("intervention"):
             strengths = measure.get("strengths") or []
             yield from ((name, float(strength)) for strength in strengths)
-            if measure.get("control") and strengths:
-                yield f"{name}/{measure['control']}", float(strengths[-1])
+            control, _, own_strength = str(measure.get("control") or "").partition(" ")
+            if own_strength:  # a treatment of its own, such as "noise 0.05"
+                yield control, float(own_strength)
+            elif control and strengths:
+                yield f"{name}/{control}", float(strengths[-1])
     for measure in _measures(card):
         treatments = measure.get("treatments") or {}
         factors = (measure.get("factors") or {}).values()

@@ -71,7 +71,7 @@ ORDERED: Mapping[str, Sequence[tuple[KeyPattern, int]]] = {
         (_share("text"), 1),
     ],
     "color": [
-        (_moved("hue", 120, BEYOND_CONTROL), 1),
+        (_moved("hue", 120, "beyond noise 0.05"), 1),
         (_moved("greyscale", 1), 1),
         (_decoded("hue", _CONCEPTS), 1),
         (_preferred("concept", "hue"), -1),

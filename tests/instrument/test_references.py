@@ -20,7 +20,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 CHECKED = {
     "background": "decoding",
     "category": "decoding",
-    "color": "decoding",
+    "color": "variance",
     "geometry": "decoding",
     "style": "displacement",
     "text": "decoding",

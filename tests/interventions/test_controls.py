@@ -13,9 +13,9 @@ from embprobe.errors import UsageError
 from embprobe.images import Images, Row
 from embprobe.images.decoding import UnreadableImage
 from embprobe.interventions import INTERVENTIONS, find_intervention, intervene, plan_of
-from embprobe.interventions.color import srgb_to_oklab
+from embprobe.interventions.color import RECOGNISABLE, lightness_structure, srgb_to_oklab
 from embprobe.interventions.style import mean_change
-from tests.conftest import row_of
+from tests.conftest import reason, row_of, solid
 
 Values = NDArray[np.float64]
 CONTROLLED = {name: each for name, each in INTERVENTIONS.items() if each.controls}
@@ -44,11 +44,15 @@ def inked(emoji: Images, few: Images, name: str) -> Images:
 
 
 def triples(images: Images, name: str, strength: float, donors: Images, seed: int = 0) -> list[tuple[Image.Image, ...]]:
-    """Every image as it was, under an intervention, and under its control."""
+    """Every image as it was, under an intervention, and under its control, where that leaves it recognisable."""
     front, _, control = name.partition("/")
     assert control in INTERVENTIONS[front].controls
     made = [intervene(images, each, strength, seed=seed, donors=donors).rows for each in (front, name)]
-    return [(row.read(), one.read(), other.read()) for row, one, other in zip(images.rows, *made, strict=True)]
+    return [
+        (row.read(), one.read(), other.read())
+        for row, one, other in zip(images.rows, *made, strict=True)
+        if "could not be recognised" not in (reason(other) or "")
+    ]
 
 
 def lab_of(image: Image.Image) -> Values:
@@ -113,7 +117,10 @@ def test_a_control_changes_every_image_and_otherwise_than_the_intervention(
     name: str, few: Images, emoji: Images
 ) -> None:
     images = inked(emoji, few, name).take([0, 2, 4])
-    for before, there, control in triples(images, name, find_intervention(name).preview[-1], emoji):
+    strength = find_intervention(name).preview[0 if name.endswith("/lightness") else -1]
+    made = triples(images, name, strength, emoji)
+    assert made
+    for before, there, control in made:
         assert (control.mode, control.size) == (before.mode, before.size)
         assert len({before.tobytes(), there.tobytes(), control.tobytes()}) == 3
 
@@ -123,8 +130,9 @@ def test_a_control_has_the_mark_of_its_intervention_and_a_content_of_its_own(nam
     front = name.partition("/")[0]
     row = emoji.rows[4000]
     strength = find_intervention(name).preview[-1]
-    marks = {plan_of(find_intervention(each), strength, emoji, seed=3)(row).mark for each in (front, name)}
-    assert len(marks) == 1  # the same word, the same donor
+    marks = [plan_of(find_intervention(each), strength, emoji, seed=3)(row).mark for each in (front, name)]
+    checked = name.endswith("/lightness") and front != "recolor"
+    assert marks[1] == marks[0] + ("|recognisable 0.75" if checked else "")  # the same word, the same donor
     one = Images("one", (row,))
     made = [intervene(one, each, strength, seed=seed, donors=emoji) for each in (front, name) for seed in (0, 1)]
     assert len({each.fingerprint for each in made}) == 4
@@ -133,7 +141,7 @@ def test_a_control_has_the_mark_of_its_intervention_and_a_content_of_its_own(nam
 @pytest.mark.parametrize("name", CONTROLS)
 def test_a_control_is_the_same_whenever_it_is_read(name: str, few: Images, emoji: Images) -> None:
     images = inked(emoji, few, name).take([1, 4])
-    strength = find_intervention(name).preview[-1]
+    strength = 20 if name == "hue/lightness" else find_intervention(name).preview[0]
     (first, second), again = (intervene(images, name, strength, seed=1, donors=emoji).rows for _ in range(2))
     assert second.read().tobytes() == second.read().tobytes() == again[1].read().tobytes()
     assert first.read().tobytes() == again[0].read().tobytes()
@@ -142,7 +150,7 @@ def test_a_control_is_the_same_whenever_it_is_read(name: str, few: Images, emoji
 @pytest.mark.parametrize("name", COLORS)
 def test_under_the_lightness_control_hues_stay_and_colors_move_as_far(name: str, few: Images, emoji: Images) -> None:
     ratios = []
-    strength = 90 if name == "hue" else INTERVENTIONS[name].preview[-1]
+    strength = 60 if name == "hue" else INTERVENTIONS[name].preview[0 if name == "tint" else -1]
     for before, there, control in triples(inked(emoji, few, name), f"{name}/lightness", strength, emoji):
         assert np.array_equal(opacity(control), opacity(before))
         target = ciede2000(before, there)
@@ -159,6 +167,24 @@ def test_under_the_lightness_control_hues_stay_and_colors_move_as_far(name: str,
         assert np.average(np.abs(new - old)[..., 0], weights=opacity(before)) > 0.005 * target
     assert len(ratios) >= 4
     assert np.abs(np.array(ratios) - 1).max() < 0.05
+
+
+def test_a_control_that_leaves_nothing_to_recognise_is_refused() -> None:
+    # a red disc on white: as far from red as a turned hue is, but in lightness, is white or black, and white is no disc
+    y, x = np.mgrid[:64, :64]
+    values = np.where(((x - 32) ** 2 + (y - 32) ** 2 < 400)[..., None], (230, 60, 60), (255, 255, 255)).astype(np.uint8)
+    bowl = Images("bowl", (row_of("bowl", Image.fromarray(values)),))
+    refusals = [reason(intervene(bowl, "hue/lightness", 120, seed=seed).rows[0]) for seed in range(3)]
+    assert all(refusal and "it could not be recognised" in refusal for refusal in refusals)
+    slight = intervene(bowl, "hue/lightness", 5, seed=0).rows[0]
+    assert lightness_structure(bowl.rows[0].read(), slight.read()) >= RECOGNISABLE
+    intervene(bowl, "hue", 120, seed=0).rows[0].read()  # the intervention itself can be made
+
+
+def test_structure_is_one_for_the_same_and_none_for_a_blank() -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8))
+    assert lightness_structure(picture, picture) == pytest.approx(1)
+    assert abs(lightness_structure(picture, solid((128, 128, 128), (64, 64)))) < 0.1
 
 
 def test_the_control_of_recoloring_is_a_grey_drawing(emoji: Images) -> None:

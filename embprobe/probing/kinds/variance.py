@@ -122,8 +122,8 @@ class Variance(Measure):
         units = self._whole_units(chosen, present) if self.unit in present else []
         by_image = bool(treatments) and not set(self.of) & (present.keys() - {self.unit}) and len(units) < 3
         if by_image:
-            if dropped := sorted(present.keys() - {self.unit}):
-                context.note(f"{' and '.join(dropped)} as factors of the variance: each image has one value")
+            for name in sorted(present.keys() - {self.unit}):
+                context.note(f"the factor {name} of the variance shares: each image has one {present[name]}")
             present, units = {}, [[row] for row in chosen.rows]
         if len(units) < 3:
             raise NotApplicable(
