@@ -74,6 +74,15 @@ def _swap(name: str, attribute: str, unit: str, planner: Planner) -> Interventio
     return Intervention(name, attribute, unit, (0, 1), (1,), planner, whole=True)
 
 
+def _background(texture: str = "") -> Intervention:
+    if texture and texture not in swaps.TEXTURES:
+        raise UsageError(f"'background=' takes one of {', '.join(swaps.TEXTURES)}, not '{texture}'.")
+    change = partial(swaps.background, texture=texture)
+    controls = {"alone": pixels(partial(change, alone=True))}
+    unit = "opacity of the new background"
+    return Intervention("background", "category", unit, (0, 1), (0.5, 1), pixels(change), controls, given=_background)
+
+
 _SIDE = "share of the shorter side"
 
 INTERVENTIONS: dict[str, Intervention] = {
@@ -98,15 +107,7 @@ INTERVENTIONS: dict[str, Intervention] = {
         _style("pixel-art", f"side of the blocks, {_SIDE}", 0.2, (0.02, 0.04, 0.08), _still(style.pixel_art)),
         _style("watercolor", "share of the whole effect", 1, (0.3, 0.6, 1), style.watercolor),
         _swap("object", "category", "1: an image of another category, alike in colour and size", swaps.object_),
-        Intervention(
-            "background",
-            "category",
-            "opacity of the new background",
-            (0, 1),
-            (0.5, 1),
-            pixels(swaps.background),
-            {"alone": pixels(partial(swaps.background, alone=True))},
-        ),
+        _background(),
         _nuisance("crop", "share of each side cut away", 0.5, (0.05, 0.15, 0.3), nuisance.crop),
         _nuisance("shift", "share of width and height", 0.5, (0.05, 0.1, 0.2), nuisance.shift),
         _nuisance("jpeg", "100 - quality", 95, (50, 80, 92), _still(nuisance.jpeg)),

@@ -28,7 +28,7 @@ _DESCRIBING = ("category", "style", "name")
 """The donors' labels that decide which of them match."""
 _SMALL = 32
 """Side in pixels at which an image's features are computed."""
-_TEXTURES = ("brick", "grass", "gravel")
+TEXTURES = ("brick", "grass", "gravel")
 """Photographs of scikit-image without an object in them, in the public domain (CC0)."""
 
 
@@ -114,24 +114,25 @@ def object_(donors: Images) -> Plan:
     return plan
 
 
-def background(image: Image.Image, strength: float, rng: Rng, *, alone: bool = False) -> Image.Image:
+def background(image: Image.Image, strength: float, rng: Rng, *, texture: str = "", alone: bool = False) -> Image.Image:
     """Put a photographed texture in a random colour behind an object that was cut out; the object stays as it is.
 
-    The texture is faded into white: a strength of 1 shows the whole of it. ``alone`` is the control: the same
-    background with nothing on it.
+    It is faded into white: a strength of 1 shows the whole of it. With ``texture``, one of ``TEXTURES``, every image
+    has the same background. ``alone`` is the control: the same background with nothing on it.
     """
     if image.mode != "RGBA" or image.getchannel("A").getextrema()[0] == 255:
         raise UnreadableImage("it has no transparent background that could be swapped")
     if strength == 0:
         return image.copy()
-    texture = _texture(image.size, rng)
-    canvas = Image.blend(Image.new("RGB", image.size, (255, 255, 255)), texture, strength).convert("RGBA")
+    chosen = np.random.default_rng(list(texture.encode())) if texture else rng
+    photograph = _texture(image.size, chosen, texture or TEXTURES[int(rng.integers(len(TEXTURES)))])
+    canvas = Image.blend(Image.new("RGB", image.size, (255, 255, 255)), photograph, strength).convert("RGBA")
     return canvas if alone else Image.alpha_composite(canvas, image)
 
 
-def _texture(size: tuple[int, int], rng: Rng) -> Image.Image:
+def _texture(size: tuple[int, int], rng: Rng, name: str) -> Image.Image:
     """Take a random square of a texture, turn it, tint it with a random hue and resize it."""
-    values = _texture_values(_TEXTURES[int(rng.integers(len(_TEXTURES)))])
+    values = _texture_values(name)
     side = int(rng.integers(values.shape[0] // 2, values.shape[0] + 1))
     top, left = rng.integers(0, values.shape[0] - side + 1, 2)
     grey = np.rot90(values[top : top + side, left : left + side], int(rng.integers(4)))
@@ -140,7 +141,7 @@ def _texture(size: tuple[int, int], rng: Rng) -> Image.Image:
     return Image.fromarray(colored).resize(size, Image.Resampling.LANCZOS)
 
 
-@lru_cache(maxsize=len(_TEXTURES))
+@lru_cache(maxsize=len(TEXTURES))
 def _texture_values(name: str) -> NDArray[np.float64]:
     import skimage.data
 

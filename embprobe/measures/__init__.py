@@ -14,6 +14,7 @@ array([0.   , 0.293])
 # Where a submodule has the name of its function, the function is bound last: ``measures.cka`` is callable, and
 # ``from embprobe.measures.cka import chance_cka`` still finds the module. Lazy loading could not promise that, because
 # importing a submodule binds it over its package's attribute of that name.
+from embprobe.measures.attraction import attraction
 from embprobe.measures.cka import chance_cka, cka
 from embprobe.measures.compression import fit_compression
 from embprobe.measures.control_task import control_labels
@@ -43,6 +44,7 @@ from embprobe.measures.zero_shot import class_vectors, predict_zero_shot
 
 __all__ = [
     "alignment",
+    "attraction",
     "balance",
     "chance_cka",
     "cka",

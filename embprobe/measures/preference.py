@@ -28,6 +28,7 @@ def preference(
     *,
     within: LabelArray | None = None,
     apart: LabelArray | None = None,
+    candidates: NDArray[np.bool_] | None = None,
     pairs: int = 200,
     seed: int = 0,
 ) -> ScoreArray:
@@ -44,6 +45,7 @@ def preference(
         within: a and b have the anchor's value of this label, such as the split, ``[n]``.
         apart: a and b have another value of this label than the anchor, such as the drawing that the image was made
             from, ``[n]``.
+        candidates: Whether an image may be a or b, ``[n]``; by default all may.
         pairs: The number of pairs drawn for an anchor, one from each of as many equal strata of A x B, so all of them
             if there are no more. They depend on labels and ``seed`` alone: every encoder is tested on the same ones.
         seed: Decides which pairs.
@@ -72,8 +74,8 @@ def preference(
     concepts, cues = _coded(concept, n, "concept"), _coded(cue, n, "cue")
     scope = np.zeros(n, np.int64) if within is None else _coded(within, n, "within")
     source = None if apart is None else _coded(apart, n, "apart")
-    by_concept = _pool(_crossed(scope, concepts), cues, source)
-    by_cue = _pool(_crossed(scope, cues), concepts, source)
+    by_concept = _pool(_crossed(scope, concepts), cues, source, allowed=candidates)
+    by_cue = _pool(_crossed(scope, cues), concepts, source, allowed=candidates)
 
     rng = np.random.default_rng(seed)
     scores = np.full(n, np.nan)
@@ -129,8 +131,8 @@ def _difference(x: ScoreArray, anchors: _Codes, a: _Codes, b: _Codes) -> ScoreAr
     return np.asarray(cosine[here, column[a]] - cosine[here, column[b]])
 
 
-def _pool(same: _Codes, *others: _Codes | None) -> _Pool:
-    """Return a function that finds, for each anchor, the rows that share ``same`` but none of ``others``."""
+def _pool(same: _Codes, *others: _Codes | None, allowed: NDArray[np.bool_] | None) -> _Pool:
+    """Return a function that finds, for each anchor, the allowed rows that share ``same`` but none of ``others``."""
     order = np.argsort(same, kind="stable")
     size = np.bincount(same)
     begin = np.cumsum(size) - size
@@ -143,6 +145,8 @@ def _pool(same: _Codes, *others: _Codes | None) -> _Pool:
         shift = begin[group] - (np.cumsum(length) - length)
         rows = order[np.arange(len(owner)) + shift[owner]]
         kept = np.logical_and.reduce([codes[rows] != codes[anchors][owner] for codes in differing])
+        if allowed is not None:
+            kept &= allowed[rows]
         return rows[kept], np.bincount(owner[kept], minlength=len(anchors))
 
     return members

@@ -108,5 +108,5 @@ def _planned(measure: Measure, images: Images) -> PlannedMeasure:
 
 
 def _lacking(measure: Measure, images: Images) -> str | None:
-    lacking = [label for label in measure.needed_labels() if not images.has(label)]
+    lacking = [label for label in measure.needed_labels(images) if not images.has(label)]
     return f"it needs the label {' and '.join(repr(label) for label in lacking)}" if lacking else None

@@ -37,7 +37,7 @@ class Key:
 
     kind: str
     """The kind of measure: ``displacement``, ``decoding``, ``zero-shot``, ``preference``, ``variance``,
-    ``natural-pairs``, ``geometry``, or one that another package adds."""
+    ``attraction``, ``natural-pairs``, ``geometry``, or one that another package adds."""
     target: str
     """The intervention of a displacement, the label that is decoded or named, the preferred cue, the factor of a
     variance share, the attribute of natural pairs, the statistic of a geometry."""
@@ -73,6 +73,9 @@ class Key:
                 return str(self.variant)
             case "preference":
                 return f"{self.target} preferred to {self.variant}"
+            case "attraction":
+                shuffled = f" by {SHUFFLED}" if self.condition == SHUFFLED else ""
+                return f"same {self.target} nearer{shuffled}, {self.variant}"
             case "variance":
                 return f"variance share of {self.target}"
             case "natural-pairs":

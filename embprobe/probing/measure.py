@@ -56,8 +56,8 @@ class Measure(Strict, ABC):
             NotApplicable: These images lack what the measure needs; what was yielded before counts.
         """
 
-    def needed_labels(self) -> Sequence[str]:
-        """Return the labels that all images must have; without one of them nothing is measured."""
+    def needed_labels(self, images: Images) -> Sequence[str]:
+        """Return the labels that all images must have; where one is missing nothing is measured."""
         return []
 
     def test_names(self, images: Images) -> Sequence[str]:

@@ -23,7 +23,6 @@ from embprobe.encoders import load_encoder
 from embprobe.images import Images, load_images
 from embprobe.interventions.color import srgb_to_oklab
 from embprobe.probing.card import Card, bundled_card
-from embprobe.probing.conclusions import Conclusions
 from embprobe.probing.key import Key
 from embprobe.probing.results import Results
 from embprobe.probing.run import run_probe
@@ -130,7 +129,7 @@ def shares(results: Results) -> dict[str, float]:
 
 
 def test_the_headline_is_the_share_of_the_tint(results: Results) -> None:
-    conclusions: Conclusions = results.conclusions
+    conclusions = results.conclusions
     assert conclusions.key is not None
     assert (conclusions.key.kind, conclusions.key.target) == (SHARE.kind, SHARE.target)
 

@@ -23,7 +23,15 @@ def test_a_function_is_bound_over_the_submodule_of_its_name() -> None:
     for name in submodules:
         importlib.import_module(f"embprobe.measures.{name}")  # binds nothing again: the module is loaded
     both = submodules & set(measures.__all__)
-    assert {"cka", "displacement", "mutual_knn", "natural_pairs", "preference", "rank_correlation"} == both
+    assert {
+        "attraction",
+        "cka",
+        "displacement",
+        "mutual_knn",
+        "natural_pairs",
+        "preference",
+        "rank_correlation",
+    } == both
     assert all(callable(getattr(measures, name)) for name in both)
 
 

@@ -137,6 +137,11 @@ kind = "geometry"
 quick = true
 statistics = ["uniformity", "modality gap"]
 label = "name"
+
+[[measures]]
+kind = "attraction"
+attribute = ["style"]
+among = ["concept", "category"]
 """
 )
 

@@ -120,7 +120,7 @@ class Decoding(Measure):
             for test in [*self.tests, *(_held_out(test) for test in self.tests if self.held_out)]
         ]
 
-    def needed_labels(self) -> Sequence[str]:
+    def needed_labels(self, images: Images) -> Sequence[str]:
         return [] if self.treatments else [self.label]
 
     def test_names(self, images: Images) -> Sequence[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from embprobe.images.rows import Images
 from embprobe.interventions.words import parts_of
 from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, natural_pair_effects
 from embprobe.measures.pair_effects import influence_scores
@@ -43,7 +44,7 @@ class NaturalPairs(Measure):
             if not _labels(source):
                 load_encoder(source)
 
-    def needed_labels(self) -> Sequence[str]:
+    def needed_labels(self, images: Images) -> Sequence[str]:
         return _labels(self.attributes[self.of])
 
     def declared_keys(self) -> Sequence[Key]:

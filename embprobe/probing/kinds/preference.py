@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
@@ -10,12 +11,13 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from embprobe.images.rows import Images
-from embprobe.interventions.treatments import Treatment, assign, cross
-from embprobe.interventions.words import word_of
+from embprobe.interventions import intervene
+from embprobe.interventions.treatments import IMAGE, Treatment, assign, cross
+from embprobe.interventions.words import parts_of, word_of
 from embprobe.measures.preference import preference
 from embprobe.measures.vectors import LabelArray, ScoreArray
 from embprobe.probing.context import NotApplicable
-from embprobe.probing.key import Key
+from embprobe.probing.key import BEYOND_CONTROL, Key
 from embprobe.probing.measure import Measure, Treatments, levels
 from embprobe.probing.scores import Scores
 
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
     from embprobe.probing.context import ProbeContext
 
 _CONFLICT, _CLEAN = "conflict", "clean"
+_CONTROL = "control"
 _THIRD = "a third concept"
+_ATTEMPTS, _STRIDE = 20, 1_000_003
+"""Draws of a third word until it differs from the first, and the distance between their seeds."""
 
 
 class Preference(Measure):
@@ -44,10 +49,15 @@ class Preference(Measure):
     conflict: str | None = None
     """A treatment that draws another concept's word into the anchor; the candidates are unchanged drawings of both."""
 
+    control: str | None = None
+    """A control of the conflict, such as ``shuffled``, under which anchors are compared with the third concept, too."""
+
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.conflict and self.treatments:
             raise ValueError("a preference has either treatments or a conflict")
+        if self.control and not self.conflict:
+            raise ValueError("control is of a conflict")
         if len(self.treatments) == 1:
             raise ValueError("treatments must have at least two values")
         return self
@@ -56,11 +66,17 @@ class Preference(Measure):
         levels(self.treatments)
         if self.conflict:
             Treatment.parse(self.conflict)
+            if self.control:
+                Treatment.parse(self._controlled(self.conflict))
+
+    def needed_labels(self, images: Images) -> Sequence[str]:
+        return self._labels()
 
     def declared_keys(self) -> Sequence[Key]:
         if self.conflict is None:
             return [self._key(self.concept, self.cue)]
-        return [self._key(self.cue, rival) for rival in (_THIRD, f"the {self.concept}")]
+        keys = [self._key(self.cue, rival) for rival in (_THIRD, self._object)]
+        return [*keys, self._control_key(self.conflict), self._beyond_key] if self.control else keys
 
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield for every anchor the share of triplets in which the first of the two is nearer."""
@@ -90,23 +106,44 @@ class Preference(Measure):
     def _between_words(self, conflict: str, chosen: Images, context: ProbeContext) -> Iterator[Scores]:
         """Anchors carry another concept's word; candidates are unchanged drawings of what it names, and of a rival.
 
-        An encoder that cannot read prefers neither the word's concept nor a third one: 0.5.
+        An encoder that cannot read prefers neither the word's concept nor a third one: 0.5. Under the control it is 0.5
+        for every encoder, because no letter is left.
         """
         named = chosen.take(i for i, row in enumerate(chosen.rows) if word_of(row))
         if len(named) < 2:
             raise NotApplicable(f"fewer than two images in '{context.images.name}' have a name to draw")
-        both = {_CONFLICT: [Treatment.parse(conflict)], _CLEAN: [Treatment(None)]}
-        treated = cross(named, {"treatment": both}, seed=context.session.seed, donors=named)
+        treatment = Treatment.parse(conflict)
+        done = {_CONFLICT: treatment, _CLEAN: Treatment(None)}
+        if self.control:
+            done[_CONTROL] = Treatment.parse(self._controlled(conflict))
+        factors = {"treatment": {name: [each] for name, each in done.items()}}
+        treated = cross(named, factors, seed=context.session.seed, donors=named)
         embedded = context.embed(treated, conflict)
         own = np.array([word_of(row) or "" for row in embedded.rows.rows])
-        anchors = embedded.label("treatment") == _CONFLICT
+        role = embedded.label("treatment")
+        clean = role == _CLEAN
         drawn = np.array([row.labels.get("word", "") for row in embedded.rows.rows])
-        words = np.where(anchors, drawn, own)
-        third = np.where(anchors, _third_words(own, words, anchors, context.session.seed), own)
-        for key, concepts in zip(self.declared_keys(), (third, own), strict=True):
-            values = self._values(embedded, concepts, words, anchors, context)
-            by_word = {name: 1 - each for name, each in values.items()}
-            yield from _shares(key, by_word, embedded, context)
+        words = np.where(clean, own, drawn)
+        images = [row.labels[IMAGE] for row in embedded.rows.rows]
+        by_image = _third_words(named, treatment, context.session.seed)
+        third = np.where(clean, own, [by_image[image] for image in images])
+        rivals = [(self._key(self.cue, _THIRD), _CONFLICT, third), (self._key(self.cue, self._object), _CONFLICT, own)]
+        if self.control:
+            rivals.append((self._control_key(conflict), _CONTROL, third))
+        by_key: dict[Key, dict[str, ScoreArray]] = {}
+        for key, anchors, concepts in rivals:
+            values = self._values(embedded, concepts, words, role == anchors, context, candidates=clean)
+            by_key[key] = {name: 1 - each for name, each in values.items()}
+            yield from _shares(key, by_key[key], embedded, context)
+        if self.control:
+            (word, *_), (shuffled, *_) = rivals[0], rivals[-1]
+            controls = {image: i for i, image in enumerate(images) if role[i] == _CONTROL}
+            rows = np.array([controls.get(image, -1) for image in images])
+            beyond = {
+                name: np.where(rows < 0, np.nan, each - by_key[shuffled][name][rows])
+                for name, each in by_key[word].items()
+            }
+            yield from _shares(self._beyond_key, beyond, embedded, context, floor=0.0)
 
     def _values(
         self,
@@ -115,12 +152,14 @@ class Preference(Measure):
         cues: LabelArray,
         anchors: NDArray[np.bool_],
         context: ProbeContext,
+        *,
+        candidates: NDArray[np.bool_] | None = None,
     ) -> dict[str, ScoreArray]:
         """Return by encoder each anchor's share of triplets in which the concept wins; NaN where there is none."""
         within, apart = _joined(embedded, self.within), _joined(embedded, self.apart)
         seed = context.session.seed
         shares = {
-            name: preference(vectors, concepts, cues, within=within, apart=apart, seed=seed)
+            name: preference(vectors, concepts, cues, within=within, apart=apart, candidates=candidates, seed=seed)
             for name, vectors in embedded.vectors.items()
         }
         return {name: np.where(anchors, values, np.nan) for name, values in shares.items()}
@@ -130,24 +169,55 @@ class Preference(Measure):
         cue = [] if self.treatments or self.conflict else [self.cue]
         return [*([] if self.conflict else [self.concept]), *cue, *self.within, *self.apart]
 
+    @property
+    def _object(self) -> str:
+        return f"the {self.concept}"
+
+    def _controlled(self, conflict: str) -> str:
+        """Return the control of the conflict as a treatment: ``word-conflicts/shuffled 0.8``."""
+        name, _, strength = conflict.partition(" ")
+        return f"{name}/{self.control} {strength}"
+
+    def _control_key(self, conflict: str) -> Key:
+        done = Treatment.parse(self._controlled(conflict))
+        return replace(self._key(self.cue, _THIRD), condition=done.intervention, strength=done.strength)
+
+    @property
+    def _beyond_key(self) -> Key:
+        return self._key(self.cue, f"{_THIRD}, {BEYOND_CONTROL}")
+
     def _key(self, preferred: str, rival: str) -> Key:
         return Key(kind=self.kind, target=preferred, variant=rival)
 
 
-def _third_words(own: LabelArray, words: LabelArray, anchors: NDArray[np.bool_], seed: int) -> LabelArray:
-    """Return for every anchor a word that was drawn into another: neither what it shows nor what is written in it."""
-    rng = np.random.default_rng(seed)
-    drawn, third = words[anchors], words.copy()
-    for i in np.flatnonzero(anchors):
-        others = drawn[(drawn != words[i]) & (drawn != own[i])]
-        if len(others):  # else it stays its own word, which leaves it without a triplet
-            third[i] = rng.choice(others)
-    return third
+def _third_words(images: Images, conflict: Treatment, seed: int) -> dict[str, str]:
+    """Return for every image, by its key, the word of a third concept; where there is none, the word drawn into it.
+
+    It is another draw of the word that conflicts with the image. So the two words may as well be exchanged, and an
+    encoder that cannot read is as near to what the one names as to what the other names, whatever else it sees: both
+    name nothing of the object's category, and are of similar length.
+    """
+
+    def draw(seed: int) -> list[str]:
+        changed = intervene(images, conflict.intervention or "", conflict.strength, seed=seed, donors=images)
+        return [row.labels.get("word", "") for row in changed.rows]
+
+    drawn = draw(seed)
+    third = list(drawn)
+    for attempt in range(1, _ATTEMPTS):
+        if all(word != other for word, other in zip(drawn, third, strict=True)):
+            break
+        for i, other in enumerate(draw(seed + attempt * _STRIDE)):
+            if third[i] == drawn[i] and not parts_of(other) & parts_of(drawn[i]):
+                third[i] = other
+    return {row.key: word for row, word in zip(images.rows, third, strict=True)}
 
 
-def _shares(key: Key, values: dict[str, ScoreArray], embedded: EmbeddingSet, context: ProbeContext) -> Iterator[Scores]:
+def _shares(
+    key: Key, values: dict[str, ScoreArray], embedded: EmbeddingSet, context: ProbeContext, *, floor: float = 0.5
+) -> Iterator[Scores]:
     groups = context.groups(embedded.rows)
-    return context.scored(key, values, embedded.keys(), groups, unit="share of triplets", floor=0.5)
+    return context.scored(key, values, embedded.keys(), groups, unit="share of triplets", floor=floor)
 
 
 def _joined(embedded: EmbeddingSet, labels: list[str]) -> LabelArray | None:

@@ -62,7 +62,7 @@ class Variance(Measure):
             if not isinstance(factor, str):
                 levels(factor)
 
-    def needed_labels(self) -> Sequence[str]:
+    def needed_labels(self, images: Images) -> Sequence[str]:
         shown = [self.factors[name] for name in self.of if name in self.factors and name != self.unit]
         return [factor for factor in shown if isinstance(factor, str)]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from embprobe.images.rows import Images
 from embprobe.interventions.treatments import Treatment
 from embprobe.measures.decoding import correct, guess_majority
 from embprobe.measures.retrieval import recall_at_k
@@ -41,7 +42,7 @@ class ZeroShot(Measure):
         for treatment in self.treatments:
             Treatment.parse(treatment)
 
-    def needed_labels(self) -> Sequence[str]:
+    def needed_labels(self, images: Images) -> Sequence[str]:
         return [self.label]
 
     def declared_keys(self) -> Sequence[Key]:
