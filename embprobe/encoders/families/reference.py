@@ -109,7 +109,8 @@ def lightness_histogram(batch: Tensor) -> Tensor:
     Returns:
         Histograms of unit length, ``[n, 8]``.
     """
-    return color_histogram(batch).square().unflatten(1, (LIGHTNESS_BINS, -1)).sum(2).sqrt()
+    shares = color_histogram(batch).square().reshape(len(batch), LIGHTNESS_BINS, CHROMA_BINS**2)
+    return shares.sum(2).sqrt()
 
 
 def names() -> list[str]:

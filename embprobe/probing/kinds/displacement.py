@@ -9,6 +9,7 @@ from embprobe.interventions import check_strength, find_intervention
 from embprobe.interventions.treatments import Treatment
 from embprobe.measures.displacement import displacement, displacement_percentile
 from embprobe.measures.vectors import ScoreArray
+from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import BEYOND_CONTROL, CONTROL, PERCENTILE, Key
 from embprobe.probing.measure import Measure, Strengths
 from embprobe.probing.scores import Scores
@@ -51,6 +52,11 @@ class Displacement(Measure):
                 for name, size in self._changes(strength)
             ]
             shared = before.restricted_to(*afters)
+            if len(shared.rows) < 2:
+                raise NotApplicable(
+                    f"fewer than two images of '{context.images.name}' can be changed by {self.intervention} "
+                    f"{strength:g} and by its control {self.control}"
+                )
             at_shared = [after.at(shared.keys()) for after in afters]
             for variant, scores in self._by_variant(shared, at_shared, context.session.seed).items():
                 by_variant[variant] += context.scored(
