@@ -58,16 +58,21 @@ class Oracle:
 
 @dataclass(frozen=True)
 class OracleSession(Session):
-    """Where encoders are oracles; one that only sees colours stands in for the references and what measures colour."""
+    """Where encoders are oracles; for the references and what measures colour one that only sees colours stands in."""
 
     def embed(self, images: Images, encoders: Sequence[Encoder], activity: str) -> EmbeddingSet:
-        vectors = {
-            encoder.spec.name: (encoder if isinstance(encoder, Oracle) else Oracle("color", {"color": 1.0})).vectors(
-                images
-            )
-            for encoder in encoders
-        }
-        return EmbeddingSet(images, vectors)
+        return EmbeddingSet(images, {encoder.spec.name: _oracle(encoder).vectors(images) for encoder in encoders})
+
+
+def _oracle(encoder: Encoder) -> Oracle:
+    """Return an oracle itself, or its stand-in: lightness, which goes with no factor, is noise."""
+    if isinstance(encoder, Oracle):
+        return encoder
+    return (
+        Oracle("lightness", {"color": 0.0})
+        if encoder.spec.model == "lightness-histogram"
+        else Oracle("color", {"color": 1.0})
+    )
 
 
 def _value(row: Row, factor: str) -> str:

@@ -11,7 +11,7 @@ from embprobe.images import Images, Row
 from embprobe.interventions import INTERVENTIONS, find_intervention, intervene
 from embprobe.interventions.base import pixels
 from embprobe.interventions.color import srgb_to_oklab, vivid
-from tests.conftest import row_of
+from tests.conftest import reason, row_of
 
 
 def sprinkle(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
@@ -51,7 +51,10 @@ def test_strength_zero_changes_nothing_and_size_and_mode_are_kept(name: str, emo
     assert read(intervene(few, name, 0, seed=0, donors=emoji)) == read(few)
     strength = find_intervention(name).preview[-1]
     changed = intervene(few, name, strength, seed=0, donors=emoji)
-    for before, after in zip(few.rows, changed.rows, strict=True):
+    refused = "could not be recognised"  # a control of colour that would leave nothing of the image
+    made = [pair for pair in zip(few.rows, changed.rows, strict=True) if refused not in (reason(pair[1]) or "")]
+    assert made and (len(made) == len(few) or name.endswith("/lightness"))
+    for before, after in made:
         assert (after.read().mode, after.read().size) == (before.read().mode, before.read().size)
         assert before.load().tobytes() != after.load().tobytes()
 

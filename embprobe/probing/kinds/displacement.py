@@ -10,6 +10,7 @@ from embprobe.interventions.treatments import Treatment
 from embprobe.measures.displacement import displacement_influence, displacement_percentile_effects
 from embprobe.measures.pair_effects import influence_scores
 from embprobe.measures.vectors import ScoreArray
+from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import BEYOND_CONTROL, CONTROL, PERCENTILE, Key
 from embprobe.probing.measure import Measure, Strengths
 from embprobe.probing.pattern import KeyPattern
@@ -53,6 +54,11 @@ class Displacement(Measure):
                 for name, size in self._changes(strength)
             ]
             shared = before.restricted_to(*afters)
+            if len(shared.rows) < 2:
+                raise NotApplicable(
+                    f"fewer than two images of '{context.images.name}' can be changed by {self.intervention} "
+                    f"{strength:g} and by its control {self.control}"
+                )
             at_shared, groups = [after.at(shared.keys()) for after in afters], context.groups(shared.rows)
             for variant, scores in self._by_variant(shared, at_shared, groups, context.session.seed).items():
                 by_variant[variant] += context.scored(

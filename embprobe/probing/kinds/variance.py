@@ -75,7 +75,6 @@ class Variance(Measure):
         embedded = _balanced(context.embed(design.images, "balanced design"), design.factors, self.unit)
         factors = _factors(embedded, design.factors)
         units = np.unique(factors[self.unit]).tolist()
-        group_of = dict(zip(factors[self.unit].tolist(), context.groups(embedded.rows), strict=True))
         shares = {name: self._shares(vectors, factors) for name, vectors in embedded.vectors.items()}
         for key in self.declared_keys():
             values = {name: shares_of[key.target] for name, shares_of in shares.items()}
@@ -86,7 +85,7 @@ class Variance(Measure):
                 for name, vectors in embedded.vectors.items()
                 if key.target != REST
             }
-            groups = [group_of[unit] for unit in units]
+            groups = [design.groups[unit] for unit in units]
             yield from context.scored(key, values, units, groups, unit="share of the variance", floor=0.0, p=p)
 
     def _shares(self, vectors: Vectors, factors: dict[str, LabelArray]) -> dict[str, ScoreArray]:
@@ -140,7 +139,9 @@ class Variance(Measure):
         values = [{self.unit: row.key} | {name: row.labels[label] for name, label in present.items()} for row in rows]
         labelled = (replace(row, labels={**row.labels, **values[i % len(rows)]}) for i, row in enumerate(design.rows))
         names = [name for name in self.factors if name in present or name in treatments or name == self.unit]
-        return _Design(replace(design, rows=tuple(labelled)), names)
+        groups = context.groups(replace(context.images, rows=rows))  # the unit's label may take the place of theirs
+        of_units = {value[self.unit]: group for value, group in zip(values, groups, strict=True)}
+        return _Design(replace(design, rows=tuple(labelled)), names, of_units)
 
     def _whole_units(self, chosen: Images, labels: dict[str, str]) -> list[list[Row]]:
         """Return for each value of the unit with every combination of the other labels one row of each."""
@@ -158,6 +159,8 @@ class _Design:
 
     images: Images
     factors: list[str]
+    groups: dict[str, str]
+    """By value of the unit, the value that it is resampled with."""
 
 
 def beyond_negligible(values: ScoreArray, share: float, negligible: float) -> ScoreArray:

@@ -47,7 +47,7 @@ def test_a_color_blind_encoder_does_not_move(workspace: Workspace) -> None:
 
 def test_with_a_control_what_is_beyond_it_is_the_difference_image_by_image(workspace: Workspace) -> None:
     images = Images("noise", tuple(row_of(f"{i}", noise(i), concept=f"c{i}") for i in range(6)))
-    hue = {"kind": "displacement", "intervention": "hue", "strengths": [120], "control": "lightness"}
+    hue = {"kind": "displacement", "intervention": "hue", "strengths": [20], "control": "lightness"}
     results = probe(workspace, images, [make_encoder(side=8)], hue)
     moved, control, beyond = (
         np.array(list(values(results, "test/means", f"displacement{what}").values()))
@@ -58,6 +58,15 @@ def test_with_a_control_what_is_beyond_it_is_the_difference_image_by_image(works
     order = list(dict.fromkeys(row.key.phrase for row in results.rows))
     assert order[0] == "displacement beyond the control"  # it is what a reader should see first
     assert {row.key.target for row in results.rows} == {"hue"}
+
+
+def test_images_that_no_control_leaves_recognisable_are_left_out(workspace: Workspace) -> None:
+    images = Images("noise", tuple(row_of(f"{i}", noise(i), concept=f"c{i}") for i in range(4)))
+    hue = {"kind": "displacement", "intervention": "hue", "strengths": [180], "control": "lightness"}
+    results = probe(workspace, images, [make_encoder(side=8)], hue, GREY)
+    (reason,) = results.left_out
+    assert "fewer than two images of 'noise' can be changed" in reason or "could not be recognised" in reason
+    assert {row.key.target for row in results.rows} == {"greyscale"}
 
 
 def test_a_control_may_be_a_nuisance_with_a_strength_of_its_own(workspace: Workspace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +16,7 @@ from embprobe.images import Images
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import MissingLabel
 from embprobe.probing.context import NotApplicable
+from embprobe.probing.kinds.variance import beyond_negligible
 from tests.conftest import make_encoder
 from tests.probing.conftest import (
     crossed,
@@ -147,3 +149,52 @@ def test_a_treatment_that_does_not_exist_is_refused_first(workspace: Workspace) 
 def test_all_shares_are_asked_by_name(workspace: Workspace) -> None:
     results = probe(workspace, crossed(4, 2), [sees_cue()], DESIGN | {"of": ["rest"]})
     assert measures(results) == {"variance share of rest"}
+
+
+# --- designs on any images, and shares that are negligible ---------------------------------------------------------
+
+GREYS: dict[str, Any] = {"as it is": ["none"], "grey": ["greyscale 1"]}
+
+
+def test_where_no_image_has_the_units_label_images_are_crossed_with_the_treatments(workspace: Workspace) -> None:
+    # paintings and photographs of cats and dogs: no image is there in two styles, so style is done without
+    reds = [(250, 0, 0), (250, 40, 0), (250, 0, 40), (250, 60, 30)]
+    images = painted(reds, style=["photo", "photo", "art", "art"], category=["cat", "dog"] * 2)
+    measure = DESIGN | {"factors": {"concept": "concept", "style": "style", "colour": GREYS}, "of": ["colour"]}
+    results = probe(workspace, images, [make_encoder()], measure)
+    (row,) = found_by(results, "test/means", "variance share of colour")
+    assert (row.groups, row.resampled) == (4, "image") and row.estimate > 0.9
+    assert results.left_out == ["the factor style of the variance shares: each image has one style"]
+
+
+def test_concepts_without_every_style_are_resampled_with_their_images(workspace: Workspace) -> None:
+    reds = [(250, 0, 0), (250, 40, 0), (250, 0, 40), (250, 60, 30)]
+    images = painted(reds, style=["photo", "photo", "art", "art"], concept=["cat", "cat", "dog", "emu"])
+    measure = DESIGN | {"factors": {"concept": "concept", "style": "style", "colour": GREYS}, "of": ["colour"]}
+    (row,) = found_by(probe(workspace, images, [make_encoder()], measure), "test/means", "variance share of colour")
+    assert (row.images, row.groups, row.resampled) == (4, 3, "concept")
+
+
+def test_most_is_of_pictures_and_leaves_three_units_at_least(workspace: Workspace) -> None:
+    measure = DESIGN | {"factors": {**FACTORS, "colour": GREYS}, "of": ["cue"]}
+    for most, concepts in ((17, 4), (16, 4), (15, 3), (3, 3)):  # two cues in two colours: four pictures a concept
+        results = probe(workspace, crossed(6, 2), [sees_cue()], measure | {"most": most})
+        assert {row.groups for row in results.rows} == {concepts}
+
+
+@pytest.mark.parametrize(
+    ("share", "counted"), [(0.0, 0), (0.004, 0), (0.01, 0), (0.012, 0.004), (0.015, 0.01), (0.02, 0.02), (0.3, 0.3)]
+)
+def test_a_negligible_share_counts_as_none_and_a_large_one_as_it_is(share: float, counted: float) -> None:
+    alike = np.full(5, share)  # without any one unit the share is the same
+    assert beyond_negligible(alike, share, 0.01) == pytest.approx(np.full(5, counted))
+
+
+def test_an_encoder_with_a_negligible_share_has_p_of_one(workspace: Workspace) -> None:
+    weak = make_encoder("weak", lambda batch: batch.mean((2, 3)) * torch.tensor([1.0, 1.0, 0.03]))
+    exact, counted = (
+        found_by(probe(workspace, crossed(6, 3), [weak], DESIGN | more), "test/weak", "variance share of cue")[0]
+        for more in ({}, {"negligible": 0.01})
+    )
+    assert 0 < exact.estimate < 0.01 and exact.p is not None and exact.p < 0.05
+    assert (counted.estimate, counted.p) == (0, 1)
