@@ -39,7 +39,7 @@ DESIGNS = (60, 1), (200, 1), (60, 3)
 
 @dataclass(frozen=True)
 class Study:
-    """One draw of images: concepts ``[n]``, the attribute, the rest, both encoders' vectors, and those before and after a change."""
+    """One draw of images: concepts ``[n]``, the attribute, the rest, both encoders' vectors, and more to change."""
 
     concepts: Sequence[str]
     attribute: Array

@@ -103,9 +103,10 @@ def test_the_estimate_is_the_mean_of_the_images_own_scores() -> None:
     attributes = {"a": attribute, "c": control}
     natural = [natural_pair_effects(x, attributes, "a", groups, partners=40, seed=3) for x in encoders]
     assert np.array_equal(natural[0].scores, natural_pairs(encoders[0], attributes, "a", partners=40, seed=3))
-    ranked = rank_correlation_effects(*map(cosine_ranks, encoders), groups)
-    assert ranked.scores == pytest.approx(rank_correlation(*encoders))
-    near = neighbor_overlap_effects(*(nearest_others(x, 10) for x in encoders), groups, k=5)
+    first, second = encoders
+    ranked = rank_correlation_effects(cosine_ranks(first), cosine_ranks(second), groups)
+    assert ranked.scores == pytest.approx(rank_correlation(first, second))
+    near = neighbor_overlap_effects(nearest_others(first, 10), nearest_others(second, 10), groups, k=5)
     for effects in (natural, [ranked], [near]):
         means = [each.scores.mean() for each in effects]
         assert influence_scores(effects, groups).mean(0) == pytest.approx(means)
