@@ -39,12 +39,13 @@ DESIGNS = (60, 1), (200, 1), (60, 3)
 
 @dataclass(frozen=True)
 class Study:
-    """One draw of images: concepts ``[n]``, the attribute, the rest, both encoders' vectors, and those of changes."""
+    """One draw of images: concepts ``[n]``, the attribute, the rest, both encoders' vectors, and more to change."""
 
     concepts: Sequence[str]
     attribute: Array
     rest: Array
     encoders: tuple[Array, Array]
+    originals: tuple[Array, Array]
     changed: tuple[Array, Array]
     other: Array
     """A third encoder, which both are compared with."""
@@ -62,14 +63,18 @@ def draw(rng: np.random.Generator, concepts: int, images: int, weights: tuple[fl
     attribute, rest = latent(3), latent(6)
     of_attribute, of_rest, noise = weights
     signal = unit(np.hstack([of_attribute * attribute, of_rest * rest, np.zeros((n, 3))]))
-    moved = np.hstack([1.5 * rng.exponential(size=(n, 1)) * attribute[:, ::-1], np.zeros((n, 9))]) / 3
     seen = [signal + noise * rng.normal(size=(n, 12)) / 2 for _ in range(2)]
+    # what is displaced lies in a cone, some images far from its axis and some near, so that the unit varies
+    cone = np.eye(12)[11] + rng.exponential(size=(n, 1)) * signal
+    before = [cone + 0.2 * noise * rng.normal(size=cone.shape) for _ in range(2)]
+    moved = 0.4 * rng.normal(size=(n, 12))
     return Study(
         [f"{c:03d}" for c in concept],
         unit(attribute),
         unit(rest),
         (seen[0], seen[1]),
-        (seen[0] + moved, seen[1] + moved),
+        (before[0], before[1]),
+        (before[0] + moved, before[1] + moved),
         unit(np.hstack([attribute, rest])) + 0.4 * rng.normal(size=(n, 9)),
     )
 
@@ -102,7 +107,7 @@ def neighbors(k: int) -> Callable[[Study, int], PairEffects]:
 
 def percentile(study: Study, i: int) -> PairEffects:
     """Percentile of displacement."""
-    return displacement_percentile_effects(study.encoders[i], study.changed[i], study.concepts)
+    return displacement_percentile_effects(study.originals[i], study.changed[i], study.concepts)
 
 
 OVER_PAIRS: dict[str, Callable[[Study, int], PairEffects]] = {
@@ -117,7 +122,7 @@ MEASURES = *OVER_PAIRS, "displacement"
 
 def scores(study: Study, measure: str) -> tuple[Array, Array]:
     """Return the scores of both encoders before and now, ``[n, 2]`` each."""
-    pairs = list(zip(study.encoders, study.changed, strict=True))
+    pairs = list(zip(study.originals, study.changed, strict=True))
     if measure == "displacement":
         before, now = ([f(a, b) for a, b in pairs] for f in (displacement, displacement_influence))
         return np.stack(before, axis=1), np.stack(now, axis=1)

@@ -157,7 +157,7 @@ def _influence(ranks: ScoreArray, correlation: ScoreArray, scores: ScoreArray) -
     length = np.linalg.norm(residual, axis=2, keepdims=True)
     u, v = residual / np.where(length == 0, 1.0, length)
     r = scores[:, None]
-    return np.asarray(np.nan_to_num(ranks.shape[2] * (u * v - r * (u * u + v * v) / 2)), np.float64)
+    return np.asarray(np.nan_to_num(ranks.shape[2] * (u * v - r * (u * u + v * v) / 2)))
 
 
 def standard_ranks(similarity: ScoreArray) -> ScoreArray:

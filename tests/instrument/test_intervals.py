@@ -200,7 +200,7 @@ def test_intervals_of_scores_over_pairs_hold_and_encoders_of_one_kind_rarely_dif
     truth = float(np.mean([found.estimate for found in means]))
     # three standard errors of a share of 250 at 0.05, 0.0138, about the 0.93 and the 0.07 that are good enough
     assert np.mean([covers(found, truth) for found in means]) > 0.93 - 3 * 0.0138
-    alarms = np.mean(np.array(false_alarms, np.float64) < 0.05)
+    alarms = float(np.mean(np.array(false_alarms, np.float64) < 0.05))
     assert alarms < 0.07 + 3 * 0.0138
     # an image's own scores forget that it is a partner, too
     assert np.mean(np.array(too_narrow, np.float64) < 0.05) > max(0.1, float(alarms) + 0.03)
