@@ -215,8 +215,9 @@ def probe(
     from embprobe.probing.run import run_probe
 
     card = _card(attribute)
-    card = card.quickly() if quick else card
     subjects = open_subjects(images, encoders, **settings)
+    card = card.of(subjects.images)
+    card = card.quickly() if quick else card
     session, names = subjects.session, [encoder.spec.name for encoder in subjects.encoders]
     wanted = [name for name in card.references if name not in names]
     references = [_load(name, session.device, settings.get("precision", "")) for name in wanted]

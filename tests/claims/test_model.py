@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from embprobe.claims.model import CONTENT, RANK, Claim, bundled_claims, card_of, read_claims, roles_of
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images import Images
 from embprobe.probing.card import bundled_card
 from embprobe.probing.pattern import KeyPattern
 
@@ -45,9 +46,9 @@ def test_what_shows_that_something_was_learned_is_given_by_its_card(attribute: s
     assert len(bundled_card(attribute).only([number]).measures) == 1
 
 
-def test_the_four_attributes_are_decided_by_the_headlines_of_their_cards() -> None:
+def test_the_four_attributes_are_decided_by_the_headlines_of_their_cards(emoji: Images) -> None:
     for claim in CLAIMS[:4]:
-        headline = bundled_card(claim.card).headline
+        headline = bundled_card(claim.card).of(emoji).headline
         assert headline is not None
         assert claim.number == KeyPattern(**{name: getattr(headline, name) for name in KeyPattern.model_fields})
     assert [claim.card for claim in CLAIMS[:4]] == ["category", "text", "color", "style"]
