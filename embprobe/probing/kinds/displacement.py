@@ -46,7 +46,7 @@ class Displacement(Measure):
         chosen = context.select(self.images)
         before = context.embed(chosen, "as they are")
         by_variant: dict[str | None, list[Scores]] = {variant: [] for variant in self._variants}
-        for strength in self.strengths:
+        for strength in dict.fromkeys(self.strengths):
             afters = [
                 context.embed(context.intervene(chosen, name, size), f"{name} {size:g}")
                 for name, size in self._changes(strength)
