@@ -160,7 +160,7 @@ def overview() -> str:
     for name, title in (
         ("category", "**category** of concepts never seen, decoded"),
         ("text", "**text**: which of ten words is written"),
-        ("color", "**colour**: variance between a red and a blue tint"),
+        ("color", "**colour**: moved by a turned hue, beyond its control"),
         ("style", "**style**: moved by another house's drawing"),
     ):
         measure = record(name)["headline"]

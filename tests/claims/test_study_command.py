@@ -39,7 +39,7 @@ def test_a_study_is_printed_saved_drawn_and_reported(run: Run, space: Path) -> N
     printed = " ".join(found.out.replace("│", " ").split())
     assert "Holm-corrected over the 5 claims that were asked" in printed
     assert printed.count("not asked: no encoder was named for") == 6
-    assert "hue 120: displacement beyond the control" in printed and "margin 0.05" in printed
+    assert "variance share of color" in printed and "margin 0.05" in printed
     assert "clip is " in found.out and "its untrained twin at 'concept k-NN, unseen drawings'" in found.out
     assert "Check passed: " in found.out or "CHECK FAILED: " in found.out
     roles = "clip is reference/pixels, dino is reference/color-histogram, twin is reference/random-vit"
