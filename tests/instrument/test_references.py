@@ -22,7 +22,7 @@ CHECKED = {
     "category": "decoding",
     "color": "variance",
     "geometry": "decoding",
-    "style": "displacement",
+    "style": "attraction",
     "text": "decoding",
     "typographic": "preference",
 }

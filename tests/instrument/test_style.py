@@ -71,7 +71,7 @@ class ByRow(Session):
 def direction(text: str) -> Array:
     """A random direction ``[64]``, the same for the same text."""
     drawn = np.random.default_rng(list(hashlib.sha256(text.encode()).digest())).standard_normal(64)
-    return drawn / np.linalg.norm(drawn)
+    return np.asarray(drawn / np.linalg.norm(drawn))
 
 
 def shown(row: Row) -> str:
@@ -113,7 +113,7 @@ def reading(images: Images, see: Callable[[Array], Array], *, seed: int) -> Call
 def hues(pixels: Array) -> Array:
     """The mean colour and its spread, without places."""
     flat = pixels.reshape(-1, 3)
-    return np.concatenate([flat.mean(0), flat.std(0), np.histogram(flat.mean(1), 6, (-0.5, 0.5))[0] / 144])
+    return np.hstack([flat.mean(0), flat.std(0), np.histogram(flat.mean(1), 6, (-0.5, 0.5))[0] / 144])
 
 
 def outline(pixels: Array) -> Array:
@@ -165,3 +165,49 @@ def test_style_is_seen_beneath_three_times_as_much_of_what_is_shown(styled: Imag
 
     little, more = (row.estimate for row in estimates(put(headline("style"), styled, {"1": graded(0.3), "3": much})))
     assert 0.55 < more < little
+
+
+# --- typographic and background --------------------------------------------------------------------------------------
+
+
+def sees_words(row: Row) -> Array:
+    """See what is shown, and a little of the word that is written; letters that were shuffled are no word."""
+    word = row.labels.get("word", "")
+    written = row.labels.get("treatment") == "conflict"
+    return direction(f"named {row.labels['name']}") + (0.5 * direction(f"named {word}") if written else 0) + noise(row)
+
+
+def sees_ink(row: Row) -> Array:
+    """See what is shown, and that something was written, but not what."""
+    return direction(f"named {row.labels['name']}") + (1.0 * noise(row) if "word" in row.labels else 0)
+
+
+def test_who_cannot_read_is_drawn_to_no_word_and_who_can_is(emoji: Images) -> None:
+    kept = set(sorted(set(emoji.label("concept")))[::12])
+    few = emoji.take(i for i, row in enumerate(emoji.rows) if row.labels["concept"] in kept)
+    card = headline("typographic")
+    results = put(card, few, {"reads": sees_words, "ink": sees_ink, "file": noise})
+    by_encoder = {row.encoder: row for row in estimates(results) if row.key == results.conclusions.key}
+    assert by_encoder["test/reads"].low > 0.1
+    for name in ("test/ink", "test/file"):
+        assert by_encoder[name].low <= 0 <= by_encoder[name].high
+
+
+def sees_background(length: float) -> Callable[[Row], Array]:
+    def see(row: Row) -> Array:
+        return (
+            direction(f"shown {shown(row)}") + length * direction(row.labels.get("background", "")) + 0.7 * noise(row)
+        )
+
+    return see
+
+
+def test_more_background_is_a_larger_share_and_noise_has_none(emoji: Images) -> None:
+    encoders = {f"{grade:g}": sees_background(grade) for grade in GRADES} | {"file": noise}
+    results = put(headline("background"), emoji, encoders)
+    *graded_shares, of_noise = (row.estimate for row in estimates(results) if row.key == results.conclusions.key)
+    # of 1 + g^2 + 0.49 of squared length, g^2 is the background's; random directions are at right angles but for 1 / 8
+    for grade, share in zip(GRADES, graded_shares, strict=True):
+        assert share == pytest.approx(grade**2 / (1.49 + grade**2), abs=0.06)
+    assert graded_shares == sorted(graded_shares)
+    assert of_noise == pytest.approx(0, abs=0.01)

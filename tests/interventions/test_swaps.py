@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from embprobe.errors import UsageError
 from embprobe.images import Images, Row
 from embprobe.images.decoding import UnreadableImage
 from embprobe.interventions import intervene
@@ -237,6 +238,21 @@ def test_backgrounds_differ_from_row_to_row_and_seed_to_seed() -> None:
     rows = [row_of(str(i), disc(RED)) for i in range(6)]
     made = [changed(row, "background", rows, seed).tobytes() for row in rows for seed in range(3)]
     assert len(set(made)) == 18
+
+
+def test_a_named_background_is_the_same_behind_every_image_and_for_every_seed() -> None:
+    rows = [row_of(str(i), disc(RED)) for i in range(3)]
+    made = {
+        name: {changed(row, f"background={name}", rows, seed).tobytes() for row in rows for seed in range(2)}
+        for name in ("brick", "grass", "gravel")
+    }
+    assert [len(images) for images in made.values()] == [1, 1, 1]
+    assert len(set.union(*made.values())) == 3
+
+
+def test_a_background_that_there_is_not_is_refused() -> None:
+    with pytest.raises(UsageError, match="'background=' takes one of brick, grass, gravel, not 'sand'"):
+        changed(row_of("a", disc(RED)), "background=sand", [])
 
 
 @pytest.mark.parametrize("image", [solid(RED), disc(RED).convert("RGB"), solid(RED).convert("RGBA")])

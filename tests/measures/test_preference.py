@@ -69,6 +69,13 @@ def test_a_tie_counts_half() -> None:
     assert preference(at(0, 40, -40, 80), labels("ccdd"), labels("psps"))[0] == 0.5
 
 
+def test_only_candidates_are_compared_with() -> None:
+    # the first image of the first test without the dog at 10 degrees: its sketch, 20 away, is nearer than the dog at 30
+    candidates = np.array([True, True, True, True, False])
+    scores = preference(at(0, 20, 30, 90, 10), labels("ccddd"), labels("pspsp"), candidates=candidates)
+    assert scores.tolist() == [1, 1, 0, 1, 0]
+
+
 def test_an_image_without_a_conflict_has_no_score() -> None:
     # the owl exists as a photo alone, so nothing shares its concept under another cue
     scores = preference(at(0, 20, 30, 90, 200), labels("ccddo"), labels("pspsp"))

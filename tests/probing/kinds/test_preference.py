@@ -122,6 +122,24 @@ def test_who_reads_follows_the_word_and_who_sees_does_not(workspace: Workspace) 
     }  # the images with a word are asked, not the clean ones
 
 
+def test_the_control_takes_the_letters_away(workspace: Workspace) -> None:
+    names = [name for name in NAMES for _ in range(2)]
+    images = painted(
+        [RED] * 6, concept=names, name=names, category=[f"of {name}" for name in names], drawing=list("abcdef")
+    )
+
+    def reads_letters(row: Row) -> Sequence[float]:
+        return reads(row) if row.labels.get("treatment") == "conflict" else sees(row)
+
+    session = Told(workspace, vectors={"test/reads": reads_letters})
+    card = card_of(WORDS | {"apart": ["drawing"], "control": "shuffled"})
+    results = run_probe(card, images, [make_encoder("reads")], [], session)
+    third = "word preferred to a third concept"
+    assert estimate(results, "test/reads", third, condition=None) == 1
+    assert estimate(results, "test/reads", third, condition="word-conflicts/shuffled", strength=0.8) == 0.5
+    assert estimate(results, "test/reads", f"{third}, beyond control") == 0.5
+
+
 def test_without_names_there_is_no_word_to_draw(workspace: Workspace) -> None:
     with pytest.raises(NotApplicable, match="fewer than two images in 'painted' have a name to draw"):
         probe(workspace, painted([RED, GREEN]), [make_encoder()], WORDS)
