@@ -158,10 +158,10 @@ def overview() -> str:
     """Return the headlines of four probes as a table: the bundled pair, raw pixels, and the difference of the pair."""
     lines = ["| probe | CLIP | DINO | raw pixels | CLIP - DINO |", "|---|---|---|---|---|"]
     for name, title in (
-        ("category", "**category** of concepts never seen, decoded"),
-        ("text", "**text**: which of ten words is written"),
-        ("color", "**colour**: moved by a turned hue, beyond its control"),
-        ("style", "**style**: moved by another house's drawing"),
+        ("category", "**category** of concepts never seen, beyond trivial encoders"),
+        ("text", "**text**: which of ten words is written, beyond shuffled ink"),
+        ("color", "**colour**: variance between a red and a blue tint"),
+        ("style", "**style**: nearer to the same style, whatever is shown (blind: 0.5)"),
     ):
         measure = record(name)["headline"]
         cells = [number(f"{name}; {measure}; {encoder}; estimate") for encoder in ("clip", "dino", "pixels")]
@@ -176,8 +176,9 @@ def sentences(*names: str) -> str:
 
 def checks(*names: str) -> str:
     """Return as a list whether the reference that must fail a probe does fail."""
+    verdicts = {True: "Check passed", False: "CHECK FAILED", None: "Unchecked here"}
     return "\n".join(
-        f"- Check {'passed' if check['passed'] else 'FAILED'}: {check['text']}"
+        f"- {verdicts[check['passed']]}: {check['text']}"
         for name in names
         for check in record(name)["checks"]
     )
