@@ -162,9 +162,10 @@ class Decoding(Measure):
             raise NotApplicable(str(reason).removesuffix(".")) from None
         if self.balanced:
             for name, value in ((name, value) for name, truth in truths.items() for value in _rare(truth)):
-                images = int((truths[name] == value).sum())
+                count = int((truths[name] == value).sum())
+                images = f"{count:,} image{'' if count == 1 else 's'} of the {name}"
                 context.note(
-                    f"{images:,} image{'' if images == 1 else 's'} of the {name} of {self.label} '{value}' from balanced accuracy: "
+                    f"{images} of {self.label} '{value}' from balanced accuracy: "
                     f"too few to count as much as every other {self.label}"
                 )
         scores_as_they_are: dict[str, Mapping[str, ScoreArray]] = {}
@@ -183,7 +184,7 @@ class Decoding(Measure):
         elif self.control_task:
             dealt = control_labels(labels, groups, seed=context.session.seed)
             of_group = dict(zip(groups.tolist(), dealt.tolist(), strict=True))
-            control = {
+            dealt_truths = {
                 test.name: np.array(
                     [
                         of_group.get(group, own)
@@ -193,7 +194,7 @@ class Decoding(Measure):
                 for test in tests
             }
             try:
-                yield from accuracy(fitted(dealt, control), control, SHUFFLED)
+                yield from accuracy(fitted(dealt, dealt_truths), dealt_truths, SHUFFLED)
             except EmbprobeError as reason:  # so few images that all fitted ones may be dealt one label
                 impossible.append(f"the control task: {str(reason).removesuffix('.')}")
         for transform in self.transforms:

@@ -538,7 +538,7 @@ def test_an_official_split_is_used(workspace: Workspace, monkeypatch: pytest.Mon
 
 def test_a_split_by_label_cannot_be_decoded(workspace: Workspace) -> None:
     images = squares().labelled(
-        lambda row: row.labels | {"split": "unseen-drawing" if row.labels["category"] == "blue" else "train"}
+        lambda row: {**row.labels, "split": "unseen-drawing" if row.labels["category"] == "blue" else "train"}
     )
     with pytest.raises(NotApplicable, match="no test image has a category that images to fit on have"):
         probe(workspace, images, [make_encoder()], CATEGORY | {"tests": {"unseen drawings": DRAWING}})
