@@ -159,7 +159,7 @@ def overview() -> str:
     lines = ["| probe | CLIP | DINO | raw pixels | CLIP - DINO |", "|---|---|---|---|---|"]
     for name, title in (
         ("category", "**category** of concepts never seen, beyond trivial encoders"),
-        ("text", "**text**: which of ten words is written, beyond shuffled ink"),
+        ("text", "**text**: four anagrams told apart, beyond shuffled ink"),
         ("color", "**colour**: variance between a red and a blue tint"),
         ("style", "**style**: nearer to the same style, whatever is shown (blind: 0.5)"),
     ):
@@ -178,9 +178,7 @@ def checks(*names: str) -> str:
     """Return as a list whether the reference that must fail a probe does fail."""
     verdicts = {True: "Check passed", False: "CHECK FAILED", None: "Unchecked here"}
     return "\n".join(
-        f"- {verdicts[check['passed']]}: {check['text']}"
-        for name in names
-        for check in record(name)["checks"]
+        f"- {verdicts[check['passed']]}: {check['text']}" for name in names for check in record(name)["checks"]
     )
 
 

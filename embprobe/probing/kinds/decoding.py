@@ -187,10 +187,11 @@ class Decoding(Measure):
             raise NotApplicable(str(reason).removesuffix(".")) from None
         if self.balanced:
             for name, value in ((name, value) for name, truth in truths.items() for value in _rare(truth)):
-                rare = int((truths[name] == value).sum())
+                count = int((truths[name] == value).sum())
+                images = f"{count:,} image{'' if count == 1 else 's'} of the {name}"
                 context.note(
-                    f"{rare:,} image{'' if rare == 1 else 's'} of the {name} of {self.label} '{value}' from balanced "
-                    f"accuracy: too few to count as much as every other {self.label}"
+                    f"{images} of {self.label} '{value}' from balanced accuracy: "
+                    f"too few to count as much as every other {self.label}"
                 )
         scores_as_they_are: dict[str, Mapping[str, ScoreArray]] = {}
         for test in tests:
