@@ -349,6 +349,7 @@ def test_encoders_and_datasets_are_listed(run: Run) -> None:
     ]
     listed = json.loads(run("encoders", "reference/", "--json").out)
     assert [(each["name"], each["dimension"]) for each in listed] == [
+        ("reference/color-and-pixels", 1400),
         ("reference/color-histogram", 968),
         ("reference/pixels", 432),
         ("reference/random-vit", 128),

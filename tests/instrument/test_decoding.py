@@ -16,6 +16,7 @@ from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import EncoderSpec, Floats
 from embprobe.images import Images, Row, load_images
 from embprobe.interventions import find_intervention
+from embprobe.measures.decoding import balance
 from embprobe.probing.card import Card, bundled_card
 from embprobe.probing.key import GAIN
 from embprobe.probing.kinds.decoding import Decoding
@@ -23,6 +24,7 @@ from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.results import Result, Results
 from embprobe.probing.run import run_probe
 from embprobe.selftest.oracles import Oracle, OracleSession
+from embprobe.statistics import resample
 
 NOWHERE = Workspace(Path())
 SHARES = (0.0, 0.01, 0.03, 0.08)
@@ -128,6 +130,24 @@ def trivial_is(card: Card, name: str) -> Card:
     """The card with another trivial reference."""
     measures = [each.model_copy(update={"trivial": [name]}) for each in card.measures]
     return card.model_copy(update={"measures": measures})
+
+
+def test_intervals_of_balanced_accuracy_hold_the_truth_and_equal_encoders_are_not_told_apart() -> None:
+    """150 concepts of five labels that are not equally frequent; the first label is the easiest."""
+    rng, recall = np.random.default_rng(0), np.array([0.9, 0.8, 0.7, 0.6, 0.5])
+    held, alarms = [], []
+    for study in range(200):
+        label = rng.choice(5, 150, p=[0.4, 0.25, 0.15, 0.12, 0.08])
+        concept = np.repeat(np.arange(150), rng.integers(1, 5, 150))
+        right = (rng.random((2, len(concept))) < recall[label][concept]).astype(np.float64)
+        truth = label[concept].astype(str)
+        scores = np.stack([balance(each, truth) for each in right], axis=1)
+        resampled = resample(scores, concept.astype(str).tolist(), seed=study, resamples=499)
+        mean, difference = resampled.mean(0), resampled.difference(0, 1)
+        held.append(mean.low <= recall.mean() <= mean.high)
+        alarms.append((difference.p or 0.0) < 0.05)
+    # of 200 studies 99.9 % of correct instruments hold 89 to 100 %, and have 0 to 11 % of false alarms
+    assert np.mean(held) >= 0.89 and np.mean(alarms) <= 0.11
 
 
 # --- text ----------------------------------------------------------------------------------------------------------
