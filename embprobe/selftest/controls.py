@@ -11,6 +11,7 @@ from embprobe.interventions.color import mean_delta_e
 from embprobe.interventions.registry import INTERVENTIONS
 from embprobe.interventions.style import mean_change
 from embprobe.selftest.pictures import (
+    Values,
     amount,
     changed,
     chroma,
@@ -23,7 +24,7 @@ from embprobe.selftest.pictures import (
     rgb,
     turn,
 )
-from embprobe.selftest.promise import Settings, Verdict, holds, near
+from embprobe.selftest.promise import Settings, Verdict, holds, near, over
 
 _COLORS = (
     ("hue", 60.0),
@@ -71,7 +72,9 @@ def blur(settings: Settings) -> Iterator[Verdict]:
         for name, strength in _STYLES:
             pairs = changed(images, name, strength)
             controls = changed(images, f"{name}/blur", strength)
-            ratios = [mean_change(*control) / mean_change(*pair) for control, pair in zip(controls, pairs, strict=True)]
+            ratios = [
+                over(mean_change(*control), mean_change(*pair)) for control, pair in zip(controls, pairs, strict=True)
+            ]
             yield near(
                 f"change of {kind} by the blur of {name} {strength:g}, over that by {name}",
                 float(np.median(ratios)),
@@ -80,7 +83,7 @@ def blur(settings: Settings) -> Iterator[Verdict]:
             )
             means = max(float(np.abs(rgb(a).mean((0, 1)) - rgb(b).mean((0, 1))).max()) for a, b in controls)
             yield near("largest change of a channel's mean by it, of 255", 255 * means, 0, 1)
-            edges = max(_edges(rgb(b)) / _edges(rgb(a)) for a, b in controls)
+            edges = max(over(_edges(rgb(b)), _edges(rgb(a))) for a, b in controls)
             yield holds("differences of neighbouring pixels after it, relative", "below 1", f"{edges:.3f}", edges < 1)
 
 
@@ -95,9 +98,9 @@ def ink(settings: Settings) -> Iterator[Verdict]:
         for control in find_intervention("word-agrees").controls:
             drawn = changed(images, f"word-agrees/{control}", 0.6)
             if kind == "white paper":
-                ratio = [amount(*other) / amount(*word) for other, word in zip(drawn, words, strict=True)]
+                ratio = [over(amount(*other), amount(*word)) for other, word in zip(drawn, words, strict=True)]
                 yield near(f"ink of '{control}' on {kind}, over that of the word", float(np.median(ratio)), 1, 0.12)
-            same = [amount(other[1], word[1]) / amount(*word) for other, word in zip(drawn, words, strict=True)]
+            same = [over(amount(other[1], word[1]), amount(*word)) for other, word in zip(drawn, words, strict=True)]
             apart = float(min(same))
             yield holds(
                 f"share of the word's ink that '{control}' puts elsewhere on {kind}",
@@ -118,5 +121,5 @@ def every(settings: Settings) -> Iterator[Verdict]:
     yield holds("interventions that lack a control", "none", ", ".join(lacking) or "none", not lacking)
 
 
-def _edges(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
+def _edges(values: Values) -> float:
     return float(np.abs(np.diff(values, axis=0)).mean() + np.abs(np.diff(values, axis=1)).mean())

@@ -94,7 +94,7 @@ def noticed(settings: Settings) -> Iterator[Verdict]:
             "schema": 1,
             "attribute": "planted",
             "title": "Planted",
-            "question": "Who reads colour?",
+            "question": "Is colour read?",
             "resample": "concept",
             "measures": [
                 {"kind": "displacement", "intervention": "hue", "strengths": [90, 180], "control": "lightness"},
@@ -110,16 +110,16 @@ def noticed(settings: Settings) -> Iterator[Verdict]:
         if not row.is_difference
     }
     # vectors of colour turn with the hue, and unrelated ones are 90° apart: 1 - cos 90° = 1, 1 - cos 180° = 2
-    yield near("displacement by hue 90 of who reads colour alone", estimates["colour", None, 90], 1, 0.12)
+    yield near("displacement by hue 90 of a reader of colour", estimates["colour", None, 90], 1, 0.12)
     yield near("by hue 180", estimates["colour", None, 180], 2, 0.2)
     # without room in sRGB for another lightness, the control takes some of the chroma
     yield near("by the control of hue 90", estimates["colour", CONTROL, 90], 0, 0.1)
-    yield near("displacement by hue 180 of who reads lightness alone", estimates["lightness", None, 180], 0, 0.02)
+    yield near("displacement by hue 180 of a reader of lightness", estimates["lightness", None, 180], 0, 0.02)
     control = estimates["lightness", CONTROL, 180]
     yield holds("by the control", "above 0.1", f"{control:.3f}", control > 0.1)
     for name in ("colour", "lightness"):
         beyond, moved = estimates[name, BEYOND_CONTROL, 180], estimates[name, None, 180]
-        about = f"displacement beyond the control of who reads {name} alone, displacement less control"
+        about = f"displacement beyond the control of a reader of {name}, displacement less control"
         yield near(about, beyond, moved - estimates[name, CONTROL, 180], 1e-6)
 
 

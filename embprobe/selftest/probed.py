@@ -18,7 +18,7 @@ from embprobe.probing.card import Card
 from embprobe.probing.context import GUESSING
 from embprobe.probing.results import Result, Results
 from embprobe.probing.run import run_probe
-from embprobe.selftest.promise import Settings, Verdict, holds, near
+from embprobe.selftest.promise import Settings, Verdict, holds, near, over
 
 _DECODED = "category"
 _FOLDS = {"fit": {"where": {"split": ["train"]}}, "tests": {"unseen": {"where": {"split": ["test"]}}}}
@@ -59,7 +59,10 @@ def differences(settings: Settings) -> Iterator[Verdict]:
     difference = _row(k_nn, "sees", "noise")
     expected = float(scores["sees"].mean() - scores["noise"].mean())
     yield near(
-        "difference of the better encoder from noise, over that of the scores", difference.estimate / expected, 1, 1e-9
+        "difference of the better encoder from noise, over that of the scores",
+        over(difference.estimate, expected),
+        1,
+        1e-9,
     )
     first = results.conclusions.sentences[1].split()[0]
     yield holds("the encoder that is ahead in the sentence about these two", "sees", first, first == "sees")
@@ -67,10 +70,10 @@ def differences(settings: Settings) -> Iterator[Verdict]:
         row = _row(k_nn, a, b)
         width = _width_by_groups(scores[a] - scores[b], concept)
         about = f"width of the interval of {a} - {b}, over the closed form of 60 concepts' differences"
-        yield near(about, (row.high - row.low) / width, 1, 0.3)
+        yield near(about, over(row.high - row.low, width), 1, 0.3)
     mean = _row(k_nn, "sees", None)
     about = "width of the interval of an accuracy, over the closed form of 60 concepts"
-    yield near(about, (mean.high - mean.low) / _width_by_groups(scores["sees"], concept), 1, 0.2)
+    yield near(about, over(mean.high - mean.low, _width_by_groups(scores["sees"], concept)), 1, 0.2)
     yield near("groups behind it", mean.groups, 60, 0)
     rest = [row for row in results.rows if row.p is not None and row.key.variant == "GDA"]
     p_values = [row.p or 0.0 for row in rest]
@@ -84,7 +87,7 @@ def differences(settings: Settings) -> Iterator[Verdict]:
 
 
 def unseen(settings: Settings) -> Iterator[Verdict]:
-    """Check that decoding tests on concepts it has not seen: who knows images or concepts alone must guess."""
+    """Check that decoding tests on concepts it has not seen: vectors that know images or concepts alone must guess."""
     rng = np.random.default_rng(settings.seed)
     concept, _ = _concepts(100, 3)
     category = np.where(concept.astype(int) % 3 == 0, "animal", "plant")
@@ -225,10 +228,10 @@ def confounded(settings: Settings) -> Iterator[Verdict]:
         measure = {"kind": "natural-pairs", "of": "color", "attributes": {name: name for name in ("color", *held)}}
         rows = _probe(_card(measure), vectors, labels, settings).rows
         confounder, seeing = (_row(rows, f"sees {name}", None).estimate for name in axes)
-        about = f"similarity by colour of who sees the category alone, {'' if held else 'not '}held constant"
-        within = f"{expected}, by 0.05"
-        yield holds(about, within, f"{confounder:.3f}", (abs(confounder) <= 0.05) == bool(held))
-        yield holds(f"{about.replace('category alone', 'colour')}", "above 0.2", f"{seeing:.3f}", seeing > 0.2)
+        about = f"similarity by colour, {'category' if held else 'nothing'} held constant, of vectors with the"
+        blind = abs(confounder) <= 0.05
+        yield holds(f"{about} category alone", f"{expected}, by 0.05", f"{confounder:.3f}", blind == bool(held))
+        yield holds(f"{about} colour alone", "above 0.2", f"{seeing:.3f}", seeing > 0.2)
 
 
 def _probe(

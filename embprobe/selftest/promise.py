@@ -79,3 +79,13 @@ def rises(about: str, measured: list[float]) -> Verdict:
 def holds(about: str, expected: str, measured: object, passed: bool) -> Verdict:
     """Return the verdict on an answer that is no single number."""
     return Verdict(about, expected, str(measured), bool(passed))
+
+
+def over(a: float, b: float) -> float:
+    """Return ``a / b``, not a number where ``b`` is 0: a broken instrument may measure anything.
+
+    Example:
+        >>> over(1, 4), over(1, 0)
+        (0.25, nan)
+    """
+    return float(a) / float(b) if b else float("nan")

@@ -16,7 +16,6 @@ PROMISES: tuple[Promise, ...] = (
     Promise("groups", "Images of one concept are resampled together.", uncertainty.groups),
     Promise("skewness", "Intervals of skewed scores are BCa's.", uncertainty.skewed),
     Promise("correction", "p-values are corrected for their number.", uncertainty.correction),
-    Promise("coverage", "95 % intervals hold the truth, and 5 % of true hypotheses fall.", uncertainty.simulated),
     Promise("permutations", "A factor without effect has any p.", uncertainty.permutations),
     Promise("rotation", "Displacement is known for a known angle.", known.rotated),
     Promise("lengths", "Measures by cosine do not depend on lengths.", known.scaled),
@@ -24,27 +23,32 @@ PROMISES: tuple[Promise, ...] = (
     Promise("preference", "Noise prefers neither cue.", known.two_cues),
     Promise("shuffled labels", "A control task has a label a concept.", known.shuffled),
     Promise("differences", "Differences are first less second, paired, by concept, corrected.", probed.differences),
-    Promise("unseen concepts", "Who knows images or concepts alone must guess.", probed.unseen),
-    Promise("control task", "Who knows concepts can memorise, who knows categories cannot.", probed.memorised),
+    Promise(
+        "control task",
+        "Vectors that know concepts can memorise labels, those that know categories cannot.",
+        probed.memorised,
+    ),
     Promise("guessing", "Guessing knows the labels' shares.", probed.guessed),
     Promise("cue conflict", "The concept alone has 1, the style alone 0.", probed.cues),
     Promise("variance shares", "Planted shares are found.", probed.shares),
     Promise("natural pairs", "What an attribute goes with is held constant.", probed.confounded),
+    Promise("image path", "Vectors are of their own row's pixels.", path.stored),
+    Promise("readers of pixels", "Hue moves a reader of colour, its control a reader of lightness.", path.noticed),
+    Promise("unseen concepts", "Vectors that know images or concepts alone must guess.", probed.unseen),
+    Promise("coverage", "95 % intervals hold the truth, and 5 % of true hypotheses fall.", uncertainty.simulated),
     Promise("colour space", "Oklab is Oklab.", units.color_space),
-    Promise("units", "A strength does what its unit says, for every intervention.", units.units),
     Promise("strength 0", "A strength of 0 changes nothing.", units.nothing),
+    Promise("units", "A strength does what its unit says, for every intervention.", units.units),
+    Promise("controls", "Changes of colour, text and style have controls.", controls.every),
     Promise("lightness control", "It changes lightness by as much, and no hue.", controls.lightness),
     Promise("blur control", "It blurs by as much, and keeps the mean colour.", controls.blur),
     Promise("ink controls", "They draw as much ink, and no word.", controls.ink),
-    Promise("controls", "Changes of colour, text and style have controls.", controls.every),
-    Promise("image path", "Vectors are of their own row's pixels.", path.stored),
-    Promise("readers of pixels", "Hue moves who reads colour, its control who reads lightness.", path.noticed),
     *(
         Promise(f"planted {attribute}", f"The card follows planted shares of {attribute}.", order_of(attribute))
         for attribute in ORDERED
     ),
 )
-"""Every promise, in the order in which they are checked."""
+"""Every promise, in the order in which they are checked: what takes long comes last."""
 
 
 def selftest(

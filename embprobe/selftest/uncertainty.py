@@ -13,7 +13,7 @@ from embprobe import statistics
 from embprobe.measures.displacement import displacement
 from embprobe.measures.variance import permutation_p
 from embprobe.measures.vectors import ScoreArray
-from embprobe.selftest.promise import Settings, Verdict, between, holds, near
+from embprobe.selftest.promise import Settings, Verdict, between, holds, near, over
 
 _WIDTH = 0.12
 """Relative difference of a bootstrap interval's width from its closed form: of some hundred scores it is below 0.05."""
@@ -35,7 +35,7 @@ def pairing(settings: Settings) -> Iterator[Verdict]:
     closed = _closed_width(scores[:, 0] - scores[:, 1])
     yield near(
         "width of the interval of a difference whose shared part cancels, over its closed form",
-        (estimate.high - estimate.low) / closed,
+        over(estimate.high - estimate.low, closed),
         1,
         _WIDTH,
     )
@@ -60,7 +60,7 @@ def groups(settings: Settings) -> Iterator[Verdict]:
     estimate = statistics.resample(np.repeat(by_concept, 6)[:, None], concepts, seed=settings.seed).mean(0)
     yield near(
         "width of the interval of 60 concepts with 6 equal images each, over the closed form of 60 numbers",
-        (estimate.high - estimate.low) / _closed_width(by_concept),
+        over(estimate.high - estimate.low, _closed_width(by_concept)),
         1,
         _WIDTH,
     )
@@ -161,11 +161,11 @@ def permutations(settings: Settings) -> Iterator[Verdict]:
 
 
 def _closed_width(values: ScoreArray) -> float:
-    """Return the width of the interval of a mean by Student's t."""
+    """Return the width of the 95 % interval of a mean by Student's t."""
     from scipy import stats
 
     n = len(values)
-    return float(2 * stats.t.ppf((1 + statistics.LEVEL) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    return float(2 * stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
 
 
 def _displacements(rng: np.random.Generator, *, concepts: int) -> ScoreArray:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from PIL import Image
 
-from embprobe.interventions import find_intervention, intervene, list_interventions
+from embprobe.interventions import find_intervention, intervene
 from embprobe.interventions.color import srgb_to_oklab
 from embprobe.interventions.registry import INTERVENTIONS
 from embprobe.interventions.style import mean_change
 from embprobe.selftest.pictures import (
+    Values,
     change,
     changed,
     chroma,
@@ -28,7 +30,7 @@ from embprobe.selftest.pictures import (
     rgb,
     turn,
 )
-from embprobe.selftest.promise import Settings, Verdict, holds, near, rises
+from embprobe.selftest.promise import Settings, Verdict, holds, near, over, rises
 
 Unit = Callable[[], Iterator[Verdict]]
 _RED = (255, 0, 0)
@@ -57,7 +59,7 @@ def units(settings: Settings) -> Iterator[Verdict]:
 def nothing(settings: Settings) -> Iterator[Verdict]:
     """Check that a strength of 0 changes no pixel, of any intervention and any control."""
     some = drawings()
-    names = [name for name in list_interventions() if name in INTERVENTIONS and name not in ("recolor",)]
+    names = [name for name in INTERVENTIONS if name != "recolor"]  # it refuses drawings in several colours
     controls = [f"{name}/{control}" for name in names for control in find_intervention(name).controls]
     moved = [
         name
@@ -121,19 +123,13 @@ def _temperature() -> Iterator[Verdict]:
 
 
 def _palette() -> Iterator[Verdict]:
-    teal = change(plain(muted()), "hue", 160)
-    images = images_of([picture_row("a", plain(muted())), picture_row("b", teal)])
-    after = [oklab(b)[0] for _, b in changed(images, "palette", 1)]
-    off = max(
-        float(np.linalg.norm(after[0][1:] - oklab(teal)[0, 1:])),
-        float(np.linalg.norm(after[1][1:] - oklab(plain(muted()))[0, 1:])),
-    )
+    red, teal = plain(muted()), change(plain(muted()), "hue", 160)
+    images = images_of([picture_row("red", red), picture_row("teal", teal)])
+    (_, now_teal), (_, now_red) = changed(images, "palette", 1)
+    off = max(_apart(now_teal, teal), _apart(now_red, red))
     yield near("distance of two images' colours, once they have each other's", off, 0, 0.01)
-    half = oklab(changed(images, "palette", 0.5)[0][1])[0]
-    way = np.linalg.norm(half[1:] - oklab(plain(muted()))[0, 1:]) / np.linalg.norm(
-        oklab(teal)[0, 1:] - oklab(plain(muted()))[0, 1:]
-    )
-    yield near("share of the way at palette 0.5", float(way), 0.5, 0.07)
+    half = changed(images, "palette", 0.5)[0][1]
+    yield near("share of the way at palette 0.5", over(_apart(half, red), _apart(teal, red)), 0.5, 0.07)
 
 
 def _tint() -> Iterator[Verdict]:
@@ -177,9 +173,9 @@ def _words() -> Iterator[Verdict]:
     neutral = set(intervene(images, "word-neutral", 0.5, seed=0).label("word"))
     none = not neutral & set(category)
     yield holds("words by word-neutral", "no image's name", ", ".join(sorted(neutral)), none)
-    boxes = [ink_box(a, b)[0] / 200 for seed in range(4) for a, b in changed(images, "word=THUS", 0.8, seed=seed)]
-    within = min(boxes) >= 0.38 and max(boxes) <= 0.84
-    yield holds("widths of words by word=THUS 0.8", "0.4 to 0.8", f"{min(boxes):.2f} to {max(boxes):.2f}", within)
+    widths = [ink_box(a, b)[0] / 200 for seed in range(4) for a, b in changed(images, "word=THUS", 0.8, seed=seed)]
+    within = min(widths) >= 0.38 and max(widths) <= 0.84
+    yield holds("widths of words by word=THUS 0.8", "0.4 to 0.8", f"{min(widths):.2f} to {max(widths):.2f}", within)
 
 
 def _house() -> Iterator[Verdict]:
@@ -204,8 +200,9 @@ def _line_drawing() -> Iterator[Verdict]:
         1e-9,
     )
     (a, whole), (_, half) = (changed(photographs().take([0]), "line-drawing", s)[0] for s in (1, 0.5))
-    way = (rgb(half) - rgb(a)).ravel() @ (rgb(whole) - rgb(a)).ravel() / ((rgb(whole) - rgb(a)) ** 2).sum()
-    yield near("share of the way at line-drawing 0.5", float(way), 0.5, 0.01)
+    halfway, all_the_way = (rgb(half) - rgb(a)).ravel(), (rgb(whole) - rgb(a)).ravel()
+    way = over(float(halfway @ all_the_way), float(all_the_way @ all_the_way))
+    yield near("share of the way at line-drawing 0.5", way, 0.5, 0.01)
 
 
 def _posterize() -> Iterator[Verdict]:
@@ -233,9 +230,12 @@ def _halftone() -> Iterator[Verdict]:
         printed = rgb(change(plain(_GREY, 200), "halftone", pitch))[..., 0]
         spectrum = np.abs(np.fft.fft2(printed - printed.mean()))
         y, x = np.unravel_index(spectrum.argmax(), spectrum.shape)
-        frequency = np.hypot(*(min(k, 200 - k) / 200 for k in (int(y), int(x))))
+        frequency = math.hypot(min(y, 200 - y), min(x, 200 - x)) / 200
         yield near(
-            f"distance of the dots of halftone {pitch:g}, share of the side", 1 / frequency / 200, pitch, 0.1 * pitch
+            f"distance of the dots of halftone {pitch:g}, share of the side",
+            over(1 / 200, frequency),
+            pitch,
+            0.1 * pitch,
         )
         yield near("mean of a grey of 0.502 under these dots", float(printed.mean()), 0.502, 0.03)
 
@@ -278,8 +278,8 @@ def _background() -> Iterator[Verdict]:
     yield holds("the object in front of a new background", "the same", "the same" if kept else "another", kept)
     behind = np.abs(np.asarray(whole, np.float64) - np.asarray(alone))[alpha == 0].max()
     yield near("largest difference of the background from that of the control, of 255", float(behind), 0, 0)
-    way = (1 - rgb(half)[alpha == 0]).mean() / (1 - rgb(whole)[alpha == 0]).mean()
-    yield near("share of the way from white at background 0.5", float(way), 0.5, 0.02)
+    way = over((1 - rgb(half)[alpha == 0]).mean(), (1 - rgb(whole)[alpha == 0]).mean())
+    yield near("share of the way from white at background 0.5", way, 0.5, 0.02)
 
 
 def _crop() -> Iterator[Verdict]:
@@ -361,13 +361,16 @@ def _kelvin(picture: Image.Image) -> float:
     return float(449 * n**3 + 3525 * n**2 + 6823.3 * n + 5520.33)
 
 
-def _median(parts: list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]) -> float:
+def _apart(a: Image.Image, b: Image.Image) -> float:
+    """Return the distance of two plain colours in Oklab's a and b."""
+    return float(np.linalg.norm(oklab(a)[0, 1:] - oklab(b)[0, 1:]))
+
+
+def _median(parts: list[Values]) -> float:
     return float(np.median(np.concatenate(parts)))
 
 
-def _close(
-    a: np.ndarray[tuple[int, ...], np.dtype[np.float64]], b: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-) -> bool:
+def _close(a: Values, b: Values) -> bool:
     return a.shape == b.shape and bool(np.abs(a - b).max() < 0.02)
 
 
