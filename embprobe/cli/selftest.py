@@ -15,11 +15,14 @@ from embprobe.cli.options import JsonOption, SeedOption
 from embprobe.cli.progress import spinner
 
 if TYPE_CHECKING:
-    from embprobe.selftest.run import Verdict
+    from embprobe.selftest.promise import Verdict
 
 
 def selftest(
-    studies: Annotated[int, typer.Option(help="Simulated studies; a thousand take a minute.", min=100)] = 400,
+    promises: Annotated[
+        list[str] | None, typer.Argument(help="Promises to check, such as 'units'; without any, all of them.")
+    ] = None,
+    studies: Annotated[int, typer.Option(help="Simulated studies; a thousand take ten seconds.", min=100)] = 200,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
@@ -27,7 +30,7 @@ def selftest(
     from embprobe.selftest.run import selftest
 
     with spinner("selftest") as notify:
-        verdicts = list(selftest(studies=studies, seed=seed, notify=notify))
+        verdicts = list(selftest(promises or [], studies=studies, seed=seed, notify=notify))
     if json:
         print_json([asdict(verdict) for verdict in verdicts])
     else:
@@ -37,13 +40,19 @@ def selftest(
 
 
 def print_verdicts(verdicts: Sequence[Verdict]) -> None:
-    """Print a line for each expectation with what was measured, and how many passed."""
+    """Print a line for each expectation with the measured answer, and how many passed.
+
+    The name of a promise stands at the first of its expectations.
+    """
     table = Table(box=None, pad_edge=False)
-    for heading in ("", "what", "expected", "found"):
+    for heading in ("", "promise", "about", "expected", "measured"):
         table.add_column(heading, overflow="fold")
+    before = None
     for verdict in verdicts:
-        cells = map(escape, (verdict.about, verdict.expected, verdict.measured))
+        promise = verdict.promise if verdict.promise != before else ""
+        cells = map(escape, (promise, verdict.about, verdict.expected, verdict.measured))
         table.add_row("passed" if verdict.passed else "FAILED", *cells)
+        before = verdict.promise
     output(width=160).print(table)
     failed = sum(not verdict.passed for verdict in verdicts)
     note(f"{len(verdicts) - failed} of {len(verdicts)} passed." + (" Do not believe a probe yet." if failed else ""))

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -233,25 +233,33 @@ def test_a_reference_that_is_asked_about_is_a_subject(run: Run, photos: Path, mi
 def test_selftest_exits_with_one_if_an_expectation_failed(
     run: Run, monkeypatch: pytest.MonkeyPatch, passed: list[bool], code: int
 ) -> None:
-    from embprobe.selftest.run import Verdict
+    from embprobe.selftest.promise import Verdict
 
-    calls: list[tuple[int, int]] = []
+    calls: list[tuple[list[str], int, int]] = []
 
-    def planted(*, studies: int, seed: int, notify: Callable[[str], None]) -> Iterator[Verdict]:
-        calls.append((studies, seed))
-        notify("oracles, color")
+    def planted(names: Sequence[str], *, studies: int, seed: int, notify: Callable[[str], None]) -> Iterator[Verdict]:
+        calls.append((list(names), studies, seed))
+        notify("planted color")
         for each in passed:
             yield Verdict("color: variance share", "0.12", "0.121", each)
 
     monkeypatch.setattr("embprobe.selftest.run.selftest", planted)
-    ran = run("selftest", "--studies", "100", "--seed", "7", "--json")
-    assert ran.code == code and calls == [(100, 7)]
+    ran = run("selftest", "units", "planted color", "--studies", "100", "--seed", "7", "--json")
+    assert ran.code == code and calls == [(["units", "planted color"], 100, 7)]
     assert [verdict["passed"] for verdict in json.loads(ran.out)] == passed
-    assert "selftest: oracles, color" in ran.err
+    assert "selftest: planted color" in ran.err
     table = run("selftest", "--studies", "100")
     assert table.code == code and ("FAILED" in table.out) is not all(passed)
     assert f"{sum(passed)} of 2 passed." in table.err
     assert run("selftest", "--studies", "99").code == 2
+
+
+def test_selftest_checks_the_promises_that_are_named(run: Run) -> None:
+    ran = run("selftest", "rotation", "correction", "--json")
+    assert ran.code == 0
+    assert list(dict.fromkeys(verdict["promise"] for verdict in json.loads(ran.out))) == ["correction", "rotation"]
+    unknown = run("selftest", "rotatoin")
+    assert unknown.code == 2 and "There is no promise 'rotatoin'. Did you mean rotation?" in unknown.err
 
 
 def test_neighbors_of_a_photograph_make_a_sheet(run: Run, photos: Path, space: Path) -> None:

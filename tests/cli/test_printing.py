@@ -22,7 +22,7 @@ from embprobe.embeddings.store import Store
 from embprobe.embeddings.verify import Checked
 from embprobe.probing.key import Key
 from embprobe.probing.results import Check, Conclusions, Result, Results
-from embprobe.selftest.run import Verdict
+from embprobe.selftest.promise import Verdict
 from tests.conftest import Reads, make_encoder
 
 Capture = pytest.CaptureFixture[str]
@@ -296,11 +296,13 @@ def test_many_differences_are_counted_not_shown(capsys: Capture, encoders: int, 
 
 
 def test_verdicts_are_lines_and_a_count(capsys: Capture) -> None:
-    good, bad = Verdict("color: share", "0.12", "0.121", True), Verdict("[red] alarms", "5 %", "50 %", False)
+    good = Verdict("color: share", "0.12", "0.121", True, "planted colour")
+    bad = Verdict("[red] alarms", "5 %", "50 %", False, "units")
     print_verdicts([good, bad, good])
     out, err = capsys.readouterr()
     cells = [line.split("  ")[0].strip() for line in out.splitlines()]
     assert cells == ["", "passed", "FAILED", "passed"]
+    assert "units" in out and "colour" in out
     assert "[red] alarms" in out and "50 %" in out
     assert err == "2 of 3 passed. Do not believe a probe yet.\n"
     print_verdicts([good])
@@ -309,9 +311,9 @@ def test_verdicts_are_lines_and_a_count(capsys: Capture) -> None:
 
 def test_in_a_log_what_is_being_done_is_a_line(capsys: Capture) -> None:
     with spinner("selftest") as notify:
-        notify("oracles, color")
+        notify("planted color")
         notify("400 [bold] studies")
-    assert lines(capsys) == ["selftest: oracles, color", "selftest: 400 [bold] studies"]
+    assert lines(capsys) == ["selftest: planted color", "selftest: 400 [bold] studies"]
 
 
 # --- names that would rather speak to the terminal -------------------------------------------------------------------

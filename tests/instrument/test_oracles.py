@@ -18,7 +18,7 @@ from embprobe.probing.key import Key
 from embprobe.probing.results import Results
 from embprobe.probing.run import run_probe
 from embprobe.selftest.oracles import DIMENSION, Oracle, OracleSession
-from embprobe.selftest.run import ORDERED, planted
+from embprobe.selftest.planted import ORDERED, planted
 
 NOWHERE = Workspace(Path())
 MIXED = Oracle("mixed", {"category": 0.2, "concept": 0.2, "text": 0.1, "color": 0.2, "style": 0.2})
