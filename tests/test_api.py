@@ -86,7 +86,7 @@ def test_what_changes_images_cannot_be_asked_of_vectors_and_the_reason_is_named(
     with pytest.raises(NotApplicable, match="displacement: it changes images, and 'mine.noise' has vectors and no pic"):
         ep.probe(mine, "color", workspace=tmp_path / "space")
     results = ep.probe(mine, "style", workspace=tmp_path / "space")  # what needs labels alone
-    assert {row.key.kind for row in results.rows} == {"decoding"}
+    assert {row.key.kind for row in results.rows} == {"attraction", "decoding"}
 
 
 def test_a_comparison_a_map_neighbours_an_export_and_a_report(mine: ep.EmbeddingSet, tmp_path: Path) -> None:

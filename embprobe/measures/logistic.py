@@ -80,9 +80,19 @@ class Logistic:
 
     def predict(self, vectors: Vectors) -> LabelArray:
         """Return the most probable class of each row. ``[m, d] -> [m]``."""
-        logits = np.asarray(vectors, np.float64) @ self.weights + self.bias
-        predicted: LabelArray = self.classes[logits.argmax(1)]
+        predicted: LabelArray = self.classes[self._logits(vectors).argmax(1)]
         return predicted
+
+    def log_likelihood(self, vectors: Vectors, labels: LabelArray) -> float:
+        """Return the sum of the log-probabilities of labels ``[m]``; rows of a class it does not know count 0."""
+        known = np.isin(labels, self.classes)
+        logits = self._logits(vectors)[known]
+        own = logits[np.arange(len(logits)), np.searchsorted(self.classes, labels[known])]
+        largest = logits.max(1, initial=0.0)
+        return float((own - largest - np.log(np.exp(logits - largest[:, None]).sum(1))).sum())
+
+    def _logits(self, vectors: Vectors) -> ScoreArray:
+        return np.asarray(np.asarray(vectors, np.float64) @ self.weights + self.bias, np.float64)
 
 
 def logistic_path(
@@ -140,9 +150,11 @@ def predict_logistic(
 ) -> list[LabelArray]:
     """Fit a linear probe with regularisation chosen on held-out groups, and predict the labels of each test set.
 
-    C is chosen from ``C_GRID`` by accuracy on a fifth of the training *groups* (concepts), never on test data, ties
-    going to the stronger regularisation; then the classifier is fitted again on all rows. (DINOv2 holds out a tenth
-    of the images.) The search ends three decades of C after its best, once anything was learned at all.
+    C is chosen from ``C_GRID`` by accuracy on a fifth of the training *groups* (concepts), never on test data, and
+    among ties by the likelihood of their labels: of classes that every C tells apart, the strongest regularisation
+    knows little more than their shares, and a refit on other shares would follow those. Then the classifier is fitted
+    again on all rows. (DINOv2 holds out a tenth of the images.) The search ends three decades of C after its best, once
+    anything was learned at all.
 
     It also ends at the first C whose fit does not converge, because larger ones are harder to fit: C is chosen among
     those before. If the last fit, on all rows, does not reach the chosen C, it stays at the last one that converged.
@@ -182,14 +194,15 @@ def predict_logistic(
     fit, held_out = next(((a, b) for a, b in draws if len(np.unique(labels[a])) > 1), (None, None))
     if fit is None or held_out is None:
         raise TooFewGroups(too_few)
-    correct: list[int] = []
+    right: list[tuple[int, float]] = []
     for classifier in _converged(_walk(train[fit], labels[fit], C_GRID, TOLERANCE, device), on_unconverged):
-        correct.append(int((classifier.predict(train[held_out]) == labels[held_out]).sum()))
-        since_best = len(correct) - 1 - int(np.argmax(correct))
-        learned = max(correct) > correct[0] or (classifier.predict(train[fit]) == labels[fit]).all()
+        correct = int((classifier.predict(train[held_out]) == labels[held_out]).sum())
+        right.append((correct, classifier.log_likelihood(train[held_out], labels[held_out])))
+        since_best = len(right) - 1 - right.index(max(right))
+        learned = max(right)[0] > right[0][0] or (classifier.predict(train[fit]) == labels[fit]).all()
         if since_best >= PATIENCE and learned:
             break
-    chosen = int(np.argmax(correct))  # the first of the largest
+    chosen = right.index(max(right))
     *_, final = _converged(_walk(train, labels, C_GRID[: chosen + 1], TOLERANCE, device), on_unconverged)
     return [final.predict(test) for test in tests]
 

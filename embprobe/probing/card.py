@@ -72,13 +72,17 @@ class CardMaterial(Strict):
     """In words: ``drawings of concepts in several styles``."""
     needs: dict[str, list[str]] = {}
     """Labels that all images have, with at least two values; where values are listed, with these among them."""
+    pictures: bool | None = None
+    """Whether they have pictures, or are keys and labels of vectors; either if it is left out."""
     question: str | None = None
     """Where it is another than the card's."""
     headline: Headline | None = None
     must_fail: list[MustFail] = []
 
     def fits(self, images: Images) -> bool:
-        """Return whether the images have these labels and values."""
+        """Return whether the images have these labels and values, and pictures or none."""
+        if self.pictures is not None and images.has_pictures != self.pictures:
+            return False
         for label, values in self.needs.items():
             if not images.has(label):
                 return False

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from embprobe.images.decoding import UnreadableImage
+from embprobe.images.rows import Images
 from embprobe.interventions import find_intervention
 from embprobe.interventions.color import mean_delta_e
 from embprobe.interventions.registry import INTERVENTIONS
 from embprobe.interventions.style import mean_change
 from embprobe.selftest.pictures import (
+    Pair,
     Values,
     amount,
     changed,
@@ -48,8 +51,11 @@ def lightness(settings: Settings) -> Iterator[Verdict]:
     """Check that the control of a change of colour changes lightness by as much, and keeps hues."""
     for kind, images in (("photographs", photographs()), ("drawings", drawings())):
         for name, strength in _COLORS:
-            pairs = changed(images, name, strength)
-            controls = changed(images, f"{name}/lightness", strength)
+            # an image of which the control would leave nothing to recognise has none, and is left out of both
+            both = [_both(images.take([i]), images, name, strength) for i in range(len(images))]
+            if not any(both):
+                continue
+            pairs, controls = zip(*filter(None, both), strict=True)
             by_change = np.array([mean_delta_e(a, b) for a, b in pairs])
             by_control = np.array([mean_delta_e(a, b) for a, b in controls])
             # transparent parts count for nothing in either, and a drawing in black and white may have no room
@@ -64,6 +70,16 @@ def lightness(settings: Settings) -> Iterator[Verdict]:
             yield near("median degrees by which it turns hues", float(np.median(np.concatenate(turned))), 0, 2)
             lighter = float(np.concatenate(moved).mean())
             yield holds("mean change of lightness by it", "above 0.005", f"{lighter:.3f}", lighter > 0.005)
+
+
+def _both(image: Images, donors: Images, name: str, strength: float) -> tuple[Pair, Pair] | None:
+    """Return one image under a change of colour and under its control; None where the control is refused."""
+    try:
+        (control,) = changed(image, f"{name}/lightness", strength, donors=donors)
+    except UnreadableImage:
+        return None
+    (change,) = changed(image, name, strength, donors=donors)
+    return change, control
 
 
 def blur(settings: Settings) -> Iterator[Verdict]:

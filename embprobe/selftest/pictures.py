@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from embprobe.images import load_images
-from embprobe.images.decoding import flatten
+from embprobe.images.decoding import UnreadableImage, flatten
 from embprobe.images.rows import WHITE, Images, Row
 from embprobe.interventions import intervene
 from embprobe.interventions.color import oklab_to_srgb, srgb_to_oklab
 
 Values = NDArray[np.float64]
 _SIDE = 96
+Pair = tuple[Image.Image, Image.Image]
+"""An image as it is, and as it is changed."""
 _DRAWINGS = ("1f34e", "1f431", "1f697")
 """Concepts of the drawings: a red apple, a cat's face, a car."""
 
@@ -71,10 +73,22 @@ def images_of(rows: Iterable[Row]) -> Images:
 
 def changed(
     images: Images, intervention: str, strength: float, *, seed: int = 0, donors: Images | None = None
-) -> list[tuple[Image.Image, Image.Image]]:
-    """Return each image as it is and as it is read under an intervention."""
+) -> list[Pair]:
+    """Return each image as it is and as it is read under an intervention, without those that cannot be changed so.
+
+    Raises:
+        UnreadableImage: None of them can.
+    """
     after = intervene(images, intervention, strength, seed=seed, donors=donors)
-    return [(row.read(), other.read()) for row, other in zip(images.rows, after.rows, strict=True)]
+    pairs, refusals = [], []
+    for row, other in zip(images.rows, after.rows, strict=True):
+        try:
+            pairs.append((row.read(), other.read()))
+        except UnreadableImage as refusal:
+            refusals.append(refusal)
+    if refusals and not pairs:
+        raise refusals[0]
+    return pairs
 
 
 def change(picture: Image.Image, intervention: str, strength: float, *, seed: int = 0) -> Image.Image:

@@ -157,7 +157,8 @@ def permutations(settings: Settings) -> Iterator[Verdict]:
     yield near("mean p of 200 permutation tests of a factor without effect", float(np.mean(p_values)), 0.505, 0.07)
     yield between("share of them with p of at most 0.05", float((np.array(p_values) <= 0.05).mean()), 0, 0.1)
     there = rng.standard_normal((24, 8)) + 3 * np.eye(8)[np.unique(levels, return_inverse=True)[1]]
-    yield near("p of a factor that is there, of 99 permutations", p_of(there), 0.01, 1e-9)
+    p = p_of(there)  # none of 99 permutations has as much scatter, or a bound that is smaller takes its place
+    yield holds("p of a factor that is there, of 99 permutations", "at most 0.01", f"{p:.4f}", 0 < p <= 0.01)
 
 
 def _closed_width(values: ScoreArray) -> float:

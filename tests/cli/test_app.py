@@ -359,6 +359,8 @@ def test_encoders_and_datasets_are_listed(run: Run) -> None:
     assert [(each["name"], each["dimension"]) for each in listed] == [
         ("reference/color-and-pixels", 1400),
         ("reference/color-histogram", 968),
+        ("reference/grey-pixels", 144),
+        ("reference/lightness-histogram", 8),
         ("reference/pixels", 432),
         ("reference/random-vit", 128),
     ]

@@ -130,8 +130,8 @@ def not_normalised(module: str) -> Callable[[Patch], None]:
 
 def half_the_displacement(patch: Patch) -> None:
     """Take the distance to all images, the image itself among them, twice too large."""
-    measure = used_in(displacement, "displacement")
-    patch.setattr(displacement, "displacement", lambda a, b: np.asarray(measure(a, b) / 2))
+    measure = used_in(displacement, "displacement_influence")
+    patch.setattr(displacement, "displacement_influence", lambda a, b: np.asarray(measure(a, b) / 2))
 
 
 def pair_in_the_wrong_order(patch: Patch) -> None:
@@ -141,13 +141,13 @@ def pair_in_the_wrong_order(patch: Patch) -> None:
 
 
 def control_not_subtracted(patch: Patch) -> None:
-    values = displacement._values
+    values = displacement.Displacement._by_variant
 
-    def uncontrolled(*arguments: Any) -> Any:
-        scores = values(*arguments)
+    def uncontrolled(self: displacement.Displacement, *arguments: Any) -> Any:
+        scores = values(self, *arguments)
         return {**scores, **({BEYOND_CONTROL: scores[None]} if CONTROL in scores else {})}
 
-    patch.setattr(displacement, "_values", uncontrolled)
+    patch.setattr(displacement.Displacement, "_by_variant", uncontrolled)
 
 
 def preference_of_the_rival(patch: Patch) -> None:
@@ -167,13 +167,14 @@ def ties_lost(patch: Patch) -> None:
 
 
 def natural_pairs_uncontrolled(patch: Patch) -> None:
-    measure = used_in(natural_pairs, "natural_pairs")
+    measure = used_in(natural_pairs, "natural_pair_effects")
 
-    def uncontrolled(vectors: ScoreArray, attributes: dict[str, Any], attribute: str, **options: Any) -> ScoreArray:
-        scores: ScoreArray = measure(vectors, {attribute: attributes[attribute]}, attribute, **options)
-        return scores
+    def uncontrolled(
+        vectors: ScoreArray, attributes: dict[str, Any], attribute: str, *more: Any, **options: Any
+    ) -> Any:
+        return measure(vectors, {attribute: attributes[attribute]}, attribute, *more, **options)
 
-    patch.setattr(natural_pairs, "natural_pairs", uncontrolled)
+    patch.setattr(natural_pairs, "natural_pair_effects", uncontrolled)
 
 
 def biased_variance_shares(patch: Patch) -> None:
@@ -200,8 +201,8 @@ def images_of_the_test_fitted_on(patch: Patch) -> None:
     """Fit on all images, those of the test among them."""
     folds = decoding.Decoding._folds
 
-    def leaking(self: decoding.Decoding, pool: Images, context: ProbeContext) -> Any:
-        embedded, (test,) = folds(self, pool, context)
+    def leaking(self: decoding.Decoding, pool: Images, context: ProbeContext, control: str | None = None) -> Any:
+        embedded, (test,) = folds(self, pool, context, control)
         everything = np.arange(len(embedded.rows))
         return embedded, [replace(test, parts=[(everything, rows) for _, rows in test.parts])]
 
@@ -212,8 +213,8 @@ def concepts_in_two_folds(patch: Patch) -> None:
     """Split images into folds, and not concepts."""
     folds = decoding.Decoding._folds
 
-    def by_image(self: decoding.Decoding, pool: Images, context: ProbeContext) -> Any:
-        embedded, (test,) = folds(self, pool, context)
+    def by_image(self: decoding.Decoding, pool: Images, context: ProbeContext, control: str | None = None) -> Any:
+        embedded, (test,) = folds(self, pool, context, control)
         fold = np.random.default_rng(0).permutation(len(embedded.rows)) % 5
         return embedded, [
             replace(test, parts=[(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(5)])

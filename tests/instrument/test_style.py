@@ -121,9 +121,9 @@ def outline(pixels: Array) -> Array:
     return np.asarray(pixels.mean(2).ravel(), np.float64)
 
 
-def headline(attribute: str) -> Card:
-    """The card with the measure of its headline alone, without references."""
-    card = bundled_card(attribute).quickly()
+def headline(attribute: str, images: Images) -> Card:
+    """The card as it is put to these images, with the measure of its headline alone, without references."""
+    card = bundled_card(attribute).of(images).quickly()
     kind = card.headline.kind if card.headline else None
     return card.model_copy(update={"measures": [m for m in card.measures if m.kind == kind], "references": []})
 
@@ -140,7 +140,7 @@ def estimates(results: Results, condition: str | None = None) -> list[Result]:
 
 def test_encoders_blind_to_style_are_undecided_whatever_else_they_see(styled: Images) -> None:
     encoders = {"colour": reading(styled, hues, seed=1), "shape": reading(styled, outline, seed=2), "file": noise}
-    results = put(headline("style"), styled, encoders)
+    results = put(headline("style", styled), styled, encoders)
     for row in estimates(results):
         assert row.estimate == pytest.approx(0.5, abs=0.02)
         assert row.low - 0.005 <= 0.5 <= row.high + 0.005
@@ -150,7 +150,7 @@ def test_encoders_blind_to_style_are_undecided_whatever_else_they_see(styled: Im
 
 
 def test_more_style_is_more_attraction_and_shuffled_styles_are_none(styled: Images) -> None:
-    results = put(headline("style"), styled, {f"{grade:g}": graded(grade) for grade in GRADES})
+    results = put(headline("style", styled), styled, {f"{grade:g}": graded(grade) for grade in GRADES})
     blind, *seeing = (row.estimate for row in estimates(results))
     assert blind == pytest.approx(0.5, abs=0.02)
     assert blind < seeing[0] < seeing[1] < seeing[2]
@@ -163,7 +163,8 @@ def test_style_is_seen_beneath_three_times_as_much_of_what_is_shown(styled: Imag
     def much(row: Row) -> Array:
         return 2 * direction(f"shown {shown(row)}") + graded(0.3)(row)
 
-    little, more = (row.estimate for row in estimates(put(headline("style"), styled, {"1": graded(0.3), "3": much})))
+    results = put(headline("style", styled), styled, {"1": graded(0.3), "3": much})
+    little, more = (row.estimate for row in estimates(results))
     assert 0.55 < more < little
 
 
@@ -185,7 +186,7 @@ def sees_ink(row: Row) -> Array:
 def test_who_cannot_read_is_drawn_to_no_word_and_who_can_is(emoji: Images) -> None:
     kept = set(sorted(set(emoji.label("concept")))[::12])
     few = emoji.take(i for i, row in enumerate(emoji.rows) if row.labels["concept"] in kept)
-    card = headline("typographic")
+    card = headline("typographic", emoji)
     results = put(card, few, {"reads": sees_words, "ink": sees_ink, "file": noise})
     by_encoder = {row.encoder: row for row in estimates(results) if row.key == results.conclusions.key}
     assert by_encoder["test/reads"].low > 0.1
@@ -204,7 +205,7 @@ def sees_background(length: float) -> Callable[[Row], Array]:
 
 def test_more_background_is_a_larger_share_and_noise_has_none(emoji: Images) -> None:
     encoders = {f"{grade:g}": sees_background(grade) for grade in GRADES} | {"file": noise}
-    results = put(headline("background"), emoji, encoders)
+    results = put(headline("background", emoji), emoji, encoders)
     *graded_shares, of_noise = (row.estimate for row in estimates(results) if row.key == results.conclusions.key)
     # of 1 + g^2 + 0.49 of squared length, g^2 is the background's; random directions are at right angles but for 1 / 8
     for grade, share in zip(GRADES, graded_shares, strict=True):

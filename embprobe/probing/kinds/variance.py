@@ -116,8 +116,12 @@ class Variance(Measure):
             if name in self.of and name != self.unit:
                 context.require(labels[name])
         present = {name: label for name, label in labels.items() if not context.images.lacks(label)}
-        for label in present.values():
-            chosen.label(label)  # an image that lacks it would be a value of its own
+        for name, label in list(present.items()):
+            values_of_label = set(chosen.label(label))  # an image that lacks it would be a value of its own
+            if len(values_of_label) == 1 and name != self.unit:
+                if name in self.of:
+                    raise NotApplicable(f"all images have the {label} '{min(values_of_label)}'")
+                del present[name]
         units = self._whole_units(chosen, present) if self.unit in present else []
         by_image = bool(treatments) and not set(self.of) & (present.keys() - {self.unit}) and len(units) < 3
         if by_image:
