@@ -193,7 +193,7 @@ def table(name: str, *measures: str) -> str:
     chosen = measures or tuple(dict.fromkeys(row["measure"] for row in rows))
     lines = [f"| measure | {' | '.join(heads)} | CLIP - DINO |", "|---" * (len(heads) + 2) + "|"]
     for measure in chosen:
-        cells = [number(f"{name}; {measure}; {encoder}") for encoder in encoders]
+        cells = [_cell(rows, measure, encoder) for encoder in encoders]
         difference = find_row(name, measure, "clip - dino")
         lines.append(f"| {measure} | {' | '.join(cells)} | {_full(difference)}, {_p(difference)} |")
     return "\n".join(lines)

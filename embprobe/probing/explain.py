@@ -67,7 +67,7 @@ def explain(card: Card, images: Images) -> Explanation:
         facts=material_of(images).facts(),
         question=put.question,
         headline=_headline(put, images),
-        checks=[_check(must_fail) for must_fail in put.must_fail] if numbers else [],
+        checks=_checks(put, images) if numbers else [],
         measures=planned,
     )
 
@@ -89,11 +89,19 @@ def _keys(measure: Measure, images: Images) -> list[Key]:
     return list(dict.fromkeys(keys))
 
 
-def _check(must_fail: MustFail) -> str:
+def _checks(card: Card, images: Images) -> list[str]:
+    """Return the checks whose number these images allow."""
+    allowed = [measure for measure in card.measures if _lacking(measure, images) is None]
+    keys = [key for measure in allowed for key in _keys(measure, images)]
+    named = [(must_fail, must_fail.find(keys, folds=UNSEEN)) for must_fail in card.must_fail]
+    return [_check(must_fail, key) for must_fail, key in named if key is not None]
+
+
+def _check(must_fail: MustFail, key: Key) -> str:
     name = must_fail.encoder or "every encoder"
     if must_fail.no_better_than is not None:
-        return f"{name} must be no better than {must_fail.no_better_than}, because {must_fail.because}"
-    return f"{name} must fail at {must_fail.describe()}, because {must_fail.because}"
+        return f"{name} must be no better than {must_fail.no_better_than} at '{key}', because {must_fail.because}"
+    return f"{name} must fail at '{key}', because {must_fail.because}"
 
 
 def _planned(measure: Measure, images: Images) -> PlannedMeasure:

@@ -70,7 +70,8 @@ class Preference(Measure):
                 Treatment.parse(self._controlled(self.conflict))
 
     def needed_labels(self, images: Images) -> Sequence[str]:
-        return self._labels()
+        named = not self.conflict or any(word_of(row) for row in images.rows)
+        return [*self._labels(), *([] if named else ["name"])]
 
     def declared_keys(self) -> Sequence[Key]:
         if self.conflict is None:
@@ -80,7 +81,7 @@ class Preference(Measure):
 
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield for every anchor the share of triplets in which the first of the two is nearer."""
-        context.require(*self._labels())
+        context.require(*self._labels(), *self._present(self.within, context), *self._present(self.apart, context))
         chosen = context.select(self.images)
         if self.conflict is None:
             yield from self._between_labels(chosen, context)
@@ -156,7 +157,7 @@ class Preference(Measure):
         candidates: NDArray[np.bool_] | None = None,
     ) -> dict[str, ScoreArray]:
         """Return by encoder each anchor's share of triplets in which the concept wins; NaN where there is none."""
-        within, apart = _joined(embedded, self.within), _joined(embedded, self.apart)
+        within, apart = (_joined(embedded, self._present(labels, context)) for labels in (self.within, self.apart))
         seed = context.session.seed
         shares = {
             name: preference(vectors, concepts, cues, within=within, apart=apart, candidates=candidates, seed=seed)
@@ -167,7 +168,11 @@ class Preference(Measure):
     def _labels(self) -> list[str]:
         """Return the labels that images must have before anything is done to them."""
         cue = [] if self.treatments or self.conflict else [self.cue]
-        return [*([] if self.conflict else [self.concept]), *cue, *self.within, *self.apart]
+        return [*([] if self.conflict else [self.concept]), *cue]
+
+    def _present(self, labels: Sequence[str], context: ProbeContext) -> list[str]:
+        """Return those of the labels that an image has; what no image has holds no candidate back."""
+        return [label for label in labels if not context.images.lacks(label)]
 
     @property
     def _object(self) -> str:

@@ -148,7 +148,7 @@ def test_without_names_there_is_no_word_to_draw(workspace: Workspace) -> None:
 # --- what is missing ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("missing", ["concept", "cue", "within", "apart"])
+@pytest.mark.parametrize("missing", ["concept", "cue"])
 def test_a_label_no_image_has_is_named(workspace: Workspace, missing: str) -> None:
     labels = {"concept": ["a", "b"], "cue": ["x", "y"], "within": ["w"] * 2, "apart": ["p", "q"]}
     del labels[missing]
@@ -169,3 +169,10 @@ def test_a_treatment_that_does_not_exist_is_refused_first(workspace: Workspace, 
     with pytest.raises(UsageError, match="no intervention 'hew'"):
         probe(workspace, crossed(), [encoder], BETWEEN, BETWEEN | change)
     assert encoder.encoded == 0
+
+
+def test_a_label_that_no_image_has_holds_no_candidate_back(workspace: Workspace) -> None:
+    images, encoder = crossed(6, 2), sees_concept()
+    plain = probe(workspace, images, [encoder], BETWEEN)
+    held = probe(workspace, images, [encoder], BETWEEN | {"within": ["shelf"], "apart": ["house"]})
+    assert [row.estimate for row in held.rows] == [row.estimate for row in plain.rows] == [1.0]

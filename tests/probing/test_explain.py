@@ -1,0 +1,88 @@
+"""What each bundled card says it asks of each kind of material, before anything runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from embprobe.images import Images, load_images
+from embprobe.probing.card import attributes, bundled_card
+from embprobe.probing.explain import explain
+from tests.probing.conftest import painted
+
+COLOUR, BACKGROUND = "tells red from blue", "owes its variance to the background"
+WORD = "tells anagrams written into an image apart"
+OIL = "is moved by strokes of oil, beyond a blur of that size,"
+STYLE = "draws images of one style together"
+CATEGORY = "surpasses trivial encoders at the category of"
+DRAWN = "is drawn to what the word names, beside a third concept and beyond shuffled ink,"
+RANK = "spreads over directions"
+EXPECTED: dict[str, dict[str, str | None]] = {
+    "emoji": {
+        "background": BACKGROUND, "category": f"{CATEGORY} unseen concepts", "color": COLOUR, "geometry": RANK,
+        "style": STYLE, "text": WORD, "typographic": DRAWN,
+    },
+    "pacs-half.parquet": {
+        "background": BACKGROUND, "category": f"{CATEGORY} unseen images", "color": COLOUR, "geometry": RANK,
+        "style": STYLE, "text": WORD, "typographic": DRAWN,
+    },
+    "cifar-10.parquet": {
+        "background": BACKGROUND, "category": f"{CATEGORY} unseen images", "color": COLOUR, "geometry": RANK,
+        "style": OIL, "text": WORD, "typographic": DRAWN,
+    },
+    "imagenet-one-each.parquet": {
+        "background": BACKGROUND, "category": f"{CATEGORY} unseen images", "color": COLOUR, "geometry": RANK,
+        "style": OIL, "text": WORD, "typographic": DRAWN,
+    },
+    "without labels": {
+        "background": BACKGROUND, "category": None, "color": COLOUR, "geometry": RANK,
+        "style": OIL, "text": WORD, "typographic": None,
+    },
+}  # fmt: skip
+"""By material and card what an encoder does, as the headline's sentence will say it; None where it cannot be asked."""
+
+
+@pytest.fixture(params=EXPECTED)
+def material(request: pytest.FixtureRequest) -> tuple[str, Images]:
+    name: str = request.param
+    if name == "emoji":
+        return name, request.getfixturevalue("emoji")
+    if name == "without labels":
+        return name, painted([(10 * i, 250 - 10 * i, 90) for i in range(12)])
+    folder = os.environ.get("EMBPROBE_TEST_DATA")
+    if not folder:
+        pytest.skip(f"EMBPROBE_TEST_DATA names no folder with {name}")
+    return name, load_images(str(Path(folder) / name))
+
+
+def test_a_card_says_what_its_headline_will_say(material: tuple[str, Images]) -> None:
+    name, images = material
+    assert EXPECTED[name].keys() == set(attributes())
+    for attribute, says in EXPECTED[name].items():
+        explanation = explain(bundled_card(attribute), images)
+        if says is None:
+            assert explanation.headline is None, attribute
+        else:
+            assert explanation.headline is not None and explanation.headline.startswith(f"ENCODER {says} ("), attribute
+        if not images.lacks("concept"):
+            continue
+        promised = (explanation.question, explanation.headline or "", *explanation.checks)
+        assert not any("unseen concept" in sentence for sentence in promised), attribute
+
+
+def test_what_cannot_be_measured_is_listed_with_its_reason() -> None:
+    explanation = explain(bundled_card("category"), painted([(10 * i, 250 - 10 * i, 90) for i in range(12)]))
+    reasons = {measure.left_out for measure in explanation.measures if measure.left_out}
+    assert "it needs the label 'category'" in reasons and "it needs the label 'name'" in reasons
+    assert "12 images" in explanation.facts
+
+
+def test_the_material_decides_the_question(emoji: Images) -> None:
+    card = bundled_card("style")
+    drawings, photographs = explain(card, emoji), explain(card, painted([(9 * i, 0, 0) for i in range(6)]))
+    assert (drawings.material, photographs.material) == ("concepts in several styles", "any images")
+    assert drawings.question != photographs.question
+    assert any("shuffled" in check for check in drawings.checks)
+    assert any("strokes" in check for check in photographs.checks)
