@@ -158,10 +158,10 @@ def overview() -> str:
     """Return the headlines of four probes as a table: the bundled pair, raw pixels, and the difference of the pair."""
     lines = ["| probe | CLIP | DINO | raw pixels | CLIP - DINO |", "|---|---|---|---|---|"]
     for name, title in (
-        ("category", "**category** of concepts never seen, beyond trivial encoders"),
+        ("category", "**category** of unseen concepts, beyond trivial encoders"),
         ("text", "**text**: four anagrams told apart, beyond shuffled ink"),
         ("color", "**colour**: variance between a red and a blue tint"),
-        ("style", "**style**: nearer to the same style, whatever is shown (blind: 0.5)"),
+        ("style", "**style**: nearer to the same style (blind: 0.5)"),
     ):
         measure = record(name)["headline"]
         cells = [number(f"{name}; {measure}; {encoder}; estimate") for encoder in ("clip", "dino", "pixels")]

@@ -73,7 +73,7 @@ def probe(
         folder = results.folder(session.workspace)
         probed.append(results)
         if not json:
-            print_results(results, title=f"{one.title}: {one.question}")
+            print_results(results, title=f"{one.title}: {results.manifest['card']['question']}")
             note(f"Figure: {folder / FIGURE}\nNumbers: {folder / 'results.json'}")
     if not probed:
         raise EmbprobeError(f"None of the probes can be asked of '{rows.name}'.")

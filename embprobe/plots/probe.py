@@ -83,7 +83,7 @@ def _drawn(rows: Sequence[Result], *, question: str, first: Key | None) -> Itera
         canvas.suptitle(heading, fontsize=10, x=0.01, ha="left")
         for axis, (key, panel) in zip(axes, panels.items(), strict=False):
             decoded = panels.get(replace(key, condition=None))
-            if key.condition == SHUFFLED and decoded:
+            if key.kind == "decoding" and key.condition == SHUFFLED and decoded:
                 title = f"{replace(key, condition=None)}, against {SHUFFLED}"
                 axis.set_title(textwrap.fill(title, _TITLE))
                 _against_control(axis, decoded, panel, encoders)
@@ -162,16 +162,24 @@ def draw_dots(axis: Axes, panel: Sequence[Result], encoders: Encoders) -> None:
     called = names_in_lines(encoders, _NAME)
     axis.set_yticks(range(len(shown)), [called[encoder] for encoder in shown])
     axis.set(xlabel=panel[0].unit, ylim=(len(shown) - 0.5, -0.5))
-    _from_zero(axis.set_xlim, panel)
     axis.grid(axis="x", color="0.9")
-    if min(row.low for row in panel) < 0:
-        axis.axvline(0, color="0.6", lw=0.8)
+    even = _even_odds(panel)
+    if even is None:
+        _from_zero(axis.set_xlim, panel)
+    if even is not None or min(row.low for row in panel) < 0:
+        axis.axvline(even or 0, color="0.6", lw=0.8)
     axis.set_axisbelow(True)
 
 
 def _panel_of(key: Key) -> Key:
     """Return what all keys of one panel share: all but the strength."""
     return replace(key, strength=None)
+
+
+def _even_odds(panel: Sequence[Result]) -> float | None:
+    """Return what a blind encoder has, where that is neither zero nor drawn as guessing."""
+    guessed = any(row.role == "baseline" for row in panel)
+    return None if guessed else panel[0].floor or None
 
 
 def _from_zero(limit: Callable[[float | None, float | None], object], panel: Sequence[Result]) -> None:

@@ -122,7 +122,7 @@ def _limit(must_fail: MustFail, floor: float | None) -> tuple[float | None, str]
     if floor is None:
         return None, ""
     if must_fail.within is not None:
-        return floor + must_fail.within, f"a blind encoder's {floor:.3f} and {must_fail.within:g}"
+        return floor + must_fail.within, f"a blind encoder's {floor:.3f} + {must_fail.within:g}"
     return (must_fail.at_most or 0.0) * floor, f"{must_fail.at_most:g} times guessing"
 
 

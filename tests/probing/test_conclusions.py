@@ -247,8 +247,8 @@ NOISE = 10 * STEPS
     [
         ({"at_most": 1.5}, 0.29, True, "at most 1.5 times guessing (0.300)."),
         ({"at_most": 1.5}, 0.31, False, "above 1.5 times guessing (0.300)."),
-        ({"within": 0.1}, 0.29, True, "at most a blind encoder's 0.200 and 0.1 (0.300)."),
-        ({"within": 0.1}, 0.31, False, "above a blind encoder's 0.200 and 0.1 (0.300)."),
+        ({"within": 0.1}, 0.29, True, "at most a blind encoder's 0.200 + 0.1 (0.300)."),
+        ({"within": 0.1}, 0.31, False, "above a blind encoder's 0.200 + 0.1 (0.300)."),
         ({"below": 0.3}, 0.29, True, "at most the limit (0.300)."),
         ({"below": 0.3}, 0.31, False, "above the limit (0.300)."),
         ({"below": -1}, -0.5, False, "above the limit (-1.000)."),
@@ -327,4 +327,4 @@ def test_without_a_name_every_encoder_must_fail_and_the_worst_is_named() -> None
     (check,) = concluded(card(HEADLINE, must), {Q: scores}, floor=0.2).checks
     assert check.passed is False and check.encoder is None
     assert check.text.startswith("every encoder must fail at 'notice', because it cannot: 0.900 (")
-    assert " by a, above a blind encoder's 0.200 and 0.05 (0.250)." in check.text
+    assert " by a, above a blind encoder's 0.200 + 0.05 (0.250)." in check.text
