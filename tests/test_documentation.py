@@ -111,12 +111,13 @@ def test_what_the_arms_script_writes_becomes_the_record(tmp_path: Path, monkeypa
 def test_a_number_that_differs_is_shown_beside_its_record_s() -> None:
     wrong = "is <!-- n: text; word decoding, unseen concepts; clip; estimate -->0.999<!-- /n --> of"
     right = RENDER.render(wrong)
-    (row,) = [row for row in RENDER.record("text")["rows"] if row["encoder"] == "bundled/clip" and not row["against"]]
+    measured = [row for row in RENDER.record("text")["rows"] if row["measure"] == "word decoding, unseen concepts"]
+    (row,) = [row for row in measured if row["encoder"] == "bundled/clip" and not row["against"]]
     assert right == wrong.replace("0.999", f"{row['estimate']:.3f}") != wrong
 
 
 def test_a_difference_is_found_in_either_order() -> None:
-    one, other = (RENDER.find_row("style", "house 1: displacement", pair) for pair in ("clip - dino", "dino - clip"))
+    one, other = (RENDER.find_row("style", "same style nearer, another concept", pair) for pair in ("clip - dino", "dino - clip"))
     assert (one["estimate"], one["low"], one["high"]) == (-other["estimate"], -other["high"], -other["low"])
 
 

@@ -198,7 +198,7 @@ def test_all_goes_on_past_what_cannot_be_asked_and_says_so(
     assert ran.code == 0
     note = next(line for line in ran.err.splitlines() if line.startswith("Nothing of the probe"))
     assert note.startswith(
-        "Nothing of the probe 'Typographic attack' can be asked of 'photos': preference: it needs the"
+        "Nothing of the probe 'Typographic attack' can be asked of 'photos': preference: fewer than two images"
     )
     (only,) = json.loads(ran.out)  # a list, for several were asked for
     assert only["card"]["attribute"] == "geometry"
