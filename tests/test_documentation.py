@@ -117,7 +117,9 @@ def test_a_number_that_differs_is_shown_beside_its_record_s() -> None:
 
 
 def test_a_difference_is_found_in_either_order() -> None:
-    one, other = (RENDER.find_row("style", "same style nearer, another concept", pair) for pair in ("clip - dino", "dino - clip"))
+    one, other = (
+        RENDER.find_row("style", "same style nearer, another concept", pair) for pair in ("clip - dino", "dino - clip")
+    )
     assert (one["estimate"], one["low"], one["high"]) == (-other["estimate"], -other["high"], -other["low"])
 
 
