@@ -64,10 +64,11 @@ def _sentence(says: str, much: str, row: Result, measured: Measured, a: int, b: 
     evidence = f"{format_p(p)}, {row.groups:,} {row.resampled}s"
     first, second = (row.encoder, str(row.against))
     if p >= CERTAIN:
+        detectable = row.detectable or 0.0  # 0 where all images agree, of which nothing follows for others
+        shown = f"; these images would have shown one of {detectable:.3f}" if detectable >= 0.0005 else ""
         return (
             f"Undecided whether {first} or {second} {says} more: the difference is {row.estimate:+.3f} "
-            f"({row.low:+.3f} to {row.high:+.3f}, {evidence}); these images would have shown one of "
-            f"{row.detectable or 0:.3f}."
+            f"({row.low:+.3f} to {row.high:+.3f}, {evidence}){shown}."
         )
     if row.estimate < 0:
         first, second, a, b = second, first, b, a

@@ -328,3 +328,8 @@ def test_without_a_name_every_encoder_must_fail_and_the_worst_is_named() -> None
     assert check.passed is False and check.encoder is None
     assert check.text.startswith("every encoder must fail at 'notice', because it cannot: 0.900 (")
     assert " by a, above a blind encoder's 0.200 + 0.05 (0.250)." in check.text
+
+
+def test_where_all_images_agree_nothing_is_said_of_what_could_be_seen() -> None:
+    (sentence,) = concluded(card(), {Q: {"a": np.zeros(GROUPS), "b": np.zeros(GROUPS)}}).sentences
+    assert sentence.endswith("(+0.000 to +0.000, p = 1.000, 12 concepts).")
