@@ -1,4 +1,4 @@
-"""What each bundled card says it asks of each kind of material, before anything runs."""
+"""What each bundled card says it asks of each kind of material, before anything runs and when it has run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from embprobe.embeddings.session import Session
+from embprobe.embeddings.workspace import Workspace
+from embprobe.encoders import load_encoder
 from embprobe.images import Images, load_images
 from embprobe.probing.card import attributes, bundled_card
 from embprobe.probing.explain import explain
+from embprobe.probing.run import run_probe
 from tests.probing.conftest import painted
 
 COLOUR, BACKGROUND = "tells red from blue", "owes its variance to the background"
@@ -86,3 +90,29 @@ def test_the_material_decides_the_question(emoji: Images) -> None:
     assert drawings.question != photographs.question
     assert any("shuffled" in check for check in drawings.checks)
     assert any("strokes" in check for check in photographs.checks)
+
+
+REFERENCES = ("reference/color-histogram", "reference/random-vit")
+RUN = {
+    "pacs-half.parquet": ("category", "color", "geometry", "style", "typographic"),
+    "cifar-10.parquet": ("category", "color", "geometry", "style"),
+}
+"""The cards that are run on a part of each data set, by two encoders that are there at once."""
+
+
+@pytest.mark.parametrize(("name", "attribute"), [(name, card) for name, cards in RUN.items() for card in cards])
+def test_the_sentence_of_a_run_is_the_one_that_was_explained(name: str, attribute: str, workspace: Workspace) -> None:
+    folder = os.environ.get("EMBPROBE_TEST_DATA")
+    if not folder:
+        pytest.skip(f"EMBPROBE_TEST_DATA names no folder with {name}")
+    images = load_images(str(Path(folder) / name))
+    images = images.take(range(0, len(images), len(images) // 120))
+    first, second = (load_encoder(reference) for reference in REFERENCES)
+    card = bundled_card(attribute).of(images).quickly()
+    results = run_probe(card, images, [first, second], [load_encoder("reference/pixels")], Session(workspace))
+    (sentence,) = results.conclusions.sentences
+    says = str(EXPECTED[name][attribute])
+    undecided = f"Undecided whether {REFERENCES[0]} or {REFERENCES[1]} {says} more: the difference is "
+    assert sentence.startswith((undecided, *(f"{reference} {says} " for reference in REFERENCES))), sentence
+    assert "concept" not in sentence.replace("a third concept", "") and " images)" in sentence
+    assert not any(check.passed is False for check in results.conclusions.checks)
