@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -264,3 +265,11 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
+
+
+def real_images(name: str) -> Images:
+    """The real images of a file in the folder that ``EMBPROBE_TEST_DATA`` names; without it the test is skipped."""
+    folder = os.environ.get("EMBPROBE_TEST_DATA")
+    if not folder:
+        pytest.skip(f"EMBPROBE_TEST_DATA names no folder with {name}")
+    return load_images(str(Path(folder) / name))

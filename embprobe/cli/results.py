@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from embprobe.probing.results import Result, Results
 
 
-_VERDICTS = {True: "Check passed", False: "CHECK FAILED", None: "Unchecked here"}
-
-
 def estimate_cell(row: Result | None) -> str:
     """Return an estimate with its p, its interval, and if it is undecided the least difference it would have detected.
 
@@ -36,6 +33,6 @@ def estimate_cell(row: Result | None) -> str:
 def print_checks(console: Console, results: Results) -> None:
     """Print whether each check of the card passed, and why a measure was left out."""
     for check in results.conclusions.checks:
-        console.print(escape(visible(f"{_VERDICTS[check.passed]}: {check.text}")))
+        console.print(escape(visible(f"{check.verdict}: {check.text}")))
     for reason in results.left_out:
         console.print(escape(visible(f"Left out: {reason}.")))

@@ -10,6 +10,7 @@ from embprobe.errors import EmbprobeError
 from embprobe.images.material import material_of
 from embprobe.images.rows import Images
 from embprobe.probing.card import Card, MustFail
+from embprobe.probing.conclusions import headline_key
 from embprobe.probing.key import Key
 from embprobe.probing.kinds.decoding import UNSEEN
 from embprobe.probing.measure import Measure
@@ -58,28 +59,27 @@ def explain(card: Card, images: Images) -> Explanation:
     """
     material = card.material(images)
     put = card.of(images)
-    planned = [_planned(measure, images) for measure in put.measures]
-    numbers = [number for measure in planned if measure.left_out is None for number in measure.numbers]
+    planned: list[PlannedMeasure] = []
+    allowed: list[Key] = []
+    for measure in put.measures:
+        keys, reason = _keys(measure, images), _lacking(measure, images)
+        planned.append(_planned(measure, keys, reason, images))
+        allowed += keys if reason is None else []
     return Explanation(
         attribute=card.attribute,
         title=card.title,
         material=material.name if material else "any images",
         facts=material_of(images).facts(),
         question=put.question,
-        headline=_headline(put, images),
-        checks=_checks(put, images) if numbers else [],
+        headline=_headline(put, allowed),
+        checks=_checks(put, allowed),
         measures=planned,
     )
 
 
-def _headline(card: Card, images: Images) -> str | None:
-    if card.headline is None:
-        return None
-    for measure in card.measures:
-        key = card.headline.find(_keys(measure, images), folds=UNSEEN)
-        if key is not None and _lacking(measure, images) is None:
-            return f"ENCODER {card.headline.sentence(key)} ({key})"
-    return None
+def _headline(card: Card, keys: Sequence[Key]) -> str | None:
+    key = headline_key(card, keys)
+    return f"ENCODER {card.headline.sentence(key)} ({key})" if card.headline and key else None
 
 
 def _keys(measure: Measure, images: Images) -> list[Key]:
@@ -89,10 +89,8 @@ def _keys(measure: Measure, images: Images) -> list[Key]:
     return list(dict.fromkeys(keys))
 
 
-def _checks(card: Card, images: Images) -> list[str]:
-    """Return the checks whose number these images allow."""
-    allowed = [measure for measure in card.measures if _lacking(measure, images) is None]
-    keys = [key for measure in allowed for key in _keys(measure, images)]
+def _checks(card: Card, keys: Sequence[Key]) -> list[str]:
+    """Return the checks whose number is among the keys."""
     named = [(must_fail, must_fail.find(keys, folds=UNSEEN)) for must_fail in card.must_fail]
     return [_check(must_fail, key) for must_fail, key in named if key is not None]
 
@@ -104,14 +102,13 @@ def _check(must_fail: MustFail, key: Key) -> str:
     return f"{name} must fail at '{key}', because {must_fail.because}"
 
 
-def _planned(measure: Measure, images: Images) -> PlannedMeasure:
-    reason = _lacking(measure, images)
+def _planned(measure: Measure, keys: Sequence[Key], reason: str | None, images: Images) -> PlannedMeasure:
     kept = measure.images.known_to(images)
     try:
         count = len(kept.of(images, seed=0))
     except EmbprobeError:  # conditions that no image meets are dropped when the card is run
         count = len(images)
-    numbers = list(dict.fromkeys(str(key) for key in _keys(measure, images)))
+    numbers = list(dict.fromkeys(map(str, keys)))
     return PlannedMeasure(kind=measure.kind, numbers=numbers, images=count, left_out=reason)
 
 

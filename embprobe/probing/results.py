@@ -120,6 +120,11 @@ class Check:
     """None where the headline is unchecked: of these images no reference is known to fail."""
     text: str
 
+    @property
+    def verdict(self) -> str:
+        """``Check passed``, ``CHECK FAILED`` or ``Unchecked here``, before the text."""
+        return "Unchecked here" if self.passed is None else "Check passed" if self.passed else "CHECK FAILED"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conclusions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,11 @@ from PIL import Image
 
 from embprobe.images import Images, load_images
 from embprobe.images.material import Material, material_of
+from tests.conftest import real_images
 
 
 def photographs(name: str) -> Material:
-    folder = os.environ.get("EMBPROBE_TEST_DATA")
-    if not folder:
-        pytest.skip("EMBPROBE_TEST_DATA does not name the folder of test data")
-    return material_of(load_images(f"{folder}/{name}.parquet"))
+    return material_of(real_images(f"{name}.parquet"))
 
 
 def pets(categories: list[str], styles: list[str]) -> Material:

@@ -8,7 +8,6 @@ fields. The pictures are bundled drawings, and photographs and paintings of PACS
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,12 +19,12 @@ from torch import Tensor
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
-from embprobe.images import Images, load_images
+from embprobe.images import Images
 from embprobe.interventions.color import srgb_to_oklab
 from embprobe.probing.card import Card, bundled_card
 from embprobe.probing.results import Results
 from embprobe.probing.run import run_probe
-from tests.conftest import CountingEncoder, make_encoder
+from tests.conftest import CountingEncoder, make_encoder, real_images
 
 SIDE = 12
 PLANTED = (5.0, 10.0, 20.0, 40.0)
@@ -96,10 +95,7 @@ def blind(name: str) -> CountingEncoder:
 def pictures(request: pytest.FixtureRequest, emoji: Images) -> Images:
     if request.param == "emoji":
         return emoji
-    folder = os.environ.get("EMBPROBE_TEST_DATA")
-    if not folder:
-        pytest.skip("EMBPROBE_TEST_DATA names no folder with pacs-half.parquet")
-    return load_images(str(Path(folder) / "pacs-half.parquet"))
+    return real_images("pacs-half.parquet")
 
 
 @pytest.fixture(scope="module")

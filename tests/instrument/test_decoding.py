@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from PIL import Image
 
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import EncoderSpec, Floats
-from embprobe.images import Images, Row, load_images
+from embprobe.images import Images, Row
 from embprobe.interventions import find_intervention
 from embprobe.measures.decoding import balance
 from embprobe.probing.card import Card, bundled_card
@@ -25,6 +24,7 @@ from embprobe.probing.results import Result, Results
 from embprobe.probing.run import run_probe
 from embprobe.selftest.oracles import Oracle, OracleSession
 from embprobe.statistics import resample
+from tests.conftest import real_images
 
 NOWHERE = Workspace(Path())
 SHARES = (0.0, 0.01, 0.03, 0.08)
@@ -82,10 +82,7 @@ BLIND: Sequence[Oracle] = (
 
 @pytest.fixture(scope="module")
 def pacs() -> Images:
-    folder = os.environ.get("EMBPROBE_TEST_DATA")
-    if not folder:
-        pytest.skip("EMBPROBE_TEST_DATA names no folder with pacs-half.parquet")
-    images = load_images(str(Path(folder) / "pacs-half.parquet"))
+    images = real_images("pacs-half.parquet")
     return images.take(range(0, len(images), 3))
 
 

@@ -7,7 +7,6 @@ style. Graded ones have more and more of a direction for the style beside what t
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,12 +20,12 @@ from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import Encoder
-from embprobe.images import Images, Row, load_images
+from embprobe.images import Images, Row
 from embprobe.probing.card import Card, bundled_card
 from embprobe.probing.key import SHUFFLED
 from embprobe.probing.results import Result, Results
 from embprobe.probing.run import run_probe
-from tests.conftest import make_encoder
+from tests.conftest import make_encoder, real_images
 
 Array = NDArray[np.float64]
 NOWHERE = Workspace(Path())
@@ -37,10 +36,7 @@ GRADES = (0.0, 0.1, 0.3, 1.0)
 @pytest.fixture(scope="session")
 def photographs() -> Images:
     """Every fifth image of four styles and seven categories."""
-    folder = os.environ.get("EMBPROBE_TEST_DATA")
-    if not folder:
-        pytest.skip("EMBPROBE_TEST_DATA names no folder with pacs-half.parquet")
-    images = load_images(str(Path(folder) / "pacs-half.parquet"))
+    images = real_images("pacs-half.parquet")
     return images.take(range(0, len(images), 5))
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
-from embprobe.images import Images, load_images
+from embprobe.images import Images
 from embprobe.probing.card import attributes, bundled_card
 from embprobe.probing.explain import explain
 from embprobe.probing.run import run_probe
+from tests.conftest import real_images
 from tests.probing.conftest import painted
 
 COLOUR, BACKGROUND = "tells red from blue", "owes its variance to the background"
@@ -55,10 +53,7 @@ def material(request: pytest.FixtureRequest) -> tuple[str, Images]:
         return name, request.getfixturevalue("emoji")
     if name == "without labels":
         return name, painted([(10 * i, 250 - 10 * i, 90) for i in range(12)])
-    folder = os.environ.get("EMBPROBE_TEST_DATA")
-    if not folder:
-        pytest.skip(f"EMBPROBE_TEST_DATA names no folder with {name}")
-    return name, load_images(str(Path(folder) / name))
+    return name, real_images(name)
 
 
 def test_a_card_says_what_its_headline_will_say(material: tuple[str, Images]) -> None:
@@ -102,10 +97,7 @@ RUN = {
 
 @pytest.mark.parametrize(("name", "attribute"), [(name, card) for name, cards in RUN.items() for card in cards])
 def test_the_sentence_of_a_run_is_the_one_that_was_explained(name: str, attribute: str, workspace: Workspace) -> None:
-    folder = os.environ.get("EMBPROBE_TEST_DATA")
-    if not folder:
-        pytest.skip(f"EMBPROBE_TEST_DATA names no folder with {name}")
-    images = load_images(str(Path(folder) / name))
+    images = real_images(name)
     images = images.take(range(0, len(images), len(images) // 120))
     first, second = (load_encoder(reference) for reference in REFERENCES)
     card = bundled_card(attribute).of(images).quickly()

@@ -169,7 +169,7 @@ class Decoding(Measure):
                 values = {
                     encoder: self._balanced(right(encoder, test), truth[test.name]) for encoder in fit_rows.vectors
                 }
-                chance = float(np.nanmean(self._chance(truth[test.name])))
+                chance = float(self._chance(truth[test.name]).mean())
                 yield from self._scored(context, test, values, condition, strength, floor=chance)
 
         def fitted(
@@ -196,9 +196,7 @@ class Decoding(Measure):
         scores_as_they_are: dict[str, Mapping[str, ScoreArray]] = {}
         for test in tests:
             values = {encoder: self._balanced(right(encoder, test), truths[test.name]) for encoder in fit_rows.vectors}
-            guessing = self._chance(truths[test.name])
-            chance = float(np.nanmean(guessing))
-            yield from self._scored(context, test, {**values, GUESSING: guessing}, floor=chance)
+            yield from self._beside_guessing(context, test, values, truths[test.name])
             yield from self._gains(context, test, values)
             scores_as_they_are[test.name] = values
         for control in self.controls:
@@ -267,6 +265,19 @@ class Decoding(Measure):
         keys, groups = test.rows.keys(), context.groups(test.rows.rows)
         yield from context.scored(key, values, keys, groups, unit=unit, floor=floor)
 
+    def _beside_guessing(
+        self,
+        context: ProbeContext,
+        test: Test,
+        values: Mapping[str, ScoreArray],
+        truth: LabelArray,
+        condition: str | None = None,
+    ) -> Iterator[Scores]:
+        """Yield the scores of a test and those of guessing, whose mean a blind encoder has."""
+        guessing = self._chance(truth)
+        with_guessing = {**values, GUESSING: guessing}
+        yield from self._scored(context, test, with_guessing, condition, floor=float(guessing.mean()))
+
     def _gains(self, context: ProbeContext, test: Test, values: Mapping[str, ScoreArray]) -> Iterator[Scores]:
         """Yield what is above the best of the trivial encoders on this test; its name is in the unit."""
         trivial = [name for name in self.trivial if name in values]
@@ -299,9 +310,7 @@ class Decoding(Measure):
                 encoder: self._balanced(correct(predictions[test.name], truth), truth)
                 for encoder, predictions in predicted.items()
             }
-            guessing = self._chance(truth)
-            chance = float(np.nanmean(guessing))
-            yield from self._scored(context, same, {**by_control, GUESSING: guessing}, name, floor=chance)
+            yield from self._beside_guessing(context, same, by_control, truth, name)
             position = {key: i for i, key in enumerate(test.rows.keys())}
             shared = [i for i, key in enumerate(keys) if key in position]
             plain = [position[keys[i]] for i in shared]
