@@ -108,3 +108,9 @@ def test_the_sentence_of_a_run_is_the_one_that_was_explained(name: str, attribut
     assert sentence.startswith((undecided, *(f"{reference} {says} " for reference in REFERENCES))), sentence
     assert "concept" not in sentence.replace("a third concept", "") and " images)" in sentence
     assert not any(check.passed is False for check in results.conclusions.checks)
+
+
+def test_tests_under_treatments_never_seen_are_listed_too(emoji: Images) -> None:
+    numbers = [number for measure in explain(bundled_card("style"), emoji).measures for number in measure.numbers]
+    assert "transformation decoding, unseen concepts" in numbers
+    assert "transformation decoding, unseen concepts, unseen kinds" in numbers

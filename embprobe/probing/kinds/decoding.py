@@ -117,8 +117,13 @@ class Decoding(Measure):
         return [
             self._key(test, condition, strength)
             for condition, strength in self._conditions
-            for test in [*self.tests, *(_held_out(test) for test in self.tests if self.held_out)]
+            for test in self._declared_tests
         ]
+
+    @property
+    def _declared_tests(self) -> list[str]:
+        """The names of the card's tests, and of those under treatments that the classifier has never seen."""
+        return [*self.tests, *(_held_out(test) for test in self.tests if self.held_out)]
 
     def needed_labels(self, images: Images) -> Sequence[str]:
         return [] if self.treatments else [self.label]
@@ -126,7 +131,7 @@ class Decoding(Measure):
     def test_names(self, images: Images) -> Sequence[str]:
         """Return the names of the card's tests; of images that cannot be split into them, that of folds."""
         pool = images.where(**self.images.known_to(images).where)
-        return list(self.tests) if len(pool) and self._are_told_apart(pool) else [UNSEEN]
+        return self._declared_tests if len(pool) and self._are_told_apart(pool) else [UNSEEN]
 
     def _are_told_apart(self, pool: Images) -> bool:
         """Return whether the labels say which images the card fits on and which it tests on."""
