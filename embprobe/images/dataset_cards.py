@@ -14,7 +14,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.images.labels import note_of, split_named
+from embprobe.images.labels import note_of
+from embprobe.images.paths import split_named
 from embprobe.images.rows import Images, Row
 from embprobe.images.sources import HUB, exists, open_source
 from embprobe.system.models import Strict, names_of, parse_card, read_card_file

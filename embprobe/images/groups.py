@@ -51,7 +51,7 @@ def choose_grouping(images: Images, label: str = CONCEPT) -> Grouping:
 
     It is ``label``, if the images have it; but ``motif`` instead of ``concept``, if they have that: a motif is several
     concepts that are drawn nearly alike. Without the label it is the deepest folder, where images lie in folders below
-    their category's (see :func:`~embprobe.images.labels.path_labels`), else each image by itself.
+    their category's (see :func:`~embprobe.images.paths.path_labels`), else each image by itself.
 
     Folders are groups if there are at least five of them and at least half of the images are of a category that has two
     or more: a category that fills a single folder can never be learned from other folders.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,11 +11,6 @@ from embprobe.system.text import visible
 SIDECARS = frozenset({"txt", "json", "cls"})
 """Extensions, without the dot, that :func:`read_sidecar` understands."""
 MAX_SIDECAR_BYTES = 1 << 20
-_SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
-}
 
 
 def read_sidecar(extension: str, content: bytes) -> dict[str, str]:
@@ -59,35 +53,6 @@ def as_label(value: object) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, int | float) else None
-
-
-def split_named(name: str) -> str | None:
-    """Read ``train``, ``validation`` or ``test`` from the name of a folder or file; None if it names no split.
-
-    >>> split_named("val"), split_named("test-00000-of-00002"), split_named("cats")
-    ('validation', 'test', None)
-    """
-    return _SPLITS.get(re.split(r"[-_.\d]", name.lower(), maxsplit=1)[0])
-
-
-def path_labels(folders: Sequence[Sequence[str]]) -> list[dict[str, str]]:
-    """Make the labels ``category``, ``split`` and ``folder`` from the folders above each image, outermost first.
-
-    The outermost folder is the category; where all images lie in folders that are named as splits, these are the
-    splits, and the category is the next. Where there are more folders, ``folder`` is the path of all.
-
-    >>> path_labels([["train", "cat"], ["test", "dog", "pug"]])
-    [{'split': 'train', 'category': 'cat'}, {'split': 'test', 'category': 'dog', 'folder': 'test/dog/pug'}]
-    """
-    splits = bool(folders) and all(parts and split_named(parts[0]) for parts in folders)
-    names = ("split", "category") if splits else ("category",)
-    labels = [dict(zip(names, parts, strict=False)) for parts in folders]
-    for image_labels, parts in zip(labels, folders, strict=True):
-        if splits:
-            image_labels["split"] = str(split_named(parts[0]))
-        if len(parts) > len(names):
-            image_labels["folder"] = "/".join(parts)
-    return labels
 
 
 def unique(keys: Iterable[str]) -> list[str]:

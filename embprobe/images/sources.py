@@ -11,8 +11,8 @@ from embprobe.images.readers.folder import NoImages, load_file, load_folder
 from embprobe.images.readers.huggingface import load_hub
 from embprobe.images.readers.locations import Location, find_files, local_file
 from embprobe.images.readers.parquet import load_parquet
-from embprobe.images.readers.tables import Reading
 from embprobe.images.readers.webdataset import load_tars
+from embprobe.images.reading import Reading
 from embprobe.images.rows import Images
 from embprobe.system.text import printable
 

@@ -1,4 +1,4 @@
-"""Labels beside an image and above it: sidecars, folders' names, keys."""
+"""Labels beside an image: sidecars, values, keys."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from embprobe.images.labels import (
     as_label,
     labels_of,
     note_of,
-    path_labels,
     read_sidecar,
-    split_named,
     unique,
 )
 from embprobe.images.readers.folder import load_folder
@@ -98,41 +96,6 @@ def test_a_value_is_text_or_no_label() -> None:
     none: list[object] = ["", None, b"x", [], {}, (1,)]
     assert [as_label(value) for value in none] == [None] * 6
     assert labels_of({"a": 1, "b": None, "": 2}) == {"a": "1"}
-
-
-@pytest.mark.parametrize(
-    ("name", "split"),
-    [
-        *[("train", "train"), ("Training", "train"), ("train-00000-of-00002", "train"), ("train_1", "train")],
-        *[("val", "validation"), ("VALID", "validation"), ("dev", "validation"), ("validation.2", "validation")],
-        *[("test", "test"), ("test2", "test"), ("eval", "test"), ("testing-set", "test")],
-        *[("trains", None), ("testament", None), ("latest", None), ("", None), ("-train", None), ("0", None)],
-    ],
-)
-def test_a_name_says_which_split(name: str, split: str | None) -> None:
-    assert split_named(name) == split
-
-
-def test_folders_are_category_and_path() -> None:
-    assert path_labels([[], ["cat"], ["cat", "tabby"]]) == [
-        {},
-        {"category": "cat"},
-        {"category": "cat", "folder": "cat/tabby"},
-    ]
-
-
-def test_folders_are_splits_only_where_every_image_is_in_one() -> None:
-    assert path_labels([["train", "cat"], ["val"], ["test", "dog", "pug"]]) == [
-        {"split": "train", "category": "cat"},
-        {"split": "validation"},
-        {"split": "test", "category": "dog", "folder": "test/dog/pug"},
-    ]
-    assert path_labels([["train", "red"], ["bus"]]) == [  # trains and buses
-        {"category": "train", "folder": "train/red"},
-        {"category": "bus"},
-    ]
-    assert path_labels([["train"], []]) == [{"category": "train"}, {}]
-    assert path_labels([]) == []
 
 
 def test_keys_that_came_before_are_numbered() -> None:

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.readers.locations import why
-from embprobe.images.readers.tables import Part, Reading, classes_of, columns_of, load_parts
+from embprobe.images.readers.tables import Part, classes_of, columns_of, load_parts
+from embprobe.images.reading import Reading
 from embprobe.images.rows import Images
 
 BLOCK_ROWS = 100

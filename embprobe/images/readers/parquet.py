@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
-from embprobe.images.labels import split_named
+from embprobe.images.paths import split_named
 from embprobe.images.readers.locations import Location, why
-from embprobe.images.readers.tables import Columns, Part, Reading, classes_of, columns_of, load_parts
+from embprobe.images.readers.tables import Columns, Part, classes_of, columns_of, load_parts
+from embprobe.images.reading import Reading
 from embprobe.images.rows import Images
 
 

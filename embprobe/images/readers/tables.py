@@ -18,6 +18,7 @@ from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage, refuse_large
 from embprobe.images.labels import as_label, repeated, unique
 from embprobe.images.readers.blocks import Blocks
+from embprobe.images.reading import Reading
 from embprobe.images.rows import Images, Row
 
 _PREFERRED = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "pixels")
@@ -40,16 +41,6 @@ class Part:
     """Names of classes by column, in the order of their numbers."""
     split: str | None = None
     """The label ``split`` of its rows, if there is no column of that name."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Choices that a table does not make by itself; a data set card makes them."""
-
-    image: str | None = None
-    """The column of images, where more than one column could hold them."""
-    numbered: str | None = None
-    """A column whose classes stay numbers, whatever names the schema gives them."""
 
 
 @dataclass(frozen=True)

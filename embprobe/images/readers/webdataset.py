@@ -16,7 +16,8 @@ from typing import BinaryIO
 
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import MAX_BYTES, SUFFIXES, UnreadableImage, refuse_large
-from embprobe.images.labels import MAX_SIDECAR_BYTES, SIDECARS, note_of, path_labels, read_sidecar, unique
+from embprobe.images.labels import MAX_SIDECAR_BYTES, SIDECARS, note_of, read_sidecar, unique
+from embprobe.images.paths import path_labels
 from embprobe.images.readers.blocks import Blocks
 from embprobe.images.readers.locations import Location, why
 from embprobe.images.rows import Images, Row
