@@ -64,9 +64,10 @@ def extract(
 def print_stores(stores: Sequence[Store], seconds: Mapping[str, float]) -> None:
     """Print where each store lies, the share of the time that each stage took, and the unreadable images."""
     for store in stores:
-        fresh = f"{store.written:,} encoded now" if store.written else "already there"
+        fresh = [f"{store.written - store.taken:,} encoded now"] if store.written else ["already there"]
+        fresh += [f"{store.taken:,} taken from other stores"] if store.taken else []
         name, folder = visible(store.spec.name), visible(str(store.folder))
-        note(f"{name}: {len(store.embedded()):,} x {store.spec.dimension}, {fresh}, in {folder}")
+        note(f"{name}: {len(store.embedded()):,} x {store.spec.dimension}, {', '.join(fresh)}, in {folder}")
     if (total := sum(seconds.values())) > 0:
         shares = ", ".join(f"{stage} {taken / total:.0%}" for stage, taken in seconds.items())
         note(f"Where the time went: {shares}.")

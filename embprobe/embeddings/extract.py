@@ -8,10 +8,12 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 
+import numpy as np
 import torch
 from PIL import Image
 
 from embprobe.embeddings.job import Encoded, Engine, Job, Progress, Seconds, Shard, add_seconds
+from embprobe.embeddings.reuse import Reusable, find_reusable
 from embprobe.embeddings.store import Store, open_store
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.preprocessing import preprocess
@@ -81,13 +83,15 @@ def extract(
                     with _writing(store):
                         store.sweep()
                         store.drop_damaged()
-        notify = _counting(progress, len({store.shard_rows for store in stores}))
-        shards = _missing(stores, notify)
+        reusable = [find_reusable(store, workspace) for store in stores]
+        _take(reusable)
+        shards = _missing(reusable)
+        notify = _counting(progress, shards, len(images))
         size = batch_size or (BATCH_SIZE if device == "cpu" else GPU_BATCH_SIZE)
         job = Job(images, [encoders[i] for i in chosen], [specs[i] for i in chosen], shards, device, size, notify)
         if shards:
             with closing((engine or _local)(job)) as encoded:
-                _write(encoded, stores, {} if seconds is None else seconds)
+                _write(encoded, reusable, {} if seconds is None else seconds)
         _refuse_unreadable(images, stores)
     by_fingerprint = {store.spec.fingerprint: store for store in stores}
     return [replace(by_fingerprint[spec.fingerprint], spec=spec) for spec in specs]
@@ -105,46 +109,63 @@ def encode(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats:
     return encoder.encode_images(torch.stack([preprocess(picture, image_input) for picture in pictures]))
 
 
-def _counting(progress: Progress | None, times: int) -> Progress:
-    """Return a callback that reports each row once, although rows are encoded in as many passes as ``times`` says.
+def _take(reusable: Sequence[Reusable]) -> None:
+    """Write the shards whose vectors can all be taken from other stores."""
+    for each in reusable:
+        store, nothing = each.store, np.empty((0, each.store.spec.dimension), np.float32)
+        for number in sorted(set(range(store.shard_count)) - store.shards.keys()):
+            if not each.new_rows(number):
+                rows, vectors = each.with_taken(number, [], nothing)
+                with _writing(store):
+                    store.write_shard(number, vectors, rows, [], copy_of=each.copy_of(number))
+                store.taken += len(rows)
 
-    There is a pass for every size of shards among the stores.
+
+def _missing(reusable: Sequence[Reusable]) -> list[Shard]:
+    """List the shards that a store lacks, with the rows to encode.
+
+    Encoders whose stores lack the same rows share a shard, so that an image is read once for all of them; another
+    version may have begun a store with shards of another size.
     """
+    lacking: dict[tuple[int, int, Sequence[int]], list[int]] = {}
+    for i, each in enumerate(reusable):
+        for number in sorted(set(range(each.store.shard_count)) - each.store.shards.keys()):
+            key = each.store.shard_rows, number, each.new_rows(number)
+            lacking.setdefault(key, []).append(i)
+    ordered = sorted(lacking.items(), key=lambda item: (*item[0][:2], *item[1]))
+    return [Shard(number, rows, tuple(encoders)) for (_, number, rows), encoders in ordered]
+
+
+def _counting(progress: Progress | None, shards: Sequence[Shard], count: int) -> Progress:
+    """Return a callback that reports each of ``count`` rows once, although some are encoded in several shards.
+
+    Rows that need no encoding are reported at once.
+    """
+    total = sum(len(shard.rows) for shard in shards)
+    rows = len({row for shard in shards for row in shard.rows})
     done = 0
 
-    def notify(rows: int) -> None:
+    def notify(more: int) -> None:
         nonlocal done
-        before, done = done // times, done + rows
+        before, done = done * rows // total, done + more
         if progress is not None:
-            progress(done // times - before)
+            progress(done * rows // total - before)
 
+    if progress is not None and rows < count:
+        progress(count - rows)
     return notify
 
 
-def _missing(stores: Sequence[Store], progress: Progress) -> list[Shard]:
-    """The shards that a store lacks, size by size: another version may have begun a store with shards of another."""
-    missing = []
-    for size in sorted({store.shard_rows for store in stores}):
-        alike = [i for i, store in enumerate(stores) if store.shard_rows == size]
-        for number in range(stores[alike[0]].shard_count):
-            start = number * size
-            stop = min(start + size, len(stores[0].images))
-            lacking = tuple(i for i in alike if number not in stores[i].shards)
-            if lacking:
-                missing.append(Shard(number, start, stop, lacking))
-            else:
-                progress(stop - start)
-    return missing
-
-
-def _write(encoded_shards: Iterator[Encoded], stores: Sequence[Store], seconds: Seconds) -> None:
-    """Write shards to their stores as they come from an engine."""
+def _write(encoded_shards: Iterator[Encoded], reusable: Sequence[Reusable], seconds: Seconds) -> None:
+    """Write shards to their stores as they come from an engine, with the vectors that are taken from other stores."""
     for encoded in encoded_shards:
-        began = time.perf_counter()
+        began, number = time.perf_counter(), encoded.shard.number
         for i, vectors in zip(encoded.shard.lacking, encoded.vectors, strict=True):
-            rows = [stores[i].images.rows[position] for position in encoded.good]
-            with _writing(stores[i]):
-                stores[i].write_shard(encoded.shard.number, vectors, rows, encoded.rejected, encoded.seconds)
+            store = reusable[i].store
+            rows, every = reusable[i].with_taken(number, encoded.good, vectors)
+            with _writing(store):
+                store.write_shard(number, every, rows, encoded.rejected, encoded.seconds)
+            store.taken += len(rows) - len(encoded.good)
         add_seconds(seconds, encoded.seconds | {"write": time.perf_counter() - began})
 
 

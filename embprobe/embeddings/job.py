@@ -24,14 +24,14 @@ def add_seconds(total: Seconds, more: Mapping[str, float]) -> None:
 
 @dataclass(frozen=True)
 class Shard:
-    """A stretch of rows to encode: from ``start`` to before ``stop``, by the encoders whose stores lack it.
+    """Rows to encode by the encoders whose stores lack them.
 
-    It becomes the files with this ``number`` in each of their stores.
+    With the vectors that are taken from elsewhere, they become the files with this ``number`` in each of the stores.
     """
 
     number: int
-    start: int
-    stop: int
+    rows: Sequence[int]
+    """Positions among the images, in order."""
     lacking: tuple[int, ...]
     """Positions of those encoders in the job."""
 

@@ -45,6 +45,8 @@ class ShardFacts(Record):
     bytes: Count
     metadata_sha256: str
     metadata_bytes: Count
+    rows_sha256: str = ""
+    """Of the rows' marks; "" in stores of earlier versions, and no vector is taken from those."""
     rejected: tuple[Rejected, ...]
     device: str
     seconds: dict[_Printable, Number]
@@ -62,6 +64,8 @@ class Manifest(Record):
     encoder_fingerprint: str
     images: str
     images_fingerprint: str
+    rows_from: str = ""
+    """A hash of where the rows come from and how they are changed; "" if that is not known."""
     count: Count
     shard_rows: Annotated[Count, Field(ge=1)]
     complete: StrictBool
@@ -114,4 +118,4 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest of the store in ``folder``, whole or not at all; raises ``OSError`` if it cannot."""
-    write_json(manifest_file(folder), manifest.model_dump(by_alias=True))
+    write_json(manifest_file(folder), manifest.model_dump(by_alias=True, exclude_defaults=True))

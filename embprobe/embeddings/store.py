@@ -1,7 +1,8 @@
 """Embeddings on disk: one encoder x one set of rows, in the layout that clip-retrieval and autofaiss read.
 
 A store is a folder with ``img_emb/img_emb_00000.npy`` (memory-mappable, ``[n, d]``), beside it
-``metadata/metadata_00000.parquet`` (key and labels of the same rows), and ``manifest.json``. Shard *i* holds the rows
+``metadata/metadata_00000.parquet`` (key and labels of the same rows), ``rows/rows_00000.npy`` (marks by which another
+store finds its rows here, :mod:`embprobe.embeddings.reuse`), and ``manifest.json``. Shard *i* holds the rows
 from ``i * shard_rows`` on, less those whose image could not be read; these are in ``rejected.jsonl`` with the reason. A
 shard counts once the manifest names it, and the manifest is replaced whole: a killed run loses only the shard it was
 writing. The manifest also holds the hash of every file (:mod:`embprobe.embeddings.manifest`).
@@ -15,7 +16,7 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from embprobe.embeddings.manifest import SCHEMA, Manifest, Rejected, ShardFacts, read_manifest, write_manifest
 from embprobe.encoders.spec import EncoderSpec, Floats
@@ -59,6 +61,8 @@ class Store:
     """Rows of a shard; 0 is replaced by a number that suits the number of images."""
     written: int = 0
     """Rows written since the store was opened; 0 if everything was already there."""
+    taken: int = 0
+    """Those of them whose vectors were taken from other stores."""
     lost: list[int] = field(default_factory=list)
     """Shards that were written once and were damaged or gone when :meth:`drop_damaged` looked."""
 
@@ -72,6 +76,17 @@ class Store:
     def shard_count(self) -> int:
         """How many shards the store has when it is complete."""
         return -(-len(self.images) // self.shard_rows)
+
+    @property
+    def rows_from(self) -> str:
+        """A hash of where the rows come from and how they are changed; "" if that is not known.
+
+        Rows of two sets with the same hash have the same image if they have the same key and content.
+        """
+        if not self.images.place:
+            return ""
+        changes = self.images.name.partition("+")[2]
+        return hashlib.sha256(f"{self.images.place}\0{changes}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     @property
     def complete(self) -> bool:
@@ -89,13 +104,18 @@ class Store:
         hashes = [facts.sha256 for _, facts in sorted(self.shards.items())]
         return hashlib.sha256("".join(hashes).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
+    def span(self, shard: int) -> tuple[int, int]:
+        """The positions of the first row that shard covers, and of the one behind its last."""
+        return shard * self.shard_rows, min((shard + 1) * self.shard_rows, len(self.images))
+
     def rows_of(self, shard: int) -> Sequence[Row]:
         """The rows that shard covers."""
-        return self.images.rows[shard * self.shard_rows : (shard + 1) * self.shard_rows]
+        start, stop = self.span(shard)
+        return self.images.rows[start:stop]
 
     def sweep(self) -> None:
         """Remove files that killed runs left half-written; only the process that holds the store's lock may."""
-        for folder, stem in (("img_emb", "*"), ("metadata", "*"), (".", "manifest"), (".", "rejected")):
+        for folder, stem in (("img_emb", "*"), ("metadata", "*"), ("rows", "*"), (".", "manifest"), (".", "rejected")):
             sweep(self.folder / folder, stem)
 
     def damaged(self) -> list[int]:
@@ -130,11 +150,22 @@ class Store:
         rows: Sequence[Row],
         rejected: Sequence[Rejected],
         seconds: Mapping[str, float] | None = None,
+        *,
+        copy_of: Path | None = None,
     ) -> None:
         """Write one shard whole: the vectors ``[n, d]`` of ``rows``, and the rows that have none.
 
-        ``seconds`` is how long each stage took. Raises ``OSError`` if the disk is full or may not be written to: then
-        the store is as it was.
+        Args:
+            shard: Its number.
+            vectors: The vectors.
+            rows: Their rows.
+            rejected: The rows without a vector.
+            seconds: How long each stage took.
+            copy_of: A file of another store with the same vectors; it gets another name where the system can do that,
+                so that the vectors are on the disk once.
+
+        Raises:
+            OSError: The disk is full or may not be written to; the store is as it was.
         """
         if vectors.shape != (len(rows), self.spec.dimension):
             raise ValueError(f"expected vectors {(len(rows), self.spec.dimension)}, got {vectors.shape}")
@@ -143,10 +174,13 @@ class Store:
             vectors_file(self.folder, shard): _npy(vectors),
             metadata_file(self.folder, shard): self._table(rows),
         }
+        if self.rows_from:
+            contents[rows_file(self.folder, shard)] = _npy(row_marks(rows))
         for path, content in contents.items():
             with replacing(path) as temporary:
-                temporary.write_bytes(content)
-        (digest, size), (metadata_digest, metadata_size) = (
+                if path.parent.name != "img_emb" or copy_of is None or not _linked(copy_of, temporary, content):
+                    temporary.write_bytes(content)
+        (digest, size), (metadata_digest, metadata_size), *marks = (
             (hashlib.sha256(content).hexdigest(), len(content)) for content in contents.values()
         )
         stages = dict(seconds or {}) | {"write": time.perf_counter() - began}
@@ -157,6 +191,7 @@ class Store:
             bytes=size,
             metadata_sha256=metadata_digest,
             metadata_bytes=metadata_size,
+            rows_sha256=marks[0][0] if marks else "",
             rejected=tuple(rejected),
             device=self.device,
             seconds={stage: round(taken, 3) for stage, taken in stages.items()},
@@ -216,7 +251,8 @@ class Store:
             "encoder": self.spec.name,
             "folder": str(self.folder),
             "images": len(self.embedded()),
-            "encoded_now": self.written,
+            "encoded_now": self.written - self.taken,
+            "taken_from_other_stores": self.taken,
             "dimension": self.spec.dimension,
             "seconds": {stage: round(taken, 3) for stage, taken in self.seconds.items()},
             "damaged_and_done_again": self.lost,
@@ -249,6 +285,7 @@ class Store:
             encoder_fingerprint=self.spec.fingerprint,
             images=self.images.name,
             images_fingerprint=self.images.fingerprint,
+            rows_from=self.rows_from,
             count=len(self.images),
             shard_rows=self.shard_rows,
             complete=self.complete,
@@ -285,6 +322,20 @@ def metadata_file(folder: Path, shard: int) -> Path:
     return folder / "metadata" / f"metadata_{shard:05d}.parquet"
 
 
+def rows_file(folder: Path, shard: int) -> Path:
+    """Where the marks of a shard's rows lie in a store (:func:`row_marks`), in the order of its vectors."""
+    return folder / "rows" / f"rows_{shard:05d}.npy"
+
+
+def row_marks(rows: Iterable[Row]) -> NDArray[np.uint64]:
+    """Return a hash of each row's key and content, ``[n]``.
+
+    64 bits: of a million rows looked up among a million others, one is mistaken with a probability of 5e-8.
+    """
+    texts = (f"{row.key}\0{row.content}".encode("utf-8", "surrogatepass") for row in rows)
+    return np.frombuffer(b"".join(hashlib.sha256(text).digest()[:8] for text in texts), np.uint64)
+
+
 @cache
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}}
@@ -294,11 +345,22 @@ def _label(row: Row, name: str) -> str | None:
     return printable(row.labels[name]) if name in row.labels else None
 
 
-def _npy(vectors: Floats) -> bytes:
+def _npy(vectors: NDArray[Any]) -> bytes:
     """The bytes of a .npy file; written by hand they fail on a full disk with a reason, which NumPy's own do not."""
     buffer = io.BytesIO()
     np.save(buffer, vectors)
     return buffer.getvalue()
+
+
+def _linked(other: Path, path: Path, content: bytes) -> bool:
+    """Give a file another name, if it holds this content and the file system can do that; return whether it did."""
+    try:
+        if other.read_bytes() != content:
+            return False
+        path.hardlink_to(other)
+    except OSError:
+        return False
+    return True
 
 
 def _size(path: Path) -> int | None:

@@ -77,6 +77,10 @@ class Workspace:
         rows = _folder(self.root / "stores", slug(images.name), images.fingerprint)
         return _folder(rows, slug(spec.name), spec.fingerprint)
 
+    def stores_of(self, spec: EncoderSpec) -> list[Path]:
+        """The folder of every store that this encoder has, of any images."""
+        return sorted(path.parent for path in (self.root / "stores").glob(f"*/*-{spec.fingerprint[:8]}/manifest.json"))
+
     def stores(self) -> list[Path]:
         """Every store's folder."""
         return sorted(path.parent for path in (self.root / "stores").glob("*/*/manifest.json"))

@@ -98,6 +98,8 @@ class Images:
     """The reader's remarks, such as how many files it passed over."""
     opened_as: str = ""
     """The name under which ``load_images`` opens these very rows in any process; "" if there is none."""
+    place: str = ""
+    """Where the rows come from: of two sets from one place, rows of the same key and content have the same image."""
     has_pictures: bool = True
     """False if the rows are keys and labels alone, as those of vectors that somebody else has made."""
 

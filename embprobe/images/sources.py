@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from embprobe.errors import UsageError
@@ -32,7 +33,20 @@ def open_source(name: str, *, image: str | None = None, numbered: str | None = N
         UsageError: There is no such place.
         EmbprobeError: There are no images in it.
     """
-    reading = Reading(image=image, numbered=numbered)
+    images = _open(name, Reading(image=image, numbered=numbered))
+    return replace(images, place=_place(name))
+
+
+def _place(name: str) -> str:
+    """Return a name of the place that is the same from every folder, and for every split of it."""
+    if exists(Path(name)):
+        return str(Path(name).resolve())
+    if name.startswith(("bundled/", HUB)):
+        return name.partition(":")[0] if name.startswith("bundled/") else ":".join(name.split(":")[:2])
+    return name if "://" in name else str(Path(name).absolute())
+
+
+def _open(name: str, reading: Reading) -> Images:
     path = Path(name)
     if exists(path) and path.is_dir():
         return _folder(path, reading)

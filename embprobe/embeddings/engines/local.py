@@ -44,10 +44,10 @@ def run(job: Job) -> Generator[Encoded]:
                 parts.clear()
 
         for shard in job.shards:
-            for start in range(shard.start, shard.stop, job.batch_size):
-                stop = min(start + job.batch_size, shard.stop)
-                batch = crew.pool.submit(_encode, start, stop, shard.lacking, job, crew.seats)
-                waiting.append((shard, stop == shard.stop, batch))
+            for start in range(0, len(shard.rows), job.batch_size):
+                rows = shard.rows[start : start + job.batch_size]
+                batch = crew.pool.submit(_encode, rows, shard.lacking, job, crew.seats)
+                waiting.append((shard, start + len(rows) == len(shard.rows), batch))
                 if len(waiting) > crew.ahead:
                     yield from finish()
         while waiting:
@@ -128,14 +128,14 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _encode(start: int, stop: int, lacking: Sequence[int], job: Job, seats: SimpleQueue[Sequence[Encoder]]) -> _Batch:
-    """Read the rows from ``start`` to ``stop``, and encode those that can be read."""
+def _encode(rows: Sequence[int], lacking: Sequence[int], job: Job, seats: SimpleQueue[Sequence[Encoder]]) -> _Batch:
+    """Read the rows at these positions, and encode those that can be read."""
     image_inputs = [job.specs[i].require_image_input() for i in lacking]
     seconds: Seconds = defaultdict(float)
     good: list[int] = []
     crops: list[dict[Hashable, Pixels]] = []
     rejected: list[Rejected] = []
-    for position in range(start, stop):
+    for position in rows:
         row = job.images.rows[position]
         try:
             crops.append(_crops(row, image_inputs, seconds))

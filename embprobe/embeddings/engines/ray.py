@@ -143,6 +143,6 @@ def _result(ready: ray.ObjectRef[Encoded], shard: Shard) -> Encoded:
             raise type(error.cause)(str(error.cause)) from None
         raise
     except (WorkerCrashedError, OutOfMemoryError) as error:
-        rows = f"rows {shard.start:,} to {shard.stop:,}"
+        rows = f"rows {shard.rows[0]:,} to {shard.rows[-1]:,}"
         raise EmbprobeError(f"Ray's workers died {RETRIES + 1} times on {rows} ({type(error).__name__}).") from None
     return encoded

@@ -43,7 +43,7 @@ def job_of(
 
 
 def shards_of(rows: int, size: int, lacking: tuple[int, ...] = (0,)) -> list[Shard]:
-    return [Shard(i, start, min(start + size, rows), lacking) for i, start in enumerate(range(0, rows, size))]
+    return [Shard(i, range(start, min(start + size, rows)), lacking) for i, start in enumerate(range(0, rows, size))]
 
 
 def means(rows: Sequence[int]) -> Floats:
@@ -88,7 +88,7 @@ def test_every_row_goes_to_its_shard_and_every_shard_to_the_encoders_that_lack_i
     unreadable = data.draw(st.sets(st.integers(0, rows - 1)))
     every = shards_of(rows, size)
     lacking = [data.draw(st.sampled_from([(), (0,), (1,), (0, 1)])) for _ in every]
-    shards = [Shard(s.number, s.start, s.stop, who) for s, who in zip(every, lacking, strict=True) if who]
+    shards = [Shard(s.number, s.rows, who) for s, who in zip(every, lacking, strict=True) if who]
     reads, progress = Reads(), Counter[str]()
     images, encoders = (
         reads(rows, unreadable=sorted(unreadable)),
@@ -105,10 +105,10 @@ def test_every_row_goes_to_its_shard_and_every_shard_to_the_encoders_that_lack_i
     finally:
         torch.set_num_threads(1)
     assert [found.shard for found in done] == shards  # in order
-    wanted = [row for shard in shards for row in range(shard.start, shard.stop)]
+    wanted = [row for shard in shards for row in shard.rows]
     assert sorted(reads.keys) == [f"{row:03d}" for row in wanted] and progress["rows"] == len(wanted)
     for found in done:
-        inside = range(found.shard.start, found.shard.stop)
+        inside = found.shard.rows
         assert found.good == [row for row in inside if row not in unreadable]
         assert [row.row for row in found.rejected] == [row for row in inside if row in unreadable]
         assert len(found.vectors) == len(found.shard.lacking)

@@ -81,7 +81,7 @@ def test_the_bytes_are_those_of_the_local_engine(photos: Images, tmp_path: Path)
         photos, encoders, Workspace.open(tmp_path / "ray"), batch_size=3, engine=engine.run, progress=done.append
     )
     for a, b in zip(ours, theirs, strict=True):
-        assert len(files(a)) == 3 + 3 + 1 and files(a) == files(b)
+        assert len(files(a)) == 3 + 3 + 3 + 1 and files(a) == files(b)
         assert [row.key for row in b.rejected] == ["11.png"]
         assert sum(facts.rows for facts in b.shards.values()) == 23
         assert b.seconds["encode"] > 0
