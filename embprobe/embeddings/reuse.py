@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embprobe.embeddings.manifest import ShardFacts, read_manifest
+from embprobe.embeddings.manifest import ShardFacts, manifest_file, read_manifest
 from embprobe.embeddings.store import Store, row_marks, rows_file, vectors_file
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import Floats
@@ -139,8 +139,10 @@ def _others(store: Store, workspace: Workspace, family: str) -> Iterable[_Shard]
         if folder == store.folder:
             continue
         try:
+            if family.encode() not in manifest_file(folder).read_bytes():  # parsing hundreds of manifests takes longer
+                continue
             manifest = read_manifest(folder)
-        except (EmbprobeError, FileNotFoundError):
+        except (EmbprobeError, OSError):
             continue
         if manifest.rows_from == family and manifest.encoder_fingerprint == store.spec.fingerprint:
             for number, facts in sorted(manifest.shards.items()):
