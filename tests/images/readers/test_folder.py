@@ -236,7 +236,8 @@ def test_sidecars_that_are_broken_are_noted_and_the_rest_is_read(tmp_path: Path)
 def test_images_of_kinds_that_are_not_read_are_noted(tmp_path: Path) -> None:
     put(tmp_path, "a.png", "b.HEIC", "sub/c.avif", "d.svg", "e.nef", "f.txt", "g.pdf", ".h.svg")
     (note,) = load_folder(tmp_path).notes
-    assert note.startswith("4 files") and note.endswith(": b.HEIC, d.svg, e.nef, …")
+    assert note.startswith("4 files passed over, of formats that are not read: .heic (1), .")
+    assert "; the first is b.HEIC. " in note and "pip install 'embprobe[heif]'" in note
 
 
 def metadata(path: Path, lines: list[dict[str, Any]]) -> None:
@@ -269,7 +270,7 @@ def test_a_metadata_file_labels_the_images_around_it(tmp_path: Path, kind: str) 
         {"category": "cat"},
         {"category": "dog", "n": "3"},
     ]
-    without, gone = images.notes
+    without, gone, _ = images.notes
     assert without.startswith("1 image") and without.endswith(": cat/c.png")
     assert gone.startswith("1 line") and gone.endswith(": gone.png")
 
