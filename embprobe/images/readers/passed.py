@@ -73,9 +73,11 @@ class PassedOver:
         endings = Counter(path.suffix.lower() for path in self._unread)
         counted = [f"{visible(ending)} ({count:,})" for ending, count in endings.most_common(_ENDINGS)]
         counted += ["…"] if len(endings) > _ENDINGS else []
-        number, plural = len(self._unread), "" if len(self._unread) == 1 else "s"
-        note = f"{number:,} file{plural} passed over, of formats that are not read: {', '.join(counted)}"
-        note += f"; the first is {visible(self._names(self._unread)[0])}"
+        first = visible(self._names(self._unread)[0])
+        note = f"{len(self._unread):,} files passed over, of formats that are not read: {', '.join(counted)}; "
+        note += f"the first is {first}"
+        if len(self._unread) == 1:
+            note = f"1 file passed over, of a format that is not read: {first}"
         if endings.keys() & _HEIF:
             note += ". HEIC and AVIF are read after pip install 'embprobe[heif]'"
         return [note]

@@ -218,7 +218,5 @@ def test_a_million_files_without_an_ending_are_not_all_opened(tmp_path: Path, mo
 
 def test_a_folder_of_images_that_are_all_passed_over_says_so(tmp_path: Path) -> None:
     put(tmp_path, "a", "b.nef", "c.zip")
-    with pytest.raises(
-        NoImages, match=r"There are no images in .*1 file passed over.*\.nef \(1\).*unpacked.*first bytes"
-    ):
+    with pytest.raises(NoImages, match=r"There are no images in .*1 file passed over.*b\.nef.*unpacked.*first bytes"):
         load_folder(tmp_path)
