@@ -38,6 +38,16 @@ SeedOption = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
+FoldersOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The labels that folders give, outermost first: split,category; - for a level that gives none; none for "
+        "no labels from folders. Default: guessed, as a note says.",
+        metavar="NAMES",
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """Where stores lie and how vectors are computed: the options of every command that embeds images."""
@@ -54,6 +64,7 @@ class RunOptions:
         bool,
         typer.Option("--fast-decode", help="Decode large JPEGs at reduced scale: faster, slightly different vectors."),
     ] = False
+    folders: FoldersOption = None
 
 
 def spread_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -62,8 +73,9 @@ def spread_options(command: Callable[..., None]) -> Callable[..., None]:
     >>> def extract(images: str, *, run: RunOptions) -> None:
     ...     print(images, run.device)
     >>> list(inspect.signature(spread_options(extract)).parameters)
-    ['images', 'workspace', 'device', 'precision', 'fast_decode']
-    >>> spread_options(extract)(images="photos", workspace=WORKSPACE, device="cpu", precision="", fast_decode=False)
+    ['images', 'workspace', 'device', 'precision', 'fast_decode', 'folders']
+    >>> values = {field.name: field.default for field in fields(RunOptions)}
+    >>> spread_options(extract)(images="photos", **values | {"device": "cpu"})
     photos cpu
     """
     parameters = inspect.signature(command, eval_str=True).parameters

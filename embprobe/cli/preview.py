@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from embprobe.cli.console import note, print_json
-from embprobe.cli.options import IMAGES, WORKSPACE, JsonOption, SeedOption, WorkspaceOption
+from embprobe.cli.options import IMAGES, WORKSPACE, FoldersOption, JsonOption, SeedOption, WorkspaceOption
 from embprobe.cli.session import open_rows
 
 
@@ -24,6 +24,7 @@ def preview(
     ] = IMAGES,
     word: Annotated[str, typer.Option(help="The word for what the image shows, if it has no label.")] = "",
     workspace: WorkspaceOption = WORKSPACE,
+    folders: FoldersOption = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
@@ -36,7 +37,7 @@ def preview(
     from embprobe.interventions.preview import preview
     from embprobe.plots.preview import save_preview
 
-    donors = open_rows(images)
+    donors = open_rows(images, folders=folders)
     row = find_row(image, donors)
     if word:
         row = replace(row, labels={**row.labels, "name": word})

@@ -13,7 +13,7 @@ from rich.table import Table
 from embprobe.cli.console import note, output, print_json
 from embprobe.cli.options import EncodersOption, ImagesArgument, JsonOption, RunOptions, SeedOption
 from embprobe.cli.results import estimate_cell, print_checks
-from embprobe.cli.session import begin
+from embprobe.cli.session import begin, open_rows
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def probe(
     if not cards:
         raise UsageError(f"Say what to probe: --attribute {', '.join([*attributes(), 'all'])}; or --card FILE.")
     if explain:
-        print_explanations(cards, images, json=json)
+        print_explanations(cards, images, run.folders, json=json)
         return
     subjects = begin(images, encoder, run, seed=seed)
     rows, session = subjects.images, subjects.session
@@ -85,13 +85,12 @@ def probe(
         print_json(documents[0] if len(cards) == 1 else documents)
 
 
-def print_explanations(cards: Sequence[Card], images: str | None, *, json: bool) -> None:
+def print_explanations(cards: Sequence[Card], images: str | None, folders: str | None, *, json: bool) -> None:
     """Print what each card asks of the images, its headline and checks, and what it leaves out and why."""
     from embprobe.cli.options import IMAGES
-    from embprobe.images import load_images
     from embprobe.probing.explain import explain
 
-    rows = load_images(images or IMAGES)
+    rows = open_rows(images or IMAGES, folders=folders)
     explanations = [explain(card, rows) for card in cards]
     if json:
         documents = [explanation.as_json() for explanation in explanations]

@@ -21,11 +21,17 @@ LISTED = 10
 """Images or problems printed one by one; the others are counted."""
 
 
-def open_rows(images: str) -> Images:
-    """Open the images and print their reader's notes before any work begins."""
-    from embprobe.images import load_images
+def open_rows(images: str, *, folders: str | None = None) -> Images:
+    """Open the images and print their reader's notes before any work begins.
 
-    rows = load_images(images)
+    Args:
+        images: The name of the images, as the user typed it.
+        folders: The labels that levels of folders give, as the user typed them; None to guess them.
+    """
+    from embprobe.images import load_images
+    from embprobe.images.paths import parse_levels
+
+    rows = load_images(images, folders=None if folders is None else parse_levels(folders))
     for remark in rows.notes:
         note(f"{remark}.")
     return rows
@@ -57,11 +63,11 @@ def begin(images: str | None, encoders: Sequence[str] | None, run: RunOptions, *
     from embprobe.api import open_subjects
     from embprobe.encoders.given import GivenVectors
 
-    rows = None if images is None else open_rows(images)
+    rows = None if images is None else open_rows(images, folders=run.folders)
     device = choose_device(run.device)
     loaded = load_encoders(encoders, device, run.precision)
     if rows is None and not all(isinstance(encoder, GivenVectors) for encoder in loaded):
-        rows = open_rows(IMAGES)
+        rows = open_rows(IMAGES, folders=run.folders)
     return open_subjects(rows, loaded, session=start_session(run, device, seed=seed))
 
 

@@ -14,6 +14,7 @@ from embprobe.cli.options import (
     IMAGES,
     WORKSPACE,
     DeviceOption,
+    FoldersOption,
     ImagesArgument,
     JsonOption,
     RunOptions,
@@ -49,6 +50,7 @@ def study(
         Path | None, typer.Option(help="A file of claims of your own (.toml). Default: those that come along.")
     ] = None,
     workspace: WorkspaceOption = WORKSPACE,
+    folders: FoldersOption = None,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     json: JsonOption = False,
@@ -63,7 +65,7 @@ def study(
     if encoder and pretrained:
         raise UsageError("--pretrain trains the encoders that are studied: leave it out or --encoder.")
     asked = read_claims(claims) if claims else None
-    rows, chosen_device = open_rows(images or IMAGES), choose_device(device)
+    rows, chosen_device = open_rows(images or IMAGES, folders=folders), choose_device(device)
     roles = parse_roles(encoder, None if asked is None else roles_of(asked)) if encoder else None
     session = start_session(RunOptions(workspace=workspace, device=device), chosen_device, seed=seed)
     if pretrained:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ from embprobe.encoders.spec import EncoderSpec
 from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images
 from embprobe.system.files import write_json
+from embprobe.system.folders import WORKSPACE_MARK, is_hidden
 from embprobe.system.models import DamagedFile, Record, read_json_file
 
 SCHEMA = 1
-_MARK, _HALF_MADE = "embprobe.json", ".embprobe.*.tmp.json"
 
 
 class _Mark(Record):
@@ -39,14 +38,14 @@ class Workspace:
     def open(cls, root: Path, *, create: bool = True) -> Workspace:
         """The workspace at ``root``; a new one if there is none, unless ``create`` is false.
 
-        Raises :class:`EmbprobeError` if ``root`` is a file, holds other things, or was written by another schema
-        version.
+        Raises :class:`EmbprobeError` if ``root`` is a file, holds other things than hidden files and those that
+        systems leave everywhere, or was written by another schema version.
         """
-        mark = root / _MARK
+        mark = root / WORKSPACE_MARK
         if root.exists() and not root.is_dir():
             raise EmbprobeError(f"The workspace '{root}' is a file. Give a folder with --workspace.")
         if not mark.exists():
-            if root.exists() and not all(fnmatch(path.name, _HALF_MADE) for path in root.iterdir()):
+            if root.exists() and not all(is_hidden(path.name) for path in root.iterdir()):
                 raise EmbprobeError(
                     f"The folder '{root}' holds other things. Give an empty or new one with --workspace."
                 )

@@ -20,6 +20,7 @@ from embprobe.images.rows import Images
 from embprobe.measures.knn import Positions
 from embprobe.measures.mutual_knn import ranked_others
 from embprobe.system.files import replacing
+from embprobe.system.folders import OUTPUT_KEY
 
 _ROWS = 512
 _ADDED = ("FILE_NAME", "__row_index__", "pagerank")
@@ -47,7 +48,7 @@ def write_atlas(table: ExportTable, path: Path) -> None:
                     columns |= table.map_columns(encoder, block) | table.vector_column(encoder, block)
                     if encoder in near:
                         columns[f"{table.names[encoder]}_neighbors"] = _neighbor_column(*near[encoder], block)
-                written = pa.table(columns)
+                written = pa.table(columns, metadata={OUTPUT_KEY: "atlas"})
                 writer = writer or pq.ParquetWriter(temporary, written.schema)
                 writer.write_table(written)
         finally:

@@ -18,6 +18,7 @@ from embprobe.errors import EmbprobeError
 from embprobe.export.pictures import WEB, original_file
 from embprobe.export.table import KEY, ExportTable, label_columns
 from embprobe.system.files import making, write_json
+from embprobe.system.folders import mark_output
 from embprobe.system.text import printable, visible
 
 _ROWS = 256
@@ -47,6 +48,7 @@ def write_fiftyone(table: ExportTable, folder: Path) -> None:
         )
     fields = label_columns(table.labels, [*table.reserved(), *_OWN], _field)
     with making(folder) as temporary:
+        mark_output(temporary)
         with (temporary / "samples.json").open("w", encoding="utf-8") as samples:
             samples.write('{"samples": [')
             for block in table.blocks(_ROWS):

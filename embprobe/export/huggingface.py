@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from embprobe.export.pictures import original_file
 from embprobe.export.table import IMAGE, ExportTable, image_type, label_columns
 from embprobe.system.files import making
+from embprobe.system.folders import OUTPUT_KEY, mark_output
 from embprobe.system.text import printable, visible
 
 _ROWS = 100
@@ -31,6 +32,7 @@ def write_huggingface(table: ExportTable, folder: Path) -> None:
     labels = label_columns(table.labels, table.reserved())
     with making(folder) as temporary:
         (temporary / "data").mkdir()
+        mark_output(temporary)
         (temporary / "README.md").write_text(_card(table, labels), encoding="utf-8")
         writer: Any = None
         shard = 0
@@ -79,7 +81,9 @@ def _row_group(table: ExportTable, block: slice, images: list[dict[str, Any]], l
         columns |= table.map_columns(encoder, block) | table.vector_column(encoder, block)
     group = pa.table(columns)
     features = {name: _feature(name, group.schema.field(name).type) for name in group.schema.names}
-    return group.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    return group.replace_schema_metadata(
+        {OUTPUT_KEY: "huggingface", "huggingface": json.dumps({"info": {"features": features}})}
+    )
 
 
 def _feature(name: str, kind: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ __all__ = ["Images", "Row", "UnreadableImage", "find_row", "load_image", "load_i
 DEFAULT = "bundled/emoji"
 
 
-def load_images(name: str = DEFAULT) -> Images:
+def load_images(name: str = DEFAULT, *, folders: Sequence[str] | None = None) -> Images:
     """Open a set of images and read its labels; the images themselves are read when they are needed.
 
     Args:
@@ -32,12 +33,14 @@ def load_images(name: str = DEFAULT) -> Images:
             - ``CARD[:SPLIT][@PLACE]``, a data set that has a card, e.g. ``cifar-10:test`` or
               ``imagenet-1k@/data/imagenet``
             - ``bundled/emoji`` or a split of it, ``bundled/emoji:train``
+        folders: The labels that the levels of folders give, outermost first, as in ``["split", "category"]``; ``-``
+            for a level that gives none. None guesses them, ``[]`` takes no label from folders or names of files.
 
     Returns:
         One row for each image, with a key and named labels.
 
     Raises:
-        UsageError: There is nothing of this name.
+        UsageError: There is nothing of this name, or it has no such levels of folders.
         EmbprobeError: There are no images in it.
 
     Example:
@@ -46,16 +49,16 @@ def load_images(name: str = DEFAULT) -> Images:
         >>> cat.labels["name"], cat.load().size
         ('cat face', (128, 128))
     """
-    return replace(_open(name), opened_as=name)
+    return replace(_open(name, folders), opened_as=name if folders is None else "")
 
 
-def _open(name: str) -> Images:
+def _open(name: str, folders: Sequence[str] | None) -> Images:
     dataset = None if exists(Path(name)) and not name.endswith(".toml") else find_dataset(name)
     if dataset is not None:
         card, split, place = dataset
-        return load_dataset(card, split=split, place=place)
+        return load_dataset(card, split=split, place=place, folders=folders)
     try:
-        return open_source(name)
+        return open_source(name, folders=folders)
     except UsageError as error:
         front = re.split("[@:]", name)[0]
         near = [card for card in near_matches(front, (card.name for card in dataset_cards())) if card not in str(error)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.labels import note_of
-from embprobe.images.paths import split_named
+from embprobe.images.paths import GUESSED, split_named
 from embprobe.images.rows import Images, Row
 from embprobe.images.sources import HUB, exists, open_source
 from embprobe.system.models import Strict, names_of, parse_card, read_card_file
@@ -97,7 +97,19 @@ def find_dataset(name: str) -> tuple[DatasetCard, str, str] | None:
     """Take ``CARD[:SPLIT][@PLACE]`` apart into card, split and place; None if it does not begin with a card's name.
 
     ``CARD`` is the name of a bundled card or the path of the user's own (``mine.toml``).
+
+    Raises:
+        UsageError: Nothing stands behind the ``@`` of a card.
     """
+    found = _take_apart(name)
+    if found is not None and not found[2] and "@" in name:
+        raise UsageError(
+            f"There is no place behind the @ in '{name}'. Give a folder or file; '.' is the current folder."
+        )
+    return found
+
+
+def _take_apart(name: str) -> tuple[DatasetCard, str, str] | None:
     front, _, place = name.partition("@")
     card_name, _, split = front.partition(":")
     if card_name.endswith(".toml") and exists(Path(card_name)):
@@ -106,13 +118,16 @@ def find_dataset(name: str) -> tuple[DatasetCard, str, str] | None:
     return (cards[card_name], split, place) if card_name in cards else None
 
 
-def load_dataset(card: DatasetCard, *, split: str = "", place: str = "") -> Images:
+def load_dataset(
+    card: DatasetCard, *, split: str = "", place: str = "", folders: Sequence[str] | None = None
+) -> Images:
     """Open a data set with the labels that its card names, its classes under their readable names.
 
     Args:
         card: The description of the data set.
         split: A split to keep; "" for all.
         place: The folder, files or hub data set to open instead of the card's own location.
+        folders: The labels that the levels of folders give; None to guess them.
 
     Raises:
         UsageError: Neither the card nor the user names a place.
@@ -126,6 +141,7 @@ def load_dataset(card: DatasetCard, *, split: str = "", place: str = "") -> Imag
         f"{location}:{split}" if on_hub and split else location,
         image=card.columns.get("image"),
         numbered=_class_column(card) if card.class_names else None,
+        folders=folders,
     )
     images = images.labelled(_renaming(card))
     if split and not on_hub:
@@ -135,7 +151,8 @@ def load_dataset(card: DatasetCard, *, split: str = "", place: str = "") -> Imag
         images = kept
     classes = {row.labels.get(card.class_label, "") for row in images.rows}
     unknown = sorted(classes - {*card.class_names, ""}) if card.class_names else []
-    notes = (*images.notes, *note_of(f"{card.class_label} label{{s}} that {card.name} does not know", unknown))
+    remarks = [note for note in images.notes if not note.startswith(GUESSED)]  # the card knows
+    notes = (*remarks, *note_of(f"{card.class_label} label{{s}} that {card.name} does not know", unknown))
     return replace(images, name=f"{card.name}:{split}" if split else card.name, notes=notes)
 
 

@@ -17,3 +17,9 @@ class Reading:
     """The column of a table that names the image, or is its key."""
     labels: tuple[tuple[str, str], ...] = ()
     """Names of labels, each with the column that holds it; the other columns keep their names."""
+    folders: tuple[str, ...] | None = None
+    """The labels that the levels of folders give, outermost first, ``-`` for none; None to guess them."""
+
+
+DEFAULT = Reading()
+"""No choice: whatever is not plain is guessed."""

@@ -7,34 +7,41 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from embprobe.errors import UsageError
+from embprobe.images.labels import note_of
 from embprobe.images.readers.bundled import load_bundled
 from embprobe.images.readers.folder import NoImages, load_file, load_folder
 from embprobe.images.readers.huggingface import load_hub
 from embprobe.images.readers.locations import Location, find_files, local_file
 from embprobe.images.readers.parquet import load_parquet
+from embprobe.images.readers.passed import ARCHIVES
+from embprobe.images.readers.walk import Walk
 from embprobe.images.readers.webdataset import load_tars
 from embprobe.images.reading import Reading
 from embprobe.images.rows import Images
 from embprobe.system.text import printable
 
 HUB = "hf:"
-_ARCHIVES = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar")
 
 
-def open_source(name: str, *, image: str | None = None, numbered: str | None = None) -> Images:
+def open_source(
+    name: str, *, image: str | None = None, numbered: str | None = None, folders: Sequence[str] | None = None
+) -> Images:
     """Open a path, a pattern, a URL, ``hf:owner/name`` or ``bundled/emoji``.
 
     Args:
         name: The place, as the user typed it.
         image: The column of images, where the place holds tables.
         numbered: A column of tables whose classes are to stay numbers.
+        folders: The labels that the levels of folders give, outermost first, ``-`` for none; None to guess them.
 
     Raises:
-        UsageError: There is no such place.
+        UsageError: There is no such place, or it has no folders to name.
         EmbprobeError: There are no images in it.
     """
-    images = _open(name, Reading(image=image, numbered=numbered))
-    return replace(images, place=_place(name))
+    if not name:
+        raise UsageError("The name of the images is empty. Give a folder or file; '.' is the current folder.")
+    reading = Reading(image=image, numbered=numbered, folders=None if folders is None else tuple(folders))
+    return replace(_open(name, reading), place=_place(name))
 
 
 def _place(name: str) -> str:
@@ -50,14 +57,17 @@ def _open(name: str, reading: Reading) -> Images:
     path = Path(name)
     if exists(path) and path.is_dir():
         return _folder(path, reading)
-    if path.suffix.lower() in _ARCHIVES:
+    if path.suffix.lower() in ARCHIVES:
         raise UsageError(f"'{name}' is compressed; unpack it first, so that its images can be read in any order.")
     if not exists(path):
         return _elsewhere(name, reading)
     if not path.is_file():
         raise UsageError(f"'{name}' is neither a file nor a folder.")
     reader = _READERS.get(path.suffix.lower())
-    return reader(printable(path.stem), [local_file(path)], reading) if reader else load_file(path)
+    if reader is None:
+        _refuse_levels(name, reading)
+        return load_file(path)
+    return reader(printable(path.stem), [local_file(path)], reading)
 
 
 def exists(path: Path) -> bool:
@@ -71,8 +81,10 @@ def exists(path: Path) -> bool:
 def _elsewhere(name: str, reading: Reading) -> Images:
     """Open a name that is no path: bundled images, the hub, a URL or a pattern."""
     if name.startswith("bundled/"):
+        _refuse_levels(name, reading)
         return load_bundled(name)
     if name.startswith(HUB):
+        _refuse_levels(name, reading)
         return load_hub(name.removeprefix(HUB), reading)
     if "://" in name or any(sign in name for sign in "{*?["):
         return _pattern(name, reading)
@@ -86,34 +98,46 @@ def _elsewhere(name: str, reading: Reading) -> Images:
 def _folder(path: Path, reading: Reading) -> Images:
     """Open a folder of images; or, where there are none, of tars or parquet files."""
     try:
-        return load_folder(path)
+        return load_folder(path, reading)
     except NoImages:
-        below = [file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file, path)]
+        walk = Walk(path)
+        below = sorted(Path(folder, name) for folder, name in walk.files() if Path(name).suffix.lower() in _READERS)
         for suffix, reader in _READERS.items():
-            files = [local_file(file, path) for file in below if file.suffix.lower() == suffix]
+            files = [file for file in below if file.suffix.lower() == suffix and file.is_file()]
             if files:
-                return reader(printable(path.resolve().name), files, reading)
+                images = reader(printable(path.resolve().name), [local_file(file, path) for file in files], reading)
+                stems = {file.with_suffix("") for file in files}
+                others = [file for file in below if file.suffix.lower() != suffix and file.with_suffix("") not in stems]
+                notes = note_of(
+                    f"file{{s}} passed over, because {suffix} files lie around",
+                    [file.relative_to(path).as_posix() for file in others],
+                )
+                return replace(images, notes=(*images.notes, *notes, *walk.notes()))
         raise
 
 
-def _hidden(file: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(root).parts)
-
-
 def _pattern(pattern: str, reading: Reading) -> Images:
-    files = find_files(pattern)
+    found = find_files(pattern)
+    files = found.files
     suffixes = {PurePosixPath(file.path).suffix.lower() for file in files}
     if len(suffixes) != 1 or not suffixes <= _READERS.keys():
         kinds = ", ".join(sorted(suffix or "no extension" for suffix in suffixes))
         raise UsageError(f"A pattern or URL names tars or parquet files; '{pattern}' names files of {kinds}.")
-    return _READERS[suffixes.pop()](printable(PurePosixPath(pattern).stem), files, reading)
+    images = _READERS[suffixes.pop()](printable(PurePosixPath(pattern).stem), files, reading)
+    return replace(images, notes=(*images.notes, *found.notes))
+
+
+def _refuse_levels(name: str, reading: Reading) -> None:
+    if reading.folders:
+        raise UsageError(f"'{name}' has no folders that could be labels: leave out --folders.")
 
 
 def _tars(name: str, files: Sequence[Location], reading: Reading) -> Images:
-    return load_tars(name, files)
+    return load_tars(name, files, reading)
 
 
 def _tables(name: str, files: Sequence[Location], reading: Reading) -> Images:
+    _refuse_levels(name, reading)
     return load_parquet(name, files, reading)
 
 

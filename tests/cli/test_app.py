@@ -379,7 +379,9 @@ def test_what_a_reader_has_to_say_is_said_before_the_work_begins(run: Run, photo
     (photos / "cat" / "phone.heic").write_bytes(b"0")
     lines = run("extract", photos, *PIXELS).err.splitlines()
     assert lines[0] == "1 sidecar that could not be understood: cat/c.json."
-    assert lines[1] == "1 file passed over, of a format that is not read: cat/phone.heic."
+    assert lines[1].startswith(
+        "1 file passed over, of a format that is not read: cat/phone.heic. HEIC and AVIF are read"
+    )
 
 
 def test_fast_decoding_makes_a_store_of_its_own(run: Run, photos: Path, space: Path) -> None:
@@ -451,7 +453,8 @@ def test_every_argument_and_option_is_explained() -> None:
 def test_options_that_commands_share_reach_each_of_them(run: Run) -> None:
     for command in ("extract", "probe", "compare", "neighbors", "map", "export", "atlas"):
         explained = run(command, "--help").out
-        assert all(option in explained for option in ("--workspace", "--device", "--precision", "--fast-decode"))
+        shared = ("--workspace", "--device", "--precision", "--fast-decode", "--folders")
+        assert all(option in explained for option in shared)
 
 
 def test_the_version_is_the_packages(run: Run) -> None:
@@ -497,6 +500,11 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no parquet": (("extract", "{tmp}/note.parquet", *PIXELS), 1, "cannot be read as parquet"),
     "no match": (("extract", "{tmp}/*.tar.gone", *PIXELS), 1, "No file matches"),
     "braces": (("extract", "{tmp}/{{000..010.tar", *PIXELS), 2, "braces"),
+    "an empty name": (("extract", "", *PIXELS), 2, "The name of the images is empty"),
+    "a level twice": (("extract", "{photos}", "--folders", "a,a", *PIXELS), 2, "need different names"),
+    "levels that are not there": (("extract", "{photos}", "--folders", "a,b", *PIXELS), 2, "The most is 1."),
+    "levels of no folders": (("extract", "--folders", "a", *PIXELS), 2, "'bundled/emoji' has no folders"),
+    "a workspace": (("extract", "{tmp}/old", *PIXELS), 2, "{tmp}/old' is a workspace of embprobe"),
     "protocol": (("extract", "nowhere://a/b.tar", *PIXELS), 2, "Protocol not known"),
     "preview of nothing": (("preview", "{tmp}/gone.png", "-i", "{photos}"), 2, "no image of that key in 'photos'"),
     "preview of what": (("preview", "-a", "colour", "bird/a.png", "-i", "{photos}"), 2, "No intervention changes"),
@@ -536,6 +544,29 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
 }
 
 
+def test_commands_typed_among_the_photographs_find_the_same_images_again(
+    run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workspace lies among the images, with its figures, when no other is named."""
+    monkeypatch.chdir(photos)
+    here = ("--workspace", "embprobe-workspace")
+    assert run("extract", ".", *PIXELS, *here).code == 0
+    for command in ("map", "neighbors"):
+        arguments = (".", "--method", "pca") if command == "map" else ("cat/d.png", "-i", ".")
+        assert run(command, *arguments, *PIXELS, *here).code == 0
+    assert list((photos / "embprobe-workspace").rglob("*.png"))
+    again = run("extract", ".", *PIXELS, *here)
+    assert again.code == 0 and "9 x 432, already there" in again.err
+    assert "1 folder passed over, with output of embprobe: embprobe-workspace." in again.err
+
+
+def test_the_labels_of_folders_are_told_and_can_be_named(run: Run, photos: Path) -> None:
+    guessed = run("probe", str(photos), "-a", "category", "--explain")
+    assert "Labels guessed from folders: category (3: bird, cat, dog)" in guessed.err
+    named = run("probe", str(photos), "-a", "category", "--explain", "--folders", "animal")
+    assert "guessed" not in named.err and "animal (3)" in named.out
+
+
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failure_is_a_sentence_and_an_exit_code_and_leaves_nothing(
     name: str, run: Run, photos: Path, tmp_path: Path, space: Path, mine: Path
@@ -547,6 +578,8 @@ def test_a_failure_is_a_sentence_and_an_exit_code_and_leaves_nothing(
     (tmp_path / "do.toml").write_text(card.replace("greyscale", "hew"), encoding="utf-8")
     (tmp_path / "empty").mkdir()
     (tmp_path / "torn").mkdir()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "embprobe.json").write_text('{"schema": 1}')
     for note in ("note.txt", "note.tar", "note.parquet"):
         (tmp_path / note).write_text("no image, no card")
     for torn in "ab":

@@ -43,6 +43,24 @@ def test_a_workspace_that_is_being_made_or_was_killed_while_it_was_is_no_other_t
     assert json.loads((tmp_path / "embprobe.json").read_text()) == {"schema": SCHEMA}
 
 
+def test_a_folder_with_nothing_but_what_systems_leave_there_is_empty(tmp_path: Path) -> None:
+    """A new volume of Linux, Windows and macOS, and one on a Synology."""
+    for name in ("lost+found", "System Volume Information", "$RECYCLE.BIN", "@eaDir", ".Trashes", ".git"):
+        (tmp_path / name).mkdir()
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._embprobe"):
+        (tmp_path / name).write_bytes(b"\0")
+    assert Workspace.open(tmp_path) == Workspace(tmp_path)
+    assert (tmp_path / ".DS_Store").exists()
+
+
+@pytest.mark.parametrize("name", ["lost and found", "Thumbs", "DS_Store", "stores"])
+def test_a_folder_with_anything_else_is_not_empty(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".DS_Store").touch()
+    (tmp_path / name).touch()
+    with pytest.raises(EmbprobeError, match="holds other things"):
+        Workspace.open(tmp_path)
+
+
 @pytest.mark.parametrize("schema", [0, SCHEMA + 1, "1", None])
 def test_a_workspace_of_another_schema_is_refused_and_left_alone(tmp_path: Path, schema: object) -> None:
     (tmp_path / "embprobe.json").write_text(json.dumps({"schema": schema}))

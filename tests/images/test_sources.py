@@ -20,11 +20,14 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from embprobe.embeddings.extract import extract
+from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.registry import load_encoder
 from embprobe.encoders.spec import Floats
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.export import TARGETS, collect_content
 from embprobe.images import Images, load_images
+from embprobe.images.paths import GUESSED
 from embprobe.images.sources import open_source
 from tests.conftest import encoded, make_encoder, noise, snapshot
 
@@ -277,7 +280,7 @@ def test_every_form_gives_the_same_vectors_and_categories(
     before = snapshot(at)
     images = load_images(place)
     assert_same(extracted(images, workspace), expected)
-    assert images.notes == ()
+    assert all(note.startswith(GUESSED) for note in images.notes) and len(images.notes) <= 2
     assert snapshot(at) == before  # nothing is unpacked or left behind
 
 
@@ -359,6 +362,141 @@ def test_hidden_files_in_a_folder_of_tars_are_passed_over(tmp_path: Path) -> Non
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache" / "1.tar").write_bytes(b"half of it")
     assert len(open_source(str(tmp_path))) == len(PICTURES)
+
+
+FORMS_OF_FILES = [folder, folder_of_tars, folder_of_parquet]
+
+
+@pytest.mark.parametrize("form", FORMS_OF_FILES, ids=lambda form: form.__name__.replace("_", " "))
+def test_own_output_among_the_files_is_no_input(form: Callable[[Path, bool], str], at: Path) -> None:
+    """``cd photos; embprobe extract .; embprobe map .`` leave stores and figures there."""
+    place = Path(form(at, True))
+    before = open_source(str(place))
+    workspace = Workspace.open(place / "embprobe-workspace")
+    (store,) = extract(before, [make_encoder()], workspace)
+    figure = workspace.figure("map")
+    figure.parent.mkdir()
+    noise(1).save(figure)
+    assert list(store.folder.rglob("*.parquet"))
+    after = open_source(str(place))
+    assert after.fingerprint == before.fingerprint and after.rows == before.rows
+    assert [note for note in after.notes if note not in before.notes] == [
+        "1 folder passed over, with output of embprobe: embprobe-workspace"
+    ]
+
+
+def test_own_output_among_the_files_of_a_pattern_is_no_input(at: Path) -> None:
+    place = Path(folder_of_parquet(at, True))
+    before = open_source(f"{place}/*.parquet")
+    workspace = Workspace.open(place / "w")
+    (store,) = extract(before, [make_encoder()], workspace)
+    after = open_source(f"{place}/**/*.parquet")
+    assert after.fingerprint == before.fingerprint
+    assert "1 folder passed over, with output of embprobe: w" in after.notes
+    depth = "/*" * len(store.folder.relative_to(place).parts)
+    with pytest.raises(EmbprobeError, match=r"No file matches .* 1 file passed over, in a workspace of embprobe: "):
+        open_source(f"{place}{depth}/metadata/*.parquet")
+    with pytest.raises(UsageError, match="in a workspace of embprobe"):
+        open_source(str(store.folder))
+
+
+@pytest.mark.parametrize("target", ["atlas", "huggingface", "fiftyone"])
+def test_an_export_among_the_files_is_no_input_and_alone_it_is(target: str, at: Path, workspace: Workspace) -> None:
+    form = folder if target == "fiftyone" else folder_of_parquet
+    place, encoder = Path(form(at, True)), make_encoder()
+    before = open_source(str(place))
+    session = Session(workspace, "cpu")
+    embedded = session.embed(before, [encoder], "")
+    content = collect_content(embedded, [encoder], session, method="none", neighbors=2)
+    out = place / ("map.parquet" if target == "atlas" else "export")
+    TARGETS[target].write(content, out)
+    after = open_source(str(place))
+    assert after.fingerprint == before.fingerprint
+    assert any("passed over" in note and note.endswith((": map", ": export")) for note in after.notes)
+    assert len(open_source(str(out))) == len(PICTURES)
+
+
+def test_wildcards_pass_over_hidden_files_and_go_along_links(tmp_path: Path) -> None:
+    write(tmp_path / "away" / "1.tar", tar(PICTURES[:4], True))
+    write(tmp_path / "shards" / "0.tar", tar(PICTURES[4:], True))
+    (tmp_path / "shards" / "._0.tar").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "shards" / "more").symlink_to(tmp_path / "away")
+    (tmp_path / "shards" / "up").symlink_to(tmp_path)
+    assert len(open_source(f"{tmp_path}/shards/*.tar")) == 6
+    assert len(open_source(f"{tmp_path}/shards/**/*.tar")) == len(PICTURES)
+    assert len(open_source(f"{tmp_path}/shards")) == len(PICTURES)
+
+
+def test_tables_beside_tars_are_counted_unless_they_belong_to_them(tmp_path: Path) -> None:
+    write(tmp_path / "00000.tar", tar(PICTURES, True))
+    for name in ("00000.parquet", "more.parquet"):
+        write(tmp_path / name, parquet(PICTURES, True))
+    assert open_source(str(tmp_path)).notes[-1] == "1 file passed over, because .tar files lie around: more.parquet"
+
+
+# --- splits and categories that names give, or a user ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["tar", "parquet"])
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (["train-00000-of-00001", "test-0000"], {"train", "test"}),
+        (["train/0000", "test/0000"], {"train", "test"}),
+        (["train_freight", "train_passenger"], {None}),
+        (["train", "bus"], {None}),
+    ],
+)
+def test_tars_and_tables_are_of_the_split_that_their_names_are(
+    tmp_path: Path, names: list[str], splits: set[str | None], suffix: str
+) -> None:
+    for name, pictures in zip(names, HALVES.values(), strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / f"{name}.{suffix}", (tar if suffix == "tar" else parquet)(pictures, True))
+    images = open_source(str(tmp_path))
+    assert {row.labels.get("split") for row in images.rows} == splits
+    assert set(images.label("category")) == set(CLASSES)
+    assert any(note.startswith(f"{GUESSED} file names: split (") for note in images.notes) == (splits != {None})
+    assert not any("split" in row.labels for row in open_source(str(tmp_path), folders=()).rows)
+
+
+def test_a_folder_in_a_tar_says_more_of_the_split_than_the_tars_name(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, picture in zip(("val/a.png", "test/b.png"), PICTURES, strict=False):
+            member = tarfile.TarInfo(name)
+            member.size = len(picture.content)
+            archive.addfile(member, io.BytesIO(picture.content))
+    write(tmp_path / "train.tar", buffer.getvalue())
+    assert open_source(f"{tmp_path}/train.tar").label("split") == ["validation", "test"]
+
+
+def test_named_levels_of_folders_take_the_place_of_guesses(at: Path) -> None:
+    place = folder_of_splits(at, True)
+    named = load_images(place, folders=["split", "animal"])
+    assert named.label("animal") == load_images(place).label("category")
+    assert named.lacks("category") and set(named.label("split")) == {"train", "test"} and named.notes == ()
+    assert (named.opened_as, load_images(place).opened_as) == ("", place)
+    assert load_images(place, folders=["category"]).label("category") == ["test"] * 4 + ["train"] * 6
+    assert all(not row.labels for row in load_images(place, folders=[]).rows)
+    assert load_images(one_tar(at, True), folders=["animal"]).label("animal") == [CLASSES[p.number] for p in PICTURES]
+
+
+def test_levels_of_folders_where_there_are_none_are_refused(at: Path) -> None:
+    folder(at, True)
+    for place in (one_parquet(at, True), f"{at}/photos/cat/001.jpg", "bundled/emoji", "hf:owner/name"):
+        with pytest.raises(UsageError, match="has no folders that could be labels: leave out --folders"):
+            load_images(place, folders=["category"])
+    with pytest.raises(UsageError, match=r"as many folders as 'split,category' names: 2\. The most is 1"):
+        load_images(f"{at}/photos", folders=["split", "category"])
+
+
+def test_a_name_that_is_empty_is_not_the_current_folder(at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder(at, True))
+    for name in ("", "cifar-10@", "cifar-10:test@", f"{at}/animals.toml@"):
+        with pytest.raises(UsageError, match=r"'\.' is the current folder"):
+            load_images(name)
+    assert len(load_images(".")) == len(PICTURES)
 
 
 @pytest.mark.parametrize("name", ["all.TAR", "all.Parquet"])

@@ -1,8 +1,8 @@
-"""Read a folder of images: the walk through it, and its rows."""
+"""Read a folder of images, or one image."""
 
 from __future__ import annotations
 
-import os
+import re
 import stat
 from collections.abc import Mapping
 from functools import partial
@@ -12,45 +12,66 @@ from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import SUFFIXES, UnreadableImage, refuse_large
 from embprobe.images.labels import note_of
 from embprobe.images.paths import path_labels
+from embprobe.images.readers.passed import PassedOver
 from embprobe.images.readers.sidecars import METADATA, add_metadata, add_sidecars
+from embprobe.images.readers.walk import Walk, is_image
+from embprobe.images.reading import DEFAULT, Reading
 from embprobe.images.rows import Images, Row
 from embprobe.system.text import printable
 
-_OTHER_IMAGES = frozenset({".heic", ".heif", ".avif", ".jp2", ".svg", ".ico", ".psd", ".dng", ".cr2", ".nef", ".arw"})
+_SHARD_FILE = re.compile(r"(\d+)(?:\.parquet|_stats\.json)")
+"""The files that img2dataset writes beside the folder of each shard."""
 
 
 class NoImages(EmbprobeError):
     """The folder has no image in it."""
 
 
-def load_folder(folder: Path) -> Images:
+def load_folder(folder: Path, reading: Reading = DEFAULT) -> Images:
     """Read every image file below ``folder``, sorted by path; keys are relative paths with forward slashes.
 
-    The outermost subfolder becomes the label ``category`` (below folders named ``train``, ``test`` and so on, which
-    become ``split``). Beside ``cat.jpg``, ``cat.txt`` is its caption and ``cat.json`` its labels; a ``metadata.csv``,
-    ``.jsonl`` or ``.parquet`` with a column ``file_name`` labels the files around it, as in Hugging Face's ImageFolder.
+    Folders become the labels ``category`` and ``split`` (:func:`~embprobe.images.paths.path_labels`). Beside
+    ``cat.jpg``, ``cat.txt`` is its caption and ``cat.json`` its labels; a ``metadata.csv``, ``.jsonl`` or ``.parquet``
+    with a column ``file_name`` labels the files around it, as in Hugging Face's ImageFolder.
 
-    Hidden files and folders are passed over. Links to files are followed, links to folders are not, so a loop of links
-    cannot trap the walk.
+    Hidden files and folders and embprobe's own output are passed over, links are followed
+    (:class:`~embprobe.images.readers.walk.Walk`).
 
     Raises:
         NoImages: There is no image at any depth.
+        UsageError: The folder is a workspace, or ``reading`` names levels of folders that are not there.
         EmbprobeError: A metadata file is damaged, or has no column ``file_name``.
     """
-    paths, metadata, passed, closed = _walk(folder)
+    walk, passed = Walk(folder), PassedOver(folder)
+    paths: list[Path] = []
+    metadata: list[Path] = []
+    shards: set[str] = set()
+    for parent, name in walk.files():
+        if name in METADATA:
+            metadata.append(Path(parent, name))
+        elif is_image(name):
+            paths.append(Path(parent, name))
+        else:
+            passed.add(parent, name)
+            if (shard := _SHARD_FILE.fullmatch(name)) is not None:
+                shards.add(_below(folder, Path(parent, shard[1])))
+    left_out = (*passed.notes(), *walk.notes())
     if not paths:
         known = ", ".join(sorted(SUFFIXES))
-        raise NoImages(f"There are no images in '{folder}'. Looked for files ending in {known}, at any depth.")
+        found = "".join(f" {note[:1].upper()}{note[1:]}." for note in left_out)
+        raise NoImages(f"There are no images in '{folder}'. Looked for files ending in {known}, at any depth.{found}")
+    paths.sort()
     keys = [path.relative_to(folder).as_posix() for path in paths]
-    labels = path_labels([key.split("/")[:-1] for key in keys])
+    guess = path_labels([key.split("/")[:-1] for key in keys], levels=reading.folders, shards=shards)
+    labels = guess.labels
     broken = add_sidecars(paths, labels)
-    unlabelled, unmatched = add_metadata(folder, metadata, keys, labels)
+    unlabelled, unmatched = add_metadata(folder, sorted(metadata), keys, labels)
     notes = (
         *note_of("sidecar{s} that could not be understood", [_below(folder, path) for path in broken]),
         *note_of("image{s} without a line of metadata", unlabelled),
         *note_of("line{s} of metadata for an image that is not there", unmatched),
-        *note_of("file{s} passed over, of a format that is not read", [_below(folder, path) for path in passed]),
-        *note_of("folder{s} that may not be listed", [_below(folder, path) for path in closed]),
+        *left_out,
+        *([guess.note] if guess.note else []),
     )
     rows = (_row(path, key, row_labels) for path, key, row_labels in zip(paths, keys, labels, strict=True))
     return Images(printable(folder.resolve().name), tuple(rows), notes)
@@ -59,27 +80,6 @@ def load_folder(folder: Path) -> Images:
 def load_file(path: Path) -> Images:
     """Read a single image file as a set of one row."""
     return Images(printable(path.name), (_row(path, path.name, {}),))
-
-
-def _walk(folder: Path) -> tuple[list[Path], list[Path], list[Path], list[Path]]:
-    """List the paths of images (by extension), metadata files, images in formats that are not read, closed folders."""
-    closed: list[Path] = []
-    images: list[Path] = []
-    metadata: list[Path] = []
-    others: list[Path] = []
-    for parent, subfolders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in names:
-            suffix = Path(name).suffix.lower()
-            if name.startswith("."):
-                continue
-            if name in METADATA:
-                metadata.append(Path(parent, name))
-            elif suffix in SUFFIXES:
-                images.append(Path(parent, name))
-            elif suffix in _OTHER_IMAGES:
-                others.append(Path(parent, name))
-    return sorted(images), sorted(metadata), sorted(others), sorted(closed)
 
 
 def _row(path: Path, key: str, labels: Mapping[str, str]) -> Row:

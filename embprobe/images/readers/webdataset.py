@@ -17,9 +17,10 @@ from typing import BinaryIO
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import MAX_BYTES, SUFFIXES, UnreadableImage, refuse_large
 from embprobe.images.labels import MAX_SIDECAR_BYTES, SIDECARS, note_of, read_sidecar, unique
-from embprobe.images.paths import path_labels
+from embprobe.images.paths import file_splits, path_labels, splits_note
 from embprobe.images.readers.blocks import Blocks
 from embprobe.images.readers.locations import Location, why
+from embprobe.images.reading import DEFAULT, Reading
 from embprobe.images.rows import Images, Row
 from embprobe.system.text import visible
 
@@ -27,11 +28,12 @@ BLOCK_BYTES = 4 << 20
 _EXTENSIONS = frozenset(suffix.removeprefix(".") for suffix in SUFFIXES)
 
 
-def load_tars(name: str, tars: Sequence[Location]) -> Images:
+def load_tars(name: str, tars: Sequence[Location], reading: Reading = DEFAULT) -> Images:
     """Read the images of all samples in these tars, in their order.
 
     A row's key is the tar's name, a slash, and the sample's key. ``.txt`` is the label ``caption``, ``.cls`` the label
-    ``class``, ``.json`` holds labels by name; folders within the tar are labels as in a folder of images.
+    ``class``, ``.json`` holds labels by name; folders within the tar are labels as in a folder of images. Where they
+    name no split, the tars' own names do (``train-000.tar``).
 
     Raises:
         EmbprobeError: A file is no tar, or there are no images in any.
@@ -48,7 +50,15 @@ def load_tars(name: str, tars: Sequence[Location]) -> Images:
     spans = _spans([sample.images[extension] for sample, extension in images])
     blocks = Blocks(lambda number: spans[number].tar.read(spans[number].start, spans[number].end))
     keys = unique(_key(sample, extension) for sample, extension in images)
-    labels = path_labels([sample.folders for sample, _ in images])
+    guess = path_labels([sample.folders for sample, _ in images], levels=reading.folders)
+    labels = guess.labels
+    notes += [guess.note] if guess.note else []
+    if reading.folders is None and not any("split" in values for values in labels):
+        splits = dict(zip(tars, file_splits([tar.name for tar in tars]), strict=True))
+        notes += splits_note(splits.values())
+        for values, (sample, _) in zip(labels, images, strict=True):
+            if (split := splits[sample.tar]) is not None:
+                values["split"] = split
     rows: list[Row] = []
     for number, span in enumerate(spans):
         for place in span.places:

@@ -189,6 +189,26 @@ def test_folders_named_for_splits_are_splits(tmp_path: Path) -> None:
     assert labels(tmp_path)["train/cat/a.png"] == {"category": "train", "folder": "train/cat"}
 
 
+def test_what_img2dataset_downloads_has_no_categories_and_traffic_signs_have(tmp_path: Path) -> None:
+    """Both lie in folders of five digits; img2dataset writes a table and its statistics beside each."""
+    for shard in ("00000", "00001"):
+        put(tmp_path / "laion", f"{shard}/{shard}0000.jpg", f"{shard}/{shard}0001.jpg")
+        (tmp_path / "laion" / f"{shard}_stats.json").write_text("{}")
+        put(tmp_path / "signs", f"{shard}/00000_00000.jpg", f"{shard}/00000_00001.jpg")
+    assert not any(labels(tmp_path / "laion").values())
+    (note,) = load_folder(tmp_path / "laion").notes
+    assert "no category, the folders are shards" in note
+    assert {each["category"] for each in labels(tmp_path / "signs").values()} == {"00000", "00001"}
+
+
+def test_what_a_detector_is_trained_on_has_splits_and_no_categories(tmp_path: Path) -> None:
+    put(tmp_path, "images/train/a.jpg", "images/val/b.jpg")
+    for box in ("labels/train/a.txt", "labels/val/b.txt"):
+        (tmp_path / box).parent.mkdir(parents=True)
+        (tmp_path / box).write_text("0 0.5 0.5 0.2 0.3\n")
+    assert labels(tmp_path) == {"images/train/a.jpg": {"split": "train"}, "images/val/b.jpg": {"split": "validation"}}
+
+
 def test_files_beside_an_image_are_its_labels(tmp_path: Path) -> None:
     put(tmp_path, "cat/a.png", "cat/b.jpg", "cat/c.d.png", "cat/e.png")
     for name, content in {
@@ -236,7 +256,8 @@ def test_sidecars_that_are_broken_are_noted_and_the_rest_is_read(tmp_path: Path)
 def test_images_of_kinds_that_are_not_read_are_noted(tmp_path: Path) -> None:
     put(tmp_path, "a.png", "b.HEIC", "sub/c.avif", "d.svg", "e.nef", "f.txt", "g.pdf", ".h.svg")
     (note,) = load_folder(tmp_path).notes
-    assert note.startswith("4 files") and note.endswith(": b.HEIC, d.svg, e.nef, …")
+    assert note.startswith("4 files passed over, of formats that are not read: .heic (1), .")
+    assert "; the first is b.HEIC. " in note and "pip install 'embprobe[heif]'" in note
 
 
 def metadata(path: Path, lines: list[dict[str, Any]]) -> None:
@@ -269,7 +290,7 @@ def test_a_metadata_file_labels_the_images_around_it(tmp_path: Path, kind: str) 
         {"category": "cat"},
         {"category": "dog", "n": "3"},
     ]
-    without, gone = images.notes
+    without, gone, _ = images.notes
     assert without.startswith("1 image") and without.endswith(": cat/c.png")
     assert gone.startswith("1 line") and gone.endswith(": gone.png")
 

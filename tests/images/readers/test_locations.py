@@ -37,7 +37,7 @@ def put(folder: Path, *names: str) -> Path:
 
 
 def names(pattern: str) -> list[str]:
-    return [file.name for file in find_files(pattern)]
+    return [file.name for file in find_files(pattern).files]
 
 
 @pytest.fixture
@@ -145,11 +145,11 @@ def test_a_name_is_the_path_below_the_shared_folder_without_extension(tmp_path: 
 def test_a_url_is_a_place_like_a_path(tmp_path: Path, memory: str) -> None:
     for name in ("a.tar", "b/c.tar"):
         MemoryFileSystem().pipe(f"{memory}/{name}", b"0123456789")
-    found = find_files(f"{memory}/**/*.tar")
+    found = find_files(f"{memory}/**/*.tar").files
     assert [(file.name, file.size, file.local) for file in found] == [("a", 10, False), ("b/c", 10, False)]
     assert found[0].read(2, 5) == b"234" and found[0].read(8, 99) == b"89"
     put(tmp_path, "a.tar")
-    (here,) = find_files(f"{tmp_path}/a.tar")
+    (here,) = find_files(f"{tmp_path}/a.tar").files
     assert here.local and here.read(2, 99) == b"tar"
     with here.open() as file:
         assert file.read() == b"a.tar"
@@ -158,13 +158,13 @@ def test_a_url_is_a_place_like_a_path(tmp_path: Path, memory: str) -> None:
 def test_files_here_and_elsewhere_can_be_given_together(tmp_path: Path, memory: str) -> None:
     put(tmp_path, "a.tar")
     MemoryFileSystem().pipe(f"{memory}/b.tar", b"x")
-    found = find_files(f"{{{tmp_path}/a,{memory}/b}}.tar")
+    found = find_files(f"{{{tmp_path}/a,{memory}/b}}.tar").files
     assert [(file.name.rpartition("/")[2], file.local) for file in found] == [("a", True), ("b", False)]
 
 
 def test_the_mark_changes_when_the_file_is_written_anew(tmp_path: Path, memory: str) -> None:
     def mark(url: str) -> str:
-        return find_files(url)[0].mark
+        return find_files(url).files[0].mark
 
     def written(content: bytes, at: int) -> tuple[str, str]:
         (tmp_path / "a.tar").write_bytes(content)
