@@ -16,4 +16,8 @@ class Reading:
     key_column: str | None = None
     """The column of a table that names the image, or is its key."""
     labels: tuple[tuple[str, str], ...] = ()
-    """Names of labels, each with the column that holds it; the other columns keep their names."""
+    """Names of labels, each with the column that holds it. Where a label has its column's name, no others are kept."""
+
+
+GUESSED = Reading()
+"""No choice is made: all is guessed."""

@@ -65,7 +65,7 @@ def test_a_json_file_that_is_no_object_is_a_value_error(content: bytes) -> None:
 
 @pytest.mark.parametrize("extension", ["txt", "cls", "json"])
 def test_a_sidecar_has_a_greatest_size(extension: str) -> None:
-    largest = b'{"a": "' + b"x" * (MAX_SIDECAR_BYTES - 9) + b'"}'
+    largest = b'{"a": "long"' + b" " * (MAX_SIDECAR_BYTES - 13) + b"}"
     assert len(largest) == MAX_SIDECAR_BYTES
     assert read_sidecar(extension, largest)
     with pytest.raises(ValueError, match="too large"):

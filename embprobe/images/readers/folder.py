@@ -12,7 +12,9 @@ from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import SUFFIXES, UnreadableImage, refuse_large
 from embprobe.images.labels import note_of
 from embprobe.images.paths import path_labels
-from embprobe.images.readers.sidecars import METADATA, add_metadata, add_sidecars
+from embprobe.images.readers.metadata import METADATA, add_metadata
+from embprobe.images.readers.sidecars import add_sidecars
+from embprobe.images.reading import GUESSED, Reading
 from embprobe.images.rows import Images, Row
 from embprobe.system.text import printable
 
@@ -23,7 +25,7 @@ class NoImages(EmbprobeError):
     """The folder has no image in it."""
 
 
-def load_folder(folder: Path) -> Images:
+def load_folder(folder: Path, reading: Reading = GUESSED) -> Images:
     """Read every image file below ``folder``, sorted by path; keys are relative paths with forward slashes.
 
     The outermost subfolder becomes the label ``category`` (below folders named ``train``, ``test`` and so on, which
@@ -43,12 +45,9 @@ def load_folder(folder: Path) -> Images:
         raise NoImages(f"There are no images in '{folder}'. Looked for files ending in {known}, at any depth.")
     keys = [path.relative_to(folder).as_posix() for path in paths]
     labels = path_labels([key.split("/")[:-1] for key in keys])
-    broken = add_sidecars(paths, labels)
-    unlabelled, unmatched = add_metadata(folder, metadata, keys, labels)
     notes = (
-        *note_of("sidecar{s} that could not be understood", [_below(folder, path) for path in broken]),
-        *note_of("image{s} without a line of metadata", unlabelled),
-        *note_of("line{s} of metadata for an image that is not there", unmatched),
+        *add_sidecars(folder, paths, labels),
+        *add_metadata(folder, metadata, keys, labels, reading),
         *note_of("file{s} passed over, of a format that is not read", [_below(folder, path) for path in passed]),
         *note_of("folder{s} that may not be listed", [_below(folder, path) for path in closed]),
     )

@@ -95,7 +95,7 @@ def test_members_of_one_name_are_a_sample_and_sidecars_are_its_labels(tmp_path: 
         "shard-0/002": {},
     }
     assert [color(row) for row in images.rows] == [(255, 0, 0), (0, 255, 0)]
-    assert images.notes == ()
+    assert images.notes == ("1 sidecar in shard-0 without an image of that name: 001.txt",)
 
 
 def test_folders_in_a_tar_are_labels_as_in_a_folder(tmp_path: Path) -> None:
@@ -164,10 +164,10 @@ def test_a_tar_of_img2dataset_is_read_though_a_table_of_addresses_lies_beside_it
 
 # --- as the library reads them -----------------------------------------------------------------------------------
 
-PARTS = st.sampled_from(["a", "b", "A", "é", "0", "x y", "a-1", "long" * 30])
+PARTS = st.sampled_from(["a", "b", "é", "0", "x y", "a-1", "long" * 30])
 FOLDERS = st.lists(st.sampled_from(["cat", "dog.d", "train", "Ä", "f" * 90]), max_size=2)
 ENDINGS = st.sampled_from(
-    ["png", "PNG", "jpg", "cls", "txt", "TXT", "json", "seg.png", "0.jpg", "meta.json", "npy", "png.txt", "", ".png"]
+    ["png", "PNG", "jpg", "cls", "txt", "TXT", "json", "seg.png", "0.jpg", "meta.json", "npy", "", ".png"]
 )
 NAMES = st.builds(lambda folders, part, ending: "/".join([*folders, f"{part}.{ending}"]), FOLDERS, PARTS, ENDINGS)
 
@@ -178,14 +178,17 @@ NAMES = st.builds(lambda folders, part, ending: "/".join([*folders, f"{part}.{en
 def test_samples_are_those_of_the_library(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], format: int
 ) -> None:
-    """The same groups with the same images and texts; each content says which member it is."""
+    """The same groups with the same images and texts, though the library needs a sample's members side by side."""
     folder = tmp_path_factory.mktemp("tars")
     content = {name: encoded(solid((i, 0, 0), (1, 1)), "PNG") for i, name in enumerate(names)}
     members = [(name, str(names.index(name)).encode() if _is_text(name) else content[name]) for name in names]
     tar = tar_of(folder / "t.tar", members, format=format)
 
+    places = {_stem(f"t/{name}"): i for i, name in reversed(list(enumerate(names))) if _is_image(name)}
+    members.sort(key=lambda member: places.get(_stem(f"t/{member[0]}"), len(names)))
+    side_by_side = tar_of(folder / "grouped.tar", members, format=format)
     expected = []
-    for sample in webdataset.WebDataset(str(tar), shardshuffle=False, empty_check=False):
+    for sample in webdataset.WebDataset(str(side_by_side), shardshuffle=False, empty_check=False):
         fields = {name: value for name, value in sample.items() if not name.startswith("__")}
         pictures = {name: value for name, value in fields.items() if name.rpartition(".")[2] in ("png", "jpg")}
         named = {label: fields[name].decode() for name, label in _TEXTS.items() if name in fields}
@@ -207,6 +210,10 @@ _TEXTS = {"txt": "caption", "cls": "class"}
 
 def _is_text(name: str) -> bool:
     return name.rpartition("/")[2].partition(".")[2].lower() in _TEXTS
+
+
+def _is_image(name: str) -> bool:
+    return name.rpartition(".")[2].lower() in ("png", "jpg")
 
 
 def _stem(key: str) -> str:
@@ -421,8 +428,9 @@ def test_a_sidecar_that_is_broken_or_huge_is_noted_and_costs_nothing_else(tmp_pa
     members = [("a.png", RED), ("a.json", b"{"), ("a.cls", b"1"), ("b.json", huge), ("b.png", GREEN), ("c.png", RED)]
     images = load(tar_of(tmp_path / "t.tar", members))
     assert labels(images) == {"t/a": {"class": "1"}, "t/b": {}, "t/c": {}}
-    (note,) = images.notes
+    note, without = images.notes
     assert re.fullmatch(r"2 sidecars in t .*could not be understood: a\.json, b\.json", note)
+    assert without == "1 image without a .json, though most have one: c.png"
     assert [reason(row) for row in images.rows] == [None] * 3
 
 
