@@ -35,6 +35,18 @@ WorkspaceOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda (every GPU), cuda:0 (one) or mps.")]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
+KeyColumnOption = Annotated[
+    str | None,
+    typer.Option(help="Column that names the images in a metadata file, or holds the keys of a table.", metavar="NAME"),
+]
+LabelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        help="Label to keep, or NAME=COLUMN to rename one; repeatable. Where all are renamed, the others stay.",
+        metavar="COLUMN",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -54,6 +66,8 @@ class RunOptions:
         bool,
         typer.Option("--fast-decode", help="Decode large JPEGs at reduced scale: faster, slightly different vectors."),
     ] = False
+    key_column: KeyColumnOption = None
+    label: LabelsOption = None
 
 
 def spread_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -62,8 +76,10 @@ def spread_options(command: Callable[..., None]) -> Callable[..., None]:
     >>> def extract(images: str, *, run: RunOptions) -> None:
     ...     print(images, run.device)
     >>> list(inspect.signature(spread_options(extract)).parameters)
-    ['images', 'workspace', 'device', 'precision', 'fast_decode']
-    >>> spread_options(extract)(images="photos", workspace=WORKSPACE, device="cpu", precision="", fast_decode=False)
+    ['images', 'workspace', 'device', 'precision', 'fast_decode', 'key_column', 'label']
+    >>> spread_options(extract)(images="photos", device="cpu", **{
+    ...     "workspace": WORKSPACE, "precision": "", "fast_decode": False, "key_column": None, "label": None
+    ... })
     photos cpu
     """
     parameters = inspect.signature(command, eval_str=True).parameters

@@ -57,7 +57,7 @@ def probe(
     if not cards:
         raise UsageError(f"Say what to probe: --attribute {', '.join([*attributes(), 'all'])}; or --card FILE.")
     if explain:
-        print_explanations(cards, images, json=json)
+        print_explanations(cards, images, run, json=json)
         return
     subjects = begin(images, encoder, run, seed=seed)
     rows, session = subjects.images, subjects.session
@@ -85,13 +85,13 @@ def probe(
         print_json(documents[0] if len(cards) == 1 else documents)
 
 
-def print_explanations(cards: Sequence[Card], images: str | None, *, json: bool) -> None:
+def print_explanations(cards: Sequence[Card], images: str | None, run: RunOptions, *, json: bool) -> None:
     """Print what each card asks of the images, its headline and checks, and what it leaves out and why."""
     from embprobe.cli.options import IMAGES
     from embprobe.images import load_images
     from embprobe.probing.explain import explain
 
-    rows = load_images(images or IMAGES)
+    rows = load_images(images or IMAGES, key_column=run.key_column, labels=run.label)
     explanations = [explain(card, rows) for card in cards]
     if json:
         documents = [explanation.as_json() for explanation in explanations]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from embprobe.cli.console import note
-from embprobe.cli.options import WORKSPACE, WorkspaceOption
+from embprobe.cli.options import WORKSPACE, KeyColumnOption, LabelsOption, RunOptions, WorkspaceOption
 from embprobe.cli.progress import spinner
 from embprobe.cli.session import open_rows
 
@@ -24,11 +24,13 @@ def report(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The page. Default: report.html in the workspace.")] = None,
     workspace: WorkspaceOption = WORKSPACE,
+    key_column: KeyColumnOption = None,
+    label: LabelsOption = None,
 ) -> None:
     """Write one self-contained HTML page: every result and comparison, examples, an interactive map, the numbers."""
     from embprobe import api
 
-    rows = None if images is None else open_rows(images)
+    rows = None if images is None else open_rows(images, RunOptions(key_column=key_column, label=label))
     with spinner("report") as notify:
         page = api.write_report(out, images=rows, encoders=encoder, workspace=workspace, notify=notify)
     note(f"Page: {page}")

@@ -21,11 +21,11 @@ LISTED = 10
 """Images or problems printed one by one; the others are counted."""
 
 
-def open_rows(images: str) -> Images:
-    """Open the images and print their reader's notes before any work begins."""
+def open_rows(images: str, run: RunOptions | None = None) -> Images:
+    """Open the images as the options of a run say, and print their reader's notes before any work begins."""
     from embprobe.images import load_images
 
-    rows = load_images(images)
+    rows = load_images(images) if run is None else load_images(images, key_column=run.key_column, labels=run.label)
     for remark in rows.notes:
         note(f"{remark}.")
     return rows
@@ -57,11 +57,11 @@ def begin(images: str | None, encoders: Sequence[str] | None, run: RunOptions, *
     from embprobe.api import open_subjects
     from embprobe.encoders.given import GivenVectors
 
-    rows = None if images is None else open_rows(images)
+    rows = None if images is None else open_rows(images, run)
     device = choose_device(run.device)
     loaded = load_encoders(encoders, device, run.precision)
     if rows is None and not all(isinstance(encoder, GivenVectors) for encoder in loaded):
-        rows = open_rows(IMAGES)
+        rows = open_rows(IMAGES, run)
     return open_subjects(rows, loaded, session=start_session(run, device, seed=seed))
 
 

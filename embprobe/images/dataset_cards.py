@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.labels import note_of
 from embprobe.images.paths import split_named
+from embprobe.images.reading import GUESSED, Reading
 from embprobe.images.rows import Images, Row
 from embprobe.images.sources import HUB, exists, open_source
 from embprobe.system.models import Strict, names_of, parse_card, read_card_file
@@ -106,13 +107,14 @@ def find_dataset(name: str) -> tuple[DatasetCard, str, str] | None:
     return (cards[card_name], split, place) if card_name in cards else None
 
 
-def load_dataset(card: DatasetCard, *, split: str = "", place: str = "") -> Images:
+def load_dataset(card: DatasetCard, *, split: str = "", place: str = "", reading: Reading = GUESSED) -> Images:
     """Open a data set with the labels that its card names, its classes under their readable names.
 
     Args:
         card: The description of the data set.
         split: A split to keep; "" for all.
         place: The folder, files or hub data set to open instead of the card's own location.
+        reading: Choices of the user's, beside those that the card makes.
 
     Raises:
         UsageError: Neither the card nor the user names a place.
@@ -124,8 +126,11 @@ def load_dataset(card: DatasetCard, *, split: str = "", place: str = "") -> Imag
     on_hub = location.startswith(HUB)
     images = open_source(
         f"{location}:{split}" if on_hub and split else location,
-        image=card.columns.get("image"),
-        numbered=_class_column(card) if card.class_names else None,
+        replace(
+            reading,
+            image=card.columns.get("image"),
+            numbered=_class_column(card) if card.class_names else None,
+        ),
     )
     images = images.labelled(_renaming(card))
     if split and not on_hub:

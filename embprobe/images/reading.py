@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 
@@ -17,6 +18,12 @@ class Reading:
     """The column of a table that names the image, or is its key."""
     labels: tuple[tuple[str, str], ...] = ()
     """Names of labels, each with the column that holds it. Where a label has its column's name, no others are kept."""
+
+    def options(self) -> str:
+        """Return the user's choices as options of the command line, with a space before each; "" if there are none."""
+        labels = (name if name == column else f"{name}={column}" for name, column in self.labels)
+        options = [("--key-column", self.key_column), *(("--label", label) for label in labels)]
+        return "".join(f" {option} {shlex.quote(value)}" for option, value in options if value is not None)
 
 
 GUESSED = Reading()

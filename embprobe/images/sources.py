@@ -12,7 +12,7 @@ from embprobe.images.readers.huggingface import load_hub
 from embprobe.images.readers.locations import Location, find_files, local_file
 from embprobe.images.readers.parquet import load_parquet
 from embprobe.images.readers.webdataset import load_tars
-from embprobe.images.reading import Reading
+from embprobe.images.reading import GUESSED, Reading
 from embprobe.images.rows import Images
 from embprobe.system.text import printable
 
@@ -20,19 +20,17 @@ HUB = "hf:"
 _ARCHIVES = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar")
 
 
-def open_source(name: str, *, image: str | None = None, numbered: str | None = None) -> Images:
+def open_source(name: str, reading: Reading = GUESSED) -> Images:
     """Open a path, a pattern, a URL, ``hf:owner/name`` or ``bundled/emoji``.
 
     Args:
         name: The place, as the user typed it.
-        image: The column of images, where the place holds tables.
-        numbered: A column of tables whose classes are to stay numbers.
+        reading: Choices that are otherwise guessed.
 
     Raises:
-        UsageError: There is no such place.
+        UsageError: There is no such place, or a choice of ``reading`` has no meaning there.
         EmbprobeError: There are no images in it.
     """
-    reading = Reading(image=image, numbered=numbered)
     path = Path(name)
     if exists(path) and path.is_dir():
         return _folder(path, reading)
@@ -43,7 +41,10 @@ def open_source(name: str, *, image: str | None = None, numbered: str | None = N
     if not path.is_file():
         raise UsageError(f"'{name}' is neither a file nor a folder.")
     reader = _READERS.get(path.suffix.lower())
-    return reader(printable(path.stem), [local_file(path)], reading) if reader else load_file(path)
+    if reader is not None:
+        return reader(printable(path.stem), [local_file(path)], reading)
+    _refuse_key_column(name, reading)
+    return load_file(path)
 
 
 def exists(path: Path) -> bool:
@@ -57,6 +58,7 @@ def exists(path: Path) -> bool:
 def _elsewhere(name: str, reading: Reading) -> Images:
     """Open a name that is no path: bundled images, the hub, a URL or a pattern."""
     if name.startswith("bundled/"):
+        _refuse_key_column(name, reading)
         return load_bundled(name)
     if name.startswith(HUB):
         return load_hub(name.removeprefix(HUB), reading)
@@ -72,7 +74,7 @@ def _elsewhere(name: str, reading: Reading) -> Images:
 def _folder(path: Path, reading: Reading) -> Images:
     """Open a folder of images; or, where there are none, of tars or parquet files."""
     try:
-        return load_folder(path)
+        return load_folder(path, reading)
     except NoImages:
         below = [file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file, path)]
         for suffix, reader in _READERS.items():
@@ -80,6 +82,11 @@ def _folder(path: Path, reading: Reading) -> Images:
             if files:
                 return reader(printable(path.resolve().name), files, reading)
         raise
+
+
+def _refuse_key_column(name: str, reading: Reading) -> None:
+    if reading.key_column is not None:
+        raise UsageError(f"'{name}' has no table, so no column '{reading.key_column}' of keys.")
 
 
 def _hidden(file: Path, root: Path) -> bool:
@@ -96,7 +103,7 @@ def _pattern(pattern: str, reading: Reading) -> Images:
 
 
 def _tars(name: str, files: Sequence[Location], reading: Reading) -> Images:
-    return load_tars(name, files)
+    return load_tars(name, files, reading)
 
 
 def _tables(name: str, files: Sequence[Location], reading: Reading) -> Images:

@@ -101,7 +101,7 @@ def _parquet(path: Path) -> Metadata:
         name: labels_of_column(table[name], whole=are_whole([table[name]])) if table.num_rows else [] for name in names
     }
     texts = {field.name for field in schema if is_text(field.type)}
-    notes = note_of(f"column{{s}} of {visible(path.name)} left out, which hold no labels", left_out(schema))
+    notes = note_of(f"column{{s}} of {visible(path.name)} left out: no text, numbers or dates", left_out(schema))
     return Metadata(path, tuple(schema.names), values, frozenset(schema.names) - texts, notes)
 
 

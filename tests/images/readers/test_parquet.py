@@ -19,6 +19,7 @@ from embprobe.embeddings.extract import extract
 from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images, load_images
+from embprobe.images.reading import Reading
 from embprobe.images.sources import open_source
 from tests.conftest import encoded, make_encoder, noise, reason, solid
 
@@ -82,9 +83,9 @@ def test_two_columns_that_could_be_it_and_none_are_errors_with_the_columns_there
     two = parquet(tmp_path / "two.parquet", pa.table({"a": PNGS[:2], "b": PNGS[:2]}))
     with pytest.raises(EmbprobeError, match=r"more than one column .*Its columns: a \(binary\), b \(binary\)\."):
         load(two)
-    assert reds(open_source(str(two), image="b")) == [0, 1]
+    assert reds(open_source(str(two), Reading(image="b"))) == [0, 1]
     with pytest.raises(EmbprobeError, match=r"no column of images .*a \(binary\)"):
-        open_source(str(two), image="c")
+        open_source(str(two), Reading(image="c"))
     none = parquet(tmp_path / "none.parquet", pa.table({"url": ["http://a"], "size": [3]}))
     with pytest.raises(EmbprobeError, match=r"no column of images .*Its columns: url \(string\), size \(int64\)\."):
         load(none)
@@ -128,11 +129,14 @@ def test_nested_binary_and_other_columns_are_left_out(tmp_path: Path) -> None:
         "struct": pa.array([{"x": 1}] * 3),
         "binary": pa.array([b"a"] * 3),
         "null": pa.nulls(3),
-        "time": pa.array([0, 1, 2], pa.timestamp("s")),
         "name": pa.array(["a", "b", "c"]),
     }
     images = load(parquet(tmp_path / "t.parquet", table(**columns)))
     assert [dict(row.labels) for row in images.rows] == [{"name": "a"}, {"name": "b"}, {"name": "c"}]
+    (note,) = images.notes
+    assert note.startswith("3 columns left out") and note.endswith(
+        "(list<element: string>), struct (struct<x: int64>), binary (binary)"
+    )
 
 
 def test_a_column_called_key_is_the_key_and_each_row_has_its_own(tmp_path: Path) -> None:
@@ -179,7 +183,7 @@ def test_numbers_of_classes_become_their_names(tmp_path: Path) -> None:
     images = load(parquet(tmp_path / "t.parquet", content))
     assert values(images, "label") == ["dog", "cat", "-1", "2", None]  # what is none of the classes stays a number
     assert values(images, "other") == ["0", "1", "0", "1", "0"]
-    numbered = open_source(str(tmp_path / "t.parquet"), numbered="label")
+    numbered = open_source(str(tmp_path / "t.parquet"), Reading(numbered="label"))
     assert values(numbered, "label") == ["1", "0", "-1", "2", None]
 
 
