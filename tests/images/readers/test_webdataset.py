@@ -162,6 +162,135 @@ def test_a_tar_of_img2dataset_is_read_though_a_table_of_addresses_lies_beside_it
     assert written["caption"] == ["a cat", None]
 
 
+# --- samples that are not side by side, and names that come again --------------------------------------------------
+
+
+def test_members_of_a_sample_may_lie_anywhere(tmp_path: Path) -> None:
+    texts = [(f"{i}.txt", f"caption {i}".encode()) for i in range(3)]
+    classes = [(f"{i}.cls", str(i).encode()) for i in (2, 0, 1)]
+    pictures = [("1.png", RED), ("0.png", GREEN), ("2.png", RED)]
+    images = load(tar_of(tmp_path / "t.tar", [*texts, *pictures, *classes]))
+    assert labels(images) == {f"t/{i}": {"caption": f"caption {i}", "class": str(i)} for i in range(3)}
+    assert [row.key for row in images.rows] == ["t/1", "t/0", "t/2"]
+    assert images.notes == ()
+    assert color(images.rows[1]) == (0, 255, 0)
+
+
+def test_names_with_dots_are_paired_up_to_the_last(tmp_path: Path) -> None:
+    members = [
+        ("img 2.0 (clean).jpg", RED),
+        ("img 2.0 (clean).txt", b"clean"),
+        ("img 2.1.jpg", GREEN),
+        ("img 2.1.txt", b"raw"),
+        ("img 2.txt", b"of both"),
+        ("img 2.2.txt", b"of nobody"),
+    ]
+    images = load(tar_of(tmp_path / "t.tar", members))
+    assert labels(images) == {"t/img 2.0 (clean).jpg": {"caption": "of both"}, "t/img 2.1.jpg": {"caption": "of both"}}
+    images = load(tar_of(tmp_path / "t.tar", [*members[:4], members[5]]))
+    assert labels(images) == {"t/img 2.0 (clean).jpg": {"caption": "clean"}, "t/img 2.1.jpg": {"caption": "raw"}}
+    (note,) = images.notes
+    assert note.startswith("1 sidecar in t not read: no image has the same name up to the last dot")
+    assert note.endswith(": img 2.2.txt")
+
+
+def test_the_convention_of_webdataset_holds(tmp_path: Path) -> None:
+    """The key ends at the first dot; a mask and the eyes of a stereo pair share the labels of their sample."""
+    members = [
+        ("0.left.jpg", RED),
+        ("0.right.jpg", GREEN),
+        ("0.json", b'{"x": 1}'),
+        ("0.left.json", b'{"eye": "left"}'),
+    ]
+    images = load(tar_of(tmp_path / "t.tar", members))
+    assert labels(images) == {"t/0.left.jpg": {"x": "1", "eye": "left"}, "t/0.right.jpg": {"x": "1"}}
+    assert images.notes == ()
+
+
+@pytest.mark.parametrize("name", ["a.png.txt", "A.txt", "a.TXT", "a.png.json"])
+def test_sidecars_of_other_spellings_are_read(tmp_path: Path, name: str) -> None:
+    content = b'{"caption": "hello"}' if name.endswith("json") else b"hello"
+    images = load(tar_of(tmp_path / "t.tar", [(name, content), ("b.png", RED), ("a.png", RED)]))
+    assert labels(images) == {"t/b": {}, "t/a": {"caption": "hello"}}
+    told = "1 sidecar in t read though the image's name has other capitals: A.txt"
+    assert images.notes == ((told,) if name == "A.txt" else ())
+
+
+def test_a_member_that_comes_twice_in_a_row_is_two_images(tmp_path: Path) -> None:
+    images = load(tar_of(tmp_path / "t.tar", [("a.png", RED), ("a.png", GREEN), ("a.txt", b"x"), ("b.png", RED)]))
+    assert labels(images) == {"t/a": {}, "t/a#2": {"caption": "x"}, "t/b": {}}
+    assert [color(row) for row in images.rows] == [(255, 0, 0), (0, 255, 0), (255, 0, 0)]
+    assert images.notes == ("1 image in t more than once, each is read: a.png",)
+
+
+def test_of_sidecars_that_come_twice_the_last_counts(tmp_path: Path) -> None:
+    images = load(tar_of(tmp_path / "t.tar", [("a.png", RED), ("a.txt", b"old"), ("a.txt", b"new")]))
+    assert labels(images) == {"t/a": {"caption": "new"}}
+    assert images.notes == ("1 sidecar in t more than once, of which the last counts: a.txt",)
+
+
+def test_tars_that_were_joined_keep_the_labels_of_each(tmp_path: Path) -> None:
+    """The same keys again: with each sample together, and with all captions before all images."""
+    together = [
+        (f"{i}.{kind}", kind.encode() + str(n).encode()) for n in range(2) for i in "ab" for kind in ("png", "cls")
+    ]
+    apart = [
+        (f"{i}.{kind}", kind.encode() + str(n).encode()) for kind in ("cls", "png") for n in range(2) for i in "ab"
+    ]
+    for members in (together, apart):
+        images = load(tar_of(tmp_path / "t.tar", members))
+        assert [(row.key, row.source(), row.labels["class"]) for row in images.rows] == [
+            ("t/a", b"png0", "cls0"),
+            ("t/b", b"png0", "cls0"),
+            ("t/a#2", b"png1", "cls1"),
+            ("t/b#2", b"png1", "cls1"),
+        ]
+
+
+STEMS = st.sampled_from(["a", "b", "c.d", "c.e", "f/g", "v1.0 (x)"])
+
+
+@given(st.sets(STEMS, min_size=1), st.randoms(use_true_random=False))
+@settings(max_examples=60)
+def test_the_order_of_members_decides_no_label(
+    tmp_path_factory: pytest.TempPathFactory, stems: set[str], shuffler: Any
+) -> None:
+    members = [(f"{stem}{end}", stem.encode() if end == ".txt" else RED) for stem in stems for end in (".png", ".txt")]
+    shuffler.shuffle(members)
+    images = load(tar_of(tmp_path_factory.mktemp("tars") / "t.tar", members))
+    assert sorted(row.labels["caption"] for row in images.rows) == sorted(stems)
+    assert all(row.key.removeprefix("t/").startswith(row.labels["caption"].partition(".")[0]) for row in images.rows)
+    assert images.notes == ()
+
+
+def test_boxes_in_a_tar_are_no_captions(tmp_path: Path) -> None:
+    images = load(tar_of(tmp_path / "t.tar", [("a.jpg", RED), ("a.txt", b"0 0.5 0.5 0.25 0.25\n")]))
+    assert labels(images) == {"t/a": {}}
+    assert images.notes == ("1 text in t with boxes of objects, no caption: a.txt",)
+
+
+def test_an_empty_tar_among_others_is_listed(tmp_path: Path) -> None:
+    tar_of(tmp_path / "b.tar", [("a.png", RED)])
+    raw(tmp_path / "a.tar")
+    raw(tmp_path / "c.tar", END)
+    tar_of(tmp_path / "d.tar", [("a.npy", b"1")])
+    images = load(tmp_path)
+    assert [row.key for row in images.rows] == ["b/a"]
+    assert images.notes == ("3 tars without images: a, c, d",)
+    (tmp_path / "b.tar").write_bytes(b"")
+    with pytest.raises(EmbprobeError, match="There are no images"):
+        load(tmp_path)
+    (tmp_path / "c.tar").unlink()
+    (tmp_path / "d.tar").unlink()
+    with pytest.raises(EmbprobeError, match=r"a\.tar' is not a tar, .* It has 0 bytes\."):
+        load(tmp_path)
+
+
+def test_a_column_of_keys_has_no_meaning_in_a_tar(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a tar and has no table, so no column 'id'"):
+        load_images(str(tar_of(tmp_path / "t.tar", [("a.png", RED)])), key_column="id")
+
+
 # --- as the library reads them -----------------------------------------------------------------------------------
 
 PARTS = st.sampled_from(["a", "b", "é", "0", "x y", "a-1", "long" * 30])
