@@ -26,6 +26,7 @@ from embprobe.encoders.spec import EncoderSpec, Floats, ImageInput
 from embprobe.errors import UsageError
 from embprobe.images import Images, Row, load_images
 from embprobe.images.decoding import UnreadableImage
+from embprobe.images.paths import GUESSED_LABELS
 
 settings.register_profile("embprobe", deadline=None)  # how long an example takes depends on the machine
 settings.load_profile("embprobe")
@@ -273,3 +274,8 @@ def real_images(name: str) -> Images:
     if not folder:
         pytest.skip(f"EMBPROBE_TEST_DATA names no folder with {name}")
     return load_images(str(Path(folder) / name))
+
+
+def remarks(images: Images) -> tuple[str, ...]:
+    """The notes of a reader, without the one that tells the labels it guessed."""
+    return tuple(note for note in images.notes if not note.startswith(GUESSED_LABELS))

@@ -35,6 +35,18 @@ WorkspaceOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda (every GPU), cuda:0 (one) or mps.")]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
+KeyColumnOption = Annotated[
+    str | None,
+    typer.Option(help="Column that names the images in a metadata file, or holds the keys of a table.", metavar="NAME"),
+]
+LabelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        help="Label to keep, or NAME=COLUMN to rename one; repeatable. Where all are renamed, the others stay.",
+        metavar="COLUMN",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -65,6 +77,8 @@ class RunOptions:
         typer.Option("--fast-decode", help="Decode large JPEGs at reduced scale: faster, slightly different vectors."),
     ] = False
     folders: FoldersOption = None
+    key_column: KeyColumnOption = None
+    label: LabelsOption = None
 
 
 def spread_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -73,7 +87,7 @@ def spread_options(command: Callable[..., None]) -> Callable[..., None]:
     >>> def extract(images: str, *, run: RunOptions) -> None:
     ...     print(images, run.device)
     >>> list(inspect.signature(spread_options(extract)).parameters)
-    ['images', 'workspace', 'device', 'precision', 'fast_decode', 'folders']
+    ['images', 'workspace', 'device', 'precision', 'fast_decode', 'folders', 'key_column', 'label']
     >>> values = {field.name: field.default for field in fields(RunOptions)}
     >>> spread_options(extract)(images="photos", **values | {"device": "cpu"})
     photos cpu

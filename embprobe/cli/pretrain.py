@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from embprobe.cli.console import note
-from embprobe.cli.options import IMAGES, TRAIN, DeviceOption, FoldersOption, ImagesOption, SeedOption
+from embprobe.cli.options import IMAGES, TRAIN, DeviceOption, FoldersOption, ImagesOption, RunOptions, SeedOption
 from embprobe.cli.progress import training_bar
 from embprobe.cli.session import choose_device, open_rows
 
@@ -77,7 +77,7 @@ def pretrain(
     machine = choose_machine(
         choose_device(device), precision=precision, accumulate=accumulate, workers=workers, threads=threads
     )
-    rows = open_rows(images or TRAIN, folders=folders)
+    rows = open_rows(images or TRAIN, RunOptions(folders=folders))
     unseen = held_out or (f"{IMAGES}:unseen-drawing" if images == TRAIN else "")
     with training_bar(recipe.steps) as progress:
         folder = pretrain(

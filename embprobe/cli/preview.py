@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from embprobe.cli.console import note, print_json
-from embprobe.cli.options import IMAGES, WORKSPACE, FoldersOption, JsonOption, SeedOption, WorkspaceOption
+from embprobe.cli.options import IMAGES, WORKSPACE, FoldersOption, JsonOption, RunOptions, SeedOption, WorkspaceOption
 from embprobe.cli.session import open_rows
 
 
@@ -37,7 +37,7 @@ def preview(
     from embprobe.interventions.preview import preview
     from embprobe.plots.preview import save_preview
 
-    donors = open_rows(images, folders=folders)
+    donors = open_rows(images, RunOptions(folders=folders))
     row = find_row(image, donors)
     if word:
         row = replace(row, labels={**row.labels, "name": word})

@@ -57,7 +57,7 @@ def probe(
     if not cards:
         raise UsageError(f"Say what to probe: --attribute {', '.join([*attributes(), 'all'])}; or --card FILE.")
     if explain:
-        print_explanations(cards, images, run.folders, json=json)
+        print_explanations(cards, images, run, json=json)
         return
     subjects = begin(images, encoder, run, seed=seed)
     rows, session = subjects.images, subjects.session
@@ -85,12 +85,12 @@ def probe(
         print_json(documents[0] if len(cards) == 1 else documents)
 
 
-def print_explanations(cards: Sequence[Card], images: str | None, folders: str | None, *, json: bool) -> None:
+def print_explanations(cards: Sequence[Card], images: str | None, run: RunOptions, *, json: bool) -> None:
     """Print what each card asks of the images, its headline and checks, and what it leaves out and why."""
     from embprobe.cli.options import IMAGES
     from embprobe.probing.explain import explain
 
-    rows = open_rows(images or IMAGES, folders=folders)
+    rows = open_rows(images or IMAGES, run)
     explanations = [explain(card, rows) for card in cards]
     if json:
         documents = [explanation.as_json() for explanation in explanations]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from embprobe.cli.console import note
-from embprobe.cli.options import WORKSPACE, FoldersOption, WorkspaceOption
+from embprobe.cli.options import WORKSPACE, FoldersOption, KeyColumnOption, LabelsOption, RunOptions, WorkspaceOption
 from embprobe.cli.progress import spinner
 from embprobe.cli.session import open_rows
 
@@ -25,11 +25,14 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The page. Default: report.html in the workspace.")] = None,
     workspace: WorkspaceOption = WORKSPACE,
     folders: FoldersOption = None,
+    key_column: KeyColumnOption = None,
+    label: LabelsOption = None,
 ) -> None:
     """Write one self-contained HTML page: every result and comparison, examples, an interactive map, the numbers."""
     from embprobe import api
 
-    rows = None if images is None else open_rows(images, folders=folders)
+    run = RunOptions(folders=folders, key_column=key_column, label=label)
+    rows = None if images is None else open_rows(images, run)
     with spinner("report") as notify:
         page = api.write_report(out, images=rows, encoders=encoder, workspace=workspace, notify=notify)
     note(f"Page: {page}")

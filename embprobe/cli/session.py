@@ -21,17 +21,14 @@ LISTED = 10
 """Images or problems printed one by one; the others are counted."""
 
 
-def open_rows(images: str, *, folders: str | None = None) -> Images:
-    """Open the images and print their reader's notes before any work begins.
-
-    Args:
-        images: The name of the images, as the user typed it.
-        folders: The labels that levels of folders give, as the user typed them; None to guess them.
-    """
+def open_rows(images: str, run: RunOptions | None = None) -> Images:
+    """Open the images as the options of a run say, and print their reader's notes before any work begins."""
     from embprobe.images import load_images
     from embprobe.images.paths import parse_levels
 
-    rows = load_images(images, folders=None if folders is None else parse_levels(folders))
+    run = run or RunOptions()
+    folders = None if run.folders is None else parse_levels(run.folders)
+    rows = load_images(images, folders=folders, key_column=run.key_column, labels=run.label)
     for remark in rows.notes:
         note(f"{remark}.")
     return rows
@@ -63,11 +60,11 @@ def begin(images: str | None, encoders: Sequence[str] | None, run: RunOptions, *
     from embprobe.api import open_subjects
     from embprobe.encoders.given import GivenVectors
 
-    rows = None if images is None else open_rows(images, folders=run.folders)
+    rows = None if images is None else open_rows(images, run)
     device = choose_device(run.device)
     loaded = load_encoders(encoders, device, run.precision)
     if rows is None and not all(isinstance(encoder, GivenVectors) for encoder in loaded):
-        rows = open_rows(IMAGES, folders=run.folders)
+        rows = open_rows(IMAGES, run)
     return open_subjects(rows, loaded, session=start_session(run, device, seed=seed))
 
 

@@ -17,6 +17,8 @@ from embprobe.cli.options import (
     FoldersOption,
     ImagesArgument,
     JsonOption,
+    KeyColumnOption,
+    LabelsOption,
     RunOptions,
     SeedOption,
     WorkspaceOption,
@@ -54,6 +56,8 @@ def study(
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     json: JsonOption = False,
+    key_column: KeyColumnOption = None,
+    label: LabelsOption = None,
 ) -> None:
     """Ask the claims of the studies one by one: reproduced, not reproduced or undecided, with intervals."""
     from embprobe import api
@@ -65,9 +69,10 @@ def study(
     if encoder and pretrained:
         raise UsageError("--pretrain trains the encoders that are studied: leave it out or --encoder.")
     asked = read_claims(claims) if claims else None
-    rows, chosen_device = open_rows(images or IMAGES, folders=folders), choose_device(device)
+    run = RunOptions(workspace=workspace, device=device, folders=folders, key_column=key_column, label=label)
+    rows, chosen_device = open_rows(images or IMAGES, run), choose_device(device)
     roles = parse_roles(encoder, None if asked is None else roles_of(asked)) if encoder else None
-    session = start_session(RunOptions(workspace=workspace, device=device), chosen_device, seed=seed)
+    session = start_session(run, chosen_device, seed=seed)
     if pretrained:
         from embprobe.pretraining.pair import pretrained_roles
 

@@ -11,6 +11,8 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.dataset_cards import dataset_cards, find_dataset, load_dataset
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.readers.folder import load_file
+from embprobe.images.reading import GUESSED, Reading
+from embprobe.images.relabelling import choose_labels, parse_labels
 from embprobe.images.rows import Images, Row
 from embprobe.images.sources import exists, open_source
 from embprobe.system.suggestions import did_you_mean, near_matches
@@ -20,7 +22,13 @@ __all__ = ["Images", "Row", "UnreadableImage", "find_row", "load_image", "load_i
 DEFAULT = "bundled/emoji"
 
 
-def load_images(name: str = DEFAULT, *, folders: Sequence[str] | None = None) -> Images:
+def load_images(
+    name: str = DEFAULT,
+    *,
+    folders: Sequence[str] | None = None,
+    key_column: str | None = None,
+    labels: Sequence[str] | None = None,
+) -> Images:
     """Open a set of images and read its labels; the images themselves are read when they are needed.
 
     Args:
@@ -35,12 +43,14 @@ def load_images(name: str = DEFAULT, *, folders: Sequence[str] | None = None) ->
             - ``bundled/emoji`` or a split of it, ``bundled/emoji:train``
         folders: The labels that the levels of folders give, outermost first, as in ``["split", "category"]``; ``-``
             for a level that gives none. None guesses them, ``[]`` takes no label from folders or names of files.
+        key_column: The column that names the images in a folder's metadata file, or holds the keys of a table's rows.
+        labels: Names of the labels to keep, or ``NAME=COLUMN`` to rename one. Where all are renamed, the others stay.
 
     Returns:
         One row for each image, with a key and named labels.
 
     Raises:
-        UsageError: There is nothing of this name, or it has no such levels of folders.
+        UsageError: There is nothing of this name, or no such level of folders, column or label.
         EmbprobeError: There are no images in it.
 
     Example:
@@ -49,16 +59,22 @@ def load_images(name: str = DEFAULT, *, folders: Sequence[str] | None = None) ->
         >>> cat.labels["name"], cat.load().size
         ('cat face', (128, 128))
     """
-    return replace(_open(name, folders), opened_as=name if folders is None else "")
+    levels = None if folders is None else tuple(folders)
+    return open_images(name, Reading(key_column=key_column, labels=parse_labels(labels or ()), folders=levels))
 
 
-def _open(name: str, folders: Sequence[str] | None) -> Images:
+def open_images(name: str, reading: Reading) -> Images:
+    """Open a set of images as :func:`load_images` does, with choices that were parsed before."""
+    return replace(choose_labels(_open(name, reading), reading.labels), opened_as=name, reading=reading)
+
+
+def _open(name: str, reading: Reading = GUESSED) -> Images:
     dataset = None if exists(Path(name)) and not name.endswith(".toml") else find_dataset(name)
     if dataset is not None:
         card, split, place = dataset
-        return load_dataset(card, split=split, place=place, folders=folders)
+        return load_dataset(card, split=split, place=place, reading=reading)
     try:
-        return open_source(name, folders=folders)
+        return open_source(name, reading)
     except UsageError as error:
         front = re.split("[@:]", name)[0]
         near = [card for card in near_matches(front, (card.name for card in dataset_cards())) if card not in str(error)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -15,7 +15,8 @@ from pydantic import Field, model_validator
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.labels import note_of
-from embprobe.images.paths import GUESSED, split_named
+from embprobe.images.paths import GUESSED_LABELS, split_named
+from embprobe.images.reading import GUESSED, Reading
 from embprobe.images.rows import Images, Row
 from embprobe.images.sources import HUB, exists, open_source
 from embprobe.system.models import Strict, names_of, parse_card, read_card_file
@@ -118,16 +119,14 @@ def _take_apart(name: str) -> tuple[DatasetCard, str, str] | None:
     return (cards[card_name], split, place) if card_name in cards else None
 
 
-def load_dataset(
-    card: DatasetCard, *, split: str = "", place: str = "", folders: Sequence[str] | None = None
-) -> Images:
+def load_dataset(card: DatasetCard, *, split: str = "", place: str = "", reading: Reading = GUESSED) -> Images:
     """Open a data set with the labels that its card names, its classes under their readable names.
 
     Args:
         card: The description of the data set.
         split: A split to keep; "" for all.
         place: The folder, files or hub data set to open instead of the card's own location.
-        folders: The labels that the levels of folders give; None to guess them.
+        reading: Choices of the user's, beside those that the card makes.
 
     Raises:
         UsageError: Neither the card nor the user names a place.
@@ -139,9 +138,11 @@ def load_dataset(
     on_hub = location.startswith(HUB)
     images = open_source(
         f"{location}:{split}" if on_hub and split else location,
-        image=card.columns.get("image"),
-        numbered=_class_column(card) if card.class_names else None,
-        folders=folders,
+        replace(
+            reading,
+            image=card.columns.get("image"),
+            numbered=_class_column(card) if card.class_names else None,
+        ),
     )
     images = images.labelled(_renaming(card))
     if split and not on_hub:
@@ -151,7 +152,7 @@ def load_dataset(
         images = kept
     classes = {row.labels.get(card.class_label, "") for row in images.rows}
     unknown = sorted(classes - {*card.class_names, ""}) if card.class_names else []
-    remarks = [note for note in images.notes if not note.startswith(GUESSED)]  # the card knows
+    remarks = [note for note in images.notes if not note.startswith(GUESSED_LABELS)]  # the card knows
     notes = (*remarks, *note_of(f"{card.class_label} label{{s}} that {card.name} does not know", unknown))
     return replace(images, name=f"{card.name}:{split}" if split else card.name, notes=notes)
 

@@ -1,6 +1,7 @@
 """Labels that the folders and files on the way to an image name: its category, its split.
 
-They are guesses. Each is told in a note that begins with ``GUESSED``; a user's own names of the levels take its place.
+They are guesses. Each is told in a note that begins with ``GUESSED_LABELS``; a user's own names of the levels take its
+place.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from embprobe.errors import UsageError
 from embprobe.system.text import visible
 
-GUESSED = "Labels guessed from"
+GUESSED_LABELS = "Labels guessed from"
 """The beginning of every note about a guess."""
 SKIP, NONE = "-", "none"
 """A level of folders that names nothing; no level that names anything."""
@@ -82,7 +83,7 @@ def splits_note(splits: Collection[str | None]) -> list[str]:
     """Write a note on the splits that :func:`file_splits` has read from the names of files; none if there are none."""
     counts = Counter(split for split in splits if split is not None)
     shown = ", ".join(f"{name} {count:,} file{'' if count == 1 else 's'}" for name, count in sorted(counts.items()))
-    return [f"{GUESSED} file names: split ({shown}); --folders none leaves it out"] if counts else []
+    return [f"{GUESSED_LABELS} file names: split ({shown}); --folders none leaves it out"] if counts else []
 
 
 def parse_levels(levels: str) -> tuple[str, ...]:
@@ -242,4 +243,4 @@ def _note(labels: Sequence[dict[str, str]], wrappers: str, dropped: bool) -> str
     if not splits and not categories and not dropped and not wrappers:
         return ""
     below = f" below '{visible(wrappers)}'" if wrappers else ""
-    return f"{GUESSED} folders{below}: {', '.join(parts)}; --folders names them otherwise"
+    return f"{GUESSED_LABELS} folders{below}: {', '.join(parts)}; --folders names them otherwise"

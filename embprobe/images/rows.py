@@ -13,6 +13,7 @@ from PIL import Image
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage, decode, flatten
 from embprobe.images.labels import repeated
+from embprobe.images.reading import GUESSED, Reading
 from embprobe.system.text import visible
 
 WHITE = (255, 255, 255)
@@ -97,7 +98,9 @@ class Images:
     notes: tuple[str, ...] = ()
     """The reader's remarks, such as how many files it passed over."""
     opened_as: str = ""
-    """The name under which ``load_images`` opens these very rows in any process; "" if there is none."""
+    """The name under which ``open_images`` opens these very rows anywhere, with ``reading``; "" if there is none."""
+    reading: Reading = GUESSED
+    """The choices that were made when they were opened."""
     place: str = ""
     """Where the rows come from: of two sets from one place, rows of the same key and content have the same image."""
     has_pictures: bool = True

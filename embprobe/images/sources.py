@@ -16,31 +16,26 @@ from embprobe.images.readers.parquet import load_parquet
 from embprobe.images.readers.passed import ARCHIVES
 from embprobe.images.readers.walk import Walk
 from embprobe.images.readers.webdataset import load_tars
-from embprobe.images.reading import Reading
+from embprobe.images.reading import GUESSED, Reading
 from embprobe.images.rows import Images
 from embprobe.system.text import printable
 
 HUB = "hf:"
 
 
-def open_source(
-    name: str, *, image: str | None = None, numbered: str | None = None, folders: Sequence[str] | None = None
-) -> Images:
+def open_source(name: str, reading: Reading = GUESSED) -> Images:
     """Open a path, a pattern, a URL, ``hf:owner/name`` or ``bundled/emoji``.
 
     Args:
         name: The place, as the user typed it.
-        image: The column of images, where the place holds tables.
-        numbered: A column of tables whose classes are to stay numbers.
-        folders: The labels that the levels of folders give, outermost first, ``-`` for none; None to guess them.
+        reading: Choices that are otherwise guessed.
 
     Raises:
-        UsageError: There is no such place, or it has no folders to name.
+        UsageError: There is no such place, or a choice of ``reading`` has no meaning there.
         EmbprobeError: There are no images in it.
     """
     if not name:
         raise UsageError("The name of the images is empty. Give a folder or file; '.' is the current folder.")
-    reading = Reading(image=image, numbered=numbered, folders=None if folders is None else tuple(folders))
     return replace(_open(name, reading), place=_place(name))
 
 
@@ -64,10 +59,11 @@ def _open(name: str, reading: Reading) -> Images:
     if not path.is_file():
         raise UsageError(f"'{name}' is neither a file nor a folder.")
     reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        _refuse_levels(name, reading)
-        return load_file(path)
-    return reader(printable(path.stem), [local_file(path)], reading)
+    if reader is not None:
+        return reader(printable(path.stem), [local_file(path)], reading)
+    _refuse_levels(name, reading)
+    _refuse_key_column(name, reading)
+    return load_file(path)
 
 
 def exists(path: Path) -> bool:
@@ -82,6 +78,7 @@ def _elsewhere(name: str, reading: Reading) -> Images:
     """Open a name that is no path: bundled images, the hub, a URL or a pattern."""
     if name.startswith("bundled/"):
         _refuse_levels(name, reading)
+        _refuse_key_column(name, reading)
         return load_bundled(name)
     if name.startswith(HUB):
         _refuse_levels(name, reading)
@@ -114,6 +111,11 @@ def _folder(path: Path, reading: Reading) -> Images:
                 )
                 return replace(images, notes=(*images.notes, *notes, *walk.notes()))
         raise
+
+
+def _refuse_key_column(name: str, reading: Reading) -> None:
+    if reading.key_column is not None:
+        raise UsageError(f"'{name}' has no table, so no column '{reading.key_column}' of keys.")
 
 
 def _pattern(pattern: str, reading: Reading) -> Images:

@@ -84,10 +84,15 @@ def open_stores(images: Images, workspace: Workspace, wanted: Sequence[str] | Ma
         if store is None or not store.complete:
             raise UsageError(
                 f"The workspace has no embeddings of '{visible(images.name)}' by {visible(name)}. "
-                f"Run 'embprobe extract {visible(images.opened_as or images.name)} -e {visible(name)}' first."
+                f"Run 'embprobe extract {_typed(images)} -e {visible(name)}' first."
             )
         stores.append(store)
     return stores
+
+
+def _typed(images: Images) -> str:
+    """Return what the user typed to open these images."""
+    return visible(f"{images.opened_as}{images.reading.options()}" if images.opened_as else images.name)
 
 
 def _specs(images: Images, workspace: Workspace) -> list[EncoderSpec]:

@@ -21,7 +21,7 @@ def _few(monkeypatch: pytest.MonkeyPatch, emoji: Images) -> None:
     """The program's emoji are every hundredth concept."""
     kept = set(sorted(set(emoji.label("concept")))[::100])
     few = Images("few", tuple(row for row in emoji.rows if row.labels["concept"] in kept))
-    monkeypatch.setattr(embprobe.cli.study, "open_rows", lambda images: few)
+    monkeypatch.setattr(embprobe.cli.study, "open_rows", lambda images, run: few)
 
 
 def test_a_study_is_printed_saved_drawn_and_reported(run: Run, space: Path) -> None:

@@ -21,7 +21,7 @@ def _few(monkeypatch: pytest.MonkeyPatch, emoji: Images) -> None:
     kept = set(sorted(set(emoji.label("concept")))[::60])
     rows = emoji.take(i for i, row in enumerate(emoji.rows) if row.labels["concept"] in kept)
     few = rows.labelled(lambda row: {**row.labels, "name": f"$x$ <b>{row.labels['name']}</b>\n\x1b[31m\u202e"})
-    monkeypatch.setattr(embprobe.cli.session, "open_rows", lambda images: few)
+    monkeypatch.setattr(embprobe.cli.session, "open_rows", lambda images, run: few)
 
 
 def test_a_comparison_is_printed_saved_and_drawn(run: Run, space: Path) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +22,7 @@ from embprobe.images.labels import (
     note_of,
     read_sidecar,
     unique,
+    whole_numbers,
 )
 from embprobe.images.readers.folder import load_folder
 from tests.conftest import make_encoder, noise
@@ -65,7 +70,7 @@ def test_a_json_file_that_is_no_object_is_a_value_error(content: bytes) -> None:
 
 @pytest.mark.parametrize("extension", ["txt", "cls", "json"])
 def test_a_sidecar_has_a_greatest_size(extension: str) -> None:
-    largest = b'{"a": "' + b"x" * (MAX_SIDECAR_BYTES - 9) + b'"}'
+    largest = b'{"a": "long"' + b" " * (MAX_SIDECAR_BYTES - 13) + b"}"
     assert len(largest) == MAX_SIDECAR_BYTES
     assert read_sidecar(extension, largest)
     with pytest.raises(ValueError, match="too large"):
@@ -96,6 +101,49 @@ def test_a_value_is_text_or_no_label() -> None:
     none: list[object] = ["", None, b"x", [], {}, (1,)]
     assert [as_label(value) for value in none] == [None] * 6
     assert labels_of({"a": 1, "b": None, "": 2}) == {"a": "1"}
+
+
+def test_missing_numbers_and_times_are_no_labels_and_dates_are_text() -> None:
+    missing: list[object] = [
+        float("nan"),
+        np.float32("nan"),
+        Decimal("NaN"),
+        pd.NaT,
+        pd.NA,
+        "nan",
+        "NaN",
+        "NaT",
+        "<NA>",
+    ]
+    assert [as_label(value) for value in missing] == [None] * len(missing)
+    moment = datetime(2026, 1, 31, 12)
+    values: list[object] = [
+        np.int64(3),
+        np.float32(0.5),
+        np.bool_(True),
+        moment,
+        moment.date(),
+        Decimal("1.50"),
+        "None",
+    ]
+    texts = ["3", "0.5", "true", "2026-01-31 12:00:00", "2026-01-31", "1.50", "None"]
+    assert [as_label(value) for value in values] == texts
+
+
+def test_a_json_file_has_neither_nan_nor_blobs() -> None:
+    content = json.dumps({"nan": float("nan"), "imageData": "QUJD" * 300, "text": "word " * 300, "long": "a b " * 3000})
+    assert read_sidecar("json", content.encode()) == {"text": "word " * 300}
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(-(10**9), 10**9)), min_size=1))
+def test_whole_numbers_come_back_from_pandas(numbers: list[int | None]) -> None:
+    floats = pd.Series(numbers, dtype="float64").tolist()
+    texts = ["" if number != number else str(number) for number in floats]
+    if None in numbers:
+        assert [as_label(value) for value in whole_numbers(floats)] == [as_label(value) for value in numbers]
+        assert [as_label(value) for value in whole_numbers(texts)] == [as_label(value) for value in numbers]
+    else:
+        assert whole_numbers(floats) == floats and whole_numbers(texts) == texts
 
 
 def test_keys_that_came_before_are_numbered() -> None:

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from embprobe.errors import UsageError
-from embprobe.images.paths import GUESSED, file_splits, parse_levels, path_labels, split_named
+from embprobe.images.paths import GUESSED_LABELS, file_splits, parse_levels, path_labels, split_named
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_one_line_tells_what_was_guessed() -> None:
         ("train2017", "val2017"): "split (train 1, validation 1), no category",
         ("images", "images"): "no category",
     }.items():
-        assert note(list(folders)).startswith(GUESSED) and told in note(list(folders))
+        assert note(list(folders)).startswith(GUESSED_LABELS) and told in note(list(folders))
         assert note(list(folders)).endswith("--folders names them otherwise")
     assert "below 'dataset'" in note(["dataset/cat", "dataset/dog"])
     assert "no category, the folders are shards of a download" in note(["00000", "00001"], {"00000", "00001"})

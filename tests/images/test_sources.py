@@ -26,8 +26,9 @@ from embprobe.encoders.registry import load_encoder
 from embprobe.encoders.spec import Floats
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.export import TARGETS, collect_content
-from embprobe.images import Images, load_images
-from embprobe.images.paths import GUESSED
+from embprobe.images import Images, load_images, open_images
+from embprobe.images.paths import GUESSED_LABELS
+from embprobe.images.reading import Reading
 from embprobe.images.sources import open_source
 from tests.conftest import encoded, make_encoder, noise, snapshot
 
@@ -280,7 +281,7 @@ def test_every_form_gives_the_same_vectors_and_categories(
     before = snapshot(at)
     images = load_images(place)
     assert_same(extracted(images, workspace), expected)
-    assert all(note.startswith(GUESSED) for note in images.notes) and len(images.notes) <= 2
+    assert all(note.startswith(GUESSED_LABELS) for note in images.notes) and len(images.notes) <= 2
     assert snapshot(at) == before  # nothing is unpacked or left behind
 
 
@@ -456,8 +457,8 @@ def test_tars_and_tables_are_of_the_split_that_their_names_are(
     images = open_source(str(tmp_path))
     assert {row.labels.get("split") for row in images.rows} == splits
     assert set(images.label("category")) == set(CLASSES)
-    assert any(note.startswith(f"{GUESSED} file names: split (") for note in images.notes) == (splits != {None})
-    assert not any("split" in row.labels for row in open_source(str(tmp_path), folders=()).rows)
+    assert any(note.startswith(f"{GUESSED_LABELS} file names: split (") for note in images.notes) == (splits != {None})
+    assert not any("split" in row.labels for row in open_source(str(tmp_path), Reading(folders=())).rows)
 
 
 def test_a_folder_in_a_tar_says_more_of_the_split_than_the_tars_name(tmp_path: Path) -> None:
@@ -476,7 +477,8 @@ def test_named_levels_of_folders_take_the_place_of_guesses(at: Path) -> None:
     named = load_images(place, folders=["split", "animal"])
     assert named.label("animal") == load_images(place).label("category")
     assert named.lacks("category") and set(named.label("split")) == {"train", "test"} and named.notes == ()
-    assert (named.opened_as, load_images(place).opened_as) == ("", place)
+    again = open_images(named.opened_as, named.reading)
+    assert again.rows == named.rows and named.reading.options() == " --folders split,animal"
     assert load_images(place, folders=["category"]).label("category") == ["test"] * 4 + ["train"] * 6
     assert all(not row.labels for row in load_images(place, folders=[]).rows)
     assert load_images(one_tar(at, True), folders=["animal"]).label("animal") == [CLASSES[p.number] for p in PICTURES]

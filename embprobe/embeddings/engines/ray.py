@@ -23,7 +23,8 @@ from embprobe.embeddings.engines import local
 from embprobe.embeddings.job import Encoded, Job, Shard
 from embprobe.encoders import load_encoder
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.images import load_images
+from embprobe.images import open_images
+from embprobe.images.reading import Reading
 
 RETRIES = 3
 """How often a shard is tried again after its worker died."""
@@ -39,6 +40,7 @@ class Order:
     folder: str
     """Where relative paths begin."""
     images: str
+    reading: Reading
     rows: str
     encoders: tuple[str, ...]
     specs: tuple[str, ...]
@@ -108,6 +110,7 @@ def _order(job: Job) -> Order:
     return Order(
         str(Path.cwd()),
         job.images.opened_as,
+        job.images.reading,
         job.images.fingerprint,
         tuple(encoder.spec.name for encoder in job.encoders),
         tuple(spec.fingerprint for spec in job.specs),
@@ -123,7 +126,7 @@ def _job(order: Order) -> Job:
     if order.device == "cpu":
         torch.set_num_threads(1)
     os.chdir(order.folder)
-    images = load_images(order.images)
+    images = open_images(order.images, order.reading)
     if images.fingerprint != order.rows:
         raise EmbprobeError(f"'{order.images}' holds other images on this worker than where the work was asked for.")
     encoders = [load_encoder(name, device=order.device) for name in order.encoders]

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import SUFFIXES, UnreadableImage, refuse_large
-from embprobe.images.labels import note_of
 from embprobe.images.paths import path_labels
+from embprobe.images.readers.metadata import METADATA, add_metadata
 from embprobe.images.readers.passed import PassedOver
-from embprobe.images.readers.sidecars import METADATA, add_metadata, add_sidecars
+from embprobe.images.readers.sidecars import add_sidecars, is_sidecar
 from embprobe.images.readers.walk import Walk, is_image
-from embprobe.images.reading import DEFAULT, Reading
+from embprobe.images.reading import GUESSED, Reading
 from embprobe.images.rows import Images, Row
 from embprobe.system.text import printable
 
@@ -27,7 +27,7 @@ class NoImages(EmbprobeError):
     """The folder has no image in it."""
 
 
-def load_folder(folder: Path, reading: Reading = DEFAULT) -> Images:
+def load_folder(folder: Path, reading: Reading = GUESSED) -> Images:
     """Read every image file below ``folder``, sorted by path; keys are relative paths with forward slashes.
 
     Folders become the labels ``category`` and ``split`` (:func:`~embprobe.images.paths.path_labels`). Beside
@@ -45,6 +45,7 @@ def load_folder(folder: Path, reading: Reading = DEFAULT) -> Images:
     walk, passed = Walk(folder), PassedOver(folder)
     paths: list[Path] = []
     metadata: list[Path] = []
+    sidecars: list[Path] = []
     shards: set[str] = set()
     for parent, name in walk.files():
         if name in METADATA:
@@ -55,6 +56,8 @@ def load_folder(folder: Path, reading: Reading = DEFAULT) -> Images:
             passed.add(parent, name)
             if (shard := _SHARD_FILE.fullmatch(name)) is not None:
                 shards.add(_below(folder, Path(parent, shard[1])))
+            elif is_sidecar(name):
+                sidecars.append(Path(parent, name))
     left_out = (*passed.notes(), *walk.notes())
     if not paths:
         known = ", ".join(sorted(SUFFIXES))
@@ -64,12 +67,9 @@ def load_folder(folder: Path, reading: Reading = DEFAULT) -> Images:
     keys = [path.relative_to(folder).as_posix() for path in paths]
     guess = path_labels([key.split("/")[:-1] for key in keys], levels=reading.folders, shards=shards)
     labels = guess.labels
-    broken = add_sidecars(paths, labels)
-    unlabelled, unmatched = add_metadata(folder, sorted(metadata), keys, labels)
     notes = (
-        *note_of("sidecar{s} that could not be understood", [_below(folder, path) for path in broken]),
-        *note_of("image{s} without a line of metadata", unlabelled),
-        *note_of("line{s} of metadata for an image that is not there", unmatched),
+        *add_sidecars(folder, paths, sidecars, labels),
+        *add_metadata(folder, sorted(metadata), keys, labels, reading),
         *left_out,
         *([guess.note] if guess.note else []),
     )

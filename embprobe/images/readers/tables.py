@@ -1,7 +1,7 @@
 """Read tables with a column of images, as Arrow holds them; parquet files and Hugging Face's data sets are such tables.
 
 Images are a binary column, or the struct ``{bytes, path}`` that Hugging Face writes; every other column of text,
-numbers or truth values is a label. Integers that its schema declares as classes become the classes' names.
+numbers, truth values or dates is a label. Integers that its schema declares as classes become the classes' names.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from embprobe.errors import EmbprobeError
+from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.decoding import UnreadableImage, refuse_large
-from embprobe.images.labels import as_label, repeated, unique
+from embprobe.images.labels import is_blob, note_of, repeated, unique
 from embprobe.images.readers.blocks import Blocks
+from embprobe.images.readers.columns import are_whole, is_label, is_text, labels_of_column, left_out
 from embprobe.images.reading import Reading
 from embprobe.images.rows import Images, Row
+from embprobe.system.suggestions import did_you_mean
+from embprobe.system.text import visible
 
 _PREFERRED = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "pixels")
 _KEYS = ("key", "__key__")
@@ -45,16 +48,21 @@ class Part:
 
 @dataclass(frozen=True)
 class Columns:
-    """The names of the column that holds the images and of those that hold labels."""
+    """The names of the column that holds the images, of those that hold labels, and of the one that holds keys."""
 
     image: str
     labels: tuple[str, ...]
+    key: str | None = None
+    """One of ``labels``."""
+    left_out: tuple[str, ...] = ()
+    """The other columns, each with its type."""
 
 
 def columns_of(schema: pa.Schema, where: str, reading: Reading) -> Columns:
-    """Choose the image column (the one named in ``reading``, or the likeliest) and the label columns.
+    """Choose the image column (the one named in ``reading``, or the likeliest), the label columns and the key column.
 
     Raises:
+        UsageError: The column of keys that ``reading`` names is not there, or holds no labels.
         EmbprobeError: No column, or more than one, could hold the images; the message lists the columns.
     """
     twice = repeated(schema.names)
@@ -72,8 +80,15 @@ def columns_of(schema: pa.Schema, where: str, reading: Reading) -> Columns:
         columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
         raise EmbprobeError(f"'{where}' has {problem} (binary, or a struct of bytes and path). Its columns: {columns}.")
     image = candidates[0]
-    labels = tuple(field.name for field in schema if field.name != image and _is_label(field.type))
-    return Columns(image, labels)
+    labels = tuple(field.name for field in schema if field.name != image and is_label(field))
+    named = reading.key_column
+    if named is not None and named not in labels:
+        problem = "no column" if named not in schema.names else "no text or numbers in the column"
+        near = visible(did_you_mean(named, labels, quoted=True))
+        columns = visible(", ".join(f"{field.name} ({field.type})" for field in schema))
+        raise UsageError(f"'{visible(where)}' has {problem} '{visible(named)}'.{near} Its columns: {columns}.")
+    key = named or next((column for column in _KEYS if column in labels), None)
+    return Columns(image, labels, key, tuple(left_out(schema, but=(image,))))
 
 
 def classes_of(schema: pa.Schema, reading: Reading) -> dict[str, list[str]]:
@@ -87,21 +102,24 @@ def classes_of(schema: pa.Schema, reading: Reading) -> dict[str, list[str]]:
 
 
 def load_parts(name: str, columns: Columns, parts: Iterable[Part]) -> Images:
-    """Make the rows of all parts; keys are the column ``key`` where there is one, else part's name and row's number.
+    """Make the rows of all parts; keys are the key column where there is one, else part's name and row's number.
 
     Raises:
         EmbprobeError: There is no row.
     """
     all_parts = list(parts)
     blocks = Blocks(lambda number: all_parts[number].images())
-    key_column = next((column for column in _KEYS if column in columns.labels), None)
+    whole = {column for column in columns.labels if are_whole([part.labels[column] for part in all_parts])}
     rows: list[Row] = []
     for number, part in enumerate(all_parts):
         split = {"split": part.split} if part.split else {}
-        values = {column: _as_labels(part.labels[column], part.classes.get(column)) for column in columns.labels}
+        values = {
+            column: labels_of_column(part.labels[column], part.classes.get(column), whole=column in whole)
+            for column in columns.labels
+        }
         for i in range(part.labels.num_rows):
             labels = {column: value for column in columns.labels if (value := values[column][i]) is not None}
-            key = labels.pop(key_column, None) if key_column else None
+            key = labels.pop(columns.key, None) if columns.key else None
             rows.append(
                 Row(
                     key=key or f"{part.name}#{part.first + i}",
@@ -113,7 +131,12 @@ def load_parts(name: str, columns: Columns, parts: Iterable[Part]) -> Images:
     if not rows:
         raise EmbprobeError(f"There are no rows in '{name}'.")
     keys = unique(row.key for row in rows)
-    return Images(name, tuple(replace(row, key=key) for row, key in zip(rows, keys, strict=True)))
+    blobs = [column for column in columns.labels if any(_holds_blob(part.labels[column]) for part in all_parts)]
+    notes = (
+        *note_of("column{s} left out: no text, numbers or dates", columns.left_out),
+        *note_of("column{s} with values too long to be labels", blobs),
+    )
+    return Images(name, tuple(replace(row, key=key) for row, key in zip(rows, keys, strict=True)), notes)
 
 
 def _image(blocks: Blocks[pa.ChunkedArray], number: int, i: int) -> bytes:
@@ -142,23 +165,8 @@ def _is_binary(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
-def _is_label(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
-    return any(test(kind) for test in (*tests, pa.types.is_floating, pa.types.is_boolean))
-
-
-def _as_labels(column: pa.ChunkedArray, classes: Sequence[str] | None) -> list[str | None]:
-    texts: dict[Any, str | None] = {}  # a value is turned into text once, however many rows have it
-
-    def text(value: Any) -> str | None:
-        if value not in texts:
-            is_class = classes is not None and isinstance(value, int) and 0 <= value < len(classes)
-            texts[value] = classes[value] if classes is not None and is_class else as_label(value)
-        return texts[value]
-
-    return [text(value) for value in column.to_pylist()]
+def _holds_blob(column: pa.ChunkedArray) -> bool:
+    return is_text(column.type) and any(text is not None and is_blob(text) for text in column.unique().to_pylist())
 
 
 def _are_names(names: Any) -> bool:

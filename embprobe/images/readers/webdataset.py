@@ -3,24 +3,28 @@
 One pass through a tar collects the names and places of its members, and the labels; images are then read by their
 place, a few megabytes at a time. Nothing is ever extracted to disk, so no member can be written anywhere.
 The grouping into samples is WebDataset's: the part of the path before the file name's first dot is the sample's key.
+Unlike in WebDataset, the members of a sample may lie anywhere in the tar, and a sidecar whose name has a dot belongs to
+the image of the same name up to the last dot.
 """
 
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import BinaryIO
 
-from embprobe.errors import EmbprobeError
+from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.decoding import MAX_BYTES, SUFFIXES, UnreadableImage, refuse_large
-from embprobe.images.labels import MAX_SIDECAR_BYTES, SIDECARS, note_of, read_sidecar, unique
+from embprobe.images.labels import MAX_SIDECAR_BYTES, SIDECARS, Boxes, note_of, read_sidecar, unique
 from embprobe.images.paths import file_splits, path_labels, splits_note
 from embprobe.images.readers.blocks import Blocks
 from embprobe.images.readers.locations import Location, why
-from embprobe.images.reading import DEFAULT, Reading
+from embprobe.images.readers.pairing import lacking, pair
+from embprobe.images.reading import GUESSED, Reading
 from embprobe.images.rows import Images, Row
 from embprobe.system.text import visible
 
@@ -28,28 +32,39 @@ BLOCK_BYTES = 4 << 20
 _EXTENSIONS = frozenset(suffix.removeprefix(".") for suffix in SUFFIXES)
 
 
-def load_tars(name: str, tars: Sequence[Location], reading: Reading = DEFAULT) -> Images:
-    """Read the images of all samples in these tars, in their order.
+def load_tars(name: str, tars: Sequence[Location], reading: Reading = GUESSED) -> Images:
+    """Read the images of all samples in these tars, in the order of their first images.
 
     A row's key is the tar's name, a slash, and the sample's key. ``.txt`` is the label ``caption``, ``.cls`` the label
     ``class``, ``.json`` holds labels by name; folders within the tar are labels as in a folder of images. Where they
     name no split, the tars' own names do (``train-000.tar``).
 
     Raises:
+        UsageError: ``reading`` names a column of keys, which tars do not have.
         EmbprobeError: A file is no tar, or there are no images in any.
     """
+    if reading.key_column is not None:
+        raise UsageError(f"'{visible(name)}' is a tar and has no table, so no column '{visible(reading.key_column)}'.")
     samples: list[_Sample] = []
     notes: list[str] = []
+    imageless: list[Location] = []
+    empty: list[Location] = []
     for tar in tars:
         scan = _Scan(tar)
-        samples += scan.samples()
+        found = scan.samples()
+        samples += found
         notes += scan.notes()
-    images = [(sample, extension) for sample in samples for extension in sample.images]
+        imageless += [] if found else [tar]
+        empty += [tar] if scan.empty else []
+    images = [(sample, image) for sample in samples for image in sample.images]
+    if not images and len(empty) == len(tars):
+        raise EmbprobeError(f"{_no_tar(empty[0])} It has 0 bytes.")
     if not images:
         raise EmbprobeError(f"There are no images in '{name}'. Looked for members ending in {_known()}.")
-    spans = _spans([sample.images[extension] for sample, extension in images])
+    notes += note_of("tar{s} without images", [tar.name for tar in imageless])
+    spans = _spans([image.place for _, image in images])
     blocks = Blocks(lambda number: spans[number].tar.read(spans[number].start, spans[number].end))
-    keys = unique(_key(sample, extension) for sample, extension in images)
+    keys = unique(_key(sample, image) for sample, image in images)
     guess = path_labels([sample.folders for sample, _ in images], levels=reading.folders)
     labels = guess.labels
     notes += [guess.note] if guess.note else []
@@ -62,11 +77,11 @@ def load_tars(name: str, tars: Sequence[Location], reading: Reading = DEFAULT) -
     rows: list[Row] = []
     for number, span in enumerate(spans):
         for place in span.places:
-            sample = images[len(rows)][0]
+            image = images[len(rows)][1]
             rows.append(
                 Row(
                     key=keys[len(rows)],
-                    labels={**labels[len(rows)], **sample.labels},
+                    labels={**labels[len(rows)], **image.labels},
                     content=f"{place.tar.mark}:{place.start}:{place.size}",
                     source=partial(_read, blocks, number, place.start - span.start, place.size),
                 )
@@ -83,14 +98,33 @@ class _Place:
     size: int
 
 
+@dataclass(slots=True)
+class _Image:
+    """An image in a tar."""
+
+    path: str
+    place: _Place
+    run: int
+    """The number of the run of members of one key that it lies in."""
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sidecar:
+    """A sidecar in a tar; its labels are the kind of the mistake where it could not be understood."""
+
+    path: str
+    run: int
+    labels: Mapping[str, str] | type[ValueError]
+
+
 @dataclass
 class _Sample:
-    """The members that share a key."""
+    """Images that share a key, each name once."""
 
     tar: Location
     key: str
-    images: dict[str, _Place] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
+    images: list[_Image] = field(default_factory=list)
 
     @property
     def folders(self) -> list[str]:
@@ -112,63 +146,141 @@ class _Scan:
 
     def __init__(self, tar: Location) -> None:
         self.tar = tar
-        self._broken: list[str] = []
+        self.empty = False
+        self._images: list[_Image] = []
+        self._sidecars: list[_Sidecar] = []
         self._passed: list[str] = []
         self._end: str | None = None
+        self._notes: list[str] = []
 
     def notes(self) -> list[str]:
-        """Return notes about members that were passed over or damaged; call it after :meth:`samples`."""
+        """Return notes about members that lack a partner, were passed over or are damaged; after :meth:`samples`."""
         name = visible(self.tar.name)
         return [
-            *note_of(f"sidecar{{s}} in {name} that could not be understood", self._broken),
+            *self._notes,
             *note_of(f"member{{s}} of {name} passed over: links, devices or files with holes", self._passed),
             *([f"{name} is damaged after {self._end}"] if self._end else []),
         ]
 
     def samples(self) -> list[_Sample]:
         """Collect the samples that hold an image, in order; raises :class:`EmbprobeError` if this is no tar."""
-        samples: list[_Sample] = []
         try:
             with closing(self.tar.open()) as file:
-                self._collect(file, samples)
+                self._collect(file)
         except UnreadableImage as reason:
             raise EmbprobeError(f"{reason}.") from None
-        return [sample for sample in samples if sample.images]
+        self._label()
+        samples: dict[tuple[str, int], _Sample] = {}
+        times: Counter[str] = Counter()
+        for image in self._images:
+            key = _key_of(image.path)
+            sample = samples.setdefault((key, times[image.path]), _Sample(self.tar, key))
+            sample.images.append(image)
+            times[image.path] += 1
+        repeated = [path for path, count in times.items() if count > 1]
+        self._notes += note_of(f"image{{s}} in {visible(self.tar.name)} more than once, each is read", repeated)
+        return list(samples.values())
 
-    def _collect(self, file: BinaryIO, samples: list[_Sample]) -> None:
+    def _collect(self, file: BinaryIO) -> None:
+        run, last = 0, ""
         try:
             for member in _members(file):
                 path = "/".join(part for part in member.name.split("/") if part not in ("", ".", ".."))
-                folder, _, base = path.rpartition("/")
-                stem, dot, extension = base.partition(".")
+                stem, dot, extension = path.rpartition("/")[2].partition(".")
                 if not member.isreg() or member.issparse():
                     self._passed += [] if member.isdir() else [member.name]
                 elif stem and dot:
-                    key = f"{folder}/{stem}" if folder else stem
-                    if not samples or samples[-1].key != key:
-                        samples.append(_Sample(self.tar, key))
-                    self._add(samples[-1], extension.lower(), member, file)
+                    run, last = run + (_key_of(path) != last), _key_of(path)
+                    self._add(path, extension.lower().rpartition(".")[2], run, member, file)
         except Exception as error:  # tarfile's many, RecursionError among them, and those of the file system
             damage = tarfile.TarError | ValueError | ArithmeticError | RecursionError | MemoryError
             if not isinstance(error, damage) and not (self.tar.local and isinstance(error, OSError)):
                 raise self.tar.failure(error) from None
-            if not samples:
-                raise EmbprobeError(f"'{self.tar.path}' is not a tar, or a compressed one; unpack it first.") from None
-            self._end = f"{visible(samples[-1].key)}: what follows could not be read ({why(error)})"
+            if not run:
+                self.empty = _is_empty(file)
+                if self.empty:
+                    return
+                raise EmbprobeError(_no_tar(self.tar)) from None
+            self._end = f"{visible(last)}: what follows could not be read ({why(error)})"
 
-    def _add(self, sample: _Sample, extension: str, member: tarfile.TarInfo, file: BinaryIO) -> None:
-        kind = extension.rpartition(".")[2]
+    def _add(self, path: str, kind: str, run: int, member: tarfile.TarInfo, file: BinaryIO) -> None:
         if kind in _EXTENSIONS:
-            sample.images[extension] = _Place(self.tar, member.offset_data, member.size)
-        elif extension in SIDECARS:
+            self._images.append(_Image(path, _Place(self.tar, member.offset_data, member.size), run))
+        elif kind in SIDECARS:
             file.seek(member.offset_data)
+            content = file.read(min(member.size, MAX_SIDECAR_BYTES + 1))
             try:
-                content = file.read(min(member.size, MAX_SIDECAR_BYTES + 1))
                 if len(content) < min(member.size, MAX_SIDECAR_BYTES + 1):
                     raise ValueError("cut off")
-                sample.labels |= read_sidecar(extension, content)
-            except ValueError:
-                self._broken.append(member.name)
+                self._sidecars.append(_Sidecar(path, run, read_sidecar(kind, content)))
+            except ValueError as error:
+                self._sidecars.append(_Sidecar(path, run, type(error)))
+
+    def _label(self) -> None:
+        """Add the labels in sidecars to their images."""
+        where = f" in {visible(self.tar.name)}"
+        pairs = pair([image.path for image in self._images], [each.path for each in self._sidecars], by_key=True)
+        broken: list[str] = []
+        boxes: list[str] = []
+        repeated: list[str] = []
+        times: Counter[str] = Counter()
+        having: dict[str, set[int]] = {kind: set() for kind in sorted(SIDECARS)}
+        taken: set[tuple[str, int]] = set()
+        for sidecar, found in zip(self._sidecars, pairs.images, strict=True):
+            images = self._nearest(sidecar, found, times[sidecar.path])
+            times[sidecar.path] += 1
+            having[sidecar.path.rpartition(".")[2].lower()].update(images)
+            repeated += [sidecar.path] if any((sidecar.path, image) in taken for image in images) else []
+            taken.update((sidecar.path, image) for image in images)
+            if isinstance(sidecar.labels, Mapping):
+                for image in images:
+                    self._images[image].labels |= sidecar.labels
+            elif images:
+                (boxes if sidecar.labels is Boxes else broken).append(sidecar.path)
+        paths = [image.path for image in self._images]
+        self._notes += [
+            *note_of(f"sidecar{{s}}{where} that could not be understood", broken),
+            *note_of(f"text{{s}}{where} with boxes of objects, no caption", boxes),
+            *note_of(f"sidecar{{s}}{where} more than once, of which the last counts", repeated),
+            *pairs.notes(where),
+            *(
+                note
+                for kind in having
+                for note in ([] if boxes and kind == "txt" else lacking(paths, having[kind], kind))
+            ),
+        ]
+
+    def _nearest(self, sidecar: _Sidecar, images: Sequence[int], before: int) -> list[int]:
+        """Choose among images of one name: the last in the sidecar's own run of members, else by their order.
+
+        ``before`` counts the sidecars of the same name that came before.
+        """
+        by_path: dict[str, list[int]] = {}
+        for image in images:
+            by_path.setdefault(self._images[image].path, []).append(image)
+        chosen = []
+        for same in by_path.values():
+            near = [image for image in same if self._images[image].run == sidecar.run]
+            chosen.append(near[-1] if near else same[min(before, len(same) - 1)])
+        return chosen
+
+
+def _is_empty(file: BinaryIO) -> bool:
+    try:
+        file.seek(0)
+        return not file.read(1)
+    except Exception:  # each file system has errors of its own
+        return False
+
+
+def _no_tar(tar: Location) -> str:
+    return f"'{tar.path}' is not a tar, or a compressed one; unpack it first."
+
+
+def _key_of(path: str) -> str:
+    """Return a sample's key: the path up to the first dot of its last part."""
+    folder, slash, base = path.rpartition("/")
+    return f"{folder}{slash}{base.partition('.')[0]}"
 
 
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
@@ -201,10 +313,10 @@ def _read(blocks: Blocks[bytes], number: int, start: int, size: int) -> bytes:
     return content
 
 
-def _key(sample: _Sample, extension: str) -> str:
+def _key(sample: _Sample, image: _Image) -> str:
     """Make an image's key: its tar and its sample, with the extension where the sample has several images."""
     key = f"{sample.tar.name}/{sample.key}"
-    return key if len(sample.images) == 1 else f"{key}.{extension}"
+    return key if len(sample.images) == 1 else f"{key}.{image.path.removeprefix(sample.key)[1:].lower()}"
 
 
 def _known() -> str:

@@ -28,7 +28,7 @@ from embprobe.images.decoding import UnreadableImage
 from embprobe.images.labels import MAX_SIDECAR_BYTES
 from embprobe.images.readers.folder import load_file, load_folder
 from embprobe.images.rows import Images
-from tests.conftest import encoded, make_encoder, noise, reason, snapshot, solid
+from tests.conftest import encoded, make_encoder, noise, reason, remarks, snapshot, solid
 
 PNG = encoded(solid((255, 0, 0)), "PNG")
 
@@ -225,8 +225,13 @@ def test_files_beside_an_image_are_its_labels(tmp_path: Path) -> None:
         "cat/a.png": {"category": "tiger", "caption": "a cat", "age": "3"},
         "cat/b.jpg": {"category": "cat"},
         "cat/c.d.png": {"category": "cat", "caption": "with a dot"},
-        "cat/e.png": {"category": "cat"},
+        "cat/e.png": {"category": "cat", "class": "7"},
     }
+    elsewhere, dotted, without = remarks(load_folder(tmp_path))
+    assert elsewhere == "1 sidecar not read: an image of that name lies in another folder: a.txt"
+    assert dotted.startswith("1 sidecar not read: no image has the same name up to the last dot")
+    assert dotted.endswith(": cat/c.txt")
+    assert without == "1 image without a .txt, though most have one: cat/e.png"
 
 
 def test_files_beside_an_image_are_its_labels_where_the_folder_is_given_as_a_dot(
@@ -249,13 +254,14 @@ def test_sidecars_that_are_broken_are_noted_and_the_rest_is_read(tmp_path: Path)
     (tmp_path / "f.json").write_bytes(b'{"good": 1}')
     images = load_folder(tmp_path)
     assert [dict(row.labels) for row in images.rows] == [{"caption": "still read"}, {}, {}, {}, {}, {"good": "1"}]
-    (note,) = images.notes
+    (note,) = remarks(images)
     assert note.startswith("2 sidecars") and note.endswith(": a.json, b.json")
 
 
 def test_images_of_kinds_that_are_not_read_are_noted(tmp_path: Path) -> None:
     put(tmp_path, "a.png", "b.HEIC", "sub/c.avif", "d.svg", "e.nef", "f.txt", "g.pdf", ".h.svg")
-    (note,) = load_folder(tmp_path).notes
+    orphan, note = remarks(load_folder(tmp_path))
+    assert orphan == "1 sidecar without an image of that name: f.txt"
     assert note.startswith("4 files passed over, of formats that are not read: .heic (1), .")
     assert "; the first is b.HEIC. " in note and "pip install 'embprobe[heif]'" in note
 
@@ -290,7 +296,7 @@ def test_a_metadata_file_labels_the_images_around_it(tmp_path: Path, kind: str) 
         {"category": "cat"},
         {"category": "dog", "n": "3"},
     ]
-    without, gone, _ = images.notes
+    without, gone = remarks(images)
     assert without.startswith("1 image") and without.endswith(": cat/c.png")
     assert gone.startswith("1 line") and gone.endswith(": gone.png")
 
@@ -418,7 +424,10 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
 def test_lines_that_are_too_short_or_too_long_give_what_has_a_name(tmp_path: Path) -> None:
     put(tmp_path, "a.png", "b.png")
     (tmp_path / "metadata.csv").write_text("file_name,x,,y\na.png\nb.png,1,2,3,4,5\n")
-    assert labels(tmp_path) == {"a.png": {}, "b.png": {"x": "1", "y": "3"}}
+    assert labels(tmp_path) == {"a.png": {}, "b.png": {}}  # which of five values is x, nobody knows
+    short, long = remarks(load_folder(tmp_path))
+    assert short == "1 line of metadata.csv with fewer values than columns: a.png"
+    assert long.startswith("1 line of metadata.csv with more values than columns") and long.endswith(": b.png")
 
 
 def test_a_null_byte_and_half_a_surrogate_pair_are_text_like_any_other(tmp_path: Path) -> None:
@@ -431,7 +440,7 @@ def test_a_null_byte_and_half_a_surrogate_pair_are_text_like_any_other(tmp_path:
     (tmp_path / "metadata.jsonl").write_bytes(lines)
     images = load_folder(tmp_path)
     assert [dict(row.labels) for row in images.rows] == [{"x": "\0"}]
-    (note,) = images.notes
+    (note,) = remarks(images)
     assert note.startswith("2 lines") and note.encode("utf-8")
 
 
@@ -441,7 +450,6 @@ BROKEN = {
     "a column twice.csv": b"file_name,x,x\na.png,1,2\n",
     "the name twice.csv": b"file_name,file_name\na.png,b.png\n",
     "a huge field.csv": b"file_name,x\na.png," + b"x" * 200_000,
-    "UTF-16.csv": "file_name,x\na.png,1".encode("utf-16"),
     "latin-1.csv": b"file_name,x\na.png,caf\xe9\n",
     "no JSON.jsonl": b'{"file_name": "a.png"}\n{"file_name": \n',
     "a list.jsonl": b'["a.png"]\n',

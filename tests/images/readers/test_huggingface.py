@@ -16,6 +16,7 @@ import pytest
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images, load_images
 from embprobe.images.readers import huggingface
+from embprobe.images.reading import Reading
 from embprobe.images.sources import open_source
 from tests.conftest import encoded, reason, solid
 
@@ -85,7 +86,7 @@ def test_one_split_is_asked_for_by_name(animals: Path) -> None:
 
 
 def test_classes_stay_numbers_where_the_reader_asks_for_it(animals: Path) -> None:
-    assert values(open_source(f"hf:{animals}", numbered="label"), "label") == ["0", "1", "0", "1", "-1"]
+    assert values(open_source(f"hf:{animals}", Reading(numbered="label")), "label") == ["0", "1", "0", "1", "-1"]
 
 
 def test_loading_again_gives_the_same_rows_and_other_data_gives_others(library: Any, tmp_path: Path) -> None:

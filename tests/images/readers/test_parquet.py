@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,8 +20,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from embprobe.embeddings.extract import extract
 from embprobe.embeddings.workspace import Workspace
-from embprobe.errors import EmbprobeError
+from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images, load_images
+from embprobe.images.reading import Reading
 from embprobe.images.sources import open_source
 from tests.conftest import encoded, make_encoder, noise, reason, solid
 
@@ -82,9 +86,9 @@ def test_two_columns_that_could_be_it_and_none_are_errors_with_the_columns_there
     two = parquet(tmp_path / "two.parquet", pa.table({"a": PNGS[:2], "b": PNGS[:2]}))
     with pytest.raises(EmbprobeError, match=r"more than one column .*Its columns: a \(binary\), b \(binary\)\."):
         load(two)
-    assert reds(open_source(str(two), image="b")) == [0, 1]
+    assert reds(open_source(str(two), Reading(image="b"))) == [0, 1]
     with pytest.raises(EmbprobeError, match=r"no column of images .*a \(binary\)"):
-        open_source(str(two), image="c")
+        open_source(str(two), Reading(image="c"))
     none = parquet(tmp_path / "none.parquet", pa.table({"url": ["http://a"], "size": [3]}))
     with pytest.raises(EmbprobeError, match=r"no column of images .*Its columns: url \(string\), size \(int64\)\."):
         load(none)
@@ -128,11 +132,101 @@ def test_nested_binary_and_other_columns_are_left_out(tmp_path: Path) -> None:
         "struct": pa.array([{"x": 1}] * 3),
         "binary": pa.array([b"a"] * 3),
         "null": pa.nulls(3),
-        "time": pa.array([0, 1, 2], pa.timestamp("s")),
         "name": pa.array(["a", "b", "c"]),
     }
     images = load(parquet(tmp_path / "t.parquet", table(**columns)))
     assert [dict(row.labels) for row in images.rows] == [{"name": "a"}, {"name": "b"}, {"name": "c"}]
+    (note,) = images.notes
+    assert note.startswith("3 columns left out") and note.endswith(
+        "(list<element: string>), struct (struct<x: int64>), binary (binary)"
+    )
+
+
+def test_what_pandas_adds_is_no_label(tmp_path: Path) -> None:
+    """Its index; NaN; and the decimal point that a missing value puts behind whole numbers."""
+    frame = pd.DataFrame(
+        {
+            "image": PNGS[:3],
+            "class": [3, None, 10],
+            "score": [0.5, float("nan"), 2.0],
+            "name": ["a", None, float("nan")],
+        },
+        index=[7, 8, 9],
+    )
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert "__index_level_0__" in pq.read_schema(tmp_path / "t.parquet").names
+    assert [dict(row.labels) for row in load(tmp_path / "t.parquet").rows] == [
+        {"class": "3", "score": "0.5", "name": "a"},
+        {},
+        {"class": "10", "score": "2.0"},
+    ]
+
+
+def test_whole_numbers_are_the_same_label_in_every_row_group_and_file(tmp_path: Path) -> None:
+    """A value is missing in one row group only, and one file has integers."""
+    parquet(tmp_path / "a.parquet", table(4, label=pa.array([1.0, 2.0, None, 3.0])), row_group_size=2)
+    parquet(tmp_path / "b.parquet", table(1, label=pa.array([2])))
+    assert values(load(tmp_path), "label") == ["1", "2", None, "3", "2"]
+    parquet(tmp_path / "c" / "t.parquet", table(2, label=pa.array([1.0, 2.0])))
+    assert values(load(tmp_path / "c"), "label") == ["1.0", "2.0"]  # none is missing: numbers with a point
+    nan = with_features(table(3, label=pa.array([1.0, float("nan"), 0.0])), {"label": class_label("cat", "dog")})
+    assert values(load(parquet(tmp_path / "d" / "t.parquet", nan)), "label") == ["dog", None, "cat"]
+
+
+def test_dates_times_and_decimals_are_labels_as_text(tmp_path: Path) -> None:
+    moment = dt.datetime(2026, 1, 31, 12, 0, 0, 500_000)
+    columns = {
+        "day": pa.array([moment.date(), None]),
+        "at": pa.array([moment, None], pa.timestamp("us")),
+        "second": pa.array([moment.replace(microsecond=0), None], pa.timestamp("ns")),
+        "zone": pa.array([moment, None], pa.timestamp("ms", tz="No/Where")),
+        "time": pa.array([moment.time(), None]),
+        "price": pa.array([Decimal("1.50"), None]),
+        "coded": pa.array([moment.date(), None]).dictionary_encode(),
+    }
+    first, second = load(parquet(tmp_path / "t.parquet", table(2, **columns))).rows
+    assert second.labels == {}
+    assert first.labels == {
+        "day": "2026-01-31",
+        "at": "2026-01-31 12:00:00.5",
+        "second": "2026-01-31 12:00:00",
+        "zone": "2026-01-31 12:00:00.5Z",
+        "time": "12:00:00.500000",
+        "price": "1.50",
+        "coded": "2026-01-31",
+    }
+
+
+def test_blobs_and_vectors_are_no_labels_and_are_counted(tmp_path: Path) -> None:
+    columns = {
+        "thumb": ["QUJD" * 500, None],
+        "article": ["word " * 3000, "short"],
+        "text": ["word " * 300, ""],
+        "vector": pa.array([[0.5, 1.0], None]),
+    }
+    images = load(parquet(tmp_path / "t.parquet", table(2, **columns)))
+    assert [dict(row.labels) for row in images.rows] == [{"text": "word " * 300}, {"article": "short"}]
+    assert images.notes == (
+        "1 column left out: no text, numbers or dates: vector (list<element: double>)",
+        "2 columns with values too long to be labels: thumb, article",
+    )
+
+
+def test_the_user_names_the_column_of_keys_and_the_labels(tmp_path: Path) -> None:
+    path = str(parquet(tmp_path / "t.parquet", table(3, id=[5, 5, None], breed=["a", "b", "c"], age=[1, 2, 3])))
+    images = load_images(path, key_column="id", labels=["category=breed"])
+    assert [(row.key, dict(row.labels)) for row in images.rows] == [
+        ("5", {"age": "1", "category": "a"}),
+        ("5#2", {"age": "2", "category": "b"}),
+        ("t#2", {"age": "3", "category": "c"}),
+    ]
+    assert dict(load_images(path, labels=["breed"]).rows[0].labels) == {"breed": "a"}
+    with pytest.raises(
+        UsageError, match=r"has no column 'ids'\. Did you mean 'id'\? Its columns: image \(binary\), id"
+    ):
+        load_images(path, key_column="ids")
+    with pytest.raises(UsageError, match=r"no text or numbers in the column 'image'"):
+        load_images(path, key_column="image")
 
 
 def test_a_column_called_key_is_the_key_and_each_row_has_its_own(tmp_path: Path) -> None:
@@ -179,7 +273,7 @@ def test_numbers_of_classes_become_their_names(tmp_path: Path) -> None:
     images = load(parquet(tmp_path / "t.parquet", content))
     assert values(images, "label") == ["dog", "cat", "-1", "2", None]  # what is none of the classes stays a number
     assert values(images, "other") == ["0", "1", "0", "1", "0"]
-    numbered = open_source(str(tmp_path / "t.parquet"), numbered="label")
+    numbered = open_source(str(tmp_path / "t.parquet"), Reading(numbered="label"))
     assert values(numbered, "label") == ["1", "0", "-1", "2", None]
 
 

@@ -184,7 +184,7 @@ def notes(folder: Path) -> list[str]:
 
 
 def test_formats_that_are_not_read_are_counted_by_ending(tmp_path: Path) -> None:
-    put(tmp_path, "a.png", *(f"{i}.CR2" for i in range(3)), "v.mp4", "sub/d.svg", "e.txt", "f.pdf", ".h.svg")
+    put(tmp_path, "a.png", *(f"{i}.CR2" for i in range(3)), "v.mp4", "sub/d.svg", "e.md", "f.pdf", ".h.svg")
     (note,) = notes(tmp_path)
     assert note == (
         "5 files passed over, of formats that are not read: .cr2 (3), .mp4 (1), .svg (1); the first is 0.CR2"
@@ -200,7 +200,7 @@ def test_tars_tables_and_archives_among_images_are_counted(tmp_path: Path) -> No
 
 
 def test_images_without_a_known_ending_are_counted(tmp_path: Path) -> None:
-    put(tmp_path, "a.png", "b", "c.jpg_large", "d.png.download", "e.png ", "f.txt")
+    put(tmp_path, "a.png", "b", "c.jpg_large", "d.png.download", "e.png ", "f.md")
     (tmp_path / "g").write_bytes(b"BMP? no, a text")
     (tmp_path / "h").mkdir()
     os.mkfifo(tmp_path / "pipe")  # opening it would wait for ever

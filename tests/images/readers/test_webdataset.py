@@ -24,7 +24,7 @@ from embprobe.images import Images, Row, load_images
 from embprobe.images.decoding import SUFFIXES
 from embprobe.images.labels import MAX_SIDECAR_BYTES
 from embprobe.images.readers.locations import Location
-from tests.conftest import encoded, make_encoder, noise, reason, snapshot, solid
+from tests.conftest import encoded, make_encoder, noise, reason, remarks, snapshot, solid
 
 RED, GREEN = encoded(solid((255, 0, 0)), "PNG"), encoded(solid((0, 255, 0)), "PNG")
 BLOCK = 512
@@ -95,7 +95,7 @@ def test_members_of_one_name_are_a_sample_and_sidecars_are_its_labels(tmp_path: 
         "shard-0/002": {},
     }
     assert [color(row) for row in images.rows] == [(255, 0, 0), (0, 255, 0)]
-    assert images.notes == ()
+    assert remarks(images) == ("1 sidecar in shard-0 without an image of that name: 001.txt",)
 
 
 def test_folders_in_a_tar_are_labels_as_in_a_folder(tmp_path: Path) -> None:
@@ -162,12 +162,141 @@ def test_a_tar_of_img2dataset_is_read_though_a_table_of_addresses_lies_beside_it
     assert written["caption"] == ["a cat", None]
 
 
+# --- samples that are not side by side, and names that come again --------------------------------------------------
+
+
+def test_members_of_a_sample_may_lie_anywhere(tmp_path: Path) -> None:
+    texts = [(f"{i}.txt", f"caption {i}".encode()) for i in range(3)]
+    classes = [(f"{i}.cls", str(i).encode()) for i in (2, 0, 1)]
+    pictures = [("1.png", RED), ("0.png", GREEN), ("2.png", RED)]
+    images = load(tar_of(tmp_path / "t.tar", [*texts, *pictures, *classes]))
+    assert labels(images) == {f"t/{i}": {"caption": f"caption {i}", "class": str(i)} for i in range(3)}
+    assert [row.key for row in images.rows] == ["t/1", "t/0", "t/2"]
+    assert remarks(images) == ()
+    assert color(images.rows[1]) == (0, 255, 0)
+
+
+def test_names_with_dots_are_paired_up_to_the_last(tmp_path: Path) -> None:
+    members = [
+        ("img 2.0 (clean).jpg", RED),
+        ("img 2.0 (clean).txt", b"clean"),
+        ("img 2.1.jpg", GREEN),
+        ("img 2.1.txt", b"raw"),
+        ("img 2.txt", b"of both"),
+        ("img 2.2.txt", b"of nobody"),
+    ]
+    images = load(tar_of(tmp_path / "t.tar", members))
+    assert labels(images) == {"t/img 2.0 (clean).jpg": {"caption": "of both"}, "t/img 2.1.jpg": {"caption": "of both"}}
+    images = load(tar_of(tmp_path / "t.tar", [*members[:4], members[5]]))
+    assert labels(images) == {"t/img 2.0 (clean).jpg": {"caption": "clean"}, "t/img 2.1.jpg": {"caption": "raw"}}
+    (note,) = remarks(images)
+    assert note.startswith("1 sidecar in t not read: no image has the same name up to the last dot")
+    assert note.endswith(": img 2.2.txt")
+
+
+def test_the_convention_of_webdataset_holds(tmp_path: Path) -> None:
+    """The key ends at the first dot; a mask and the eyes of a stereo pair share the labels of their sample."""
+    members = [
+        ("0.left.jpg", RED),
+        ("0.right.jpg", GREEN),
+        ("0.json", b'{"x": 1}'),
+        ("0.left.json", b'{"eye": "left"}'),
+    ]
+    images = load(tar_of(tmp_path / "t.tar", members))
+    assert labels(images) == {"t/0.left.jpg": {"x": "1", "eye": "left"}, "t/0.right.jpg": {"x": "1"}}
+    assert remarks(images) == ()
+
+
+@pytest.mark.parametrize("name", ["a.png.txt", "A.txt", "a.TXT", "a.png.json"])
+def test_sidecars_of_other_spellings_are_read(tmp_path: Path, name: str) -> None:
+    content = b'{"caption": "hello"}' if name.endswith("json") else b"hello"
+    images = load(tar_of(tmp_path / "t.tar", [(name, content), ("b.png", RED), ("a.png", RED)]))
+    assert labels(images) == {"t/b": {}, "t/a": {"caption": "hello"}}
+    told = "1 sidecar in t read though the image's name has other capitals: A.txt"
+    assert remarks(images) == ((told,) if name == "A.txt" else ())
+
+
+def test_a_member_that_comes_twice_in_a_row_is_two_images(tmp_path: Path) -> None:
+    images = load(tar_of(tmp_path / "t.tar", [("a.png", RED), ("a.png", GREEN), ("a.txt", b"x"), ("b.png", RED)]))
+    assert labels(images) == {"t/a": {}, "t/a#2": {"caption": "x"}, "t/b": {}}
+    assert [color(row) for row in images.rows] == [(255, 0, 0), (0, 255, 0), (255, 0, 0)]
+    assert remarks(images) == ("1 image in t more than once, each is read: a.png",)
+
+
+def test_of_sidecars_that_come_twice_the_last_counts(tmp_path: Path) -> None:
+    images = load(tar_of(tmp_path / "t.tar", [("a.png", RED), ("a.txt", b"old"), ("a.txt", b"new")]))
+    assert labels(images) == {"t/a": {"caption": "new"}}
+    assert remarks(images) == ("1 sidecar in t more than once, of which the last counts: a.txt",)
+
+
+def test_tars_that_were_joined_keep_the_labels_of_each(tmp_path: Path) -> None:
+    """The same keys again: with each sample together, and with all captions before all images."""
+    together = [
+        (f"{i}.{kind}", kind.encode() + str(n).encode()) for n in range(2) for i in "ab" for kind in ("png", "cls")
+    ]
+    apart = [
+        (f"{i}.{kind}", kind.encode() + str(n).encode()) for kind in ("cls", "png") for n in range(2) for i in "ab"
+    ]
+    for members in (together, apart):
+        images = load(tar_of(tmp_path / "t.tar", members))
+        assert [(row.key, row.source(), row.labels["class"]) for row in images.rows] == [
+            ("t/a", b"png0", "cls0"),
+            ("t/b", b"png0", "cls0"),
+            ("t/a#2", b"png1", "cls1"),
+            ("t/b#2", b"png1", "cls1"),
+        ]
+
+
+STEMS = st.sampled_from(["a", "b", "c.d", "c.e", "f/g", "v1.0 (x)"])
+
+
+@given(st.sets(STEMS, min_size=1), st.randoms(use_true_random=False))
+@settings(max_examples=60)
+def test_the_order_of_members_decides_no_label(
+    tmp_path_factory: pytest.TempPathFactory, stems: set[str], shuffler: Any
+) -> None:
+    members = [(f"{stem}{end}", stem.encode() if end == ".txt" else RED) for stem in stems for end in (".png", ".txt")]
+    shuffler.shuffle(members)
+    images = load(tar_of(tmp_path_factory.mktemp("tars") / "t.tar", members))
+    assert sorted(row.labels["caption"] for row in images.rows) == sorted(stems)
+    assert all(row.key.removeprefix("t/").startswith(row.labels["caption"].partition(".")[0]) for row in images.rows)
+    assert remarks(images) == ()
+
+
+def test_boxes_in_a_tar_are_no_captions(tmp_path: Path) -> None:
+    images = load(tar_of(tmp_path / "t.tar", [("a.jpg", RED), ("a.txt", b"0 0.5 0.5 0.25 0.25\n")]))
+    assert labels(images) == {"t/a": {}}
+    assert remarks(images) == ("1 text in t with boxes of objects, no caption: a.txt",)
+
+
+def test_an_empty_tar_among_others_is_listed(tmp_path: Path) -> None:
+    tar_of(tmp_path / "b.tar", [("a.png", RED)])
+    raw(tmp_path / "a.tar")
+    raw(tmp_path / "c.tar", END)
+    tar_of(tmp_path / "d.tar", [("a.npy", b"1")])
+    images = load(tmp_path)
+    assert [row.key for row in images.rows] == ["b/a"]
+    assert remarks(images) == ("3 tars without images: a, c, d",)
+    (tmp_path / "b.tar").write_bytes(b"")
+    with pytest.raises(EmbprobeError, match="There are no images"):
+        load(tmp_path)
+    (tmp_path / "c.tar").unlink()
+    (tmp_path / "d.tar").unlink()
+    with pytest.raises(EmbprobeError, match=r"a\.tar' is not a tar, .* It has 0 bytes\."):
+        load(tmp_path)
+
+
+def test_a_column_of_keys_has_no_meaning_in_a_tar(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a tar and has no table, so no column 'id'"):
+        load_images(str(tar_of(tmp_path / "t.tar", [("a.png", RED)])), key_column="id")
+
+
 # --- as the library reads them -----------------------------------------------------------------------------------
 
-PARTS = st.sampled_from(["a", "b", "A", "é", "0", "x y", "a-1", "long" * 30])
+PARTS = st.sampled_from(["a", "b", "é", "0", "x y", "a-1", "long" * 30])
 FOLDERS = st.lists(st.sampled_from(["cat", "dog.d", "train", "Ä", "f" * 90]), max_size=2)
 ENDINGS = st.sampled_from(
-    ["png", "PNG", "jpg", "cls", "txt", "TXT", "json", "seg.png", "0.jpg", "meta.json", "npy", "png.txt", "", ".png"]
+    ["png", "PNG", "jpg", "cls", "txt", "TXT", "json", "seg.png", "0.jpg", "meta.json", "npy", "", ".png"]
 )
 NAMES = st.builds(lambda folders, part, ending: "/".join([*folders, f"{part}.{ending}"]), FOLDERS, PARTS, ENDINGS)
 
@@ -178,14 +307,17 @@ NAMES = st.builds(lambda folders, part, ending: "/".join([*folders, f"{part}.{en
 def test_samples_are_those_of_the_library(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], format: int
 ) -> None:
-    """The same groups with the same images and texts; each content says which member it is."""
+    """The same groups with the same images and texts, though the library needs a sample's members side by side."""
     folder = tmp_path_factory.mktemp("tars")
     content = {name: encoded(solid((i, 0, 0), (1, 1)), "PNG") for i, name in enumerate(names)}
     members = [(name, str(names.index(name)).encode() if _is_text(name) else content[name]) for name in names]
     tar = tar_of(folder / "t.tar", members, format=format)
 
+    places = {_stem(f"t/{name}"): i for i, name in reversed(list(enumerate(names))) if _is_image(name)}
+    members.sort(key=lambda member: places.get(_stem(f"t/{member[0]}"), len(names)))
+    side_by_side = tar_of(folder / "grouped.tar", members, format=format)
     expected = []
-    for sample in webdataset.WebDataset(str(tar), shardshuffle=False, empty_check=False):
+    for sample in webdataset.WebDataset(str(side_by_side), shardshuffle=False, empty_check=False):
         fields = {name: value for name, value in sample.items() if not name.startswith("__")}
         pictures = {name: value for name, value in fields.items() if name.rpartition(".")[2] in ("png", "jpg")}
         named = {label: fields[name].decode() for name, label in _TEXTS.items() if name in fields}
@@ -207,6 +339,10 @@ _TEXTS = {"txt": "caption", "cls": "class"}
 
 def _is_text(name: str) -> bool:
     return name.rpartition("/")[2].partition(".")[2].lower() in _TEXTS
+
+
+def _is_image(name: str) -> bool:
+    return name.rpartition(".")[2].lower() in ("png", "jpg")
 
 
 def _stem(key: str) -> str:
@@ -280,7 +416,7 @@ def test_links_and_devices_are_noted_and_never_followed(tmp_path: Path) -> None:
     folder.type = tarfile.DIRTYPE
     images = load(tar_of(tmp_path / "t.tar", [*members, (folder, b"")]))
     assert [(row.key, color(row)) for row in images.rows] == [("t/good", (0, 255, 0))]
-    (note,) = images.notes
+    (note,) = remarks(images)
     assert re.fullmatch(r"5 members of t .*links.*devices.*: 0\.png, 1\.png, 2\.png, …", note)
 
 
@@ -421,8 +557,9 @@ def test_a_sidecar_that_is_broken_or_huge_is_noted_and_costs_nothing_else(tmp_pa
     members = [("a.png", RED), ("a.json", b"{"), ("a.cls", b"1"), ("b.json", huge), ("b.png", GREEN), ("c.png", RED)]
     images = load(tar_of(tmp_path / "t.tar", members))
     assert labels(images) == {"t/a": {"class": "1"}, "t/b": {}, "t/c": {}}
-    (note,) = images.notes
+    note, without = remarks(images)
     assert re.fullmatch(r"2 sidecars in t .*could not be understood: a\.json, b\.json", note)
+    assert without == "1 image without a .json, though most have one: c.png"
     assert [reason(row) for row in images.rows] == [None] * 3
 
 
