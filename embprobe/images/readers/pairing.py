@@ -60,11 +60,13 @@ def pair(images: Sequence[str], sidecars: Sequence[str], *, by_key: bool) -> Pai
     Returns:
         For each sidecar its images; none for a sidecar whose image is not there.
     """
-    exact, folded = _Names(images, _composed), _Names(images, _folded)
+    exact = _Names(images, _composed)
+    folded: _Names | None = None  # most images have exact names, and these need time
     pairs = Pairs([])
     for sidecar in sidecars:
         found = exact.of(sidecar, by_key=by_key)
         if not found:
+            folded = folded or _Names(images, _folded)
             likely = folded.of(sidecar, by_key=by_key)
             part = _key if by_key else _stem
             if len({_composed(part(images[i])) for i in likely}) == 1:
