@@ -12,6 +12,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from embprobe.system.pixels import MAX_PIXELS
+
 PAIR = ["bundled/clip", "bundled/dino"]
 IMAGES, TRAIN = "bundled/emoji", "bundled/emoji:train"
 WORKSPACE = Path("embprobe-workspace")
@@ -54,6 +56,14 @@ class RunOptions:
         bool,
         typer.Option("--fast-decode", help="Decode large JPEGs at reduced scale: faster, slightly different vectors."),
     ] = False
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            help="Leave out images of more pixels; a core needs 4 bytes for each. Another limit makes other stores.",
+            min=1,
+            show_default=f"{MAX_PIXELS}",
+        ),
+    ] = None
 
 
 def spread_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -62,8 +72,9 @@ def spread_options(command: Callable[..., None]) -> Callable[..., None]:
     >>> def extract(images: str, *, run: RunOptions) -> None:
     ...     print(images, run.device)
     >>> list(inspect.signature(spread_options(extract)).parameters)
-    ['images', 'workspace', 'device', 'precision', 'fast_decode']
-    >>> spread_options(extract)(images="photos", workspace=WORKSPACE, device="cpu", precision="", fast_decode=False)
+    ['images', 'workspace', 'device', 'precision', 'fast_decode', 'max_pixels']
+    >>> values = {"workspace": WORKSPACE, "precision": "", "fast_decode": False, "max_pixels": None}
+    >>> spread_options(extract)(images="photos", device="cpu", **values)
     photos cpu
     """
     parameters = inspect.signature(command, eval_str=True).parameters
