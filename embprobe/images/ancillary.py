@@ -59,6 +59,8 @@ def _png(encoded: bytes) -> Bare | None:
         if kind.upper() in _PNG_PIXELS and kind not in _PNG_PIXELS.values():  # a damaged name
             return None
         if kind[:1].isupper():
+            if kept[-1][4:8] == b"IDAT" != kind:  # garbage behind the pixels
+                break
             kept.append(encoded[position:stop])
             if stop > len(encoded):  # nothing may be put behind a chunk that is cut off, to be taken for its end
                 return Bare(b"".join(kept))
