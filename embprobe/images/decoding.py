@@ -19,6 +19,8 @@ __all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "SUFFIXES", "UnreadableImage", 
 MAX_BYTES = 512 << 20
 """A file larger than this is not read as one image."""
 _UNKNOWN = "not an image in a known format"
+_LETTERS = 120
+"""Of a decoder's message, at most."""
 _NOT_OPENED = (SyntaxError, IndexError, TypeError, struct.error)
 """What a plugin raises when a file is not of its format after all, as Pillow itself takes it."""
 
@@ -104,7 +106,8 @@ def _loaded(encoded: bytes, kind: Format, at_least: int | None, max_pixels: int)
     except Image.DecompressionBombError:
         raise UnreadableImage(f"more pixels than {_limit(max_pixels)}") from None
     except Exception as error:  # Pillow's plugins raise many kinds on damaged files
-        raise _Damaged(f"damaged or unreadable ({type(error).__name__}: {error})") from None
+        message = " ".join(str(error).split())[:_LETTERS]  # libheif's are long, and of several lines
+        raise _Damaged(f"damaged or unreadable ({type(error).__name__}: {message})") from None
 
 
 def _prepare(image: ImageFile, encoded: bytes, kind: Format, at_least: int | None, max_pixels: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -67,12 +68,12 @@ def sixteen_bits(kind: str, /, **options: Any) -> Callable[[int], bytes]:
     return make
 
 
-def heic(seed: int) -> bytes:
+def heic(seed: int, size: tuple[int, int] = (24, 20)) -> bytes:
     """As pillow-heif writes it, where it is installed."""
     from pillow_heif import from_pillow
 
     buffer = io.BytesIO()
-    from_pillow(picture(seed)).save(buffer, quality=90)
+    from_pillow(picture(seed).resize(size)).save(buffer, quality=90)
     return buffer.getvalue()
 
 
@@ -325,7 +326,8 @@ def test_every_reason_is_one_short_printable_line(extracted: Extracted) -> None:
     assert len(reasons) > 10
     for reason in reasons:
         assert reason.isprintable() and 0 < len(reason) < 200, reason
-        assert not any(sign in reason for sign in ("Traceback", "0x", str(extracted.workspace.root)))
+        assert not any(sign in reason for sign in ("Traceback", str(extracted.workspace.root)))
+        assert not re.search(r"\b0x[0-9a-f]{4}", reason)  # an address; libheif writes sizes as 10x20
 
 
 def test_a_second_run_reads_none_of_them_and_knows_the_same_reasons(extracted: Extracted) -> None:
@@ -359,8 +361,9 @@ def claiming(kind: str, width: int, height: int) -> bytes:
     if kind == "PPM":
         return b"P6 %d %d 255\n" % (width, height) + b"\0" * 12
     if kind in ("AVIF", "HEIC"):
-        before, after = (encoded(small, "AVIF") if kind == "AVIF" else heic(0)).split(b"ispe\0\0\0\0", 1)
-        return before + b"ispe\0\0\0\0" + struct.pack(">II", width, height) + after[8:]
+        mark = b"ispe\0\0\0\0"
+        before, *sizes = (encoded(small, "AVIF") if kind == "AVIF" else heic(0, (64, 64))).split(mark)
+        return before + b"".join(mark + struct.pack(">II", width, height) + after[8:] for after in sizes)
     if kind == "JPEG":
         before, after = encoded(small, "JPEG").split(b"\xff\xc0", 1)  # 2 bytes of length, 1 of depth, then the size
         return before + b"\xff\xc0" + after[:3] + struct.pack(">HH", height, width) + after[7:]
