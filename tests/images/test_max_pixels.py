@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -88,9 +89,10 @@ def test_pillows_limit_is_the_highest_that_a_thread_needs_and_then_its_own(monke
 
 def test_a_jpeg_above_the_limit_is_read_at_reduced_scale() -> None:
     content = encoded(noise(0, (400, 300)), "JPEG")
-    for most, at_least, size in ((30_000, 150, (200, 150)), (7_500, 75, (100, 75)), (119_999, 100, (200, 150))):
-        assert decode(content, at_least=at_least, max_pixels=most).size == size
-    for most, at_least in ((29_999, 150), (119_999, 151), (119_999, None)):
+    for most, shorter, size in ((30_000, 150, (200, 150)), (7_500, 75, (100, 75)), (119_999, 100, (200, 150))):
+        assert decode(content, at_least=shorter, max_pixels=most).size == size
+    too_much: list[tuple[int, int | None]] = [(29_999, 150), (119_999, 151), (119_999, None)]
+    for most, at_least in too_much:
         with pytest.raises(UnreadableImage, match=r"^400 x 300 = 120,000 pixels, more than the limit of "):
             decode(content, at_least=at_least, max_pixels=most)
 
@@ -197,7 +199,7 @@ def test_neighbours_of_an_image_are_found_under_the_limit_of_the_run(folder: Pat
     images = embprobe.load_images(str(folder))
     lone = tmp_path / "lone.png"
     noise(3, (400, 300)).save(lone)
-    settings = {"encoders": "reference/pixels", "workspace": tmp_path / "space", "k": 1}
+    settings: dict[str, Any] = {"encoders": "reference/pixels", "workspace": tmp_path / "space", "k": 1}
     with pytest.raises(EmbprobeError, match="more than the limit of 5,000"):
         embprobe.neighbors(str(lone), images, max_pixels=5_000, **settings)
     (found,) = embprobe.neighbors(str(lone), images, max_pixels=200_000, **settings)
