@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import nullcontext
 
 import numpy as np
 from PIL import Image
@@ -91,7 +92,7 @@ def _loaded(encoded: bytes, kind: Format, at_least: int | None, max_pixels: int)
         declared = kind.size(encoded)
         if declared and declared[0] * declared[1] > max_pixels:
             raise _too_large(declared, max_pixels)
-        with pillow_allows(max_pixels):
+        with pillow_allows(max_pixels) if kind.asks_pillow else nullcontext():
             try:
                 image = open_file(encoded, kind)
             except _NOT_OPENED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
@@ -32,6 +33,8 @@ class Format:
     """A module that must be there besides; "" if none."""
     remedy: str = ""
     """How to get that module."""
+    asks_pillow: bool = False
+    """Whether the plugin compares sizes with Pillow's own limit."""
     size: Callable[[bytes], tuple[int, int] | None] = lambda encoded: None
     """Width and height by the file's head, for a plugin that allocates memory for them on opening."""
 
@@ -77,6 +80,7 @@ ALL = (
         (".webp",),
         lambda head: head.startswith(b"RIFF") and head[8:15] == b"WEBPVP8",
         "PIL.WebPImagePlugin:WebPImageFile",
+        asks_pillow=True,
         size=_webp_canvas,
     ),
     Format(
@@ -84,6 +88,7 @@ ALL = (
         (".gif",),
         lambda head: head.startswith((b"GIF87a", b"GIF89a")),
         "PIL.GifImagePlugin:GifImageFile",
+        asks_pillow=True,
     ),
     Format("BMP", (".bmp", ".dib"), lambda head: head.startswith(b"BM"), "PIL.BmpImagePlugin:BmpImageFile"),
     Format(
@@ -92,7 +97,13 @@ ALL = (
         lambda head: int.from_bytes(head[:4], "little") in _DIB_HEADERS,
         "PIL.BmpImagePlugin:DibImageFile",
     ),
-    Format("TIFF", (".tif", ".tiff"), lambda head: head.startswith(_TIFF), "PIL.TiffImagePlugin:TiffImageFile"),
+    Format(
+        "TIFF",
+        (".tif", ".tiff"),
+        lambda head: head.startswith(_TIFF),
+        "PIL.TiffImagePlugin:TiffImageFile",
+        asks_pillow=True,
+    ),
     Format(
         "PPM",
         (".ppm", ".pgm", ".pbm", ".pnm"),
@@ -142,6 +153,10 @@ def open_file(encoded: bytes, kind: Format) -> ImageFile:
 
     Not with ``PIL.Image.open``, which compares sizes with a limit that anyone in the process may have changed.
     """
-    module, name = kind.plugin.split(":")
-    plugin = cast(Callable[[io.BytesIO], ImageFile], getattr(import_module(module), name))
-    return plugin(io.BytesIO(encoded))
+    return _plugin(kind.plugin)(io.BytesIO(encoded))
+
+
+@cache
+def _plugin(place: str) -> Callable[[io.BytesIO], ImageFile]:
+    module, name = place.split(":")
+    return cast(Callable[[io.BytesIO], ImageFile], getattr(import_module(module), name))

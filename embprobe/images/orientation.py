@@ -35,6 +35,8 @@ def orientation_of(image: Image.Image) -> int:
     with suppress(Exception):  # Pillow's reader raises many kinds on damaged EXIF
         if isinstance(found := image.getexif().get(_TAG), int) and found in range(1, 9):
             return found
+    if not image.info:
+        return 1
     exif, profile = image.info.get("exif"), image.info.get("Raw profile type exif")
     if not isinstance(exif, bytes) and isinstance(profile, str):
         exif = exif_in_profile(profile)
