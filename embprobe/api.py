@@ -72,6 +72,8 @@ class Settings(TypedDict, total=False):
     """Of the networks: ``float32``, ``bfloat16`` or ``float16``."""
     fast_decode: bool
     """Decode large JPEGs at reduced scale: faster, slightly different vectors."""
+    max_pixels: int
+    """The largest image that is decoded; larger ones are left out. Default: the encoders' own, 89,478,485."""
     seed: int
     """Same seed, same numbers."""
 
@@ -92,12 +94,13 @@ def open_session(
     device: str = "auto",
     precision: str = "",
     fast_decode: bool = False,
+    max_pixels: int | None = None,
     seed: int = 0,
 ) -> Session:
     """Return the session that the settings describe; see :class:`Settings`."""
     if session is not None:
         return session
-    return Session(Workspace.open(_root(workspace)), resolve_device(device), seed, fast_decode)
+    return Session(Workspace.open(_root(workspace)), resolve_device(device), seed, fast_decode, max_pixels)
 
 
 def open_subjects(images: ImageSource = None, encoders: Any = None, **settings: Unpack[Settings]) -> Subjects:
@@ -124,6 +127,8 @@ def open_subjects(images: ImageSource = None, encoders: Any = None, **settings: 
     alone = images is None and bool(given) and len(given) == len(by_name)  # then the vectors have rows of their own
     opened = None if alone else _rows(images)
     session = open_session(**settings)  # last, so that a wrong name leaves no workspace
+    if opened is not None and session.max_pixels is not None:
+        opened = opened.limited_to(session.max_pixels)
     if opened is not None and not given:
         return Subjects(opened, list(by_name.values()), session)
     rows, matched, notes = match_rows(given, opened)
@@ -161,7 +166,7 @@ def embed(images: ImageSource = None, encoders: Any = None, **settings: Unpack[S
     Args:
         images: A name that :func:`load_images` opens, or images. Default: the bundled emoji.
         encoders: Names or encoders. Default: the bundled pair.
-        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``seed``, or a ``session``.
+        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
     Returns:
         The rows that all encoders could embed, and by encoder name their vectors, float32 ``[n, d]``, not normalised.
@@ -192,7 +197,7 @@ def probe(
         encoders: Names or encoders. Default: the bundled pair, or the vectors of the embedding set.
         quick: Measure only what the headline and the checks need.
         save: Write results and figure into the workspace, for :func:`write_report`.
-        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``seed``, or a ``session``.
+        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
     Returns:
         One estimate a row with its 95 % interval, the paired differences between encoders, and what follows.
@@ -252,7 +257,7 @@ def compare(
             other, such as ``(0.95, 0.6)``: MMVP's blind pairs.
         save: Write numbers and figures into the workspace, for :func:`write_report`.
         notify: Called with what is being done.
-        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``seed``, or a ``session``.
+        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
     Returns:
         Debiased CKA, mutual k-NN and rank correlation of every two encoders beside chance, explanations, pairs.
@@ -303,7 +308,7 @@ def neighbors(
         exact: Whether a large store is searched exactly, however long it takes.
         draw: Draw a sheet of each of the first queries into the workspace's figures.
         notify: Called with what a search leaves to be desired.
-        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``seed``, or a ``session``.
+        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
     Returns:
         One neighbourhood a query: by encoder the neighbours, nearest first, and how many the encoders share.
@@ -352,7 +357,7 @@ def draw_map(
         method: ``umap``, ``tsne`` or ``pca``.
         thumbnails: How many images to draw at their points.
         notify: Called with what is being done.
-        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``seed``, or a ``session``.
+        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
     Returns:
         The maps: ``layouts`` by encoder ``[n, 2]``, the path of the ``figure``, and that of the ``table`` of points.
@@ -417,7 +422,7 @@ def check_claims(
             untrained network. Default: the bundled encoders.
         claims: A file of claims (``.toml``), or claims. Default: all that come with embprobe.
         save: Write results and figure into the workspace, for :func:`write_report`.
-        settings: ``workspace``, ``device``, ``fast_decode``, ``seed``, or a ``session``.
+        settings: ``workspace``, ``device``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
     Returns:
         A decision a claim, what each encoder has learned, and the results behind them.
@@ -497,7 +502,7 @@ def write_export(
         method: Of the map: ``umap``, ``tsne``, ``pca`` or ``none``. Default: ``umap`` for atlas, else ``none``.
         k: Neighbours of an image to write down, for atlas.
         notify: Called with what is being done.
-        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``seed``, or a ``session``.
+        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
     Returns:
         Lines of code or commands that open what was written.

@@ -12,6 +12,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from embprobe.system.pixels import MAX_PIXELS
+
 PAIR = ["bundled/clip", "bundled/dino"]
 IMAGES, TRAIN = "bundled/emoji", "bundled/emoji:train"
 WORKSPACE = Path("embprobe-workspace")
@@ -79,6 +81,14 @@ class RunOptions:
     folders: FoldersOption = None
     key_column: KeyColumnOption = None
     label: LabelsOption = None
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            help="Leave out images of more pixels; a core needs 4 bytes for each. Another limit makes other stores.",
+            min=1,
+            show_default=f"{MAX_PIXELS}",
+        ),
+    ] = None
 
 
 def spread_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -87,7 +97,7 @@ def spread_options(command: Callable[..., None]) -> Callable[..., None]:
     >>> def extract(images: str, *, run: RunOptions) -> None:
     ...     print(images, run.device)
     >>> list(inspect.signature(spread_options(extract)).parameters)
-    ['images', 'workspace', 'device', 'precision', 'fast_decode', 'folders', 'key_column', 'label']
+    ['images', 'workspace', 'device', 'precision', 'fast_decode', 'folders', 'key_column', 'label', 'max_pixels']
     >>> values = {field.name: field.default for field in fields(RunOptions)}
     >>> spread_options(extract)(images="photos", **values | {"device": "cpu"})
     photos cpu

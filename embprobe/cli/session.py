@@ -85,6 +85,7 @@ def start_session(run: RunOptions, device: str, *, seed: int = 0) -> Session:
         device,
         seed,
         run.fast_decode,
+        run.max_pixels,
         progress=progress_bar,
         extracted=unreadable_reporter(),
         note=note_once,

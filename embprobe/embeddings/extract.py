@@ -35,6 +35,7 @@ def extract(
     device: str = "cpu",
     batch_size: int | None = None,
     fast_decode: bool = False,
+    max_pixels: int | None = None,
     progress: Progress | None = None,
     engine: Engine | None = None,
     seconds: Seconds | None = None,
@@ -50,6 +51,7 @@ def extract(
         device: where the encoders compute, as the manifest will name it.
         batch_size: images in a batch; :data:`BATCH_SIZE` on a CPU and :data:`GPU_BATCH_SIZE` elsewhere unless given.
         fast_decode: decode large JPEGs at reduced scale: faster, slightly different vectors, other stores.
+        max_pixels: a larger image is left out; a limit other than the encoder's own makes other stores.
         progress: is called with the number of rows just finished.
         engine: encodes the missing shards; the local one unless given.
         seconds: the time of each stage is added to it.
@@ -59,7 +61,7 @@ def extract(
     """
     if not len(images):
         raise EmbprobeError(f"There are no images in '{images.name}' to extract.")
-    specs = [encoder.spec.with_decoding("fast" if fast_decode else "exact") for encoder in encoders]
+    specs = [encoder.spec.with_decoding("fast" if fast_decode else "exact", max_pixels) for encoder in encoders]
     first = {spec.fingerprint: i for i, spec in reversed(list(enumerate(specs)))}
     chosen = sorted(first.values())  # two names of one encoder need one store
     folders = [workspace.store(images, specs[i]) for i in chosen]

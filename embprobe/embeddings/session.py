@@ -46,6 +46,8 @@ class Session:
     device: str = "cpu"
     seed: int = 0
     fast_decode: bool = False
+    max_pixels: int | None = None
+    """The largest image that is decoded; None: the encoders' own limit."""
     progress: ProgressBar = no_progress
     extracted: Callable[[Sequence[Store]], None] = ignore_stores
     """Called with the stores of every embedding, so that images that could not be read can be listed."""
@@ -111,6 +113,7 @@ class Session:
                 self.workspace,
                 device=self.device,
                 fast_decode=self.fast_decode,
+                max_pixels=self.max_pixels,
                 progress=progress,
                 **options,
             )

@@ -29,6 +29,7 @@ def geometry(image_input: ImageInput) -> Hashable:
     """Return the settings that decide the cropped pixels: two inputs with the same value take the same pixels."""
     return (
         image_input.decoding,
+        image_input.max_pixels,
         image_input.resize,
         image_input.resize_to,
         image_input.input_size,

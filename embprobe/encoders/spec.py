@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import UsageError
+from embprobe.system.pixels import MAX_PIXELS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,6 +50,8 @@ class ImageInput:
     std: tuple[float, ...]
     decoding: Decoding = "exact"
     """``fast``: large JPEGs are decoded at reduced scale (:func:`embprobe.encoders.preprocessing.decoded_side`)."""
+    max_pixels: int = MAX_PIXELS
+    """Images of more pixels are not decoded (:func:`embprobe.images.decoding.decode`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +108,13 @@ class EncoderSpec:
         """Sixteen hex digits of a hash over every field, those of ``image_input`` among the others.
 
         Where weights are hashed, their name does not count, nor do the options: a typed option and the same choice left
-        to the default are one choice.
+        to the default are one choice. Nor does the default limit of pixels, under which stores were made before there
+        was a choice.
         """
         values: dict[str, Any] = asdict(self)
         values |= values.pop("image_input") or {}
+        if values.get("max_pixels") == MAX_PIXELS:
+            del values["max_pixels"]
         if self.weights_sha256:
             del values["weights"], values["options"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
@@ -123,13 +129,22 @@ class EncoderSpec:
             raise UsageError(f"'{self.name}' encodes no images: it has no image input.")
         return self.image_input
 
-    def with_decoding(self, decoding: Decoding) -> EncoderSpec:
+    def with_decoding(self, decoding: Decoding, max_pixels: int | None = None) -> EncoderSpec:
         """Return the spec of the same encoder fed with images that are decoded this way.
 
+        Args:
+            decoding: How large JPEGs are decoded.
+            max_pixels: The largest image that is decoded; the spec's own limit stays if it is None.
+
         Raises:
-            UsageError: It takes no images.
+            UsageError: It takes no images, or the limit is less than one pixel.
         """
-        return replace(self, image_input=replace(self.require_image_input(), decoding=decoding))
+        image_input = self.require_image_input()
+        if max_pixels is None:
+            max_pixels = image_input.max_pixels
+        if max_pixels < 1:
+            raise UsageError(f"A limit of {max_pixels:,} pixels leaves no image to decode: max_pixels is at least 1.")
+        return replace(self, image_input=replace(image_input, decoding=decoding, max_pixels=max_pixels))
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

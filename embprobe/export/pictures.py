@@ -8,7 +8,7 @@ from collections.abc import Container
 from PIL import Image
 
 from embprobe.errors import EmbprobeError
-from embprobe.images.decoding import FORMATS, UnreadableImage
+from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Row
 from embprobe.system.text import visible
 
@@ -47,7 +47,7 @@ def original_file(row: Row, formats: Container[str] = frozenset(_SUFFIXES)) -> t
 def thumbnail(row: Row) -> bytes:
     """Return the image on white, its longer side at most ``SIDE`` pixels, as WebP; raise as :func:`original_file`."""
     try:
-        picture = row.load()
+        picture = row.load(at_least=SIDE)
     except UnreadableImage as reason:
         raise _gone(row, reason) from None
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
@@ -57,12 +57,12 @@ def thumbnail(row: Row) -> bytes:
 
 
 def _format(encoded: bytes) -> str:
-    """Return Pillow's name of the format of an image file."""
+    """Return Pillow's name of the format of an image file; "" where Pillow by itself cannot open it."""
     try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(encoded), formats=tuple(_SUFFIXES.keys() - {"MPO"})) as image:
             return image.format or ""
-    except Exception as error:  # Pillow's plugins raise many kinds on damaged files
-        raise UnreadableImage(f"damaged or unreadable ({type(error).__name__})") from None
+    except Exception:  # Pillow's plugins raise many kinds on damaged files
+        return ""
 
 
 def _gone(row: Row, reason: UnreadableImage) -> EmbprobeError:

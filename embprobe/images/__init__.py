@@ -15,11 +15,14 @@ from embprobe.images.reading import GUESSED, Reading
 from embprobe.images.relabelling import choose_labels, parse_labels
 from embprobe.images.rows import Images, Row
 from embprobe.images.sources import exists, open_source
+from embprobe.system.pixels import MAX_PIXELS
 from embprobe.system.suggestions import did_you_mean, near_matches
 
 __all__ = ["Images", "Row", "UnreadableImage", "find_row", "load_image", "load_images"]
 
 DEFAULT = "bundled/emoji"
+_LOOKED_AT = 512
+"""Shorter side in pixels at which an image file is first read; a large JPEG may be readable in no other way."""
 
 
 def load_images(
@@ -81,11 +84,12 @@ def _open(name: str, reading: Reading = GUESSED) -> Images:
         raise UsageError(f"{did_you_mean(front, near, quoted=True)} {error}".lstrip()) from None
 
 
-def load_image(name: str) -> Images:
+def load_image(name: str, *, max_pixels: int = MAX_PIXELS) -> Images:
     """Open one image file as a set of one row.
 
     Args:
         name: The path of the file; its last part becomes the row's key.
+        max_pixels: A larger image is refused, unless it is a JPEG that can be decoded at reduced scale.
 
     Raises:
         UsageError: There is no such file, or it is a folder.
@@ -96,9 +100,9 @@ def load_image(name: str) -> Images:
         raise UsageError(f"'{name}' is a folder; give one image file.")
     if not exists(path) or not path.is_file():
         raise UsageError(f"There is no image file '{name}'.")
-    image = load_file(path)
+    image = load_file(path).limited_to(max_pixels)
     try:
-        image.rows[0].read()
+        image.rows[0].read(at_least=_LOOKED_AT)
     except UnreadableImage as reason:
         raise EmbprobeError(f"'{name}' cannot be read as an image: {reason}.") from None
     return image
@@ -112,7 +116,8 @@ def find_row(name: str, images: Images) -> Row:
         EmbprobeError: The file cannot be read as an image.
     """
     if exists(Path(name)):
-        return load_image(name).rows[0]
+        most = max((row.max_pixels for row in images.rows), default=MAX_PIXELS)
+        return load_image(name, max_pixels=most).rows[0]
     row = next((row for row in images.rows if row.key == name), None)
     if row is None:
         hint = did_you_mean(name, [row.key for row in images.rows])

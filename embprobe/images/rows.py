@@ -14,6 +14,7 @@ from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage, decode, flatten
 from embprobe.images.labels import repeated
 from embprobe.images.reading import GUESSED, Reading
+from embprobe.system.pixels import MAX_PIXELS
 from embprobe.system.text import visible
 
 WHITE = (255, 255, 255)
@@ -43,6 +44,8 @@ class Row:
     source: Callable[[], bytes | Image.Image] = field(compare=False, repr=False)
     change: Callable[[Image.Image], Image.Image] | None = field(default=None, compare=False, repr=False)
     """The change that an intervention makes to the image after it is decoded."""
+    max_pixels: int = field(default=MAX_PIXELS, compare=False, repr=False)
+    """A larger image is not decoded."""
 
     def read(self, *, at_least: int | None = None) -> Image.Image:
         """Read the image, with its alpha channel if it has one.
@@ -53,7 +56,7 @@ class Row:
         Raises:
             UnreadableImage: The image cannot be read.
         """
-        return self._decoded(self.fetch(), at_least)
+        return self._decoded(self.fetch(), at_least, self.max_pixels)
 
     def load(self, background: tuple[int, int, int] = WHITE, *, at_least: int | None = None) -> Image.Image:
         """Read the image as RGB, transparent parts composited onto ``background``; otherwise like :meth:`read`."""
@@ -75,14 +78,20 @@ class Row:
             raise UnreadableImage(error.strerror or type(error).__name__) from None
 
     def rgb(
-        self, fetched: bytes | Image.Image, background: tuple[int, int, int] = WHITE, *, at_least: int | None = None
+        self,
+        fetched: bytes | Image.Image,
+        background: tuple[int, int, int] = WHITE,
+        *,
+        at_least: int | None = None,
+        max_pixels: int | None = None,
     ) -> Image.Image:
-        """Decode the result of :meth:`fetch` into the image that :meth:`load` returns."""
-        return flatten(self._decoded(fetched, at_least), background)
+        """Decode the result of :meth:`fetch` into the image that :meth:`load` returns, under another limit if given."""
+        return flatten(self._decoded(fetched, at_least, max_pixels or self.max_pixels), background)
 
-    def _decoded(self, fetched: bytes | Image.Image, at_least: int | None) -> Image.Image:
-        image = decode(fetched, at_least=at_least) if isinstance(fetched, bytes) else fetched
-        return image if self.change is None else self.change(image)
+    def _decoded(self, fetched: bytes | Image.Image, at_least: int | None, max_pixels: int) -> Image.Image:
+        if isinstance(fetched, bytes):
+            fetched = decode(fetched, at_least=at_least, max_pixels=max_pixels)
+        return fetched if self.change is None else self.change(fetched)
 
 
 class MissingLabel(EmbprobeError):
@@ -202,6 +211,12 @@ class Images:
     def labelled(self, labels: Callable[[Row], Mapping[str, str]]) -> Images:
         """Give every row other labels, those that ``labels`` returns for it."""
         return self._keep(replace(row, labels=labels(row)) for row in self.rows)
+
+    def limited_to(self, max_pixels: int) -> Images:
+        """Let every image be read that has no more pixels than this; the rows are the same otherwise."""
+        if all(row.max_pixels == max_pixels for row in self.rows):
+            return self
+        return replace(self, rows=tuple(replace(row, max_pixels=max_pixels) for row in self.rows))
 
     def map(self, suffix: str, change: Callable[[Row], tuple[str, Callable[[Image.Image], Image.Image]]]) -> Images:
         """Change every image when it is read; keys and labels stay.

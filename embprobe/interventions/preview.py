@@ -109,7 +109,7 @@ def shrunk(row: Row, side: int = LARGEST) -> Row:
     Raises:
         UnreadableImage: The image cannot be read.
     """
-    picture = row.read()
+    picture = row.read(at_least=side)
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     return replace(row, source=picture.copy)
 

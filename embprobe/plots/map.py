@@ -130,9 +130,8 @@ def _pictures(points: Floats, rows: Sequence[Row], count: int) -> dict[int, Imag
     while len(chosen) < min(count, len(points)):
         chosen.append(int(far.argmax()))
         far = np.minimum(far, np.square(points - points[chosen[-1]]).sum(1))
-    return {
-        i: ImageOps.contain(rows[i].read().convert("RGBA"), (_SIDE, _SIDE), Image.Resampling.LANCZOS) for i in chosen
-    }
+    pictures = {i: rows[i].read(at_least=_SIDE).convert("RGBA") for i in chosen}
+    return {i: ImageOps.contain(each, (_SIDE, _SIDE), Image.Resampling.LANCZOS) for i, each in pictures.items()}
 
 
 def _place(axis: Axes, picture: Image.Image, point: Floats, *, width: float) -> None:

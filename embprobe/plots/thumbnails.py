@@ -35,7 +35,7 @@ def picture_of(row: Row | None) -> Image.Image:
     """Return the image of a row; of a row that has none, or without a row, a light grey square."""
     try:
         if row is not None:
-            return row.load()
+            return row.load(at_least=_SIDE)
     except UnreadableImage:
         pass
     return Image.new("RGB", (_SIDE, _SIDE), _NONE)

@@ -80,6 +80,7 @@ def run_probe(
         "encoders": [{**asdict(e.spec), "fingerprint": e.spec.fingerprint} for e in context.encoders],
         "seed": session.seed,
         "fast_decode": session.fast_decode,
+        **({"max_pixels": session.max_pixels} if session.max_pixels is not None else {}),
         "versions": {name: version(name) for name in ("embprobe", "torch", "numpy", "scikit-learn")},
     }
     return Results(

@@ -142,8 +142,11 @@ def _measured_images(path: Path, probe: Probe) -> MeasuredImages:
         images = probe.manifest["images"]
         saved = [EncoderSpec.from_saved(facts) for facts in probe.manifest["encoders"]]
         specs = [spec for spec in saved if probe.is_subject(spec.name)] or saved
-        if probe.manifest.get("fast_decode"):  # as extraction marks it, in the store's key alone
-            specs = [spec.with_decoding("fast") if spec.image_input else spec for spec in specs]
+        fast, most = probe.manifest.get("fast_decode"), probe.manifest.get("max_pixels")
+        if fast or most:  # as extraction marks it, in the store's key alone
+            specs = [
+                spec.with_decoding("fast" if fast else "exact", most) if spec.image_input else spec for spec in specs
+            ]
         return MeasuredImages(images["name"], images["fingerprint"], {spec.name: spec.fingerprint for spec in specs})
     except (KeyError, TypeError, ValueError, AttributeError):
         raise EmbprobeError(f"'{path}' is damaged. Remove it, and run the probe again.") from None

@@ -19,6 +19,7 @@ from embprobe.encoders.given import GivenVectors
 from embprobe.encoders.preprocessing import decoded_side
 from embprobe.encoders.spec import Encoder, Floats
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images, Row
 from embprobe.measures.mutual_knn import overlap_at_k
 from embprobe.search.index import Index, l2_normalize, open_index
@@ -207,7 +208,10 @@ class _Search:
         """Return the query's pixels, if neighbours are to be compared with them."""
         if query.row is None or self.include_self or not self.images.has_pictures:
             return None
-        return query.row.load()
+        try:
+            return query.row.load()
+        except UnreadableImage:  # it is too large to be decoded in full
+            return None
 
     def _is_query(self, neighbor: Neighbor, query: Query, picture: Image.Image | None) -> bool:
         """Return whether a neighbour is the query itself: by its pixels, or of rows without pictures by its key."""
@@ -246,7 +250,9 @@ def _direction(row: Row, encoder: Encoder, store: Store) -> Floats:
                 f"'{encoder.spec.name}' has no vector of '{visible(row.key)}': ask by the key of an image that has one."
             )
         return l2_normalize(encoder.vectors[[position]])
-    return l2_normalize(encode(encoder, [row.load(at_least=decoded_side(store.spec.require_image_input()))]))
+    image_input = store.spec.require_image_input()
+    picture = row.rgb(row.fetch(), at_least=decoded_side(image_input), max_pixels=image_input.max_pixels)
+    return l2_normalize(encode(encoder, [picture]))
 
 
 def _neighborhood(query: Query, near: dict[str, list[Neighbor]], size: int) -> Neighborhood:

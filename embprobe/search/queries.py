@@ -11,6 +11,7 @@ from embprobe.images import find_row, load_images
 from embprobe.images.rows import Images, Row
 from embprobe.images.sources import exists
 from embprobe.search.neighbors import Query
+from embprobe.system.pixels import MAX_PIXELS
 
 
 def parse_queries(
@@ -76,4 +77,7 @@ def _row(name: str, keys: dict[str, Row]) -> Row | None:
 
 def _rows(name: str, images: Images) -> Sequence[Row]:
     path = Path(name)
-    return load_images(name).rows if exists(path) and path.is_dir() else [find_row(name, images)]
+    if not exists(path) or not path.is_dir():
+        return [find_row(name, images)]
+    most = max((row.max_pixels for row in images.rows), default=MAX_PIXELS)
+    return load_images(name).limited_to(most).rows

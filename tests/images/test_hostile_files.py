@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -31,7 +33,10 @@ from embprobe.images.readers.folder import load_folder
 from tests.conftest import CountingEncoder, encoded, make_encoder, noise
 
 HOSTILE, GOOD_EACH = 10_000, 10
-SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tiff"}
+SUFFIX = {
+    **{"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp", "DIB": ".dib", "TIFF": ".tiff"},
+    **{"PPM": ".ppm", "AVIF": ".avif", "HEIC": ".heic"},
+}
 
 
 # --- good files of every format, small ---------------------------------------------------------------------------
@@ -61,6 +66,15 @@ def sixteen_bits(kind: str, /, **options: Any) -> Callable[[int], bytes]:
         return encoded(Image.fromarray(grey * 257), kind, **options)
 
     return make
+
+
+def heic(seed: int, size: tuple[int, int] = (24, 20)) -> bytes:
+    """As pillow-heif writes it, where it is installed."""
+    from pillow_heif import from_pillow
+
+    buffer = io.BytesIO()
+    from_pillow(picture(seed).resize(size)).save(buffer, quality=90)
+    return buffer.getvalue()
 
 
 def exif() -> Image.Exif:
@@ -106,7 +120,18 @@ KINDS: dict[str, Callable[[int], bytes]] = {
     "TIFF 16 bits": sixteen_bits("TIFF", compression="tiff_lzw"),
     "TIFF pages": frames("TIFF", compression="tiff_lzw"),
     "TIFF 64 bit offsets": still("TIFF", "RGB", big_tiff=True),
+    "DIB": still("DIB", "RGB"),
+    "DIB palette": still("DIB", "P"),
+    "PPM": still("PPM", "RGB"),
+    "PPM grey": still("PPM", "L"),
+    "PPM one bit": still("PPM", "1"),
+    "PPM 16 bits": sixteen_bits("PPM"),
+    "AVIF": still("AVIF", "RGB"),
+    "AVIF alpha": still("AVIF", "RGBA"),
+    "AVIF animated": frames("AVIF"),
+    "HEIC": heic,
 }
+KINDS = {kind: make for kind, make in KINDS.items() if kind.split()[0] in FORMATS}  # AVIF and HEIC: where they are read
 
 
 # --- what goes wrong with files, and what people do to them ------------------------------------------------------
@@ -301,7 +326,8 @@ def test_every_reason_is_one_short_printable_line(extracted: Extracted) -> None:
     assert len(reasons) > 10
     for reason in reasons:
         assert reason.isprintable() and 0 < len(reason) < 200, reason
-        assert not any(sign in reason for sign in ("Traceback", "0x", str(extracted.workspace.root)))
+        assert not any(sign in reason for sign in ("Traceback", str(extracted.workspace.root)))
+        assert not re.search(r"\b0x[0-9a-f]{4}", reason)  # an address; libheif writes sizes as 10x20
 
 
 def test_a_second_run_reads_none_of_them_and_knows_the_same_reasons(extracted: Extracted) -> None:
@@ -330,6 +356,14 @@ def claiming(kind: str, width: int, height: int) -> bytes:
         return b"GIF89a" + struct.pack("<HH", width, height) + encoded(small, "GIF")[10:]
     if kind == "BMP":
         return encoded(small, "BMP")[:18] + struct.pack("<ii", width, height) + encoded(small, "BMP")[26:]
+    if kind == "DIB":
+        return encoded(small, "DIB")[:4] + struct.pack("<ii", width, height) + encoded(small, "DIB")[12:]
+    if kind == "PPM":
+        return b"P6 %d %d 255\n" % (width, height) + b"\0" * 12
+    if kind in ("AVIF", "HEIC"):
+        mark = b"ispe\0\0\0\0"
+        before, *sizes = (encoded(small, "AVIF") if kind == "AVIF" else heic(0, (64, 64))).split(mark)
+        return before + b"".join(mark + struct.pack(">II", width, height) + after[8:] for after in sizes)
     if kind == "JPEG":
         before, after = encoded(small, "JPEG").split(b"\xff\xc0", 1)  # 2 bytes of length, 1 of depth, then the size
         return before + b"\xff\xc0" + after[:3] + struct.pack(">HH", height, width) + after[7:]
@@ -369,7 +403,7 @@ def large(path: Path) -> None:
 
 JPEG = encoded(noise(0, (64, 48)), "JPEG")
 READ, DAMAGED = "read", "damaged or unreadable ("
-NO_IMAGE, BOMB = "not an image in a known format", "too many pixels to be a photograph"
+NO_IMAGE = "not an image in a known format"
 
 SPECIAL: dict[str, tuple[str, Callable[[Path], None], str]] = {
     # what it is: its name, how to make it, what happens
@@ -377,7 +411,6 @@ SPECIAL: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "a page of HTML": ("x.jpg", write(b"<!DOCTYPE html><title>404</title>"), "a web page, not an image"),
     "SVG": ("x.png", write(b'<svg xmlns="http://www.w3.org/2000/svg"/>'), NO_IMAGE),
     "PDF": ("x.tiff", write(b"%PDF-1.7\n%%EOF"), NO_IMAGE),
-    "AVIF": ("x.jpg", save("AVIF", (16, 16)), NO_IMAGE),
     "JPEG 2000": ("x.jpg", save("JPEG2000", (16, 16)), NO_IMAGE),
     "a pointer of Git LFS": ("x.png", write(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), NO_IMAGE),
     "PNG named .jpg": ("x.jpg", save("PNG", (16, 16)), READ),
@@ -387,11 +420,15 @@ SPECIAL: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "half a PNG": ("x.png", write(encoded(noise(0, (64, 48)), "PNG")[:4000]), DAMAGED),
     "larger than 512 MiB": ("x.tiff", large, "larger than 512 MiB"),
     **{
-        f"{kind} claiming {side:,} x {side:,}": (f"x{SUFFIX[kind]}", write(claiming(kind, side, side)), BOMB)
+        f"{kind} claiming {side:,} x {side:,}": (
+            f"x{SUFFIX[kind]}",
+            write(claiming(kind, side, side)),
+            f"{side:,} x {side:,} = ",
+        )
         for kind in FORMATS
         for side in (10_000, 16_000)  # above 89 million pixels; above 179 million, where Pillow refuses by itself
     },
-    "PNG claiming 2 billion x 2 billion": ("x.png", write(png_header(2**31 - 1, 2**31 - 1)), NO_IMAGE),
+    "PNG claiming 2 billion x 2 billion": ("x.png", write(png_header(2**31 - 1, 2**31 - 1)), "2,147,483,647 x "),
     "30,000 x 1": ("x.png", save("PNG", (30_000, 1)), READ),
     "1 x 30,000": ("x.png", save("PNG", (1, 30_000)), READ),
     "60,000 x 1": ("x.jpg", save("JPEG", (60_000, 1)), READ),
@@ -432,8 +469,8 @@ def test_what_happens_with(
 
 
 def test_every_format_and_every_suffix_that_is_read_is_tried() -> None:
-    assert {kind.split()[0] for kind in KINDS} == set(FORMATS) == set(SUFFIX)
-    assert set(SUFFIX.values()) <= SUFFIXES
+    assert {kind.split()[0] for kind in KINDS} == set(FORMATS) <= set(SUFFIX)
+    assert {SUFFIX[kind] for kind in FORMATS} <= SUFFIXES
 
 
 def test_folders_that_are_called_like_images_are_walked_and_links_to_folders_are_not(tmp_path: Path) -> None:

@@ -176,10 +176,10 @@ def _crops(row: Row, image_inputs: Sequence[ImageInput], seconds: Seconds) -> di
     pictures = {}
     crops: dict[Hashable, Pixels] = {}
     for image_input in image_inputs:
-        side = decoded_side(image_input)
-        if side not in pictures:
-            pictures[side] = row.rgb(found, at_least=side)
+        side, most = decoded_side(image_input), image_input.max_pixels
+        if (side, most) not in pictures:
+            pictures[side, most] = row.rgb(found, at_least=side, max_pixels=most)
         if geometry(image_input) not in crops:
-            crops[geometry(image_input)] = cropped(pictures[side], image_input)
+            crops[geometry(image_input)] = cropped(pictures[side, most], image_input)
     seconds["decode"] += time.perf_counter() - fetched
     return crops

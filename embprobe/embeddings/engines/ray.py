@@ -22,6 +22,7 @@ from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 from embprobe.embeddings.engines import local
 from embprobe.embeddings.job import Encoded, Job, Shard
 from embprobe.encoders import load_encoder
+from embprobe.encoders.spec import Decoding
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import open_images
 from embprobe.images.reading import Reading
@@ -45,6 +46,8 @@ class Order:
     encoders: tuple[str, ...]
     specs: tuple[str, ...]
     fast_decode: bool
+    max_pixels: tuple[int, ...]
+    """Of each encoder."""
     device: str
     batch_size: int
 
@@ -115,6 +118,7 @@ def _order(job: Job) -> Order:
         tuple(encoder.spec.name for encoder in job.encoders),
         tuple(spec.fingerprint for spec in job.specs),
         any(spec.require_image_input().decoding == "fast" for spec in job.specs),
+        tuple(spec.require_image_input().max_pixels for spec in job.specs),
         job.device,
         job.batch_size,
     )
@@ -130,7 +134,8 @@ def _job(order: Order) -> Job:
     if images.fingerprint != order.rows:
         raise EmbprobeError(f"'{order.images}' holds other images on this worker than where the work was asked for.")
     encoders = [load_encoder(name, device=order.device) for name in order.encoders]
-    specs = [each.spec.with_decoding("fast" if order.fast_decode else "exact") for each in encoders]
+    decoding: Decoding = "fast" if order.fast_decode else "exact"
+    specs = [each.spec.with_decoding(decoding, most) for each, most in zip(encoders, order.max_pixels, strict=True)]
     for name, spec, wanted in zip(order.encoders, specs, order.specs, strict=True):
         if spec.fingerprint != wanted:
             raise EmbprobeError(f"'{name}' is another encoder on this worker than where the work was asked for.")
