@@ -35,6 +35,15 @@ WorkspaceOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda (every GPU), cuda:0 (one) or mps.")]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same numbers.", min=0)]
+MAX_UNLABELLED = 0.2
+MaxUnlabelledOption = Annotated[
+    float,
+    typer.Option(
+        help="The largest share of the images that may lack a label that is needed; they are left out.",
+        min=0.0,
+        max=1.0,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

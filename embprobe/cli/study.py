@@ -12,10 +12,12 @@ from rich.table import Table
 from embprobe.cli.console import note, output, print_json
 from embprobe.cli.options import (
     IMAGES,
+    MAX_UNLABELLED,
     WORKSPACE,
     DeviceOption,
     ImagesArgument,
     JsonOption,
+    MaxUnlabelledOption,
     RunOptions,
     SeedOption,
     WorkspaceOption,
@@ -51,6 +53,7 @@ def study(
     workspace: WorkspaceOption = WORKSPACE,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
+    max_unlabelled: MaxUnlabelledOption = MAX_UNLABELLED,
     json: JsonOption = False,
 ) -> None:
     """Ask the claims of the studies one by one: reproduced, not reproduced or undecided, with intervals."""
@@ -65,7 +68,9 @@ def study(
     asked = read_claims(claims) if claims else None
     rows, chosen_device = open_rows(images or IMAGES), choose_device(device)
     roles = parse_roles(encoder, None if asked is None else roles_of(asked)) if encoder else None
-    session = start_session(RunOptions(workspace=workspace, device=device), chosen_device, seed=seed)
+    session = start_session(
+        RunOptions(workspace=workspace, device=device), chosen_device, seed=seed, max_unlabelled=max_unlabelled
+    )
     if pretrained:
         from embprobe.pretraining.pair import pretrained_roles
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from PIL import Image
 
+from embprobe.embeddings.finite import finite_part, hint, holding_infinite, is_not_finite, reject_infinite
 from embprobe.embeddings.job import Encoded, Engine, Job, Progress, Seconds, Shard, add_seconds
 from embprobe.embeddings.store import Store, open_store
 from embprobe.embeddings.workspace import Workspace
@@ -23,6 +24,10 @@ from embprobe.system.text import visible
 
 BATCH_SIZE, GPU_BATCH_SIZE = 16, 64
 """Images in a batch. A CPU core works on a batch alone, and a small one's intermediate results stay in its cache."""
+
+
+class NoVectors(EmbprobeError):
+    """No image of a set has a vector by an encoder."""
 
 
 def extract(
@@ -39,7 +44,8 @@ def extract(
 ) -> list[Store]:
     """Encode images into one complete store per encoder, in their order; shards that exist are not encoded again.
 
-    Rows whose image cannot be read are left out and listed in the store.
+    Rows whose image cannot be read are left out and listed in every store; those with a vector that is not finite in
+    that encoder's.
 
     Args:
         images: the rows to encode.
@@ -53,7 +59,8 @@ def extract(
         seconds: the time of each stage is added to it.
 
     Raises:
-        EmbprobeError: no image can be read, another process writes one of the stores, or the disk is full.
+        NoVectors: no image can be read, or an encoder gives no finite vector.
+        EmbprobeError: another process writes one of the stores, or the disk is full.
     """
     if not len(images):
         raise EmbprobeError(f"There are no images in '{images.name}' to extract.")
@@ -68,7 +75,11 @@ def extract(
 
     with ExitStack() as stack:
         stores = opened()
-        lacking = [store for store in stores if not store.complete or store.damaged()]
+        lacking = [
+            store
+            for store in stores
+            if not store.complete or store.damaged() or holding_infinite(store.folder, store.shards.items())
+        ]
         for store in sorted(lacking, key=lambda store: store.folder):  # so that of two processes one gets them all
             title = f"The store of '{store.spec.name}' for '{images.name}'"
             with _writing(store):
@@ -81,6 +92,7 @@ def extract(
                     with _writing(store):
                         store.sweep()
                         store.drop_damaged()
+                        reject_infinite(store)
         notify = _counting(progress, len({store.shard_rows for store in stores}))
         shards = _missing(stores, notify)
         size = batch_size or (BATCH_SIZE if device == "cpu" else GPU_BATCH_SIZE)
@@ -88,7 +100,7 @@ def extract(
         if shards:
             with closing((engine or _local)(job)) as encoded:
                 _write(encoded, stores, {} if seconds is None else seconds)
-        _refuse_unreadable(images, stores)
+        _refuse_empty(images, stores)
     by_fingerprint = {store.spec.fingerprint: store for store in stores}
     return [replace(by_fingerprint[spec.fingerprint], spec=spec) for spec in specs]
 
@@ -143,8 +155,10 @@ def _write(encoded_shards: Iterator[Encoded], stores: Sequence[Store], seconds: 
         began = time.perf_counter()
         for i, vectors in zip(encoded.shard.lacking, encoded.vectors, strict=True):
             rows = [stores[i].images.rows[position] for position in encoded.good]
+            kept, kept_rows, not_finite = finite_part(vectors, rows, encoded.good, stores[i].spec)
+            rejected = sorted([*encoded.rejected, *not_finite], key=lambda row: row.row)
             with _writing(stores[i]):
-                stores[i].write_shard(encoded.shard.number, vectors, rows, encoded.rejected, encoded.seconds)
+                stores[i].write_shard(encoded.shard.number, kept, kept_rows, rejected, encoded.seconds)
         add_seconds(seconds, encoded.seconds | {"write": time.perf_counter() - began})
 
 
@@ -160,14 +174,24 @@ def _writing(store: Store) -> Iterator[None]:
         ) from error
 
 
-def _refuse_unreadable(images: Images, stores: Sequence[Store]) -> None:
-    """Raise :class:`EmbprobeError` if no row could be read, and remove the stores, which are empty."""
-    rejected = stores[0].rejected
-    if len(rejected) < len(images):
+def _refuse_empty(images: Images, stores: Sequence[Store]) -> None:
+    """Raise :class:`NoVectors` if no row could be read or an encoder gave no finite vector; remove the empty stores."""
+    empty = [store for store in stores if len(store.rejected) == len(images)]
+    if not empty:
         return
-    for store in stores:
+    for store in empty:
         shutil.rmtree(store.folder, ignore_errors=True)
     with suppress(OSError):  # it holds another encoder's store
-        stores[0].folder.parent.rmdir()
-    why = f"'{visible(rejected[0].key)}': {rejected[0].reason}"
-    raise EmbprobeError(f"None of the {len(images):,} images in '{images.name}' can be read; {why}.")
+        empty[0].folder.parent.rmdir()
+    rejected = empty[0].rejected
+    not_finite = [row for row in rejected if is_not_finite(row)]
+    if not not_finite:
+        why = f"'{visible(rejected[0].key)}': {rejected[0].reason}"
+        raise NoVectors(f"None of the {len(images):,} images in '{images.name}' can be read; {why}.")
+    read = len(not_finite)
+    others = "" if read == len(images) else f", and {len(images) - read:,} more cannot be read"
+    by = f"of '{images.name}' by '{visible(empty[0].spec.name)}'"
+    all_of_them = f"All {read:,} vectors {by} are" if read > 1 else f"The vector {by} is"
+    raise NoVectors(
+        f"{all_of_them} not finite (nan or inf){others}: {hint(empty[0].spec)}. Stores of other encoders are kept."
+    )
