@@ -372,10 +372,12 @@ def draw_map(
     """
     from embprobe.plots.map import save_maps
     from embprobe.search.maps import choose_label, make_maps
-    from embprobe.search.projection import check_method
+    from embprobe.search.projection import check_dimension, check_method
 
     check_method(method)
     subjects = open_subjects(images, encoders, **settings)
+    for encoder in subjects.encoders:  # before anything is extracted
+        check_dimension(encoder.spec.name, encoder.spec.dimension)
     session = subjects.session
     label, labelled, notes = choose_label(subjects.images, by, max_unlabelled=session.max_unlabelled)
     for note in notes:  # before anything is extracted

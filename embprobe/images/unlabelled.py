@@ -15,6 +15,7 @@ Stray files, a legend or a screenshot among photographs, are far fewer. Where mo
 that their labels were not found, or that the label is meant for some of the images only.
 """
 _NAMED = 3
+_LEFT_OUT = " and are left out"
 
 
 def without_unlabelled(
@@ -76,6 +77,16 @@ def refuse_unlabelled(images: Images, label: str, *, gone: int, most: float) -> 
     )
 
 
+def brief(sentence: str) -> str:
+    """Return a sentence of :func:`describe_left_out` for a list of what is left out, where that need not be repeated.
+
+    Example:
+        >>> brief("4 of 40 images lack the label 'kind' and are left out: 'a', 'b', 'c', …")
+        "4 of 40 images lack the label 'kind': 'a', 'b', 'c', …"
+    """
+    return sentence.replace(_LEFT_OUT, "", 1)
+
+
 def describe_left_out(keys: Sequence[str], count: int, why: str) -> str:
     """Return a sentence without a full stop on images that are left out: their number, the reason, the first keys.
 
@@ -84,4 +95,4 @@ def describe_left_out(keys: Sequence[str], count: int, why: str) -> str:
         "4 of 40 images lack the label 'kind' and are left out: 'a', 'b', 'c', …"
     """
     named = ", ".join(f"'{visible(key)}'" for key in keys[:_NAMED]) + (", …" if len(keys) > _NAMED else "")
-    return f"{len(keys):,} of {count:,} images {why} and are left out: {named}"
+    return f"{len(keys):,} of {count:,} images {why}{_LEFT_OUT}: {named}"

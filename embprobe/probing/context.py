@@ -16,6 +16,7 @@ from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.groups import Grouping, choose_grouping
 from embprobe.images.rows import Images
+from embprobe.images.unlabelled import brief
 from embprobe.interventions import intervene
 from embprobe.interventions.treatments import IMAGE, Treatment
 from embprobe.measures.vectors import ScoreArray
@@ -171,7 +172,7 @@ class ProbeContext:
 
     def announce(self, reason: str) -> None:
         """Note images that are left out, here and at once where the session shows it."""
-        self.note(reason)
+        self.note(brief(reason))
         self.session.note(reason)
 
     def untouched(self, images: Images, encoders: Sequence[Encoder] | None = None) -> EmbeddingSet:

@@ -9,7 +9,7 @@ from typing import Any
 from embprobe.errors import EmbprobeError
 from embprobe.images.material import material_of
 from embprobe.images.rows import Images, MissingLabel
-from embprobe.images.unlabelled import MAX_UNLABELLED
+from embprobe.images.unlabelled import MAX_UNLABELLED, brief
 from embprobe.probing.card import Card, MustFail
 from embprobe.probing.conclusions import headline_key
 from embprobe.probing.key import Key
@@ -89,7 +89,7 @@ def explain(card: Card, images: Images, *, max_unlabelled: float = MAX_UNLABELLE
         headline=_headline(put, allowed),
         checks=_checks(put, allowed),
         measures=planned,
-        left_out=notes,
+        left_out=[brief(note) for note in notes],
     )
 
 

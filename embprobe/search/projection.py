@@ -49,11 +49,7 @@ def layouts(
         least = _AXES if method == "pca" else NEIGHBORS
         if len(each) <= least:
             raise EmbprobeError(f"A map by {method} needs more than {least} images; there are {len(each)}.")
-        if each.shape[1] < _AXES:
-            raise EmbprobeError(
-                f"The embeddings by {name} are of one number each, so by cosine any two are the same or opposite, and "
-                "there is no map of them: leave this encoder out."
-            )
+        check_dimension(name, each.shape[1])
         if bad := int(lack_direction(each).sum()):
             raise EmbprobeError(f"{bad:,} of {len(each):,} embeddings by {name} are zero or not finite: without a map.")
         notify(f"{method}: {name}")
@@ -117,6 +113,15 @@ def _tsne(directions: Floats, start: Floats | None, seed: int) -> Floats:
 
 
 METHODS: dict[str, _Method] = {"umap": _umap, "tsne": _tsne, "pca": _pca}
+
+
+def check_dimension(name: str, dimension: int) -> None:
+    """Raise :class:`EmbprobeError` if an encoder's embeddings have too few numbers for a map."""
+    if dimension < _AXES:
+        raise EmbprobeError(
+            f"The embeddings by {name} are of one number each, so by cosine any two are the same or opposite, and "
+            "there is no map of them: leave this encoder out."
+        )
 
 
 def check_method(name: str, *others: str) -> str:

@@ -1,4 +1,4 @@
-"""Vectors that are not finite: rejected for the encoder that gives them, left out by all steps, mended in old stores."""
+"""Vectors that are not finite: rejected for one encoder, left out by all later steps, mended in old stores."""
 
 from __future__ import annotations
 

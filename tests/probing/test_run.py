@@ -299,7 +299,8 @@ def test_images_that_lack_the_label_to_resample_are_left_out_up_to_a_share(works
     noted: list[str] = []
     results = run_probe(card_of(HUE), images, [means("a")], [], Session(workspace, note=noted.append))
     (reason,) = results.left_out
-    assert reason.startswith("1 of 12 images lack the label 'concept' and are left out: '04'") and noted == [reason]
+    assert reason == "1 of 12 images lack the label 'concept': '04' (--max-unlabelled 0.2)"
+    assert noted == ["1 of 12 images lack the label 'concept' and are left out: '04' (--max-unlabelled 0.2)"]
     assert {row.images for row in results.rows} == {11} and results.manifest["images"]["count"] == 12
     encoder = means("a")
     strict = Session(workspace, max_unlabelled=0.05)

@@ -342,7 +342,7 @@ def test_images_that_lack_a_label_are_left_out_as_if_they_were_not_there(workspa
     rows[7] = replace(rows[7], labels={"concept": "c1", "split": "train"})
     results = probe(workspace, Images("part", tuple(rows)), [make_encoder()], CATEGORY)
     (reason,) = results.left_out
-    assert reason.startswith("of decoding, 1 of 60 images lack the label 'category' and are left out: '1/1'")
+    assert reason.startswith("of decoding, 1 of 60 images lack the label 'category': '1/1'")
     without = probe(workspace, Images("part", (*rows[:7], *rows[8:])), [make_encoder()], CATEGORY)
     assert results.rows == without.rows
 

@@ -127,7 +127,7 @@ def test_a_concept_with_an_image_that_lacks_the_label_is_left_out(workspace: Wor
     rows[2] = replace(rows[2], labels={"concept": "c1"})
     results = probe(workspace, Images("part", tuple(rows)), [sees_cue()], DESIGN)
     (reason,) = results.left_out
-    assert reason.startswith("of variance, 1 of 8 images lack the label 'cue' and are left out: '002'")
+    assert reason.startswith("of variance, 1 of 8 images lack the label 'cue': '002'")
     assert {row.groups for row in results.rows} == {3}
 
 
