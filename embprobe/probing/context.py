@@ -162,7 +162,8 @@ class ProbeContext:
             new = [row.key for row in rows if (encoder, row.labels.get(IMAGE, row.key)) not in self.undirected]
             self.undirected.update((encoder, row.labels.get(IMAGE, row.key)) for row in rows)
             if new:
-                self.announce(zeros_note(encoder, new, len(embedded), under))
+                count = len(embedded) if changed else len(self.stored or self.images)
+                self.announce(zeros_note(encoder, new, count, under))
         try:
             return embedded.directed()
         except EmbprobeError as reason:
@@ -170,9 +171,9 @@ class ProbeContext:
                 raise NotApplicable(str(reason).removesuffix(".")) from None
             raise
 
-    def announce(self, reason: str) -> None:
-        """Note images that are left out, here and at once where the session shows it."""
-        self.note(brief(reason))
+    def announce(self, reason: str, measure: str = "") -> None:
+        """Note images that are left out, of one ``measure`` or all, here and at once where the session shows it."""
+        self.note(f"of {measure}, {brief(reason)}" if measure else brief(reason))
         self.session.note(reason)
 
     def untouched(self, images: Images, encoders: Sequence[Encoder] | None = None) -> EmbeddingSet:

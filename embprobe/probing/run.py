@@ -171,10 +171,10 @@ def _on_labelled(measure: Measure, context: ProbeContext) -> ProbeContext | None
     try:
         kept, notes = labelled_for(measure, context.images, max_unlabelled=context.session.max_unlabelled)
     except MissingLabel as reason:
-        context.announce(f"{measure.kind}: {str(reason).removesuffix('.')}")
+        context.note(f"{measure.kind}: {str(reason).removesuffix('.')}")
         return None
     for note in notes:
-        context.announce(f"of {measure.kind}, {note}")
+        context.announce(note, measure.kind)
     return context.on(kept)
 
 
