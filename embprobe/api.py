@@ -16,6 +16,7 @@ from embprobe.encoders import load_encoder as _load_encoder
 from embprobe.encoders.given import GivenVectors
 from embprobe.errors import UsageError
 from embprobe.images import Images, load_images
+from embprobe.images.unlabelled import MAX_UNLABELLED
 from embprobe.probing.results import Results
 from embprobe.system.devices import resolve_device
 
@@ -76,6 +77,9 @@ class Settings(TypedDict, total=False):
     """The largest image that is decoded; larger ones are left out. Default: the encoders' own, 89,478,485."""
     seed: int
     """Same seed, same numbers."""
+    max_unlabelled: float
+    """The largest share of the images that may lack a label that is needed (0.2): they are left out, and a note says
+    so; of more it is an error."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +100,15 @@ def open_session(
     fast_decode: bool = False,
     max_pixels: int | None = None,
     seed: int = 0,
+    max_unlabelled: float = MAX_UNLABELLED,
 ) -> Session:
     """Return the session that the settings describe; see :class:`Settings`."""
     if session is not None:
         return session
-    return Session(Workspace.open(_root(workspace)), resolve_device(device), seed, fast_decode, max_pixels)
+    if not 0 <= max_unlabelled <= 1:
+        raise UsageError(f"max_unlabelled is a share, from 0 to 1, not {max_unlabelled}.")
+    space, chosen = Workspace.open(_root(workspace)), resolve_device(device)
+    return Session(space, chosen, seed, fast_decode, max_pixels, max_unlabelled=max_unlabelled)
 
 
 def open_subjects(images: ImageSource = None, encoders: Any = None, **settings: Unpack[Settings]) -> Subjects:
@@ -205,7 +213,7 @@ def probe(
     Raises:
         UsageError: There is no such attribute, and so on.
         NotApplicable: Nothing of the card can be measured on these images.
-        EmbprobeError: Some images lack a label that others have, and so on.
+        EmbprobeError: More than a share of ``max_unlabelled`` of the images lack a label that others have, and so on.
 
     Example:
         >>> import tempfile
@@ -221,12 +229,10 @@ def probe(
 
     card = _card(attribute)
     subjects = open_subjects(images, encoders, **settings)
-    card = card.of(subjects.images)
-    card = card.quickly() if quick else card
     session, names = subjects.session, [encoder.spec.name for encoder in subjects.encoders]
     wanted = [name for name in card.references if name not in names]
     references = [_load(name, session.device, settings.get("precision", "")) for name in wanted]
-    results = run_probe(card, subjects.images, subjects.encoders, references, session)
+    results = run_probe(card, subjects.images, subjects.encoders, references, session, quick=quick)
     if save:
         _keep(subjects)
         save_probe(results, session.workspace)
@@ -251,7 +257,8 @@ def compare(
         images: A name that :func:`load_images` opens, images, or an embedding set. Default: the bundled emoji.
         encoders: Two or more names or encoders. Default: the bundled pair, or the vectors of the embedding set.
         k: Neighbours of an image that mutual k-NN compares.
-        by: Labels that may explain a disagreement. Default: ``category`` and ``style``, where images have them.
+        by: Labels that may explain a disagreement; images without one are left out, see ``max_unlabelled``. Default:
+            ``category`` and ``style``, where images have them.
         pairs: Disagreement pairs to find in each direction.
         cosines: Find instead pairs with a cosine above the first number by one encoder and below the second by the
             other, such as ``(0.95, 0.6)``: MMVP's blind pairs.
@@ -270,7 +277,8 @@ def compare(
     from embprobe.plots.pairs import save_pairs
 
     subjects = open_subjects(images, encoders, **settings)
-    compare_settings = make_settings(subjects.images, k=k, by=by, pairs=pairs, cosines=cosines)
+    most = subjects.session.max_unlabelled
+    compare_settings = make_settings(subjects.images, k=k, by=by, pairs=pairs, cosines=cosines, max_unlabelled=most)
     comparison = compare(subjects.images, subjects.encoders, subjects.session, compare_settings, notify=notify)
     if save:
         _keep(subjects)
@@ -353,7 +361,8 @@ def draw_map(
     Args:
         images: A name that :func:`load_images` opens, images, or an embedding set. Default: the bundled emoji.
         encoders: Names or encoders. Default: the bundled pair, or the vectors of the embedding set.
-        by: The label that colours the points. Default: ``category``, if all images have it.
+        by: The label that colours the points; images without it are not drawn, see ``max_unlabelled``. Default:
+            ``category``, if images have it.
         method: ``umap``, ``tsne`` or ``pca``.
         thumbnails: How many images to draw at their points.
         notify: Called with what is being done.
@@ -364,19 +373,26 @@ def draw_map(
 
     Raises:
         UsageError: There is no such method.
-        EmbprobeError: There are too few images for a map, or some lack the label.
+        EmbprobeError: There are too few images for a map, or too many lack the label.
     """
     from embprobe.plots.map import save_maps
     from embprobe.search.maps import choose_label, make_maps
-    from embprobe.search.projection import check_method
+    from embprobe.search.projection import check_dimension, check_method
 
     check_method(method)
     subjects = open_subjects(images, encoders, **settings)
-    label = choose_label(subjects.images, by)  # before anything is extracted
-    embedded = subjects.session.embed(subjects.images, subjects.encoders, "extracting")
+    for encoder in subjects.encoders:  # before anything is extracted
+        check_dimension(encoder.spec.name, encoder.spec.dimension)
+    session = subjects.session
+    label, labelled, notes = choose_label(subjects.images, by, max_unlabelled=session.max_unlabelled)
+    for note in notes:  # before anything is extracted
+        session.note(note)
+    embedded = session.embed(subjects.images, subjects.encoders, "extracting")
+    embedded = session.directed(embedded)
     _keep(subjects)
-    maps = make_maps(embedded, subjects.encoders, subjects.session, method=method, notify=notify)
-    return replace(maps, figure=save_maps(maps, label=label, thumbnails=thumbnails))
+    maps = make_maps(embedded, subjects.encoders, session, method=method, notify=notify)
+    drawn = maps.at(row.key for row in labelled.rows) if notes else maps
+    return replace(maps, figure=save_maps(drawn, label=label, thumbnails=thumbnails))
 
 
 def intervene(
@@ -510,7 +526,7 @@ def write_export(
     Raises:
         UsageError: There is no such target, or ``out`` is there already.
     """
-    from embprobe.export import check_target, collect_content
+    from embprobe.export import check_target, collect_content, needs_directions
     from embprobe.search.projection import check_method
 
     path = Path(out)
@@ -518,6 +534,7 @@ def write_export(
     chosen = check_method(method or ("umap" if to == "atlas" else "none"), "none")
     subjects = open_subjects(images, encoders, **settings)
     embedded = subjects.session.embed(subjects.images, subjects.encoders, "extracting")
+    embedded = subjects.session.directed(embedded) if needs_directions(to, chosen) else embedded
     content = collect_content(embedded, subjects.encoders, subjects.session, method=chosen, neighbors=k, notify=notify)
     target.write(content, path)
     return list(target.opens(content, path))

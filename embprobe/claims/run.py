@@ -120,7 +120,9 @@ def _measure(
     for name in dict.fromkeys(name for name, _, _ in wanted):
         here = [(number, needed) for of, number, needed in wanted if of == name]
         card = card_of(name)
-        card = card.only([*(number for number, _ in here), *card.of(images).must_fail])
+        card = card.only(
+            [*(number for number, _ in here), *card.of(images, max_unlabelled=session.max_unlabelled).must_fail]
+        )
         encoders = cast.playing(role for role in roles if any(role in needed for _, needed in here))
         references = [each for each in cast.references if each.spec.name not in [e.spec.name for e in encoders]]
         try:  # differences are the claims' business

@@ -32,7 +32,7 @@ def atlas(
     from embprobe.search.projection import check_method
 
     method = check_method(map, "none")
-    content, encoders, session = begin_export(images, encoder, run, seed=seed, method=method, neighbors=k)
+    content, encoders, session = begin_export(images, encoder, run, to="atlas", seed=seed, method=method, neighbors=k)
     path = atlas_path(content.rows, encoders, session.workspace)
     with progress_bar("exporting", len(content.rows)) as progress:
         TARGETS["atlas"].write(replace(content, progress=progress), path)

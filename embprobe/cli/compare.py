@@ -11,7 +11,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from embprobe.cli.console import note, output, print_json
-from embprobe.cli.options import EncodersOption, ImagesArgument, JsonOption, RunOptions, SeedOption
+from embprobe.cli.options import (
+    MAX_UNLABELLED,
+    EncodersOption,
+    ImagesArgument,
+    JsonOption,
+    MaxUnlabelledOption,
+    RunOptions,
+    SeedOption,
+)
 from embprobe.cli.progress import spinner
 from embprobe.cli.session import begin
 from embprobe.system.text import visible
@@ -41,13 +49,14 @@ def compare(
     *,
     run: RunOptions,
     seed: SeedOption = 0,
+    max_unlabelled: MaxUnlabelledOption = MAX_UNLABELLED,
     json: JsonOption = False,
 ) -> None:
     """Measure how far encoders agree, what explains where they do not, and on which pairs they disagree most."""
     from embprobe import api
     from embprobe.plots.pairs import sheets_of
 
-    subjects = begin(images, encoder, run, seed=seed)
+    subjects = begin(images, encoder, run, seed=seed, max_unlabelled=max_unlabelled)
     with spinner("comparing") as notify:
         comparison = api.compare(
             subjects.images,

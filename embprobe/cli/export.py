@@ -42,7 +42,7 @@ def export(
 
     target = check_target(to, out)
     method = check_method(map or ("umap" if to == "atlas" else "none"), "none")
-    content, *_ = begin_export(images, encoder, run, seed=seed, method=method, neighbors=k)
+    content, *_ = begin_export(images, encoder, run, to=to, seed=seed, method=method, neighbors=k)
     with progress_bar("exporting", len(content.rows)) as progress:
         target.write(replace(content, progress=progress), out)
     commands = list(target.opens(content, out))
@@ -63,17 +63,18 @@ def export(
 
 
 def begin_export(
-    images: str | None, encoders: list[str] | None, run: RunOptions, *, seed: int, method: str, neighbors: int
+    images: str | None, encoders: list[str] | None, run: RunOptions, *, to: str, seed: int, method: str, neighbors: int
 ) -> tuple[ExportTable, list[Encoder], Session]:
     """Embed the images and lay them out; print a note if there are too few for a map."""
-    from embprobe.export import collect_content
+    from embprobe.export import collect_content, needs_directions
     from embprobe.search.projection import NEIGHBORS
 
     subjects = begin(images, encoders, run, seed=seed)
     loaded, session = subjects.encoders, subjects.session
     embedded = session.embed(subjects.images, loaded, "extracting")
+    embedded = session.directed(embedded) if needs_directions(to, method) else embedded
     with spinner("maps") as notify:
         content = collect_content(embedded, loaded, session, method=method, neighbors=neighbors, notify=notify)
-    if method != "none" and not content.layouts:
+    if method != "none" and len(content.rows) <= NEIGHBORS:
         note(f"Without a map, which needs more than {NEIGHBORS} images; there are {len(content.rows)}.")
     return content, loaded, session

@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from embprobe.cli.console import note, print_json
-from embprobe.cli.options import EncodersOption, ImagesArgument, JsonOption, RunOptions, SeedOption
+from embprobe.cli.options import (
+    MAX_UNLABELLED,
+    EncodersOption,
+    ImagesArgument,
+    JsonOption,
+    MaxUnlabelledOption,
+    RunOptions,
+    SeedOption,
+)
 from embprobe.cli.progress import spinner
 from embprobe.cli.session import begin
 
@@ -23,6 +31,7 @@ def draw_map(
     *,
     run: RunOptions,
     seed: SeedOption = 0,
+    max_unlabelled: MaxUnlabelledOption = MAX_UNLABELLED,
     json: JsonOption = False,
 ) -> None:
     """Lay the embeddings out in the plane, one map per encoder, aligned with each other and coloured by a label."""
@@ -30,7 +39,7 @@ def draw_map(
     from embprobe.search.projection import check_method
 
     check_method(method)
-    subjects = begin(images, encoder, run, seed=seed)
+    subjects = begin(images, encoder, run, seed=seed, max_unlabelled=max_unlabelled)
     with spinner("maps") as notify:
         maps = api.draw_map(
             subjects.images,

@@ -49,6 +49,15 @@ LabelsOption = Annotated[
         metavar="COLUMN",
     ),
 ]
+MAX_UNLABELLED = 0.2
+MaxUnlabelledOption = Annotated[
+    float,
+    typer.Option(
+        help="The largest share of the images that may lack a label that is needed; they are left out.",
+        min=0.0,
+        max=1.0,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

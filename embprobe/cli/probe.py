@@ -11,7 +11,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from embprobe.cli.console import note, output, print_json
-from embprobe.cli.options import EncodersOption, ImagesArgument, JsonOption, RunOptions, SeedOption
+from embprobe.cli.options import (
+    MAX_UNLABELLED,
+    EncodersOption,
+    ImagesArgument,
+    JsonOption,
+    MaxUnlabelledOption,
+    RunOptions,
+    SeedOption,
+)
 from embprobe.cli.results import estimate_cell, print_checks
 from embprobe.cli.session import begin, open_rows
 from embprobe.system.text import visible
@@ -41,6 +49,7 @@ def probe(
     *,
     run: RunOptions,
     seed: SeedOption = 0,
+    max_unlabelled: MaxUnlabelledOption = MAX_UNLABELLED,
     json: JsonOption = False,
 ) -> None:
     """Measure how much each encoder notices an attribute: a table, a figure and a JSON, with intervals."""
@@ -57,9 +66,9 @@ def probe(
     if not cards:
         raise UsageError(f"Say what to probe: --attribute {', '.join([*attributes(), 'all'])}; or --card FILE.")
     if explain:
-        print_explanations(cards, images, run, json=json)
+        print_explanations(cards, images, run, json=json, max_unlabelled=max_unlabelled)
         return
-    subjects = begin(images, encoder, run, seed=seed)
+    subjects = begin(images, encoder, run, seed=seed, max_unlabelled=max_unlabelled)
     rows, session = subjects.images, subjects.session
     probed: list[Results] = []
     for one in cards:
@@ -85,13 +94,20 @@ def probe(
         print_json(documents[0] if len(cards) == 1 else documents)
 
 
-def print_explanations(cards: Sequence[Card], images: str | None, run: RunOptions, *, json: bool) -> None:
+def print_explanations(
+    cards: Sequence[Card],
+    images: str | None,
+    run: RunOptions,
+    *,
+    json: bool,
+    max_unlabelled: float = MAX_UNLABELLED,
+) -> None:
     """Print what each card asks of the images, its headline and checks, and what it leaves out and why."""
     from embprobe.cli.options import IMAGES
     from embprobe.probing.explain import explain
 
     rows = open_rows(images or IMAGES, run)
-    explanations = [explain(card, rows) for card in cards]
+    explanations = [explain(card, rows, max_unlabelled=max_unlabelled) for card in cards]
     if json:
         documents = [explanation.as_json() for explanation in explanations]
         print_json(documents[0] if len(cards) == 1 else documents)
@@ -103,6 +119,8 @@ def print_explanations(cards: Sequence[Card], images: str | None, run: RunOption
         lines.print()
         lines.print(f"[bold]{escape(visible(f'{explanation.title}: {explanation.question}'))}[/bold]")
         lines.print(escape(visible(f"Of {explanation.material}.")))
+        for remark in explanation.left_out:
+            lines.print(escape(visible(f"Left out: {remark}.")))
         headline = explanation.headline or "none: these images do not allow it"
         lines.print(escape(visible(f"Headline: {headline}.")))
         for check in explanation.checks or ["no reference is known to fail on images like these"]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from embprobe.cli.console import note
-from embprobe.cli.options import IMAGES, PAIR, RunOptions
+from embprobe.cli.options import IMAGES, MAX_UNLABELLED, PAIR, RunOptions
 from embprobe.cli.progress import progress_bar
 from embprobe.system.text import visible
 
@@ -52,7 +52,14 @@ def load_encoders(names: Sequence[str] | None, device: str, precision: str = "")
     return [load_encoder(name, device=device, **({"precision": precision} if precision else {})) for name in unique]
 
 
-def begin(images: str | None, encoders: Sequence[str] | None, run: RunOptions, *, seed: int = 0) -> Subjects:
+def begin(
+    images: str | None,
+    encoders: Sequence[str] | None,
+    run: RunOptions,
+    *,
+    seed: int = 0,
+    max_unlabelled: float = MAX_UNLABELLED,
+) -> Subjects:
     """Open the images, load the encoders, match vectors that a user brings, and start a session.
 
     Without images, vectors that are alone have rows of their own; else the bundled images are meant.
@@ -65,11 +72,14 @@ def begin(images: str | None, encoders: Sequence[str] | None, run: RunOptions, *
     loaded = load_encoders(encoders, device, run.precision)
     if rows is None and not all(isinstance(encoder, GivenVectors) for encoder in loaded):
         rows = open_rows(IMAGES, run)
-    return open_subjects(rows, loaded, session=start_session(run, device, seed=seed))
+    return open_subjects(rows, loaded, session=start_session(run, device, seed=seed, max_unlabelled=max_unlabelled))
 
 
-def start_session(run: RunOptions, device: str, *, seed: int = 0) -> Session:
-    """Open the workspace and start a session in it that shows its progress and prints what is left out, once."""
+def start_session(run: RunOptions, device: str, *, seed: int = 0, max_unlabelled: float = MAX_UNLABELLED) -> Session:
+    """Open the workspace and start a session in it that shows its progress and prints what is left out, once.
+
+    ``max_unlabelled`` is the share of the images that may lack a label that is needed.
+    """
     from embprobe.embeddings.session import Session
     from embprobe.embeddings.workspace import Workspace
 
@@ -89,21 +99,47 @@ def start_session(run: RunOptions, device: str, *, seed: int = 0) -> Session:
         progress=progress_bar,
         extracted=unreadable_reporter(),
         note=note_once,
+        max_unlabelled=max_unlabelled,
     )
 
 
 def unreadable_reporter() -> Callable[[Sequence[Store]], None]:
-    """Return a callback that takes the stores of the same images and prints each unreadable image once."""
+    """Return a callback that takes the stores of the same images and prints each image without a vector once.
+
+    An image that cannot be read lacks a vector by all encoders; one whose vector is not finite, by one.
+    """
+    from embprobe.embeddings.finite import hint, is_not_finite
+    from embprobe.embeddings.keep import NO_VECTOR
+    from embprobe.images.unlabelled import describe_left_out
+
     reported: set[str] = set()
+    reported_of: dict[str, set[str]] = {}
 
     def report(stores: Sequence[Store]) -> None:
-        unread = {row.key: row.reason for store in stores for row in store.rejected if row.key not in reported}
+        count = len(stores[0].images)
+        unread = {
+            row.key: row.reason
+            for store in stores
+            for row in store.rejected
+            if row.key not in reported and not is_not_finite(row) and row.reason != NO_VECTOR
+        }
         reported.update(unread)
         if unread:
-            note(f"{len(unread):,} of {len(stores[0].images):,} images could not be read and were left out:")
+            note(f"{len(unread):,} of {count:,} images could not be read and were left out:")
         for key, reason in list(unread.items())[:LISTED]:
             note(f"  '{visible(key)}': {visible(reason)}")
         if len(unread) > LISTED:
             note(f"  and {len(unread) - LISTED:,} more, all in {stores[0].folder / 'rejected.jsonl'}")
+        for store in stores:
+            known, name = reported_of.setdefault(store.spec.name, set()), visible(store.spec.name)
+            for kind, why, advice in (
+                (is_not_finite, f"have a vector by {name} that is not finite (nan or inf)", f"; {hint(store.spec)}"),
+                (lambda row: row.reason == NO_VECTOR, f"have no vector in '{name}'", ""),
+            ):
+                keys = [row.key for row in store.rejected if kind(row) and row.key not in known]
+                known.update(keys)
+                if keys:
+                    listed = f". All are in {store.folder / 'rejected.jsonl'}" if len(keys) > 3 else ""
+                    note(f"{describe_left_out(keys, count, why)}{advice}{listed}.")
 
     return report

@@ -12,6 +12,7 @@ from rich.table import Table
 from embprobe.cli.console import note, output, print_json
 from embprobe.cli.options import (
     IMAGES,
+    MAX_UNLABELLED,
     WORKSPACE,
     DeviceOption,
     FoldersOption,
@@ -19,6 +20,7 @@ from embprobe.cli.options import (
     JsonOption,
     KeyColumnOption,
     LabelsOption,
+    MaxUnlabelledOption,
     RunOptions,
     SeedOption,
     WorkspaceOption,
@@ -55,6 +57,7 @@ def study(
     folders: FoldersOption = None,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
+    max_unlabelled: MaxUnlabelledOption = MAX_UNLABELLED,
     json: JsonOption = False,
     key_column: KeyColumnOption = None,
     label: LabelsOption = None,
@@ -72,7 +75,7 @@ def study(
     run = RunOptions(workspace=workspace, device=device, folders=folders, key_column=key_column, label=label)
     rows, chosen_device = open_rows(images or IMAGES, run), choose_device(device)
     roles = parse_roles(encoder, None if asked is None else roles_of(asked)) if encoder else None
-    session = start_session(run, chosen_device, seed=seed)
+    session = start_session(run, chosen_device, seed=seed, max_unlabelled=max_unlabelled)
     if pretrained:
         from embprobe.pretraining.pair import pretrained_roles
 

@@ -22,8 +22,9 @@ from embprobe.embeddings.session import Session
 from embprobe.encoders import load_encoder
 from embprobe.encoders.spec import Encoder, Floats
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.images.groups import CONCEPT, IMAGE, Grouping, choose_grouping
+from embprobe.images.groups import CONCEPT, IMAGE, MOTIF, Grouping, choose_grouping
 from embprobe.images.rows import Images, Row
+from embprobe.images.unlabelled import MAX_UNLABELLED, lacking_keys, may_lack, without_unlabelled
 from embprobe.measures.cka import Kernel, chance_cka, cka_of_kernels
 from embprobe.measures.disagreement import Pair, disagreement_pairs, pair_cosines, random_pairs
 from embprobe.measures.knn import Positions
@@ -33,7 +34,7 @@ from embprobe.measures.pair_effects import influence_scores
 from embprobe.measures.rank_correlation import correlation_by_chance, cosine_ranks, rank_correlation_effects
 from embprobe.measures.vectors import ScoreArray
 from embprobe.statistics import resample
-from embprobe.system.text import printable
+from embprobe.system.text import printable, visible
 
 QUERIES = 10_000
 """Of more rows, the neighbours of this many random ones are compared; they are sought among all."""
@@ -58,15 +59,44 @@ def make_settings(
     by: Sequence[str] | None = None,
     pairs: int = ComparisonSettings.pairs,
     cosines: tuple[float, float] | None = None,
+    max_unlabelled: float = MAX_UNLABELLED,
 ) -> ComparisonSettings:
-    """Return the settings of a comparison, after checking that every image has the labels that are named in ``by``.
+    """Return the settings of a comparison, after checking that images have the labels that are named in ``by``.
 
-    Without ``by``, labels that an image lacks are passed over. Raises as :meth:`Images.label` does.
+    Without ``by``, labels that more than a share of ``max_unlabelled`` of the images lack are passed over.
+
+    Raises:
+        MissingLabel: More images than that lack a label that is named.
     """
-    for label in by or []:
-        if label != COLOR:
+    named = [label for label in by or [] if label != COLOR]
+    for label in named:
+        if images.lacks(label):
             images.label(label)
+    without_unlabelled(images, named, most=max_unlabelled)
     return ComparisonSettings(k, tuple(by or ComparisonSettings.by), pairs, cosines)
+
+
+def choose_compared(images: Images, by: Sequence[str], max_unlabelled: float) -> tuple[Images, tuple[str, ...]]:
+    """Return the images that have the labels of a comparison, and notes on the others and on labels passed over.
+
+    The labels are those of ``by``, and the one that images are grouped by. A label is passed over if no image has it,
+    or if with it more than a share of ``max_unlabelled`` of the images would be left out.
+    """
+    wanted: list[str] = []
+    notes: list[str] = []
+    gone: set[str] = set()
+    for label in dict.fromkeys([*by, CONCEPT, MOTIF]):
+        lacking = lacking_keys(images, label)
+        if label == COLOR or len(lacking) in (0, len(images)):
+            continue
+        if may_lack(len(gone.union(lacking)), len(images), max_unlabelled):
+            gone.update(lacking)
+            wanted.append(label)
+        elif label in by:
+            number = f"{len(lacking):,} of {len(images):,} images"
+            notes.append(f"the label '{visible(label)}' is passed over: {number} lack it (--max-unlabelled)")
+    kept, left_out = without_unlabelled(images, wanted, most=max_unlabelled)
+    return kept, (*notes, *left_out)
 
 
 def compare(
@@ -79,7 +109,8 @@ def compare(
 ) -> Comparison:
     """Compare every two of the encoders, in their order, and find the pairs on which they disagree most.
 
-    Labels of ``settings.by`` that no image has are passed over. Images are resampled in the groups of
+    Images that lack one of the labels are left out (:func:`choose_compared`), and so are those with a vector of zeros
+    by one of the encoders; ``session.note`` gets a sentence on both. Images are resampled in the groups of
     :func:`embprobe.images.groups.choose_grouping`, and each group is in at most one pair of each direction.
 
     Args:
@@ -98,7 +129,13 @@ def compare(
     names = [encoder.spec.name for encoder in encoders]
     known = COLORS in names or not images.has_pictures
     measuring = [] if known else [load_encoder(COLORS, device=session.device)]
+    compared_images, notes = choose_compared(images, settings.by, session.max_unlabelled)
+    for note in notes:  # before anything slow
+        session.note(note)
     with_colors = session.embed(images, [*encoders, *measuring], "extracting")
+    if len(compared_images) < len(images):
+        with_colors = with_colors.at(row.key for row in compared_images.rows)
+    with_colors = session.directed(with_colors)
     embedded = EmbeddingSet(with_colors.rows, {name: with_colors.vectors[name] for name in names})
     if len(embedded.rows) < settings.k + 2:
         needed = f"Comparing the {settings.k} nearest needs at least {settings.k + 2} images"
@@ -134,7 +171,7 @@ class _Compared:
     ) -> None:
         self.embedded, self._colors, self._settings, self._seed = embedded, colors, settings, session.seed
         rows, n, rng = embedded.rows, len(embedded.rows), np.random.default_rng(session.seed)
-        self._labels = {name: rows.label(name) for name in settings.by if not rows.lacks(name)}
+        self._labels = {name: rows.label(name) for name in settings.by if rows.has(name)}
         known = rows.has(CONCEPT) or rows.lacks(CONCEPT)
         self.grouping = choose_grouping(rows) if known else Grouping(IMAGE)
         self._groups = self.grouping.of(rows)

@@ -13,7 +13,8 @@ from embprobe.encoders.given import GivenVectors, given_vectors
 from embprobe.encoders.spec import Floats
 from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images, Row
-from embprobe.measures.vectors import LabelArray
+from embprobe.images.unlabelled import describe_left_out
+from embprobe.measures.vectors import LabelArray, lack_direction
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
@@ -109,6 +110,37 @@ class EmbeddingSet:
             return self  # as nearly always, and a million vectors are copied for nothing
         return self.at(row.key for row in self.rows.rows if row.key in shared)
 
+    def without_direction(self) -> dict[str, list[int]]:
+        """Return by encoder the positions of rows whose vector is zero or not finite; encoders with none are missing.
+
+        Cosines with such a vector are undefined.
+        """
+        found = {name: np.flatnonzero(lack_direction(each)).tolist() for name, each in self.vectors.items()}
+        return {name: positions for name, positions in found.items() if positions}
+
+    def directed(self) -> EmbeddingSet:
+        """Return the rows whose vector by every encoder has a direction; ``notes`` count the others.
+
+        Raises:
+            EmbprobeError: No row is left.
+
+        Example:
+            >>> black = EmbeddingSet.from_arrays({"mine": [[1, 0], [0, 0], [1, 1]]}, keys=["a", "black", "c"])
+            >>> black.directed().keys(), black.directed().notes
+            (['a', 'c'], ("1 of 3 images have a vector of zeros by mine and are left out: 'black'",))
+        """
+        lacking = self.without_direction()
+        if not lacking:
+            return self
+        notes = [zeros_note(name, [self.rows.rows[i].key for i in at], len(self)) for name, at in lacking.items()]
+        gone = {i for positions in lacking.values() for i in positions}
+        if len(gone) == len(self):
+            raise EmbprobeError(
+                f"No image of '{self.rows.name}' has a vector with a direction by every encoder: {'; '.join(notes)}."
+            )
+        kept = self.take([i for i in range(len(self)) if i not in gone])
+        return replace(kept, notes=(*self.notes, *notes))
+
     def label(self, name: str) -> LabelArray:
         """Return one label of every row, ``[n]``; raises :class:`EmbprobeError` that counts the rows that lack it."""
         return np.array(self.rows.label(name), dtype=np.str_)
@@ -116,6 +148,14 @@ class EmbeddingSet:
     def keys(self) -> list[str]:
         """Return the rows' keys."""
         return [row.key for row in self.rows.rows]
+
+
+def zeros_note(encoder: str, keys: Sequence[str], count: int, under: str = "") -> str:
+    """Return a sentence without a full stop on images that are left out because an encoder gives them zeros.
+
+    ``under`` names what was done to them, such as " under hue 90".
+    """
+    return describe_left_out(keys, count, f"have a vector of zeros by {visible(encoder)}{under}")
 
 
 def match_rows(
@@ -134,7 +174,7 @@ def match_rows(
         rows = _rows_of(given)
     else:
         keys = [row.key for row in images.rows]
-        given = [replace(each, keys=keys, by_position=False) if each.in_order_of(keys) else each for each in given]
+        given = [each.keyed(keys) if each.in_order_of(keys) else each for each in given]
         tables = [(each.labels, {key: i for i, key in enumerate(each.keys)}) for each in given if each.labels]
         rows = images if not tables else images.labelled(lambda row: _labels_of(row, tables))
     return rows, list(given), notes

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from embprobe.embeddings.finite import finite_part, hint, holding_infinite, is_not_finite, reject_infinite
 from embprobe.embeddings.job import Encoded, Engine, Job, Progress, Seconds, Shard, add_seconds
 from embprobe.embeddings.reuse import Reusable, find_reusable
 from embprobe.embeddings.store import Store, open_store
@@ -25,6 +26,10 @@ from embprobe.system.text import visible
 
 BATCH_SIZE, GPU_BATCH_SIZE = 16, 64
 """Images in a batch. A CPU core works on a batch alone, and a small one's intermediate results stay in its cache."""
+
+
+class NoVectors(EmbprobeError):
+    """No image of a set has a vector by an encoder."""
 
 
 def extract(
@@ -42,7 +47,8 @@ def extract(
 ) -> list[Store]:
     """Encode images into one complete store per encoder, in their order; shards that exist are not encoded again.
 
-    Rows whose image cannot be read are left out and listed in the store.
+    Rows whose image cannot be read are left out and listed in every store; those with a vector that is not finite in
+    that encoder's.
 
     Args:
         images: the rows to encode.
@@ -57,7 +63,8 @@ def extract(
         seconds: the time of each stage is added to it.
 
     Raises:
-        EmbprobeError: no image can be read, another process writes one of the stores, or the disk is full.
+        NoVectors: no image can be read, or an encoder gives no finite vector.
+        EmbprobeError: another process writes one of the stores, or the disk is full.
     """
     if not len(images):
         raise EmbprobeError(f"There are no images in '{images.name}' to extract.")
@@ -72,7 +79,11 @@ def extract(
 
     with ExitStack() as stack:
         stores = opened()
-        lacking = [store for store in stores if not store.complete or store.damaged()]
+        lacking = [
+            store
+            for store in stores
+            if not store.complete or store.damaged() or holding_infinite(store.folder, store.shards.items())
+        ]
         for store in sorted(lacking, key=lambda store: store.folder):  # so that of two processes one gets them all
             title = f"The store of '{store.spec.name}' for '{images.name}'"
             with _writing(store):
@@ -85,6 +96,7 @@ def extract(
                     with _writing(store):
                         store.sweep()
                         store.drop_damaged()
+                        reject_infinite(store)
         reusable = [find_reusable(store, workspace) for store in stores]
         _take(reusable)
         shards = _missing(reusable)
@@ -94,7 +106,7 @@ def extract(
         if shards:
             with closing((engine or _local)(job)) as encoded:
                 _write(encoded, reusable, {} if seconds is None else seconds)
-        _refuse_unreadable(images, stores)
+        _refuse_empty(images, stores)
     by_fingerprint = {store.spec.fingerprint: store for store in stores}
     return [replace(by_fingerprint[spec.fingerprint], spec=spec) for spec in specs]
 
@@ -164,10 +176,15 @@ def _write(encoded_shards: Iterator[Encoded], reusable: Sequence[Reusable], seco
         began, number = time.perf_counter(), encoded.shard.number
         for i, vectors in zip(encoded.shard.lacking, encoded.vectors, strict=True):
             store = reusable[i].store
-            rows, every = reusable[i].with_taken(number, encoded.good, vectors)
+            rows = [store.images.rows[position] for position in encoded.good]
+            kept, _, not_finite = finite_part(vectors, rows, encoded.good, store.spec)
+            left_out = {row.row for row in not_finite}
+            positions = [position for position in encoded.good if position not in left_out]
+            kept_rows, kept = reusable[i].with_taken(number, positions, kept)
+            rejected = sorted([*encoded.rejected, *not_finite], key=lambda row: row.row)
             with _writing(store):
-                store.write_shard(number, every, rows, encoded.rejected, encoded.seconds)
-            store.taken += len(rows) - len(encoded.good)
+                store.write_shard(number, kept, kept_rows, rejected, encoded.seconds)
+            store.taken += len(kept_rows) - len(positions)
         add_seconds(seconds, encoded.seconds | {"write": time.perf_counter() - began})
 
 
@@ -183,14 +200,24 @@ def _writing(store: Store) -> Iterator[None]:
         ) from error
 
 
-def _refuse_unreadable(images: Images, stores: Sequence[Store]) -> None:
-    """Raise :class:`EmbprobeError` if no row could be read, and remove the stores, which are empty."""
-    rejected = stores[0].rejected
-    if len(rejected) < len(images):
+def _refuse_empty(images: Images, stores: Sequence[Store]) -> None:
+    """Raise :class:`NoVectors` if no row could be read or an encoder gave no finite vector; remove the empty stores."""
+    empty = [store for store in stores if len(store.rejected) == len(images)]
+    if not empty:
         return
-    for store in stores:
+    for store in empty:
         shutil.rmtree(store.folder, ignore_errors=True)
     with suppress(OSError):  # it holds another encoder's store
-        stores[0].folder.parent.rmdir()
-    why = f"'{visible(rejected[0].key)}': {rejected[0].reason}"
-    raise EmbprobeError(f"None of the {len(images):,} images in '{images.name}' can be read; {why}.")
+        empty[0].folder.parent.rmdir()
+    rejected = empty[0].rejected
+    not_finite = [row for row in rejected if is_not_finite(row)]
+    if not not_finite:
+        why = f"'{visible(rejected[0].key)}': {rejected[0].reason}"
+        raise NoVectors(f"None of the {len(images):,} images in '{images.name}' can be read; {why}.")
+    read = len(not_finite)
+    others = "" if read == len(images) else f", and {len(images) - read:,} more cannot be read"
+    by = f"of '{images.name}' by '{visible(empty[0].spec.name)}'"
+    all_of_them = f"All {read:,} vectors {by} are" if read > 1 else f"The vector {by} is"
+    raise NoVectors(
+        f"{all_of_them} not finite (nan or inf){others}: {hint(empty[0].spec)}. Stores of other encoders are kept."
+    )

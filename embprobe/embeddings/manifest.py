@@ -51,6 +51,8 @@ class ShardFacts(Record):
     device: str
     seconds: dict[_Printable, Number]
     """By stage (read, decode, encode, write), summed over the workers."""
+    finite: StrictBool = False
+    """Whether rows with a vector that is not finite were rejected; earlier versions kept them."""
 
 
 class Manifest(Record):

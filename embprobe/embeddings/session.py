@@ -7,8 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from embprobe.embeddings.embedding_set import EmbeddingSet, of_given
 from embprobe.embeddings.extract import extract
+from embprobe.embeddings.finite import hint, holding_infinite, is_not_finite
 from embprobe.embeddings.job import Progress
 from embprobe.embeddings.keep import keep_vectors
 from embprobe.embeddings.store import Store
@@ -17,6 +20,8 @@ from embprobe.encoders.given import GivenVectors
 from embprobe.encoders.spec import Encoder
 from embprobe.errors import UsageError
 from embprobe.images.rows import Images
+from embprobe.images.unlabelled import MAX_UNLABELLED, describe_left_out
+from embprobe.system.text import visible
 
 ProgressBar = Callable[[str, int], AbstractContextManager[Progress | None]]
 """Makes a progress bar from an activity and its number of rows; the bar is called with the number of rows just done."""
@@ -50,9 +55,11 @@ class Session:
     """The largest image that is decoded; None: the encoders' own limit."""
     progress: ProgressBar = no_progress
     extracted: Callable[[Sequence[Store]], None] = ignore_stores
-    """Called with the stores of every embedding, so that images that could not be read can be listed."""
+    """Called with the stores of every embedding, so that images without a vector can be listed."""
     note: Callable[[str], None] = ignore_note
     """Called with what else was left out, a sentence without a full stop; the same one may come again."""
+    max_unlabelled: float = MAX_UNLABELLED
+    """The largest share of the images that may lack a label that is needed: they are left out. More is an error."""
 
     def embed(self, images: Images, encoders: Sequence[Encoder], activity: str) -> EmbeddingSet:
         """Return each encoder's vectors of the rows that have one by all of them.
@@ -72,15 +79,18 @@ class Session:
         parts = [of_given(images, given)] if given else []
         if networks:
             parts.append(joined(self._extracted(images, networks, activity)))
-        for note in parts[0].notes:
-            self.note(note)
+        if given:
+            for note in parts[0].notes:
+                self.note(note)
         first, *others = (part.restricted_to(*parts) for part in parts)
+        notes = dict.fromkeys(note for part in parts for note in part.notes)
         by_name = first.vectors | {name: v for part in others for name, v in part.vectors.items()}
         names_in_order = dict.fromkeys(encoder.spec.name for encoder in encoders)
         return replace(
             first,
             vectors={name: by_name[name] for name in names_in_order},
             encoders={encoder.spec.name: encoder for encoder in encoders},
+            notes=tuple(notes),
         )
 
     def stores(self, images: Images, encoders: Sequence[Encoder], activity: str, **options: Any) -> list[Store]:
@@ -99,6 +109,13 @@ class Session:
             stores += self._extracted(images, networks, activity, **options)
         by_name = {store.spec.name: store for store in stores}
         return [by_name[encoder.spec.name] for encoder in encoders]
+
+    def directed(self, embedded: EmbeddingSet) -> EmbeddingSet:
+        """Return the rows that have a direction by every encoder (:meth:`EmbeddingSet.directed`); note the others."""
+        kept = embedded.directed()
+        for note in kept.notes[len(embedded.notes) :]:
+            self.note(note)
+        return kept
 
     def _check(self, images: Images, networks: Sequence[Encoder]) -> None:
         if networks and not images.has_pictures:
@@ -123,6 +140,22 @@ class Session:
 
 def joined(stores: Sequence[Store]) -> EmbeddingSet:
     """Return the rows that every one of these stores has, with the vectors of each; there is at least one store."""
-    parts = [EmbeddingSet(store.embedded(), {store.spec.name: store.vectors()}) for store in stores]
+    parts = [_finite(store) for store in stores]
     first, *others = (part.restricted_to(*parts) for part in parts)
-    return EmbeddingSet(first.rows, first.vectors | {name: v for part in others for name, v in part.vectors.items()})
+    vectors = first.vectors | {name: v for part in others for name, v in part.vectors.items()}
+    notes = dict.fromkeys(note for part in parts for note in part.notes)
+    return EmbeddingSet(first.rows, vectors, notes=tuple(notes))
+
+
+def _finite(store: Store) -> EmbeddingSet:
+    """Return the finite vectors of a store; ``notes`` count the rows whose vector is not."""
+    rows, vectors, notes = store.embedded(), store.vectors(), list[str]()
+    bad = [row.key for row in store.rejected if is_not_finite(row)]
+    if holding_infinite(store.folder, store.shards.items()):  # of an earlier version, and not extracted again since
+        finite = np.isfinite(vectors).all(axis=1)
+        bad += [rows.rows[i].key for i in np.flatnonzero(~finite).tolist()]
+        rows, vectors = rows.take(np.flatnonzero(finite).tolist()), vectors[finite]
+    if bad:
+        what = f"have a vector by {visible(store.spec.name)} that is not finite (nan or inf)"
+        notes.append(f"{describe_left_out(bad, len(store.images), what)}; {hint(store.spec)}")
+    return EmbeddingSet(rows, {store.spec.name: vectors}, notes=tuple(notes))

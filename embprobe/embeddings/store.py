@@ -169,6 +169,8 @@ class Store:
         """
         if vectors.shape != (len(rows), self.spec.dimension):
             raise ValueError(f"expected vectors {(len(rows), self.spec.dimension)}, got {vectors.shape}")
+        if not np.isfinite(vectors).all():
+            raise ValueError("vectors that are not finite belong among the rejected rows")
         began = time.perf_counter()
         contents = {
             vectors_file(self.folder, shard): _npy(vectors),
@@ -195,6 +197,7 @@ class Store:
             rejected=tuple(rejected),
             device=self.device,
             seconds={stage: round(taken, 3) for stage, taken in stages.items()},
+            finite=True,
         )
         try:
             if self.complete:

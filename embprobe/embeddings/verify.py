@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embprobe.embeddings.finite import holding_infinite
 from embprobe.embeddings.manifest import read_manifest, write_manifest
 from embprobe.embeddings.store import metadata_file, vectors_file
 from embprobe.embeddings.workspace import Workspace
@@ -29,9 +30,9 @@ class Checked:
     complete: bool
     bytes: int
     damaged: tuple[int, ...]
-    """Shards with a file that is gone or has changed."""
+    """Shards with a file that is gone or has changed, or with vectors that are not finite."""
     problems: tuple[str, ...]
-    """A sentence for each of those files, or the one that says why there is no manifest to check against."""
+    """A sentence for each of those files and vectors, or one that says why there is no manifest to check against."""
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for ``--json``."""
@@ -45,6 +46,8 @@ class Checked:
 
 def verify_stores(workspace: Workspace, *, repair: bool = False) -> Iterator[Checked]:
     """Check every store of a workspace.
+
+    A shard that holds vectors that are not finite, as earlier versions wrote them, counts as damaged, too.
 
     With ``repair``, damaged shards are taken out of the manifest, so that the next extraction makes them again and
     keeps the rest; no file is deleted. A store that another process writes is an :class:`EmbprobeError` then.
@@ -73,6 +76,8 @@ def _check(folder: Path) -> Checked:
             size += length
             if digest != expected:
                 wrong.append(f"{path.relative_to(folder)} {'is gone' if digest is None else 'has changed'}")
+        if not wrong and holding_infinite(folder, [(shard, facts)]):
+            wrong.append(f"{vectors_file(folder, shard).relative_to(folder)} holds vectors that are not finite")
         problems += wrong
         damaged += [shard] if wrong else []
     return Checked(

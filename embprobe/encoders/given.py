@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,10 @@ class GivenVectors:
     """Whether rows are matched by their order and not by their keys."""
     notes: Sequence[str] = ()
     """Remarks on vectors that were left out, in sentences without a full stop."""
+    places: Sequence[int] | None = None
+    """The place of each vector among those that were given, where some were left out; None where none was."""
+    given: int = 0
+    """The number of vectors that were given, where some were left out."""
 
     def encode_images(self, batch: Tensor) -> Floats:
         """Raise UsageError: there is no network that images could be fed to."""
@@ -48,12 +52,18 @@ class GivenVectors:
         Raises:
             EmbprobeError: They are, and the numbers of vectors and keys differ.
         """
-        if self.by_position and len(keys) != len(self.keys):
+        count = len(self.keys) if self.places is None else self.given
+        if self.by_position and len(keys) != count:
             raise EmbprobeError(
-                f"'{self.spec.name}' has {len(self.keys):,} vectors for {len(keys):,} images, so they cannot be "
+                f"'{self.spec.name}' has {count:,} vectors for {len(keys):,} images, so they cannot be "
                 "matched by position."
             )
         return self.by_position
+
+    def keyed(self, keys: Sequence[str]) -> GivenVectors:
+        """Return the same vectors with the keys of as many images, matched by position."""
+        own = keys if self.places is None else [keys[place] for place in self.places]
+        return replace(self, keys=own, by_position=False)
 
     def positions(self, keys: Sequence[str], *, strict: bool = True) -> NDArray[np.int64]:
         """Return the row in ``vectors`` of each of ``m`` image keys.
@@ -94,14 +104,14 @@ def given_vectors(
         name: The name that tables and figures show.
         vectors: Numbers ``[n, d]``, of any float or integer type.
         keys: ``n`` image keys; without them ``0``, ``1`` and on. If a key stands twice, its first vector counts,
-            and a note says so.
+            and a note says so. A vector that is not finite is left out, and a note says so, too.
         labels: By label name, ``n`` values, None where a row has none.
         family: The family that stands before the name in the spec, such as ``vectors``; "" for none.
         by_position: Whether rows are matched by their order and not by their keys.
 
     Raises:
-        EmbprobeError: The vectors are no matrix of real numbers, some are not finite, or there are not ``n`` keys or
-            values of a label.
+        EmbprobeError: The vectors are no matrix of real numbers, none is finite, or there are not ``n`` keys or values
+            of a label.
     """
     matrix = np.asarray(vectors)
     if matrix.dtype == object or not np.issubdtype(matrix.dtype, np.number) or np.iscomplexobj(matrix):
@@ -115,26 +125,31 @@ def given_vectors(
     for label, values in (labels or {}).items():
         if len(values) != len(matrix):
             raise EmbprobeError(f"'{name}' has {len(matrix):,} vectors and {len(values):,} values of '{label}'.")
-    with np.errstate(over="ignore"):  # a float64 that float32 cannot hold becomes infinite, and is refused below
+    with np.errstate(over="ignore"):  # a float64 that float32 cannot hold becomes infinite, and is left out below
         floats = np.asarray(matrix, np.float32)
-    bad_rows = np.flatnonzero(~np.isfinite(floats).all(1))
-    if bad_rows.size:
-        raise EmbprobeError(
-            f"{len(bad_rows):,} of {len(floats):,} vectors of '{name}' have numbers that are not finite, first that of "
-            f"'{visible(names[bad_rows[0]])}': leave them out, or mend them."
-        )
     notes = []
-    kept = list({key: i for i, key in reversed(list(enumerate(names)))}.values())[::-1]
-    if len(kept) < len(names):
+    finite = np.isfinite(floats).all(1)
+    bad_rows = np.flatnonzero(~finite)
+    if bad_rows.size:
+        bad = f"{len(bad_rows):,} of {len(floats):,} vectors of '{name}' have numbers that are not finite (nan or inf)"
+        first = f"first that of '{visible(names[bad_rows[0]])}'"
+        if not finite.any():
+            raise EmbprobeError(f"{bad}, {first}: none is left.")
+        notes.append(f"{bad} and are left out, {first}")
+    good = np.flatnonzero(finite).tolist()
+    kept = list({names[i]: i for i in reversed(good)}.values())[::-1]
+    if len(kept) < len(good):
         kept_rows = set(kept)
-        double = next(key for i, key in enumerate(names) if i not in kept_rows)
+        double = next(names[i] for i in good if i not in kept_rows)
         notes.append(
-            f"{len(names) - len(kept):,} keys of '{name}' stand more than once, first '{visible(double)}'; of each "
+            f"{len(good) - len(kept):,} keys of '{name}' stand more than once, first '{visible(double)}'; of each "
             "the first vector counts"
         )
-        names, floats = [names[i] for i in kept], floats[kept]
+    places, count = None, len(names)
+    if len(kept) < count:
+        places, names, floats = kept, [names[i] for i in kept], floats[kept]
         labels = {label: [values[i] for i in kept] for label, values in (labels or {}).items()}
     digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass"))
     digest.update(np.ascontiguousarray(floats).tobytes())
     spec = EncoderSpec(family=family, model=name, weights_sha256=digest.hexdigest(), dimension=floats.shape[1])
-    return GivenVectors(spec, names, floats, labels or {}, by_position, notes)
+    return GivenVectors(spec, names, floats, labels or {}, by_position, notes, places, count)

@@ -23,6 +23,7 @@ __all__ = [
     "atlas_path",
     "check_target",
     "collect_content",
+    "needs_directions",
     "write_atlas",
 ]
 
@@ -46,6 +47,11 @@ TARGETS = {
     "npy": Target(write_npy, open_npy),
     "csv": Target(write_csv, open_csv),
 }
+
+
+def needs_directions(name: str, method: str) -> bool:
+    """Return whether an export holds cosines, which vectors of zeros have not: a map's or those of neighbours."""
+    return name == "atlas" or method != "none"
 
 
 def check_target(name: str, path: Path) -> Target:

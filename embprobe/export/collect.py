@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.embeddings.session import Session
@@ -24,9 +25,13 @@ def collect_content(
     """Return the embeddings with their maps by ``method``, from the workspace or new ones.
 
     ``encoders`` are those that gave the vectors, in their order. There are no maps for the method ``none``, nor of so
-    few rows as a map takes for the neighbours of one.
+    few rows as a map takes for the neighbours of one, nor of vectors of one number, which the session notes.
     """
     layouts: Mapping[str, Floats] = {}
     if method != "none" and len(embedded.rows) > NEIGHBORS:
-        layouts = make_maps(embedded, encoders, session, method=method, notify=notify).layouts
+        wide = [encoder for encoder in encoders if encoder.spec.dimension > 1]
+        for name in (encoder.spec.name for encoder in encoders if encoder not in wide):
+            session.note(f"{name} has no map: its embeddings are of one number each")
+        mapped = replace(embedded, vectors={each.spec.name: embedded.vectors[each.spec.name] for each in wide})
+        layouts = make_maps(mapped, wide, session, method=method, notify=notify).layouts if wide else {}
     return ExportTable(embedded.rows, embedded.vectors, layouts, neighbors=neighbors, device=session.device)

@@ -42,10 +42,25 @@ def lengths(vectors: Vectors) -> ScoreArray:
     Raises :class:`EmbprobeError` if a row is zero or not finite.
     """
     norms = np.linalg.norm(np.asarray(vectors, np.float64), axis=1)
-    bad = int((~np.isfinite(norms) | (norms == 0)).sum())
+    bad = int(_directionless(norms).sum())
     if bad:
         raise EmbprobeError(f"{bad:,} of {len(norms):,} embeddings are zero or not finite, so they have no direction.")
     return np.asarray(norms)
+
+
+def lack_direction(vectors: Vectors) -> NDArray[np.bool_]:
+    """Return which rows are zero or not finite, so that no cosine with them is defined. ``[n, d] -> [n]``.
+
+    Example:
+        >>> lack_direction(np.array([[0, 0], [1e-30, 0], [1e30, 1e30], [1, np.nan]], np.float32)).tolist()
+        [True, False, False, True]
+    """
+    # Summed in float64, in which no square of a float32 is too large or too small; nothing as large as the vectors.
+    return _directionless(np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)))
+
+
+def _directionless(norms: ScoreArray) -> NDArray[np.bool_]:
+    return np.asarray(~np.isfinite(norms) | (norms == 0))
 
 
 def check_finite(*arrays: Vectors) -> None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, FiniteFloat, model_validator
 
 from embprobe.errors import UsageError
-from embprobe.images.rows import Images
+from embprobe.images.groups import CONCEPT, MOTIF
+from embprobe.images.rows import Images, MissingLabel
+from embprobe.images.unlabelled import MAX_UNLABELLED, lacking_keys, may_lack, without_unlabelled
 from embprobe.probing.key import Key
 from embprobe.probing.kinds import kinds
 from embprobe.probing.kinds.decoding import UNSEEN
@@ -71,13 +73,21 @@ class CardMaterial(Strict):
     name: str
     """In words: ``drawings of concepts in several styles``."""
     needs: dict[str, list[str]] = {}
-    """Labels that all images have, with at least two values; where values are listed, with these among them."""
+    """Labels that all images have, with at least two values; where values are listed, with these among them. Images
+    that lack one, if they are few, are left out."""
     pictures: bool | None = None
     """Whether they have pictures, or are keys and labels of vectors; either if it is left out."""
     question: str | None = None
     """Where it is another than the card's."""
     headline: Headline | None = None
     must_fail: list[MustFail] = []
+
+    def labelled(self, images: Images, max_unlabelled: float) -> Images:
+        """Return the images without those that lack a needed label, if no more than this share of them lack one."""
+        try:
+            return without_unlabelled(images, self.needs, most=max_unlabelled)[0]
+        except MissingLabel:
+            return images
 
     def fits(self, images: Images) -> bool:
         """Return whether the images have these labels and values, and pictures or none."""
@@ -113,9 +123,9 @@ class Card(Strict):
     """Kinds of images, the first that fits counts; if none does, the card's own headline and checks do."""
     measures: Annotated[Tables, Field(min_length=1)]
 
-    def of(self, images: Images) -> Card:
+    def of(self, images: Images, *, max_unlabelled: float = MAX_UNLABELLED) -> Card:
         """Return the card as it is put to these images: question, headline, checks and measures of their material."""
-        material = self.material(images)
+        material = self.material(images, max_unlabelled=max_unlabelled)
         if material is None:
             return self.model_copy(update={"materials": [], "measures": self._on(None)})
         return self.model_copy(
@@ -128,9 +138,30 @@ class Card(Strict):
             }
         )
 
-    def material(self, images: Images) -> CardMaterial | None:
-        """Return the first kind of images that these are."""
-        return next((material for material in self.materials if material.fits(images)), None)
+    def material(self, images: Images, *, max_unlabelled: float = MAX_UNLABELLED) -> CardMaterial | None:
+        """Return the first kind of images that these are, without up to a share of them that lack a needed label."""
+        fitting = (each for each in self.materials if each.fits(each.labelled(images, max_unlabelled)))
+        return next(fitting, None)
+
+    def labelled(self, images: Images, *, max_unlabelled: float = MAX_UNLABELLED) -> tuple[Images, tuple[str, ...]]:
+        """Return the images that the card is put to, and notes on those left out because they lack a label.
+
+        The labels are those that the material needs, that the headline's measure reads and that is resampled.
+
+        Raises:
+            MissingLabel: More than a share of ``max_unlabelled`` of the images lack one that others have.
+        """
+        material = self.material(images, max_unlabelled=max_unlabelled)
+        put = self.of(images, max_unlabelled=max_unlabelled)
+        needed = list(material.needs) if material else []
+        if put.headline is not None:
+            for measure in put.measures:
+                if put.headline.find(measure.declared_keys(), folds=UNSEEN):
+                    needed += measure.read_labels(images)
+        needed.append(self.resample)
+        if self.resample == CONCEPT and may_lack(len(lacking_keys(images, MOTIF)), len(images), max_unlabelled):
+            needed.append(MOTIF)
+        return without_unlabelled(images, needed, most=max_unlabelled)
 
     def _on(self, material: str | None) -> list[Measure]:
         return [measure for measure in self.measures if not measure.on or material in measure.on]

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embprobe.embeddings.embedding_set import zeros_note
+from embprobe.embeddings.extract import NoVectors
 from embprobe.encoders.given import GivenVectors
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.groups import Grouping, choose_grouping
 from embprobe.images.rows import Images
+from embprobe.images.unlabelled import brief
 from embprobe.interventions import intervene
-from embprobe.interventions.treatments import Treatment
+from embprobe.interventions.treatments import IMAGE, Treatment
 from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.key import Key
 from embprobe.probing.scores import Role, Scores
@@ -48,6 +51,12 @@ class ProbeContext:
     session: Session
     left_out: list[str] = field(default_factory=list)
     """What could not be measured on these images, and why; measures add to it."""
+    stored: Images | None = None
+    """All images, where some of them lack a label and are left out: stores are of all. None otherwise."""
+    of_card: Images | None = None
+    """The images of the whole card, where a measure takes fewer because some lack a label; None otherwise."""
+    undirected: set[tuple[str, str]] = field(default_factory=set)
+    """Encoders and keys of images whose vectors of zeros are noted already."""
 
     @property
     def encoders(self) -> list[Encoder]:
@@ -63,7 +72,19 @@ class ProbeContext:
     @cached_property
     def grouping(self) -> Grouping:
         """The label whose values are folded and resampled together, for all of the images."""
-        return choose_grouping(self.images, self.card.resample)
+        return choose_grouping(self._every, self.card.resample)
+
+    @property
+    def _every(self) -> Images:
+        """All images of the card, whichever measure they are for."""
+        return self.images if self.of_card is None else self.of_card
+
+    def on(self, images: Images) -> ProbeContext:
+        """Return the context of a measure that takes fewer images; groups, donors and notes stay those of the card."""
+        if len(images) == len(self.images):
+            return self
+        stored = self.images if self.stored is None else self.stored
+        return replace(self, images=images, stored=stored, of_card=self._every)
 
     @property
     def resampled(self) -> str:
@@ -98,18 +119,24 @@ class ProbeContext:
     def embed(self, images: Images, activity: str) -> EmbeddingSet:
         """Return every encoder's vectors of these rows; ``activity`` names the progress bar.
 
+        Rows with a vector of zeros by one of the encoders are left out, and noted.
+
         Raises:
-            NotApplicable: What is done to the images can be done to none of them.
+            NotApplicable: What is done to the images can be done to none of them, or leaves none with a direction.
         """
-        encoders: Sequence[Encoder] = self.encoders
-        if any(row.change is not None for row in images.rows):
+        return self._directed(self._embedded(images, self.encoders, activity), activity)
+
+    def _embedded(self, images: Images, encoders: Sequence[Encoder], activity: str) -> EmbeddingSet:
+        if _are_changed(images):
             if not images.has_pictures:
                 raise NotApplicable(f"it changes images, and '{self.images.name}' has vectors and no pictures")
             encoders = self._able_to_embed()
         try:
             return self.session.embed(images, encoders, activity)
-        except EmbprobeError:
+        except EmbprobeError as error:
             reason = _failure_of_all(images)
+            if reason is None and isinstance(error, NoVectors) and _are_changed(images):
+                raise NotApplicable(str(error).removesuffix(".")) from None
             if reason is None:
                 raise
             raise NotApplicable(
@@ -126,9 +153,37 @@ class ProbeContext:
             self.note(f"what changes images, of {', '.join(given)}: there are no vectors of changed ones")
         return able
 
-    def untouched(self, images: Images) -> EmbeddingSet:
-        """Return vectors of some of the images as they are, from the stores of all of them."""
-        return self.embed(self.images, "all images").at(row.key for row in images.rows)
+    def _directed(self, embedded: EmbeddingSet, activity: str) -> EmbeddingSet:
+        """Return the rows whose vectors all have a direction; each of the others is noted once for an encoder."""
+        changed = _are_changed(embedded.rows)
+        under = f" under {activity}" if changed else ""
+        for encoder, positions in embedded.without_direction().items():
+            rows = [embedded.rows.rows[i] for i in positions]
+            new = [row.key for row in rows if (encoder, row.labels.get(IMAGE, row.key)) not in self.undirected]
+            self.undirected.update((encoder, row.labels.get(IMAGE, row.key)) for row in rows)
+            if new:
+                count = len(embedded) if changed else len(self.stored or self.images)
+                self.announce(zeros_note(encoder, new, count, under))
+        try:
+            return embedded.directed()
+        except EmbprobeError as reason:
+            if changed:
+                raise NotApplicable(str(reason).removesuffix(".")) from None
+            raise
+
+    def announce(self, reason: str, measure: str = "") -> None:
+        """Note images that are left out, of one ``measure`` or all, here and at once where the session shows it."""
+        self.note(f"of {measure}, {brief(reason)}" if measure else brief(reason))
+        self.session.note(reason)
+
+    def untouched(self, images: Images, encoders: Sequence[Encoder] | None = None) -> EmbeddingSet:
+        """Return vectors of some of the images as they are, from the stores of all of them.
+
+        ``encoders`` are others than those that are probed. Rows are left out as :meth:`embed` does.
+        """
+        everything = self.images if self.stored is None else self.stored
+        embedded = self._embedded(everything, self.encoders if encoders is None else encoders, "all images")
+        return self._directed(embedded.at(row.key for row in images.rows), "")
 
     def treated(self, images: Images, treatment: str) -> Images:
         """Return the images under a treatment, as a card writes it."""
@@ -139,7 +194,7 @@ class ProbeContext:
 
     def intervene(self, images: Images, name: str, strength: float) -> Images:
         """Return the images under an intervention of this strength, with the probe's seed and donors."""
-        return intervene(images, name, strength, seed=self.session.seed, donors=self.images)
+        return intervene(images, name, strength, seed=self.session.seed, donors=self._every)
 
     def texts(self, texts: Sequence[str]) -> dict[str, Floats]:
         """Return by the name of each encoder with text its vectors of the texts ``[n, d]``; each is read once."""
@@ -206,6 +261,10 @@ class ProbeContext:
                 floor=floor,
                 p=(p or {}).get(encoder),
             )
+
+
+def _are_changed(images: Images) -> bool:
+    return any(row.change is not None for row in images.rows)
 
 
 def _failure_of_all(images: Images) -> str | None:

@@ -8,12 +8,13 @@ from typing import Any
 
 from embprobe.errors import EmbprobeError
 from embprobe.images.material import material_of
-from embprobe.images.rows import Images
+from embprobe.images.rows import Images, MissingLabel
+from embprobe.images.unlabelled import MAX_UNLABELLED, brief
 from embprobe.probing.card import Card, MustFail
 from embprobe.probing.conclusions import headline_key
 from embprobe.probing.key import Key
 from embprobe.probing.kinds.decoding import UNSEEN
-from embprobe.probing.measure import Measure
+from embprobe.probing.measure import Measure, labelled_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,26 +45,40 @@ class Explanation:
     """The sentence that two encoders will be compared in, and the number it is about."""
     checks: Sequence[str]
     measures: Sequence[PlannedMeasure]
+    left_out: Sequence[str] = ()
+    """Sentences without a full stop on images that are left out because they lack a label."""
 
     def as_json(self) -> Mapping[str, Any]:
         """Return the fields for JSON."""
         return asdict(self)
 
 
-def explain(card: Card, images: Images) -> Explanation:
+def explain(card: Card, images: Images, *, max_unlabelled: float = MAX_UNLABELLED) -> Explanation:
     """Return what a card asks of these images; nothing is embedded.
 
     Args:
         card: A bundled card or one of one's own.
         images: The images that it would be put to.
+        max_unlabelled: The largest share of the images that may lack a label that is needed.
+
+    Raises:
+        MissingLabel: More of them lack a label that others have.
     """
-    material = card.material(images)
-    put = card.of(images)
+    labelled, notes = card.labelled(images, max_unlabelled=max_unlabelled)
+    material = card.material(labelled)
+    put = card.of(labelled)
     planned: list[PlannedMeasure] = []
     allowed: list[Key] = []
     for measure in put.measures:
-        keys, reason = _keys(measure, images), _lacking(measure, images)
-        planned.append(_planned(measure, keys, reason, images))
+        own, reason = labelled, None
+        try:
+            own, more = labelled_for(measure, labelled, max_unlabelled=max_unlabelled)
+            notes += tuple(f"of {measure.kind}, {note}" for note in more)
+            reason = _lacking(measure, own)
+        except MissingLabel as missing:
+            reason = str(missing).removesuffix(".")
+        keys = _keys(measure, own)
+        planned.append(_planned(measure, keys, reason, own))
         allowed += keys if reason is None else []
     return Explanation(
         attribute=card.attribute,
@@ -74,6 +89,7 @@ def explain(card: Card, images: Images) -> Explanation:
         headline=_headline(put, allowed),
         checks=_checks(put, allowed),
         measures=planned,
+        left_out=[brief(note) for note in notes],
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, FiniteFloat
 
 from embprobe.images.rows import Images
+from embprobe.images.unlabelled import MAX_UNLABELLED, without_unlabelled
 from embprobe.interventions.treatments import Levels, Treatment
 from embprobe.probing.key import Key
 from embprobe.probing.pattern import KeyPattern
@@ -60,6 +61,13 @@ class Measure(Strict, ABC):
         """Return the labels that all images must have; where one is missing nothing is measured."""
         return []
 
+    def read_labels(self, images: Images) -> Sequence[str]:
+        """Return the labels that it reads of every image it takes, where images have them.
+
+        Images that lack one of these, if they are few, are left out of the measure.
+        """
+        return [*self.needed_labels(images), *self.images.labels]
+
     def test_names(self, images: Images) -> Sequence[str]:
         """Return the names of the tests that these images allow; empty for a kind without tests."""
         return []
@@ -67,6 +75,17 @@ class Measure(Strict, ABC):
     def brief(self, needed: Sequence[KeyPattern]) -> Self:
         """Return it without what is not needed for these numbers: the headline and its checks."""
         return self
+
+
+def labelled_for(
+    measure: Measure, images: Images, *, max_unlabelled: float = MAX_UNLABELLED
+) -> tuple[Images, tuple[str, ...]]:
+    """Return the images that have the labels a measure reads, and notes on the others.
+
+    Raises:
+        MissingLabel: More than a share of ``max_unlabelled`` of the images lack one that others have.
+    """
+    return without_unlabelled(images, measure.read_labels(images), most=max_unlabelled)
 
 
 def levels(treatments: Mapping[str, Sequence[str]]) -> Levels:

@@ -12,12 +12,13 @@ import numpy as np
 
 from embprobe.encoders.given import GivenVectors
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.images.rows import Images
+from embprobe.images.rows import Images, MissingLabel
 from embprobe.interventions.treatments import IMAGE
 from embprobe.probing.card import Card
 from embprobe.probing.conclusions import Measured, conclude, headline_key
 from embprobe.probing.context import NotApplicable, ProbeContext
 from embprobe.probing.key import Key
+from embprobe.probing.measure import Measure, labelled_for
 from embprobe.probing.results import Result, Results
 from embprobe.probing.scores import Scores
 from embprobe.statistics import Estimate, Resampled, holm, resample
@@ -35,12 +36,14 @@ def run_probe(
     session: Session,
     *,
     differences: bool = True,
+    quick: bool = False,
 ) -> Results:
     """Measure a card for every encoder, with the paired differences between encoders, and conclude.
 
     The card is put to these images as to their material (:meth:`embprobe.probing.card.Card.of`). Measures that need a
-    label no image has are left out, and the results say so. p-values are corrected (Holm) in two families: the
-    differences of the headline, and all the rest of the card.
+    label no image has are left out, and the results say so. So are images that lack a label which nearly all have
+    (:meth:`embprobe.probing.card.Card.labelled`), and images with a vector of zeros. p-values are corrected (Holm) in
+    two families: the differences of the headline, and all the rest of the card.
 
     Args:
         card: The question, its measures and its headline.
@@ -49,15 +52,22 @@ def run_probe(
         references: Encoders measured beside them and not compared.
         session: The workspace, the device and the seed.
         differences: Whether the subjects are compared with each other.
+        quick: Measure only what the headline and the checks need.
 
     Raises:
         NotApplicable: Nothing of the card can be measured on these images.
-        EmbprobeError: Some images lack a label that others have, or there are not at least two values to resample.
+        MissingLabel: A share of more than ``session.max_unlabelled`` of the images lack a label that others have.
+        EmbprobeError: There are not at least two values to resample.
     """
-    card = card.of(images)
+    labelled, unlabelled = card.labelled(images, max_unlabelled=session.max_unlabelled)
+    card = card.of(labelled)
+    card = card.quickly() if quick else card
     for measure in card.measures:  # before anything slow
         measure.check()
-    context = ProbeContext(card, images, encoders, _able(references, images), session)
+    stored = images if unlabelled else None
+    context = ProbeContext(card, labelled, encoders, _able(references, images), session, stored=stored)
+    for note in unlabelled:
+        context.announce(note)
     for name in (each.spec.name for each in references if each not in context.references):
         context.note(f"the reference {name}, which reads pictures: '{images.name}' has vectors only")
     if context.grouping.note:
@@ -132,10 +142,12 @@ def _check_resampled(context: ProbeContext) -> None:
 def _measure(context: ProbeContext) -> dict[Key, list[Scores]]:
     """Return every encoder's scores by key; what could not be measured is noted."""
     scores: dict[Key, list[Scores]] = {}
-    for measure in context.card.measures:
+    for measure, own in [(measure, _on_labelled(measure, context)) for measure in context.card.measures]:
+        if own is None:
+            continue
         new: dict[Key, list[Scores]] = {}
         try:
-            for each in measure.scores(context):
+            for each in measure.scores(own):
                 key = replace(each.key, dataset=context.images.name)
                 before = new.setdefault(key, [])
                 if key in scores or each.encoder in [other.encoder for other in before]:
@@ -153,6 +165,18 @@ def _measure(context: ProbeContext) -> dict[Key, list[Scores]]:
             f"{'; '.join(context.left_out)}."
         )
     return scores
+
+
+def _on_labelled(measure: Measure, context: ProbeContext) -> ProbeContext | None:
+    """Return the context with the images that have the labels a measure reads; None, and a note, if too few have."""
+    try:
+        kept, notes = labelled_for(measure, context.images, max_unlabelled=context.session.max_unlabelled)
+    except MissingLabel as reason:
+        context.note(f"{measure.kind}: {str(reason).removesuffix('.')}")
+        return None
+    for note in notes:
+        context.announce(note, measure.kind)
+    return context.on(kept)
 
 
 def _resample(scores: Sequence[Scores], context: ProbeContext) -> Resampled:

@@ -36,6 +36,11 @@ class Selection(Strict):
             order = np.array(list({values[i]: i for i in order}.values()))
         return rows.take(sorted(order[: self.limit].tolist()))
 
+    @property
+    def labels(self) -> list[str]:
+        """The labels that decide which rows are selected."""
+        return [*self.where, *([self.one_per] if self.one_per else [])]
+
     def known_to(self, images: Images) -> Selection:
         """Return the selection without labels that none of the images has, for images that are not labelled."""
         where = {label: values for label, values in self.where.items() if not images.lacks(label)}

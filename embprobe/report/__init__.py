@@ -128,6 +128,7 @@ def _map(
     except EmbprobeError as reason:
         notes.append(f"There is no map. {reason}")
         return None
+    notes += [f"On the map, {note}." for note in atlas.notes]
     if len(stores) == 1:
         notes.append(f"Only one encoder was asked, {visible(stores[0].spec.name)}: nothing is compared on the map.")
     if not atlas.images.has_pictures:

@@ -49,6 +49,8 @@ class Atlas:
     """Cosines of the nearest neighbours, ``[n, k]``, highest first."""
     nearest: Mapping[str, Positions]
     """Positions of the nearest neighbours, ``[n, k]``; k is ``NEIGHBORS``, or all others of fewer images."""
+    notes: Sequence[str] = ()
+    """Remarks on images that are left out for their vectors, in sentences without a full stop."""
 
     @property
     def k(self) -> int:
@@ -59,9 +61,11 @@ class Atlas:
 def make_atlas(stores: Sequence[Store], workspace: Workspace, *, seed: int = 0, most: int = MOST) -> Atlas:
     """Make the map of the images that all stores have, from a saved layout if there is one, else by PCA.
 
-    Raises :class:`EmbprobeError` for too few images, or embeddings that all coincide or have no direction.
+    Images without a direction by one of them are left out.
+
+    Raises :class:`EmbprobeError` for too few images, embeddings that all coincide, or of one number each.
     """
-    embedded = joined(stores)
+    embedded = joined(stores).directed()
     specs = [store.spec for store in stores]
     method, positions = "pca", {}
     for candidate in _SAVED:
@@ -77,7 +81,7 @@ def make_atlas(stores: Sequence[Store], workspace: Workspace, *, seed: int = 0, 
     ranked = {name: ranked_others(vectors, k) for name, vectors in drawn.vectors.items()}
     cosines = {name: cosine for name, (cosine, _) in ranked.items()}
     nearest = {name: position for name, (_, position) in ranked.items()}
-    return Atlas(drawn.rows, n, method, positions, cosines, nearest)
+    return Atlas(drawn.rows, n, method, positions, cosines, nearest, embedded.notes)
 
 
 def atlas_json(atlas: Atlas, sheets: Sheets) -> dict[str, Any]:

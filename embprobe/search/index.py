@@ -25,6 +25,8 @@ _SAMPLE, _NEAREST = 200, 10
 """Rows that recall is measured on, and neighbours of each."""
 _TRAINED = 64
 """Rows for each cell that k-means places the cells by."""
+_SHORT, _LONG = 1e-15, 1e15
+"""Between these lengths no square of a float32 that matters is too small or too large for a float32."""
 _ABANDONED = 3600.0
 """Seconds without a change after which a half-written index is taken for a killed process's."""
 
@@ -71,6 +73,12 @@ class Index:
         cosines, positions = self.faiss_index.search(l2_normalize(queries), min(k, most), params=parameters)
         return cosines, positions
 
+    def has_direction(self, position: int) -> bool:
+        """Return whether the vector at a position is another than zeros."""
+        if self.cells:
+            self.faiss_index.make_direct_map()  # once; further calls do nothing
+        return bool(np.any(self.faiss_index.reconstruct(position)))
+
     def approximation(self) -> str:
         """Describe how well an approximate index searches, in a line for people; empty for an exact one."""
         if not self.cells:
@@ -113,8 +121,16 @@ def open_index(store: Store, *, exact: bool = False, notify: Callable[[str], Non
 
 def l2_normalize(vectors: Floats) -> Floats:
     """Divide each row by its length; a row of zeros stays zero. ``[n, d] -> [n, d]``, float32, contiguous."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.ascontiguousarray(vectors / np.where(lengths == 0, 1, lengths), dtype=np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    odd = np.flatnonzero(~((lengths[:, 0] > _SHORT) & (lengths[:, 0] < _LONG)))
+    with np.errstate(invalid="ignore", over="ignore"):
+        directions = np.ascontiguousarray(vectors / np.where(lengths == 0, 1, lengths), dtype=np.float32)
+    if len(odd):
+        wide = np.asarray(vectors[odd], np.float64)
+        exact = np.linalg.norm(wide, axis=1, keepdims=True)
+        directions[odd] = wide / np.where(exact == 0, 1, exact)
+    return directions
 
 
 def _flat(store: Store) -> Any:

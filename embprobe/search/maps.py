@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import Encoder, EncoderSpec, Floats
 from embprobe.images.rows import Images
+from embprobe.images.unlabelled import MAX_UNLABELLED, lacking_keys, may_lack, without_unlabelled
 from embprobe.search.projection import layouts
 from embprobe.system.files import replacing
 from embprobe.system.text import printable
@@ -40,6 +41,13 @@ class Maps:
         """A parquet file with columns key, encoder, x, y."""
         return self.folder / "map.parquet"
 
+    def at(self, keys: Iterable[str]) -> Maps:
+        """Return the places of the rows with these keys, in the order of the rows."""
+        wanted = set(keys)
+        kept = [i for i, row in enumerate(self.rows.rows) if row.key in wanted]
+        layouts = {name: places[kept] for name, places in self.layouts.items()}
+        return replace(self, rows=self.rows.take(kept), layouts=layouts)
+
     def as_json(self) -> dict[str, Any]:
         """Images, encoders, method and the table's path, for ``--json``; the points are in the table."""
         return {
@@ -51,15 +59,24 @@ class Maps:
         }
 
 
-def choose_label(images: Images, label: str | None = None) -> str:
-    """Return the label that colours a map: the one that is named, or ``category`` where every row has it; else ``""``.
+def choose_label(
+    images: Images, label: str | None = None, *, max_unlabelled: float = MAX_UNLABELLED
+) -> tuple[str, Images, tuple[str, ...]]:
+    """Choose the label that colours a map: the one that is named, or ``category`` where rows have it; else ``""``.
 
-    Raises as :meth:`Images.label` does if some row lacks the label that is named.
+    Returns:
+        The label, the rows that have it, and notes on the others: up to a share of ``max_unlabelled`` may lack it.
+
+    Raises:
+        MissingLabel: More rows lack the label that is named, or all.
     """
-    chosen = label or ("category" if images.has("category") else "")
-    if chosen:
-        images.label(chosen)
-    return chosen
+    if label is None:
+        lacking = len(lacking_keys(images, "category"))
+        known = lacking < len(images) and may_lack(lacking, len(images), max_unlabelled)
+        label = "category" if known else ""
+    if label and images.lacks(label):
+        images.label(label)
+    return label, *without_unlabelled(images, [label] if label else [], most=max_unlabelled)
 
 
 def make_maps(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from embprobe.embeddings.extract import encode
+from embprobe.embeddings.finite import hint
 from embprobe.embeddings.store import Store
 from embprobe.encoders.given import GivenVectors
 from embprobe.encoders.preprocessing import decoded_side
@@ -22,6 +23,7 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images, Row
 from embprobe.measures.mutual_knn import overlap_at_k
+from embprobe.measures.vectors import lack_direction
 from embprobe.search.index import Index, l2_normalize, open_index
 from embprobe.statistics import Estimate, resample
 from embprobe.system.text import printable, visible
@@ -119,16 +121,18 @@ def find_neighbors(
         include_self: keep images with exactly the query's pixels, which are otherwise taken for the query itself.
         where: choose among rows whose label has one of these values, for every label.
         exact: search exactly, however many rows there are.
-        notify: is called with a line where a search is approximate or gives fewer than ``k`` rows.
+        notify: is called with a line where a search is approximate or gives fewer than ``k`` rows, and for a query
+            whose vector by an encoder is zero or not finite: it is left out, as rows with zeros are no neighbours.
 
     Raises:
         UsageError: a query has text and an encoder takes none, or no row has the labels.
-        EmbprobeError: a store has no row but the query itself.
+        EmbprobeError: a store has no row but the query itself, or no query has a direction.
     """
     for encoder in encoders:
         if not encoder.spec.has_text and any(query.has_text for query in queries):
             raise UsageError(f"'{encoder.spec.name}' takes no text. Leave it out, or ask by images.")
     near: list[dict[str, list[Neighbor]]] = [{} for _ in queries]
+    undirected: dict[int, str] = {}
     fewest = None
     for encoder, store in zip(encoders, stores, strict=True):
         index = open_index(store, exact=exact, notify=notify)
@@ -137,8 +141,17 @@ def find_neighbors(
         images = store.embedded()
         search = _Search(index, images, matching(images, where or {}), k, include_self)
         fewest = search.size if fewest is None else min(fewest, search.size)
-        for by_encoder, query, vector in zip(near, queries, _vectors(queries, encoder, store), strict=True):
-            by_encoder[encoder.spec.name] = search.near(query, vector)
+        for i, (query, vector) in enumerate(zip(queries, _vectors(queries, encoder, store), strict=True)):
+            if lack_direction(vector)[0]:
+                undirected.setdefault(i, _undirected(query, vector, encoder))
+            elif i not in undirected:
+                near[i][encoder.spec.name] = search.near(query, vector)
+    for reason in undirected.values() if len(undirected) < len(queries) else ():
+        notify(f"left out: {reason}")
+    if len(undirected) == len(queries):
+        raise EmbprobeError(f"{'; '.join(list(undirected.values())[:_LISTED])}: ask by another image or text.")
+    near = [by_encoder for i, by_encoder in enumerate(near) if i not in undirected]
+    queries = [query for i, query in enumerate(queries) if i not in undirected]
     most = max(len(neighbors) for by_encoder in near for neighbors in by_encoder.values())
     if most < k:
         notify(f"{k} neighbours are asked for, and there are {most}")
@@ -197,7 +210,11 @@ class _Search:
         while len(neighbors) < self.k and wanted < 2 * max(self.k, self.size):
             wanted *= 2
             cosines, positions = self.index.search(vector, wanted, among=self.among)
-            near = (Neighbor(rows[i], float(c)) for c, i in zip(cosines[0], positions[0], strict=True) if i >= 0)
+            near = (
+                Neighbor(rows[i], float(c))
+                for c, i in zip(cosines[0], positions[0], strict=True)
+                if i >= 0 and (c != 0 or self.index.has_direction(int(i)))
+            )
             kept = (n for n in near if not self._is_query(n, query, picture))
             neighbors = list(itertools.islice(kept, self.k))
         if not neighbors:
@@ -240,6 +257,14 @@ def _vectors(queries: Sequence[Query], encoder: Encoder, store: Store) -> Iterat
         parts += [text_direction(text) for text in query.texts]
         parts += [-text_direction(text) for text in query.minus_texts]
         yield np.asarray(sum(parts))
+
+
+def _undirected(query: Query, vector: Floats, encoder: Encoder) -> str:
+    """Return why a query has no neighbours by an encoder, as a sentence without a full stop."""
+    name = visible(encoder.spec.name)
+    if np.isfinite(vector).all():
+        return f"'{visible(query.name)}' is a vector of zeros by {name}, and nothing is near to it or far from it"
+    return f"'{visible(query.name)}' has a vector by {name} that is not finite (nan or inf); {hint(encoder.spec)}"
 
 
 def _direction(row: Row, encoder: Encoder, store: Store) -> Floats:

@@ -9,6 +9,7 @@ import numpy as np
 
 from embprobe.encoders.spec import Floats
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.measures.vectors import lack_direction
 from embprobe.search.index import l2_normalize
 
 NEIGHBORS = 15
@@ -38,7 +39,8 @@ def layouts(
     critical for preserving global data structure in both t-SNE and UMAP"). Each map's standard deviation is 1.
 
     Loading UMAP takes about 15 seconds and its first use in a process compiles for 10 to 30 more. Raises
-    :class:`UsageError` for no such method, :class:`EmbprobeError` for too few points or ones that all coincide.
+    :class:`UsageError` for no such method, :class:`EmbprobeError` for too few points, ones that all coincide, and
+    vectors of one number or of zeros.
     """
     check_method(method)
     maps: dict[str, Floats] = {}
@@ -47,6 +49,9 @@ def layouts(
         least = _AXES if method == "pca" else NEIGHBORS
         if len(each) <= least:
             raise EmbprobeError(f"A map by {method} needs more than {least} images; there are {len(each)}.")
+        check_dimension(name, each.shape[1])
+        if bad := int(lack_direction(each).sum()):
+            raise EmbprobeError(f"{bad:,} of {len(each):,} embeddings by {name} are zero or not finite: without a map.")
         notify(f"{method}: {name}")
         directions = l2_normalize(each)
         if float(directions.std(0).max()) < _COINCIDE:
@@ -108,6 +113,15 @@ def _tsne(directions: Floats, start: Floats | None, seed: int) -> Floats:
 
 
 METHODS: dict[str, _Method] = {"umap": _umap, "tsne": _tsne, "pca": _pca}
+
+
+def check_dimension(name: str, dimension: int) -> None:
+    """Raise :class:`EmbprobeError` if an encoder's embeddings have too few numbers for a map."""
+    if dimension < _AXES:
+        raise EmbprobeError(
+            f"The embeddings by {name} are of one number each, so by cosine any two are the same or opposite, and "
+            "there is no map of them: leave this encoder out."
+        )
 
 
 def check_method(name: str, *others: str) -> str:

@@ -17,6 +17,8 @@ from embprobe.cli.progress import progress_bar, spinner
 from embprobe.cli.selftest import print_verdicts
 from embprobe.cli.session import unreadable_reporter
 from embprobe.cli.verify import print_checked
+from embprobe.embeddings.finite import finite_part
+from embprobe.embeddings.keep import NO_VECTOR
 from embprobe.embeddings.manifest import Rejected
 from embprobe.embeddings.store import Store
 from embprobe.embeddings.verify import Checked
@@ -374,3 +376,30 @@ def test_no_name_in_a_result_steers_the_terminal(tmp_path: Path, reads: Reads, c
     assert not {c for c in out if unicodedata.category(c) in ("Cc", "Zl", "Zp")} - {"\n"}
     assert "\u202e" not in out
     assert "[bold]" in out  # as it is written, not as a style
+
+
+def test_a_vector_that_is_not_finite_is_told_once_with_its_encoder(
+    tmp_path: Path, reads: Reads, capsys: Capture
+) -> None:
+    images, spec = reads(20), make_encoder("half").spec
+    store = Store(tmp_path / "half", replace(spec, precision="float16"), images, "cpu", shard_rows=20)
+    vectors = np.ones((20, 3), np.float32)
+    vectors[2:6] = np.inf
+    kept, rows, rejected = finite_part(vectors, images.rows, range(20), store.spec)
+    store.write_shard(0, kept, rows, rejected)
+    notify = unreadable_reporter()
+    for _ in range(2):
+        notify([store_of(tmp_path / "whole", reads), store])
+    assert lines(capsys) == [
+        "4 of 20 images have a vector by test/half that is not finite (nan or inf) and are left out: '002', '003', "
+        "'004', …; it computes in float16, which overflows early: try --precision bfloat16 or float32. All are in "
+        f"{tmp_path / 'half' / 'rejected.jsonl'}."
+    ]
+
+
+def test_vectors_that_a_user_lacks_are_not_called_unreadable(tmp_path: Path, reads: Reads, capsys: Capture) -> None:
+    images = reads(3)
+    store = Store(tmp_path / "mine", make_encoder("mine").spec, images, "cpu", shard_rows=3)
+    store.write_shard(0, np.ones((2, 3), np.float32), images.rows[:2], [Rejected("002", NO_VECTOR, 2)])
+    unreadable_reporter()([store])
+    assert lines(capsys) == ["1 of 3 images have no vector in 'test/mine' and are left out: '002'."]

@@ -21,7 +21,7 @@ from embprobe.measures.cka import cka
 from embprobe.measures.mutual_knn import mutual_knn
 from embprobe.measures.rank_correlation import rank_correlation
 from embprobe.selftest.oracles import Oracle, OracleSession
-from tests.conftest import Reads
+from tests.conftest import Reads, make_encoder, row_of, solid
 
 KIND = Oracle("kind", {"category": 0.5, "concept": 0.2})
 LOOK = Oracle("look", {"style": 0.5, "concept": 0.2})
@@ -176,3 +176,40 @@ def test_a_comparison_is_saved_among_the_results(few: Images, workspace: Workspa
     path = comparison.save(workspace)
     assert path == workspace.results(f"compare-{comparison.fingerprint}") / "comparison.json"
     assert json.loads(path.read_text()) == json.loads(json.dumps(comparison.as_json()))
+
+
+# --- images that lack something --------------------------------------------------------------------------------------
+
+
+def test_an_image_without_a_label_or_a_direction_is_as_if_it_were_not_there(workspace: Workspace) -> None:
+    rng = np.random.default_rng(0)
+    colors = [tuple(rng.integers(20, 250, 3).tolist()) for _ in range(30)]
+    rows = [row_of(f"{i:02d}", solid(color), category="ab"[i % 2]) for i, color in enumerate(colors)]
+    black, stray = row_of("black", solid((0, 0, 0)), category="a"), row_of("stray", solid((9, 99, 199)))
+    encoders = [make_encoder("raw"), make_encoder("shifted", lambda batch: batch.mean((2, 3)) + 0.5)]
+    noted: list[str] = []
+    session = Session(workspace, note=noted.append)
+    settings = ComparisonSettings(k=3)
+    found = compare(Images("all", (rows[0], stray, black, *rows[1:])), encoders, session, settings)
+    without = compare(Images("few", tuple(rows)), encoders, session, settings)
+    assert noted == [
+        "1 of 32 images lack the label 'category' and are left out: 'stray' (--max-unlabelled 0.2)",
+        "1 of 31 images have a vector of zeros by test/raw and are left out: 'black'",
+    ]
+    assert found.compared == without.compared == 30
+    assert found.agreements == without.agreements and found.explanations == without.explanations
+    assert found.disagreements == without.disagreements
+
+
+def test_labels_that_many_lack_are_passed_over_unless_they_are_named(few: Images, workspace: Workspace) -> None:
+    half = few.labelled(
+        lambda row: {k: v for k, v in row.labels.items() if k != "style" or row.labels["style"] == "noto"}
+    )
+    noted: list[str] = []
+    session = OracleSession(workspace, note=noted.append)
+    found = compare(half, [KIND, LOOK], session, make_settings(half))
+    assert found.compared == len(half) and {each.attribute for each in found.explanations} == {"category", "color"}
+    assert len(noted) == 1 and noted[0].startswith("the label 'style' is passed over: ")
+    with pytest.raises(MissingLabel, match="--max-unlabelled"):
+        make_settings(half, by=["style"])
+    make_settings(half, by=["style"], max_unlabelled=0.9)

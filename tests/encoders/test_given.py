@@ -53,11 +53,33 @@ def test_vectors_that_are_no_matrix_of_numbers_are_refused(vectors: object, mess
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
-def test_numbers_that_are_not_finite_are_counted_with_the_first_key(bad: float) -> None:
+def test_vectors_that_are_not_finite_are_left_out_and_the_first_is_named(bad: float) -> None:
     x = X.copy()
     x[1, 2] = x[3, 0] = bad
-    with pytest.raises(EmbprobeError, match="2 of 4 vectors of 'mine' have numbers that are not finite, .* of 'b'"):
+    given = given_vectors("mine", x, list("abcd"), labels={"n": list("1234")})
+    assert given.keys == ["a", "c"] and np.array_equal(given.vectors, X[[0, 2]]) and given.labels == {"n": ["1", "3"]}
+    assert given.notes == [
+        "2 of 4 vectors of 'mine' have numbers that are not finite (nan or inf) and are left out, first that of 'b'"
+    ]
+    x[:, 1] = bad
+    with pytest.raises(EmbprobeError, match=r"4 of 4 vectors of 'mine' .* first that of 'a': none is left"):
         given_vectors("mine", x, list("abcd"))
+
+
+def test_the_others_keep_their_places_where_vectors_are_matched_by_position() -> None:
+    x = X.copy()
+    x[1, 0] = np.nan
+    given = given_vectors("mine", x, by_position=True)
+    assert given.in_order_of(list("wxyz")) and given.keyed(list("wxyz")).keys == ["w", "y", "z"]
+    with pytest.raises(EmbprobeError, match="has 4 vectors for 3 images"):
+        given.in_order_of(list("wyz"))
+
+
+def test_a_double_key_has_its_first_finite_vector() -> None:
+    x = X.copy()
+    x[0, 0] = np.nan
+    given = given_vectors("mine", x, list("aabc"))
+    assert given.keys == ["a", "b", "c"] and np.array_equal(given.vectors, X[1:])
 
 
 def test_keys_and_labels_of_another_number_are_counted() -> None:

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
@@ -20,7 +22,7 @@ from embprobe.probing.context import GUESSING, NotApplicable, ProbeContext
 from embprobe.probing.key import Key
 from embprobe.probing.selection import Selection
 from tests.conftest import make_encoder
-from tests.probing.conftest import BLUE, GREEN, RED, card_of, painted, reader, renamed
+from tests.probing.conftest import BLUE, GREEN, RED, card_of, painted, probe, reader, renamed
 
 ANY = {"kind": "geometry", "statistics": ["uniformity"]}
 
@@ -171,3 +173,39 @@ def test_a_role_is_what_an_encoder_was_put_to_and_no_matter_of_its_name(workspac
     values = {name: np.ones(2) for name in [*(encoder.spec.name for encoder in context.encoders), GUESSING]}
     scores = context.scored(M, values, ["x", "y"], ["x", "y"], unit="u")
     assert [each.role for each in scores] == ["subject", "subject", "reference", "reference", "baseline"]
+
+
+# --- vectors of zeros --------------------------------------------------------------------------------------------
+
+
+def saturation(batch: Tensor) -> Tensor:
+    """How far each channel is from the mean of all: zeros for whatever is grey."""
+    means = batch.mean((2, 3))
+    return (means - means.mean(1, keepdim=True)).round(decimals=4)
+
+
+def test_zeros_are_noted_once_for_an_image_whatever_is_done_to_it(workspace: Workspace) -> None:
+    images = painted([RED, GREEN, (90, 90, 90), BLUE])
+    context = context_of(workspace, images, make_encoder(), make_encoder("sat", saturation))
+    assert context.untouched(images).keys() == ["000", "001", "003"]
+    assert context.embed(context.treated(images, "crop 0.1"), "crop 0.1").keys() == ["000", "001", "003"]
+    assert context.left_out == ["1 of 4 images have a vector of zeros by test/sat: '002'"]
+
+
+def test_a_change_that_leaves_no_direction_cannot_be_measured_but_others_can(workspace: Workspace) -> None:
+    images = painted([RED, GREEN, BLUE, (250, 250, 0), (0, 250, 250)])
+    context = context_of(workspace, images, make_encoder(), make_encoder("sat", saturation))
+    with pytest.raises(NotApplicable, match="No image of .* has a vector with a direction by every encoder: 5 of 5"):
+        context.embed(context.treated(images, "greyscale 1"), "greyscale 1")
+    moved = {"kind": "displacement", "intervention": "greyscale", "strengths": [0.5, 1]}
+    results = probe(workspace, images, [make_encoder("sat", saturation)], moved)
+    assert {row.key.strength for row in results.rows} == {0.5}
+    assert any(reason.startswith("displacement by greyscale 1: No image of ") for reason in results.left_out)
+
+
+def test_an_encoder_of_zeros_is_an_error_that_names_it(workspace: Workspace) -> None:
+    images = painted([RED, GREEN])
+    nothing = make_encoder("nothing", lambda batch: torch.zeros(len(batch), 3))
+    with pytest.raises(EmbprobeError, match=r"2 of 2 images have a vector of zeros by test/nothing") as wrong:
+        context_of(workspace, images, nothing).untouched(images)
+    assert not isinstance(wrong.value, NotApplicable)

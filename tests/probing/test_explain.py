@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from embprobe.embeddings.session import Session
@@ -114,3 +116,33 @@ def test_tests_under_treatments_never_seen_are_listed_too(emoji: Images) -> None
     numbers = [number for measure in explain(bundled_card("style"), emoji).measures for number in measure.numbers]
     assert "transformation decoding, unseen concepts" in numbers
     assert "transformation decoding, unseen concepts, unseen kinds" in numbers
+
+
+@pytest.mark.parametrize("attribute", attributes())
+def test_a_stray_image_without_labels_changes_no_question(attribute: str) -> None:
+    images = real_images("pacs-half.parquet")
+    images = images.take(range(0, len(images), 40))
+    stray = Images("stray", (images.rows[0], replace(images.rows[1], key="stray", labels={}), *images.rows[2:]))
+    card = bundled_card(attribute)
+    plain, found = explain(card, images), explain(card, stray)
+    assert (found.material, found.question, found.headline) == (plain.material, plain.question, plain.headline)
+    assert found.checks == plain.checks
+    assert [(m.kind, m.numbers, m.left_out) for m in found.measures] == [
+        (m.kind, m.numbers, m.left_out) for m in plain.measures
+    ]
+    assert all("'stray'" in note for note in found.left_out) and not plain.left_out
+
+
+def test_what_is_explained_of_a_stray_image_is_what_the_run_leaves_out(workspace: Workspace) -> None:
+    images = real_images("pacs-half.parquet")
+    images = images.take(range(0, len(images), len(images) // 60))
+    stray = Images("stray", (*images.rows[:-1], replace(images.rows[-1], labels={})))
+    card = bundled_card("category")
+    encoders = [load_encoder(reference) for reference in REFERENCES]
+    session = Session(workspace)
+    results = run_probe(card, stray, encoders, [load_encoder("reference/pixels")], session, quick=True)
+    assert set(explain(card, stray).left_out) & set(results.left_out) == {
+        f"1 of {len(stray)} images lack the label 'category': '{stray.rows[-1].key}' (--max-unlabelled 0.2)"
+    }
+    assert results.conclusions.key is not None
+    assert {row.images for row in results.rows if row.key == results.conclusions.key} == {len(stray) - 1}

@@ -18,7 +18,7 @@ from embprobe.images import Images
 from embprobe.report.atlas import Atlas, atlas_json, make_atlas
 from embprobe.report.thumbnails import Sheets
 from embprobe.search.maps import saved_maps
-from tests.conftest import row_of, solid
+from tests.conftest import make_encoder, row_of, solid
 from tests.report.conftest import PAIR
 
 SHEETS = Sheets(16, ["data:"], [])
@@ -88,3 +88,11 @@ def test_images_that_all_look_alike_have_no_map(workspace: Workspace) -> None:
     rows = tuple(row_of(str(i), solid((9, 9, 9))) for i in range(20))
     with pytest.raises(EmbprobeError, match="All embeddings coincide"):
         make_atlas(stores_of(Images("same", rows), workspace), workspace)
+
+
+def test_an_image_without_a_direction_is_not_on_the_map_and_named(workspace: Workspace) -> None:
+    rows = tuple(row_of(str(i), solid((20 * i, 9 * i, 4 * i * (i % 3)))) for i in range(12))
+    stores = extract(Images("black", rows), [make_encoder("raw"), load_encoder(PAIR[0])], workspace)
+    atlas = make_atlas(stores, workspace)
+    assert [row.key for row in atlas.images.rows] == [str(i) for i in range(1, 12)]
+    assert atlas.notes == ("1 of 12 images have a vector of zeros by test/raw and are left out: '0'",)

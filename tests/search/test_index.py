@@ -9,6 +9,8 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from embprobe.embeddings.store import Store
 from embprobe.encoders.spec import Floats
@@ -147,3 +149,28 @@ def test_the_index_of_a_store_that_has_grown_large_is_made_anew(
     assert open_index(store).cells == 0
     monkeypatch.setattr(module, "EXACT_UP_TO", 100)
     assert open_index(store).cells > 0
+
+
+@settings(max_examples=30)
+@given(st.floats(-40, 35), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_length_one_however_short_or_long_a_vector_is(power: float, d: int, seed: int) -> None:
+    """A float32 holds 1e-40 and 1e35, but not their squares."""
+    wide = np.random.default_rng(seed).normal(size=(3, d)) * 10.0**power
+    vectors = wide.astype(np.float32)
+    kept = np.abs(vectors).max(1) > 1e-42  # of fewer digits nothing is left
+    directions = l2_normalize(vectors)
+    assert directions.dtype == np.float32
+    assert np.linalg.norm(directions[kept], axis=1) == pytest.approx(np.ones(kept.sum()), abs=1e-5)
+    exact = vectors.astype(np.float64) / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    assert np.abs(directions[kept] - exact[kept]).max(initial=0) < 1e-6
+
+
+def test_zeros_have_no_direction_in_either_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+    vectors[7] = 0
+    for exact_up_to in (500, 100):
+        monkeypatch.setattr(module, "EXACT_UP_TO", exact_up_to)
+        index = open_index(store_of(tmp_path / f"{exact_up_to}", vectors))
+        assert [index.has_direction(i) for i in (6, 7, 8)] == [True, False, True] and bool(index.cells) == (
+            exact_up_to == 100
+        )

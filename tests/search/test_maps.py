@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -9,7 +11,7 @@ from embprobe.encoders.spec import Floats
 from embprobe.images import Images
 from embprobe.images.rows import MissingLabel
 from embprobe.search import maps
-from embprobe.search.maps import choose_label, make_maps
+from embprobe.search.maps import Maps, choose_label, make_maps
 from embprobe.selftest.oracles import Oracle, OracleSession
 from tests.conftest import Reads
 
@@ -77,7 +79,24 @@ def test_a_damaged_table_is_made_again(
 
 def test_points_are_coloured_by_a_label_that_every_row_has(reads: Reads) -> None:
     labelled = reads(2, labels={"category": ["a", "b"], "style": ["x", "y"]})
-    assert choose_label(labelled) == "category" and choose_label(labelled, "style") == "style"
-    assert choose_label(reads(2)) == ""
+    assert choose_label(labelled) == ("category", labelled, ()) and choose_label(labelled, "style")[0] == "style"
+    assert choose_label(reads(2))[0] == ""
     with pytest.raises(MissingLabel, match="'mood'"):
         choose_label(labelled, "mood")
+
+
+def test_a_few_points_without_the_label_are_not_drawn_and_of_many_it_is_no_label(reads: Reads) -> None:
+    images = reads(10, labels={"category": list("aabbccddee")})
+    stray = Images("stray", (*images.rows[:9], replace(images.rows[9], labels={})))
+    label, drawn, notes = choose_label(stray)
+    assert (label, len(drawn)) == ("category", 9)
+    assert notes == ("1 of 10 images lack the label 'category' and are left out: '009' (--max-unlabelled 0.2)",)
+    assert choose_label(stray, max_unlabelled=0) == ("", stray, ())
+    with pytest.raises(MissingLabel, match=r"which 1 of the 10 .* first '009'; up to 0% .*--max-unlabelled 0.1 "):
+        choose_label(stray, "category", max_unlabelled=0)
+
+
+def test_the_places_of_some_rows_are_theirs(workspace: Workspace, reads: Reads) -> None:
+    laid_out = Maps(workspace.root, reads(3), "pca", 0, {"a": np.arange(6, dtype=np.float32).reshape(3, 2)})
+    some = laid_out.at(["002", "gone", "000"])
+    assert [row.key for row in some.rows.rows] == ["000", "002"] and some.layouts["a"].tolist() == [[0, 1], [4, 5]]

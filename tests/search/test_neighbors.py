@@ -272,3 +272,46 @@ def test_only_a_query_with_text_leaves_encoders_out(reads: Reads) -> None:
     assert encoders_for([Query(texts=("red",))], [silent, able]) == ([able], [silent])
     with pytest.raises(UsageError, match=r"None of the encoders takes text \(test/silent\)"):
         encoders_for([Query(texts=("red",))], [silent])
+
+
+# --- vectors without a direction -------------------------------------------------------------------------------------
+
+
+def raw(batch: Tensor) -> Tensor:
+    """The channel means: zeros for black, and not a number for white."""
+    means = batch.mean((2, 3))
+    return torch.where((means > 0.999).all(1, keepdim=True), torch.full_like(means, torch.nan), means)
+
+
+WITH_BLACK = colors(red=(250, 9, 9), dull=(200, 9, 9), black=(0, 0, 0), blue=(0, 0, 250), green=(0, 250, 0))
+
+
+def test_zeros_are_nobodys_neighbour(workspace: Workspace) -> None:
+    """Their cosine would be 0, which is as near as blue is to green."""
+    found = neighbors_of(colors(query=(0, 0, 9)), WITH_BLACK, [make_encoder("raw", raw)], workspace, k=9)
+    assert {neighbor.row.key for neighbor in found.by_encoder["test/raw"]} == {"blue", "green", "red", "dull"}
+
+
+def test_a_query_without_a_direction_is_left_out_and_alone_it_is_an_error(workspace: Workspace) -> None:
+    encoders = [make_encoder("raw", raw), angle(0)]
+    stores = extract(WITH_BLACK, encoders, workspace)
+    told: list[str] = []
+    asked = [Query(row) for row in (*WITH_BLACK.rows, *colors(white=(255, 255, 255)).rows)]
+    found = find_neighbors(asked, encoders, stores, k=2, notify=told.append)
+    assert [one.query.name for one in found] == ["red", "dull", "blue", "green"]
+    assert told == [
+        "left out: 'black' is a vector of zeros by test/raw, and nothing is near to it or far from it",
+        "left out: 'white' has a vector by test/raw that is not finite (nan or inf); it computes in float32, so look "
+        "at its weights and its preprocessing",
+    ]
+    with pytest.raises(
+        EmbprobeError, match="'black' is a vector of zeros by test/raw, .*: ask by another image or text"
+    ):
+        find_neighbors(asked[2:3], encoders, stores)
+
+
+def test_a_sum_that_comes_to_nothing_has_no_neighbours(workspace: Workspace) -> None:
+    (red, *_), encoder = WITH_BLACK.rows, make_encoder("raw", raw)
+    stores = extract(WITH_BLACK, [encoder], workspace)
+    with pytest.raises(EmbprobeError, match="'red - red' is a vector of zeros"):
+        find_neighbors([Query(red, minus_rows=(red,))], [encoder], stores)

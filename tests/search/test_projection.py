@@ -58,3 +58,20 @@ def test_what_has_no_map() -> None:
         layouts({"a": two_ends()}, method="mds")
     with pytest.raises(EmbprobeError, match="All embeddings coincide"):
         layouts({"a": np.ones((20, 3), np.float32)}, method="pca")
+
+
+@pytest.mark.parametrize("method", ["umap", "tsne", "pca"])
+def test_one_number_an_image_and_zeros_have_no_map(method: str) -> None:
+    one = np.random.default_rng(0).normal(size=(40, 1)).astype(np.float32)
+    with pytest.raises(EmbprobeError, match="The embeddings by a are of one number each, .*: leave this encoder out"):
+        layouts({"a": one}, method=method)
+    holed = two_ends()
+    holed[3] = 0
+    with pytest.raises(EmbprobeError, match="1 of 60 embeddings by a are zero or not finite"):
+        layouts({"a": holed}, method=method)
+
+
+def test_two_numbers_and_tiny_ones_have_a_map() -> None:
+    two = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    found, tiny = (layouts({"a": each}, method="pca")["a"] for each in (two, two * np.float32(1e-30)))
+    assert np.isfinite(found).all() and tiny == pytest.approx(found, abs=1e-4)

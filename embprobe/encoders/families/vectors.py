@@ -128,19 +128,23 @@ def _npz(path: Path, key: str, column: str) -> tuple[Any, Sequence[str] | None, 
 
 
 def _parquet(path: Path, key: str, column: str) -> tuple[Any, Sequence[str] | None, Labels]:
-    """Return vectors, keys and labels from a parquet table with a column of lists."""
+    """Return vectors, keys and labels from a parquet table with a column of lists; what is missing is NaN."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     table = _table(path)
-    lists = [field.name for field in table.schema if _is_vector(field.type)]
-    chosen = _choose(path, "column", lists, column, _VECTORS)
-    lengths = {len(row) if row is not None else 0 for row in table[chosen].to_pylist()}
+    columns = [field.name for field in table.schema if _is_vector(field.type)]
+    chosen = _choose(path, "column", columns, column, _VECTORS)
+    lists = table[chosen].combine_chunks()
+    lengths = pc.unique(pc.list_value_length(lists.drop_null())).to_pylist()
     if len(lengths) != 1:
-        raise EmbprobeError(f"The vectors in the column '{chosen}' of '{path}' have different lengths.")
-    flat = table[chosen].combine_chunks().flatten()
-    if flat.null_count:
-        raise EmbprobeError(f"{flat.null_count:,} numbers in the column '{chosen}' of '{path}' are missing.")
-    vectors = flat.to_numpy(zero_copy_only=False).reshape(table.num_rows, -1)
+        raise EmbprobeError(f"The vectors in the column '{chosen}' of '{path}' have different lengths, or are missing.")
+    there = lists.is_valid().to_numpy(zero_copy_only=False)
+    numbers = lists.drop_null().flatten().to_numpy(zero_copy_only=False)  # of a missing number NaN
+    vectors = numbers.reshape(-1, lengths[0])
+    if not there.all():
+        vectors = np.full((table.num_rows, lengths[0]), np.nan, np.result_type(vectors.dtype, np.float32))
+        vectors[there] = numbers.reshape(-1, lengths[0])
     rest = table.drop_columns([name for name in table.column_names if pa.types.is_nested(table[name].type)])
     return vectors, *_keys_and_labels(rest, path, key, needed=True)
 

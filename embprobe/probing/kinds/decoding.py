@@ -128,6 +128,10 @@ class Decoding(Measure):
     def needed_labels(self, images: Images) -> Sequence[str]:
         return [] if self.treatments else [self.label]
 
+    def read_labels(self, images: Images) -> Sequence[str]:
+        of_tests = [label for selection in (self.fit, *self.tests.values()) for label in selection.labels]
+        return [*super().read_labels(images), *of_tests]
+
     def test_names(self, images: Images) -> Sequence[str]:
         """Return the names of the card's tests; of images that cannot be split into them, that of folds."""
         pool = images.where(**self.images.known_to(images).where)
@@ -466,7 +470,10 @@ class Decoding(Measure):
             images = assign(images, self.label, dealt, seed=context.session.seed, donors=context.images)
         elif self.under == "none":
             return context.untouched(images)
-        return context.embed(images, self.label if control is None else f"{self.label}, {control}")
+        embedded = context.embed(images, self.label if control is None else f"{self.label}, {control}")
+        if self.treatments and (gone := set(images.label(self.label)) - set(embedded.label(self.label).tolist())):
+            raise NotApplicable(f"no image with the {self.label} '{min(gone)}' has a vector by every encoder")
+        return embedded
 
     def _check_labels(self, labels: LabelArray, context: ProbeContext) -> None:
         if len(np.unique(labels)) < 2:

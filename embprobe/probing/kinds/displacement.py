@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
+from embprobe.images.rows import Images
 from embprobe.interventions import check_strength, find_intervention
 from embprobe.interventions.treatments import Treatment
 from embprobe.measures.displacement import displacement_influence, displacement_percentile_effects
@@ -48,17 +49,13 @@ class Displacement(Measure):
         chosen = context.select(self.images)
         before = context.embed(chosen, "as they are")
         by_variant: dict[str | None, list[Scores]] = {variant: [] for variant in self._variants}
+        impossible: dict[float, NotApplicable] = {}
         for strength in dict.fromkeys(self.strengths):
-            afters = [
-                context.embed(context.intervene(chosen, name, size), f"{name} {size:g}")
-                for name, size in self._changes(strength)
-            ]
-            shared = before.restricted_to(*afters)
-            if len(shared.rows) < 2:
-                raise NotApplicable(
-                    f"fewer than two images of '{context.images.name}' can be changed by {self.intervention} "
-                    f"{strength:g} and by its control {self.control}"
-                )
+            try:
+                shared, afters = self._changed(strength, before, chosen, context)
+            except NotApplicable as reason:
+                impossible[strength] = reason
+                continue
             at_shared, groups = [after.at(shared.keys()) for after in afters], context.groups(shared.rows)
             for variant, scores in self._by_variant(shared, at_shared, groups, context.session.seed).items():
                 by_variant[variant] += context.scored(
@@ -69,8 +66,28 @@ class Displacement(Measure):
                     unit=_SHARE if variant == PERCENTILE else DISTANCE,
                     floor=0.0,
                 )
+        if len(impossible) == len(set(self.strengths)):
+            raise next(iter(impossible.values()))
         for scores_of_variant in by_variant.values():
             yield from scores_of_variant
+        for strength, failure in impossible.items():
+            context.note(f"{self.kind} by {self.intervention} {strength:g}: {str(failure).removesuffix('.')}")
+
+    def _changed(
+        self, strength: float, before: EmbeddingSet, chosen: Images, context: ProbeContext
+    ) -> tuple[EmbeddingSet, list[EmbeddingSet]]:
+        """Return those of the images that can be changed as they are, and under the intervention and its control."""
+        afters = [
+            context.embed(context.intervene(chosen, name, size), f"{name} {size:g}")
+            for name, size in self._changes(strength)
+        ]
+        shared = before.restricted_to(*afters)
+        if len(shared.rows) < 2:
+            raise NotApplicable(
+                f"fewer than two images of '{context.images.name}' can be changed by {self.intervention} "
+                f"{strength:g} and by its control {self.control}"
+            )
+        return shared, afters
 
     def brief(self, needed: Sequence[KeyPattern]) -> Self:
         """Return it with the needed strengths only; with all of them where none is named."""

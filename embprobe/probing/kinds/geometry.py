@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from embprobe.images.rows import Images
 from embprobe.measures import geometry
 from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.context import NotApplicable
@@ -45,6 +46,9 @@ class Geometry(Measure):
 
     def declared_keys(self) -> Sequence[Key]:
         return [Key(kind=self.kind, target=name) for name in self.statistics]
+
+    def read_labels(self, images: Images) -> Sequence[str]:
+        return [*super().read_labels(images), *([self.label] if self.label else [])]
 
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield every statistic as scores of images whose mean it is; then raise for those that were not possible."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -47,6 +48,10 @@ class NaturalPairs(Measure):
     def needed_labels(self, images: Images) -> Sequence[str]:
         return _labels(self.attributes[self.of])
 
+    def read_labels(self, images: Images) -> Sequence[str]:
+        of_attributes = [label for source in self.attributes.values() for label in _labels(source)]
+        return [*super().read_labels(images), *of_attributes]
+
     def declared_keys(self) -> Sequence[Key]:
         """Return the key with all other attributes held constant; those whose label no image has are done without."""
         return [self._key([name for name in self.attributes if name != self.of])]
@@ -57,10 +62,15 @@ class NaturalPairs(Measure):
         if not _has(context, self.attributes[self.of]):
             raise NotApplicable(f"{self.attributes[self.of]} reads pictures, and '{context.images.name}' has none")
         embedded = context.untouched(context.select(self.images))
-        attributes: dict[str, Attribute] = {}
-        for name, source in self.attributes.items():
-            if name == self.of or _has(context, source):
-                attributes[name] = _measured(source, embedded, context)
+        sources = {name: s for name, s in self.attributes.items() if name == self.of or _has(context, s)}
+        measured = {s: _by_encoder(s, embedded, context) for s in sources.values() if not _labels(s)}
+        embedded = embedded.restricted_to(*measured.values()) if measured else embedded
+        attributes = {
+            name: measured[source].at(embedded.keys()).vectors[source]
+            if source in measured
+            else _by_label(source, embedded)
+            for name, source in sources.items()
+        }
         needed = MIN_PARTNERS + len(attributes)
         if len(embedded.rows) < needed:
             raise NotApplicable(
@@ -98,16 +108,18 @@ def _has(context: ProbeContext, source: str) -> bool:
     return not any(context.images.lacks(label) for label in labels) if labels else context.images.has_pictures
 
 
-def _measured(source: str, embedded: EmbeddingSet, context: ProbeContext) -> Attribute:
+def _by_label(source: str, embedded: EmbeddingSet) -> Attribute:
+    if source.startswith(_WORDS_OF):
+        return [parts_of(text) for text in embedded.rows.label(source.removeprefix(_WORDS_OF))]
+    return embedded.label(source)
+
+
+def _by_encoder(source: str, embedded: EmbeddingSet, context: ProbeContext) -> EmbeddingSet:
+    """Return the vectors, under its name in the card, of an encoder that measures an attribute."""
     from embprobe.encoders import load_encoder
 
-    if source.startswith(_WORDS_OF):
-        texts = embedded.rows.label(source.removeprefix(_WORDS_OF))
-        return [parts_of(text) for text in texts]
-    if "/" not in source:
-        return embedded.label(source)
     if source in embedded.vectors:  # it is one of the encoders that are probed
-        return embedded.vectors[source]
+        return replace(embedded, vectors={source: embedded.vectors[source]})
     encoder = load_encoder(source, device=context.session.device)
-    measured = context.session.embed(context.images, [encoder], source)
-    return measured.at(embedded.keys()).vectors[encoder.spec.name]
+    measured = context.untouched(embedded.rows, [encoder])
+    return replace(measured, vectors={source: measured.vectors[encoder.spec.name]})

@@ -73,6 +73,9 @@ class Preference(Measure):
         named = not self.conflict or any(word_of(row) for row in images.rows)
         return [*self._labels(), *([] if named else ["name"])]
 
+    def read_labels(self, images: Images) -> Sequence[str]:
+        return [*super().read_labels(images), *self.within, *self.apart]
+
     def declared_keys(self) -> Sequence[Key]:
         if self.conflict is None:
             return [self._key(self.concept, self.cue)]

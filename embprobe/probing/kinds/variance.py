@@ -66,6 +66,10 @@ class Variance(Measure):
         shown = [self.factors[name] for name in self.of if name in self.factors and name != self.unit]
         return [factor for factor in shown if isinstance(factor, str)]
 
+    def read_labels(self, images: Images) -> Sequence[str]:
+        factors = [factor for factor in self.factors.values() if isinstance(factor, str)]
+        return [*super().read_labels(images), *factors]
+
     def declared_keys(self) -> Sequence[Key]:
         return [Key(kind=self.kind, target=factor) for factor in self.of]
 

@@ -136,14 +136,22 @@ def test_a_wrong_name_or_option_is_answered_with_the_known_ones(tmp_path: Path, 
     [
         ({"key": ["a", None, "c"], "v": X.tolist()}, "1 of 3 keys in the column 'key' of .* are missing"),
         ({"key": KEYS, "v": [[1.0], [1.0, 2.0], [1.0]]}, "have different lengths"),
-        ({"key": KEYS, "v": [[1.0], [None], [1.0]]}, "1 numbers in the column 'v' of .* are missing"),
-        ({"key": KEYS, "v": [[1.0], None, [1.0]]}, "have different lengths"),
+        ({"key": KEYS, "v": pa.array([None, None, None], pa.list_(pa.float32()))}, "different lengths, or are missing"),
     ],
 )
 def test_holes_are_counted(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
     write_parquet(tmp_path / "x.parquet", **columns)
     with pytest.raises(EmbprobeError, match=message):
         load_encoder(f"vectors:{tmp_path / 'x.parquet'}")
+
+
+def test_vectors_with_missing_numbers_are_left_out(tmp_path: Path) -> None:
+    values = pa.array([[1.0, 2.0], [3.0, None], None], pa.list_(pa.float32()))
+    pq.write_table(pa.table({"key": KEYS, "v": values}), tmp_path / "x.parquet")
+    given = load(f"vectors:{tmp_path / 'x.parquet'}")
+    assert given.keys == KEYS[:1] and given.vectors.tolist() == [[1, 2]]
+    (note,) = given.notes
+    assert note.startswith("2 of 3 vectors of") and f"first that of '{KEYS[1]}'" in note
 
 
 def test_another_number_of_keys_is_counted(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images
 from embprobe.images.decoding import UnreadableImage
-from embprobe.images.rows import MissingLabel
 from embprobe.measures import logistic
 from embprobe.probing.context import GUESSING, NotApplicable
 from embprobe.probing.key import GAIN, SHOTS
@@ -338,11 +337,22 @@ def test_a_label_no_image_has_is_left_out_with_the_reason(workspace: Workspace) 
     assert measures(results) == {ON_DRAWINGS, ON_CONCEPTS}
 
 
-def test_a_label_some_images_lack_is_an_error(workspace: Workspace) -> None:
+def test_images_that_lack_a_label_are_left_out_as_if_they_were_not_there(workspace: Workspace) -> None:
     rows = list(squares().rows)
     rows[7] = replace(rows[7], labels={"concept": "c1", "split": "train"})
-    with pytest.raises(MissingLabel, match=r"needs the label 'category', which 1 of the 60 .* lack, first '1/1'"):
-        probe(workspace, Images("part", tuple(rows)), [make_encoder()], CATEGORY)
+    results = probe(workspace, Images("part", tuple(rows)), [make_encoder()], CATEGORY)
+    (reason,) = results.left_out
+    assert reason.startswith("of decoding, 1 of 60 images lack the label 'category': '1/1'")
+    without = probe(workspace, Images("part", (*rows[:7], *rows[8:])), [make_encoder()], CATEGORY)
+    assert results.rows == without.rows
+
+
+def test_a_label_that_many_images_lack_is_left_out_with_the_reason(workspace: Workspace) -> None:
+    images = squares().labelled(lambda row: {**row.labels, **({"look": "x"} if row.key.startswith("0") else {})})
+    results = probe(workspace, images, [make_encoder()], CATEGORY, CATEGORY | {"label": "look"})
+    (reason,) = results.left_out
+    assert reason.startswith("decoding: This needs the label 'look', which 54 of the 60 images in 'squares' lack")
+    assert "--max-unlabelled 0.9 " in reason
 
 
 def test_no_image_is_fitted_and_tested(workspace: Workspace) -> None:

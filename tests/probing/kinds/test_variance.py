@@ -14,7 +14,6 @@ from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images
 from embprobe.images.decoding import UnreadableImage
-from embprobe.images.rows import MissingLabel
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.kinds.variance import beyond_negligible
 from tests.conftest import make_encoder
@@ -123,13 +122,13 @@ def test_too_few_concepts_are_left_out_with_the_reason(workspace: Workspace) -> 
         probe(workspace, crossed(2, 2), [sees_cue()], DESIGN)
 
 
-def test_a_label_that_some_images_lack_is_an_error(workspace: Workspace) -> None:
+def test_a_concept_with_an_image_that_lacks_the_label_is_left_out(workspace: Workspace) -> None:
     rows = list(crossed(4, 2).rows)
     rows[2] = replace(rows[2], labels={"concept": "c1"})
-    with pytest.raises(
-        MissingLabel, match=r"needs the label 'cue', which 1 of the 8 images in 'part' lack, first '002'"
-    ):
-        probe(workspace, Images("part", tuple(rows)), [sees_cue()], DESIGN)
+    results = probe(workspace, Images("part", tuple(rows)), [sees_cue()], DESIGN)
+    (reason,) = results.left_out
+    assert reason.startswith("of variance, 1 of 8 images lack the label 'cue': '002'")
+    assert {row.groups for row in results.rows} == {3}
 
 
 def test_a_factor_of_one_value_is_an_error(workspace: Workspace) -> None:

@@ -1,0 +1,84 @@
+"""Keep vectors that are not finite out of stores: their rows are rejected, as rows of unreadable images are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from embprobe.embeddings.manifest import Rejected, ShardFacts
+from embprobe.embeddings.store import Store, vectors_file
+from embprobe.encoders.spec import EncoderSpec, Floats
+from embprobe.images.rows import Row
+
+_REASON = "the encoder's vector is not finite (nan or inf)"
+
+
+def is_not_finite(row: Rejected) -> bool:
+    """Return whether a row was rejected for its vector, and not for its image."""
+    return row.reason.startswith(_REASON)
+
+
+def hint(spec: EncoderSpec) -> str:
+    """Return where the user may look for the cause, as a part of a sentence."""
+    if spec.precision == "float16":  # its largest number is 65,504
+        return "it computes in float16, which overflows early: try --precision bfloat16 or float32"
+    return f"it computes in {spec.precision}, so look at its weights and its preprocessing"
+
+
+def finite_part(
+    vectors: Floats, rows: Sequence[Row], positions: Sequence[int], spec: EncoderSpec
+) -> tuple[Floats, list[Row], list[Rejected]]:
+    """Split an encoder's vectors of some rows into those that are finite, as float32, and rejected rows.
+
+    A number that float32 cannot hold is infinite.
+
+    Args:
+        vectors: ``[n, d]``.
+        rows: Their ``n`` rows.
+        positions: The rows' positions among the images.
+        spec: The encoder's, for the hint in the reason.
+    """
+    with np.errstate(over="ignore"):
+        floats = np.asarray(vectors, np.float32)
+    finite = np.isfinite(floats).all(axis=1)
+    if finite.all():
+        return floats, list(rows), []
+    reason = f"{_REASON}; {hint(spec)}"
+    rejected = [Rejected(rows[i].key, reason, positions[i]) for i in np.flatnonzero(~finite).tolist()]
+    return floats[finite], [rows[i] for i in np.flatnonzero(finite).tolist()], rejected
+
+
+def holding_infinite(folder: Path, shards: Iterable[tuple[int, ShardFacts]]) -> list[int]:
+    """Return the shards of a store whose files hold vectors that are not finite, as earlier versions wrote them.
+
+    Only shards that were not checked when they were written are read; a damaged one is not this function's business.
+    """
+    return [shard for shard, facts in shards if not facts.finite and not _is_finite(vectors_file(folder, shard))]
+
+
+def reject_infinite(store: Store) -> None:
+    """Write shards of a store again whose files hold vectors that are not finite; the others' vectors stay.
+
+    Only the process that holds the store's lock may; raises ``OSError`` if the disk is full or may not be written to.
+    """
+    for shard in holding_infinite(store.folder, sorted(store.shards.items())):
+        facts, first = store.shards[shard], shard * store.shard_rows
+        gone = {rejected.row for rejected in facts.rejected}
+        there = [(first + i, row) for i, row in enumerate(store.rows_of(shard)) if first + i not in gone]
+        vectors = np.load(vectors_file(store.folder, shard), allow_pickle=False)
+        positions, rows = [position for position, _ in there], [row for _, row in there]
+        kept, kept_rows, rejected = finite_part(vectors, rows, positions, store.spec)
+        everything = sorted([*facts.rejected, *rejected], key=lambda each: each.row)
+        before = store.written
+        store.write_shard(shard, kept, kept_rows, everything, facts.seconds)
+        store.written = before  # nothing was encoded
+
+
+def _is_finite(path: Path) -> bool:
+    try:
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+        return not isinstance(vectors, np.ndarray) or bool(np.isfinite(vectors).all())
+    except (OSError, ValueError, EOFError, TypeError):
+        return True
