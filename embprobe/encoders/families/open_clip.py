@@ -15,11 +15,12 @@ from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
 from embprobe.encoders.checkpoints import plain_values
-from embprobe.encoders.hub import PLACES, SOURCES, cache_if_unreachable, load_failure
+from embprobe.encoders.hub import PLACES, SOURCES, load_failure
 from embprobe.encoders.network import NetworkEncoder, TextFeatures, network_encoder
 from embprobe.encoders.options import join_options, parse_side
 from embprobe.encoders.spec import Listing
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.system.hub import cache_if_unreachable
 from embprobe.system.suggestions import did_you_mean
 
 

@@ -13,11 +13,12 @@ from huggingface_hub import hf_hub_download
 from timm.data.config import resolve_model_data_config
 from torch import Tensor
 
-from embprobe.encoders.hub import PLACES, SOURCES, cache_if_unreachable, load_failure
+from embprobe.encoders.hub import PLACES, SOURCES, load_failure
 from embprobe.encoders.network import ImageFeatures, NetworkEncoder, call, network_encoder
 from embprobe.encoders.options import join_options, parse_side
 from embprobe.encoders.spec import Listing, Pooling
 from embprobe.errors import UsageError
+from embprobe.system.hub import cache_if_unreachable
 
 _POOLINGS: dict[str, Pooling] = {"token": "cls", "avg": "mean", "map": "attention"}
 """By timm's name of a pooling, embprobe's."""

@@ -16,11 +16,12 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from torch import Tensor
 
 from embprobe.encoders.families import dino
-from embprobe.encoders.hub import PLACES, SOURCES, cache_if_unreachable, load_failure
+from embprobe.encoders.hub import PLACES, SOURCES, load_failure
 from embprobe.encoders.network import ImageFeatures, NetworkEncoder, network_encoder
 from embprobe.encoders.options import join_options, parse_side
 from embprobe.encoders.spec import Listing, Pooling
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.system.hub import cache_if_unreachable
 
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
