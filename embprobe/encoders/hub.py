@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+from embprobe.encoders.checkpoints.formats import NotWeights
 from embprobe.errors import EmbprobeError
 from embprobe.system.hub import unreachable_reason
 
@@ -27,6 +28,8 @@ def load_failure(
         local: The files are on this machine, so that a missing network cannot be the reason.
     """
     text, unreached = str(error), unreachable_reason(error)
+    if isinstance(error, NotWeights):
+        return EmbprobeError(f"Could not load '{name}': {text}.")
     if isinstance(error, pickle.UnpicklingError) or "weights_only" in text or "Unpickl" in text:
         return EmbprobeError(
             f"'{weights or name}' holds more than weights (it would run code), or is damaged; refused."

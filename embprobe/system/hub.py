@@ -9,8 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import huggingface_hub
-from huggingface_hub import constants
+from huggingface_hub import constants, utils
 
 from embprobe.system.overrides import Override
 
@@ -42,7 +41,7 @@ def cache_if_unreachable(*, local: bool = False) -> Iterator[None]:
         error.add_note(f"{_MARK}{reason}")
         raise
     finally:  # versions before 1.0 keep their sessions, and one that was begun offline stays offline
-        getattr(huggingface_hub.utils, "reset_sessions", lambda: None)()
+        getattr(utils, "reset_sessions", lambda: None)()
 
 
 _MARK = "The hub was not reached: "
@@ -68,7 +67,7 @@ def _obstacle() -> str | None:
         except OSError:
             return f"the name {host} cannot be resolved"
     try:
-        answer: Any = huggingface_hub.get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+        answer: Any = utils.get_session().head(constants.ENDPOINT, timeout=PATIENCE)
     except Exception as error:  # the HTTP library has changed between versions of the hub's
         reason = str(error).partition("\n")[0] or type(error).__name__
     else:

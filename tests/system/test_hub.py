@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import huggingface_hub
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, utils
 
 from embprobe.system.hub import cache_if_unreachable, unreachable_reason
 
@@ -32,7 +31,7 @@ def online(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _forget_connections() -> None:
-    getattr(huggingface_hub, "close_session", getattr(huggingface_hub.utils, "reset_sessions", None))()
+    getattr(utils, "close_session", getattr(utils, "reset_sessions", None))()
 
 
 @pytest.fixture
@@ -102,9 +101,7 @@ def test_a_library_that_was_offline_before_stays_so(looked_up: list[str], monkey
 def test_sessions_that_were_begun_offline_are_not_kept(looked_up: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """By the library's versions before 1.0, which have such a function."""
     offline: list[bool] = []
-    monkeypatch.setattr(
-        huggingface_hub.utils, "reset_sessions", lambda: offline.append(constants.HF_HUB_OFFLINE), raising=False
-    )
+    monkeypatch.setattr(utils, "reset_sessions", lambda: offline.append(constants.HF_HUB_OFFLINE), raising=False)
     with cache_if_unreachable():
         pass
     assert offline == [False]
