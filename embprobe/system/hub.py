@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import huggingface_hub
 from huggingface_hub import constants, utils
 
 from embprobe.system.overrides import Override
@@ -67,7 +68,7 @@ def _obstacle() -> str | None:
         except OSError:
             return f"the name {host} cannot be resolved"
     try:
-        answer: Any = utils.get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+        answer: Any = huggingface_hub.get_session().head(constants.ENDPOINT, timeout=PATIENCE)
     except Exception as error:  # the HTTP library has changed between versions of the hub's
         reason = str(error).partition("\n")[0] or type(error).__name__
     else:

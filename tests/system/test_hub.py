@@ -31,7 +31,8 @@ def online(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _forget_connections() -> None:
-    getattr(utils, "close_session", getattr(utils, "reset_sessions", None))()
+    forget: Any = getattr(utils, "close_session", None) or utils.reset_sessions
+    forget()
 
 
 @pytest.fixture

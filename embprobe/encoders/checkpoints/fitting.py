@@ -40,6 +40,8 @@ _UNUSED = re.compile(
 """Parts that training needs and an encoder does not: a decoder, a projector, a queue of negatives."""
 _WRAPPERS = {"module", "model", "network", "net", "backbone", "student", "teacher"}
 """First parts of names that wrappers put there, where the names behind them are not those expected."""
+_NEARLY = 0.9
+"""Share of the names that a wrapper begins; others lie beside the network."""
 _PREFIXES = 50
 """Prefixes that are looked at, those of the most expected names first."""
 _DEEPEST = 4
@@ -73,8 +75,9 @@ def fit(
         file: The name of the checkpoint, for messages.
 
     Returns:
-        Weights by name. Names that the network does not have are among them; :func:`without_unused` takes off what
-        the network does not need. Without a single expected name, the weights are returned as they are named.
+        Weights by name. Names that the network does not have are among them; :func:`drop_unused` and
+        :func:`without_heads` take off what the network does not need. Where most expected names are not there, the
+        weights are returned as they are named, without usual wrappers.
 
     Raises:
         UsageError: There is no network of this ``key``.
@@ -115,24 +118,28 @@ def fit(
 
 
 def drop_unused(state: Mapping[str, Tensor], names: Collection[str], file: str) -> dict[str, Tensor]:
-    """Return the weights without parts that an encoder does not need and the network does not have."""
-    unused = [name for name in state if name not in names and _is_unused(name)]
+    """Return weights without the parts that training needs and an encoder does not, and say so.
+
+    Args:
+        state: Weights by name.
+        names: The names of the network's weights; none of them is left out.
+        file: The name of the checkpoint, for the note.
+    """
+    unused = {name for name in state if name not in names and _UNUSED.match(name)}
     if unused:
         _note_unused(unused, file)
-    return {name: value for name, value in state.items() if name not in set(unused)}
+    return {name: value for name, value in state.items() if name not in unused}
 
 
-def without_unused(state: Mapping[str, Tensor], unexpected: Collection[str], file: str) -> dict[str, Tensor] | None:
-    """Return the weights without those that the network has no place for; None if it may need some of these.
+def without_heads(state: Mapping[str, Tensor], unexpected: Collection[str]) -> dict[str, Tensor] | None:
+    """Return weights without classifiers and heads for the loss; None if other weights have no place in the network.
 
     Args:
         state: Weights by name.
         unexpected: Names that the network does not have.
-        file: The name of the checkpoint, for the note on parts that are left out.
     """
-    if not unexpected or any(name not in state or not _is_unused(name) for name in unexpected):
+    if any(name not in state or name.partition(".")[0] not in HEADS for name in unexpected):
         return None
-    _note_unused(unexpected, file)
     return {name: value for name, value in state.items() if name not in unexpected}
 
 
@@ -156,15 +163,10 @@ def note_resampling(state: Mapping[str, Tensor], network: Mapping[str, Tensor], 
                 )
 
 
-def _is_unused(name: str) -> bool:
-    """Return whether a weight that the network has no place for belongs to a part that an encoder does not need."""
-    return name.partition(".")[0] in HEADS or bool(_UNUSED.match(name))
-
-
 def _note_unused(names: Collection[str], file: str) -> None:
     """Say that parts of a checkpoint are not used; classifiers and heads for the loss, which are usual, go unsaid."""
     parts = Counter(re.sub(r"\.(?:\d+|weight|bias)(?:\..*)?$", "", name).split(".")[0] for name in names)
-    unusual = [part for part in parts if part not in (*HEADS, *_LAST, "module", "student", "teacher")]
+    unusual = [part for part in sorted(parts) if part not in (*HEADS, *_LAST, "module", "student", "teacher")]
     if unusual:
         listed = ", ".join(f"'{visible(part)}'" for part in unusual[:4]) + (", …" if unusual[4:] else "")
         log.warning("%d weights of '%s' beside the network are not used: %s.", len(names), file, listed)
@@ -205,9 +207,25 @@ def _parts(words: tuple[str, ...], state: Mapping[str, Tensor], expected: Collec
 
 def _whole(words: tuple[str, ...], state: Mapping[str, Tensor]) -> Part:
     """Return a whole dictionary as one part, without the wrappers that all its names begin with."""
-    while len(first := {key.partition(".")[0] for key in state}) == 1 and first < _WRAPPERS:
-        state = {key.partition(".")[2]: value for key, value in state.items()}
-    return Part(words[-1] if words else "", words, state, [])
+    return Part(words[-1] if words else "", words, unwrapped(state), [])
+
+
+def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights without the wrappers of torch.compile and others, which nearly all of their names begin with.
+
+    The few that do not lie beside the network, such as a projector, and are left out.
+
+    Example:
+        >>> list(unwrapped({"module._orig_mod.norm.weight": torch.ones(2), "module.norm.bias": torch.ones(2)}))
+        ['norm.weight', 'norm.bias']
+    """
+    state = {_WRAPPED.sub("", key): value for key, value in state.items()}
+    while state:
+        (first, count), *_ = Counter(key.partition(".")[0] for key in state).most_common(1)
+        if not (first in _WRAPPERS and count >= _NEARLY * len(state) or first == "encoder" and count == len(state)):
+            break
+        state = {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{first}.")}
+    return dict(state)
 
 
 def _matches(part: Part, expected: Collection[str]) -> int:

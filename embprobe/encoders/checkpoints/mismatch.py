@@ -117,7 +117,8 @@ def look_like(state: Mapping[str, Tensor]) -> str:
 
     for patterns, guess in _LOOKS:
         if all(has(pattern) for pattern in patterns):
-            return guess(state) if callable(guess) else guess
+            named: str = guess(state) if callable(guess) else guess
+            return named
     return ""
 
 

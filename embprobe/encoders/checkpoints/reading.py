@@ -101,9 +101,9 @@ def read_weights(path: Path) -> Mapping[str, Any]:
 
 def _read_torch(path: Path) -> Any:
     """Return the content of a file that torch.save wrote, if it is plain values and tensors."""
-    with plain_values():
+    with plain_values(), path.open("rb") as file:  # given a path, torch would go by the ending
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
             raise NotWeights(_more_than_weights(path)) from None
 
@@ -111,7 +111,8 @@ def _read_torch(path: Path) -> Any:
 def _more_than_weights(path: Path) -> str:
     """Say which Python objects a file holds beside weights, and how its owner can write the weights alone."""
     try:
-        names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
+        with plain_values():
+            names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
     except Exception:  # a hostile file can fail in any way; files of old versions of torch are not looked into
         names = []
     listed = ", ".join(visible(name) for name in names[:3]) + (f" and {len(names) - 3:,} more" if names[3:] else "")
@@ -131,17 +132,29 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
 
 
-def _read_shards(index: Path) -> dict[str, Any]:
-    """Return the tensors of all shards that an index names, which must lie beside it."""
+def shards_of(index: Path) -> dict[str, str]:
+    """Return by weight the name of the file that holds it, from an index of shards.
+
+    Raises:
+        NotWeights: It is no such index, or names files elsewhere than beside it.
+    """
     if index.stat().st_size > _MAX_INDEX:
         raise NotWeights(f"'{index.name}' is too large for an index of shards")
     try:
-        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        names = sorted(set(shards.values()))
-        if not names or not all(isinstance(name, str) and name == Path(name).name for name in names):
+        files: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        if not files or not all(isinstance(name, str) and name == Path(name).name for name in files.values()):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise NotWeights(f"'{index.name}' is no index of shards: it has no 'weight_map' of names to files") from None
+        raise NotWeights(
+            f"'{index.name}' is no index of shards: it has no 'weight_map' from names to files beside it"
+        ) from None
+    return files
+
+
+def _read_shards(index: Path) -> dict[str, Any]:
+    """Return the tensors of all shards that an index names."""
+    files = shards_of(index)
+    names = sorted(set(files.values()))
     absent = [name for name in names if not (index.parent / name).is_file()]
     if absent:
         raise NotWeights(
@@ -150,8 +163,10 @@ def _read_shards(index: Path) -> dict[str, Any]:
         )
     state: dict[str, Any] = {}
     for name in names:
+        if name.endswith(".index.json"):
+            raise NotWeights(f"'{index.name}' names an index among its shards")
         state |= read_weights(index.parent / name)
-    lacking = sorted(set(shards) - set(state))
+    lacking = sorted(set(files) - set(state))
     if lacking:
         raise NotWeights(f"the shards of '{index.name}' lack {len(lacking):,} weights, first '{visible(lacking[0])}'")
     return state

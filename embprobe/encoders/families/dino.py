@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from embprobe.encoders.checkpoints.fitting import fit, without_unused
+from embprobe.encoders.checkpoints.fitting import HEADS, drop_unused, fit
 from embprobe.encoders.checkpoints.formats import NotWeights
 from embprobe.encoders.checkpoints.mismatch import Mismatch, load_strictly, look_like
 from embprobe.encoders.checkpoints.reading import find_weights, read_weights
@@ -105,7 +105,8 @@ def _backbone(model: str, file: Path, key: str) -> dict[str, Tensor]:
     with torch.device("meta"):
         names = timm.create_model(model if model == "resnet50" else f"{model}_patch16_224", num_classes=0).state_dict()
     state = fit(read_weights(file), names.keys(), key=key, file=file.name)
-    state = without_unused(state, set(state) - set(names), file.name) or state
+    state = drop_unused(state, names, file.name)
+    state = {name: value for name, value in state.items() if name in names or name.partition(".")[0] not in HEADS}
     for name, value in state.items():
         if name in names and value.ndim != names[name].ndim:
             raise NotWeights(

@@ -20,9 +20,10 @@ from embprobe.encoders.checkpoints.mismatch import Mismatch
 from embprobe.encoders.checkpoints.plain import plain_values
 from embprobe.encoders.checkpoints.reading import find_weights, read_weights
 from embprobe.encoders.hub import PLACES, SOURCES, load_failure
-from embprobe.encoders.network import NetworkEncoder, TextFeatures, network_encoder
+from embprobe.encoders.network import FindCut, NetworkEncoder, TextFeatures, network_encoder
 from embprobe.encoders.options import join_options, parse_side
 from embprobe.encoders.spec import Listing
+from embprobe.encoders.texts import CutText, cut_by, may_be_cut
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.system.hub import cache_if_unreachable
 from embprobe.system.overrides import Override
@@ -120,7 +121,7 @@ def load(
         raise UsageError(f"'open_clip/{model}' pads or is not square, which embprobe does not support yet.")
     if resize and config["resize_mode"] == "squash":
         raise UsageError(f"'open_clip/{model}' takes the whole image, squashed to {side} x {side}: leave out 'resize'.")
-    trunk = pooling == "trunk"
+    trunk, tokenizer = pooling == "trunk", _tokenizer(library_name)
     return network_encoder(
         _without_projection(network.visual, model) if trunk else network,
         device=device,
@@ -133,7 +134,8 @@ def load(
         interpolation=config["interpolation"],
         precision=precision,
         image=_trunk_features if trunk else _projected,
-        text=None if trunk else _text(library_name),
+        text=None if trunk else _text(tokenizer),
+        find_cut=None if trunk else _find_cut(tokenizer),
         family="open_clip",
         model=model,
         weights=weights,
@@ -246,15 +248,15 @@ def _without_projection(visual: Any, model: str) -> Any:
     raise UsageError(f"'open_clip/{model}' pools and projects in one layer: it has no features before the projection.")
 
 
-def _text(model: str) -> TextFeatures:
-    """Return the text side with the model's own tokenizer, which is only fetched when a text is to be encoded."""
+def _tokenizer(model: str) -> Callable[[], Any]:
+    """Return a function that returns the model's own tokenizer, which is only fetched when a text is encoded."""
     local = model.startswith("local-dir:")
 
     @cache
-    def tokenizer() -> Callable[[Sequence[str]], Tensor]:
+    def tokenizer() -> Any:
         try:
             with cache_if_unreachable(local=local):
-                loaded: Callable[[Sequence[str]], Tensor] = open_clip.get_tokenizer(model)
+                return open_clip.get_tokenizer(model)
         except ImportError:
             raise EmbprobeError(
                 f"The tokenizer of 'open_clip/{model}' needs the package transformers: "
@@ -262,7 +264,12 @@ def _text(model: str) -> TextFeatures:
             ) from None
         except Exception as error:  # the hub raises many kinds
             raise load_failure(f"open_clip/{model}", "", error, part="tokenizer", local=local) from None
-        return loaded
+
+    return tokenizer
+
+
+def _text(tokenizer: Callable[[], Any]) -> TextFeatures:
+    """Return the text side with a tokenizer."""
 
     def features(network: Any, texts: Sequence[str], device: str) -> Tensor:
         tokens = tokenizer()(list(texts)).to(torch.device(device))
@@ -270,3 +277,26 @@ def _text(model: str) -> TextFeatures:
         return encoded
 
     return features
+
+
+def _find_cut(tokenizer: Callable[[], Any]) -> FindCut:
+    """Return the function that finds the texts which a tokenizer of open_clip cuts."""
+
+    def cut(network: Any, texts: Sequence[str]) -> list[CutText]:
+        own = tokenizer()
+        limit = own.context_length
+        if isinstance(own, open_clip.SimpleTokenizer):
+            found = [_cut_simply(own, text, limit) for text in texts if may_be_cut(text, limit)]
+        else:
+            found = [cut_by(own.tokenizer, own.clean_fn(text), limit) for text in texts]
+        return [text for text in found if text]
+
+    return cut
+
+
+def _cut_simply(tokenizer: Any, text: str, limit: int) -> CutText | None:
+    """Return a text that OpenAI's tokenizer cuts; None if it reads the whole, with a token before and one behind."""
+    tokens = tokenizer.encode(text)
+    if len(tokens) + 2 <= limit:
+        return None
+    return CutText(text, len(tokens) + 2, limit, tokenizer.decode(tokens[limit - 2 :]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from huggingface_hub import hf_hub_download
 from timm.data.config import resolve_model_data_config
 from torch import Tensor
 
-from embprobe.encoders.checkpoints.fitting import fit, note_resampling, without_unused
+from embprobe.encoders.checkpoints.fitting import drop_unused, fit, note_resampling, without_heads
 from embprobe.encoders.checkpoints.formats import NotWeights
 from embprobe.encoders.checkpoints.mismatch import Mismatch
 from embprobe.encoders.checkpoints.reading import find_weights, read_weights
@@ -218,25 +219,32 @@ def _from_file(model: str, place: Path, side: int | None, key: str) -> Any:
     state = fit(content, names.keys(), key=key, file=file.name)
     if not side:
         note_resampling(state, names, file.name)
+    state = drop_unused(state, names, file.name)
     classes = next((len(state[f"{head}.weight"]) for head in _CLASSIFIERS if f"{head}.weight" in state), 0)
-    for classifier in dict.fromkeys((classes, 0)):
-        overlay = {"state_dict": state, "num_classes": classifier, "source": "", "label_offset": 0}
-        try:
-            network = _create(model, side, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classifier)
-        except RuntimeError as error:
-            differing = Mismatch.read(error)
-            if not differing:
-                raise
-            beside = not differing.missing and not differing.shapes
-            needed = without_unused(state, differing.unexpected, file.name) if beside else None
-            if needed is None and not classifier:
-                raise NotWeights(differing.sentence(names, state, file.name)) from None
-            state = state if needed is None else needed
-        else:
-            network.reset_classifier(0)
-            network.pretrained_cfg.pop("state_dict", None)
-            return network
-    raise AssertionError("the last attempt returns or raises")
+    try:
+        return _with_weights(model, side, state, classes)
+    except RuntimeError as error:
+        differing = Mismatch.read(error)
+        if not differing:
+            raise
+        beside = not differing.missing and not differing.shapes
+        trunk = without_heads(state, differing.unexpected) if beside else None
+        if trunk is None:
+            raise NotWeights(differing.sentence(names, state, file.name)) from None
+    return _with_weights(model, side, trunk, 0)
+
+
+def _with_weights(model: str, side: int | None, state: Mapping[str, Tensor], classes: int) -> Any:
+    """Return timm's network without a classifier, with weights that have one of so many classes.
+
+    timm translates the names and resamples position embeddings; all must fit, as the number of classes is that of its
+    own settings.
+    """
+    overlay = {"state_dict": state, "num_classes": classes, "source": "", "label_offset": 0}
+    network = _create(model, side, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes)
+    network.reset_classifier(0)
+    network.pretrained_cfg.pop("state_dict", None)
+    return network
 
 
 def _create(model: str, side: int | None, *, device: str = "cpu", **options: Any) -> Any:

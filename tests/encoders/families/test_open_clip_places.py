@@ -138,7 +138,12 @@ def test_the_hub_is_looked_up_before_a_tokenizer_is_fetched(
     """With a file of weights and no network, the hub's library would try for a minute otherwise."""
     encoder = load_encoder(f"open_clip/tiny-siglip:{clips['siglip'] / WEIGHTS}")
     lookups: list[str] = []
-    monkeypatch.setattr(LOOKUP, lambda: lookups.append("hub") or "it does not answer")
+
+    def obstacle() -> str:
+        lookups.append("hub")
+        return "it does not answer"
+
+    monkeypatch.setattr(LOOKUP, obstacle)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with suppress(EmbprobeError):
         encoder.encode_texts(["a cat"])
