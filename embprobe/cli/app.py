@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -106,6 +107,9 @@ def _hushed_libraries() -> Iterator[None]:
             stack.callback(root.removeHandler, nowhere)
             stack.callback(hub.setLevel, hub.level)
             hub.setLevel(logging.CRITICAL)  # it announces every try
+            if "HF_HUB_VERBOSITY" not in os.environ:  # its import, which may be still to come, sets the level anew
+                os.environ["HF_HUB_VERBOSITY"] = "critical"
+                stack.callback(os.environ.pop, "HF_HUB_VERBOSITY", None)
         yield
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import torch
@@ -22,6 +22,7 @@ from embprobe.encoders.spec import (
     Resize,
     hash_weights,
 )
+from embprobe.encoders.texts import CutText, note_cut
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.system.overrides import Override, Setting
 
@@ -29,6 +30,10 @@ ImageFeatures = Callable[[Any, Tensor], Tensor]
 """Computes features ``[n, d]`` from the network and a batch ``[n, 3, s, s]``."""
 TextFeatures = Callable[[Any, Sequence[str], str], Tensor]
 """Computes features ``[n, d]`` from the network, ``n`` texts and the device."""
+FindCut = Callable[[Any, Sequence[str]], Sequence[CutText]]
+"""Finds the texts that are longer than the context, from the network and ``n`` texts."""
+_TEXTS = 256
+"""Texts that are encoded together."""
 
 
 def call(network: nn.Module, batch: Tensor) -> Tensor:
@@ -59,6 +64,9 @@ class NetworkEncoder:
     device: str
     image: ImageFeatures = call
     text: TextFeatures | None = None
+    find_cut: FindCut | None = None
+    _noted: set[str] = field(default_factory=set)
+    """Texts that were looked at: a warning that one is cut comes once."""
 
     def encode_images(self, batch: Tensor) -> Floats:
         """Return float32 vectors ``[n, d]``, not normalised, of preprocessed images ``[n, 3, s, s]``."""
@@ -71,14 +79,21 @@ class NetworkEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         """Return float32 vectors ``[n, d]``, not normalised, of ``n`` texts.
 
+        Texts that are longer than the encoder's context are cut; one warning counts those that were not looked at
+        before.
+
         Raises:
             UsageError: The encoder has no text side.
         """
         if self.text is None:
             raise UsageError(f"'{self.spec.name}' has no text side.")
+        if self.find_cut and (new := [text for text in dict.fromkeys(texts) if text not in self._noted]):
+            self._noted.update(new)
+            note_cut(self.spec.name, self.find_cut(self.network, new), len(new))
+        parts = [texts[start : start + _TEXTS] for start in range(0, len(texts), _TEXTS)] or [texts]
         with torch.inference_mode(), self._precision(), self._exact_convolutions():
-            features = self.text(self.network, texts, self.device)
-        return features.float().cpu().numpy()
+            features = torch.cat([self.text(self.network, part, self.device).float().cpu() for part in parts])
+        return features.numpy()
 
     def on(self, device: str) -> NetworkEncoder:
         """Return the same encoder on another device of this machine, with a copy of the weights."""
@@ -114,6 +129,7 @@ def network_encoder(
     precision: str = "",
     image: ImageFeatures = call,
     text: TextFeatures | None = None,
+    find_cut: FindCut | None = None,
     family: str = "python",
     model: str = "",
     weights: str = "",
@@ -139,6 +155,7 @@ def network_encoder(
         precision: ``float32``, ``bfloat16`` or ``float16``; "" is float32. Vectors are float32 always.
         image: Computes ``[n, d]`` from the network and a batch ``[n, 3, s, s]``; by default the network is called.
         text: Computes ``[n, d]`` from the network, texts and the device; None if there is no text side.
+        find_cut: Finds the texts that are longer than the context, so that a warning names them.
         family: The family in the encoder's name.
         model: The model in the encoder's name.
         weights: The tag, revision or file in the encoder's name.
@@ -194,4 +211,4 @@ def network_encoder(
             std=tuple(std),
         ),
     )
-    return NetworkEncoder(spec, network, device, image, text)
+    return NetworkEncoder(spec, network, device, image, text, find_cut)

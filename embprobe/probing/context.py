@@ -202,9 +202,7 @@ class ProbeContext:
         place = {text: i for i, text in enumerate(different)}
         order = [place[text] for text in texts]
         return {
-            encoder.spec.name: np.concatenate(
-                [encoder.encode_texts(different[i : i + _TEXTS]) for i in range(0, len(different), _TEXTS)]
-            )[order]
+            encoder.spec.name: _encode_texts(encoder, different)[order]
             for encoder in self.encoders
             if encoder.spec.has_text
         }
@@ -280,3 +278,12 @@ def _failure_of_all(images: Images) -> str | None:
         else:
             return None
     return first
+
+
+def _encode_texts(encoder: Encoder, texts: Sequence[str]) -> Floats:
+    """Return vectors of texts ``[n, d]``; embprobe's own encoders split them themselves, and count those they cut."""
+    from embprobe.encoders.network import NetworkEncoder
+
+    if isinstance(encoder, NetworkEncoder):
+        return encoder.encode_texts(texts)
+    return np.concatenate([encoder.encode_texts(texts[i : i + _TEXTS]) for i in range(0, len(texts), _TEXTS)])

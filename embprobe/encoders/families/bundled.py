@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from embprobe.encoders.network import NetworkEncoder
+    from embprobe.encoders.texts import CutText
     from embprobe.encoders.towers.two_towers import TwoTowers
 
 
@@ -61,6 +62,7 @@ def towers_encoder(
         precision=precision,
         image=_cls if headless else _images,
         text=_texts if towers.has_text and not headless else None,
+        find_cut=_cut_texts,
         family=family,
         model=model,
         weights=weights,
@@ -79,6 +81,10 @@ def _cls(towers: TwoTowers, batch: Tensor) -> Tensor:
 
 def _texts(towers: TwoTowers, texts: Sequence[str], device: str) -> Tensor:
     return towers.encode_texts(texts)
+
+
+def _cut_texts(towers: TwoTowers, texts: Sequence[str]) -> list[CutText]:
+    return [cut for text in texts if (cut := towers.cut_text(text))]
 
 
 def names() -> list[str]:

@@ -8,18 +8,18 @@ the backbone's; by default the teacher's, because DINO's authors evaluate the te
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from embprobe.encoders.checkpoints import plain_values
+from embprobe.encoders.checkpoints.fitting import HEADS, drop_unused, fit
+from embprobe.encoders.checkpoints.formats import NotWeights
+from embprobe.encoders.checkpoints.mismatch import Mismatch, load_strictly, look_like
+from embprobe.encoders.checkpoints.reading import find_weights, read_weights
 from embprobe.encoders.families.timm import choose_pooling
 from embprobe.encoders.hub import load_failure
 from embprobe.encoders.network import NetworkEncoder, network_encoder
@@ -32,10 +32,6 @@ _ARCHITECTURES = {"vit_tiny": 192, "vit_small": 384, "vit_base": 768, "resnet50"
 SIDE, RESIZE_TO = 224, 256
 """Pixels, as DINO's evaluation feeds images: shorter side resized to 256, bicubic, the central 224 x 224 cut out."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_WRAPPERS = re.compile(r"^(?:module\.|backbone\.|_orig_mod\.)+")
-"""Prefixes of keys from the wrappers that a network was trained in."""
-_HEADS = ("head.", "fc.")
-"""Prefixes of the weights of projection heads and classifiers, which are left out."""
 
 
 def names() -> list[str]:
@@ -75,13 +71,13 @@ def load(
         UsageError: There is no such file, or an option does not suit it.
         EmbprobeError: The file is damaged, would run code, or holds other weights.
     """
-    if not weights or not Path(weights).is_file():
+    if not weights or not Path(weights).exists():
         missing = f"there is no '{weights}'" if weights else f"'dino/{model}:FILE'"
         raise UsageError(f"'dino/{model}' needs a weights file: {missing}.")
     side, resize_to = parse_side("size", size) or SIDE, parse_side("resize", resize)
     try:
-        state = _backbone(_read(weights), key, weights)
-        network = _network(model, state, side)
+        file = find_weights(Path(weights))
+        network = _network(model, _backbone(model, file, key), side, file.name)
     except UsageError:
         raise
     except Exception as error:  # torch raises many kinds
@@ -104,45 +100,42 @@ def load(
     )
 
 
-def _read(file: str) -> Mapping[str, Any]:
-    """Return the values in a checkpoint by name, without running code in it."""
-    if file.endswith(".safetensors"):
-        return load_file(file)
-    with plain_values():
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(checkpoint, Mapping):
-        raise ValueError("it holds no named weights")
-    return checkpoint
+def _backbone(model: str, file: Path, key: str) -> dict[str, Tensor]:
+    """Return the backbone's weights in float32, under the names that timm gives them."""
+    with torch.device("meta"):
+        names = timm.create_model(model if model == "resnet50" else f"{model}_patch16_224", num_classes=0).state_dict()
+    state = fit(read_weights(file), names.keys(), key=key, file=file.name)
+    state = drop_unused(state, names, file.name)
+    state = {name: value for name, value in state.items() if name in names or name.partition(".")[0] not in HEADS}
+    for name, value in state.items():
+        if name in names and value.ndim != names[name].ndim:
+            raise NotWeights(
+                Mismatch(shapes={name: (tuple(value.shape), tuple(names[name].shape))}).sentence(
+                    names, state, file.name
+                )
+            )
+    return {name: value.float() if name in names else value for name, value in state.items()}
 
 
-def _backbone(checkpoint: Mapping[str, Any], key: str, file: str) -> dict[str, Tensor]:
-    """Return the backbone's weights in float32, under their names without prefixes of wrappers."""
-    networks = [
-        name for name in ("teacher", "student", "state_dict", "model") if isinstance(checkpoint.get(name), Mapping)
-    ]
-    if key and key not in networks:
-        known = f"it has {' and '.join(networks)}" if networks else "it holds one network only: leave out 'key'"
-        raise UsageError(f"'{file}' has no '{key}'; {known}.")
-    weights = checkpoint[key or networks[0]] if networks else checkpoint
-    named = {_WRAPPERS.sub("", name): value for name, value in weights.items() if isinstance(value, Tensor)}
-    return {name: value.float() for name, value in named.items() if not name.startswith(_HEADS)}
-
-
-def _network(model: str, state: dict[str, Tensor], side: int) -> Any:
+def _network(model: str, state: dict[str, Tensor], side: int, file: str) -> Any:
     """Return timm's network of the same layers with these weights, for images ``side`` pixels wide."""
     if model == "resnet50":
         network: Any = timm.create_model(model, num_classes=0)
-        network.load_state_dict(state)
+        load_strictly(network, state, file)
         return network
     patches = state.get("patch_embed.proj.weight")
     positions = state.get("pos_embed")
-    if patches is None or positions is None or patches.ndim != 4 or positions.ndim != 3:
-        raise ValueError("these are not the weights of a vision transformer as DINO names them")
+    if patches is None or positions is None:
+        guess = look_like(state)
+        raise NotWeights(
+            f"'{file}' holds not the weights of a vision transformer as DINO names them"
+            + (f". They look like {guess}" if guess else "")
+        )
     patch = patches.shape[-1]
     if side % patch:
         raise UsageError(f"These weights see patches of {patch} pixels: give a size that is a multiple, not {side}.")
     network = timm.create_model(f"{model}_patch16_224", num_classes=0, patch_size=patch, img_size=side)
-    network.load_state_dict(state | {"pos_embed": _resampled(positions, side // patch)})
+    load_strictly(network, state | {"pos_embed": _resampled(positions, side // patch)}, file)
     return network
 
 

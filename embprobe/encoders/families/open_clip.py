@@ -14,12 +14,19 @@ from open_clip.model import ModifiedResNet
 from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
-from embprobe.encoders.checkpoints import plain_values
-from embprobe.encoders.hub import PLACES, SOURCES, cache_if_unreachable, load_failure
-from embprobe.encoders.network import NetworkEncoder, TextFeatures, network_encoder
+from embprobe.encoders.checkpoints.fitting import drop_unused, fit, note_resampling
+from embprobe.encoders.checkpoints.formats import NotWeights
+from embprobe.encoders.checkpoints.mismatch import Mismatch
+from embprobe.encoders.checkpoints.plain import plain_values
+from embprobe.encoders.checkpoints.reading import find_weights, read_weights
+from embprobe.encoders.hub import PLACES, SOURCES, load_failure
+from embprobe.encoders.network import FindCut, NetworkEncoder, TextFeatures, network_encoder
 from embprobe.encoders.options import join_options, parse_side
 from embprobe.encoders.spec import Listing
+from embprobe.encoders.texts import CutText, cut_by, may_be_cut
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.system.hub import cache_if_unreachable
+from embprobe.system.overrides import Override
 from embprobe.system.suggestions import did_you_mean
 
 
@@ -54,6 +61,7 @@ def load(
     resize: str = "",
     precision: str = "",
     like: str = "",
+    key: str = "",
 ) -> NetworkEncoder:
     """Load ``open_clip/ViT-B-16:openai``, ``open_clip/ViT-B-16:FILE``, ``open_clip/hf-hub:OWNER/NAME`` or a folder.
 
@@ -70,6 +78,7 @@ def load(
         precision: ``float32``, ``bfloat16`` or ``float16``.
         like: The published tag whose preprocessing and activation a file of weights needs. Without it, those which
             all published weights of the architecture share, if they do.
+        key: The network of a checkpoint file that holds several, such as ``state_dict`` or ``teacher``.
 
     Raises:
         UsageError: An option or the weights are unknown, or do not suit this encoder.
@@ -84,22 +93,26 @@ def load(
     elif like:
         raise UsageError(f"'open_clip/{library_name}' has its own configuration: leave out 'like'.")
     side, resize_to = parse_side("size", size), parse_side("resize", resize)
-    local = model == "local-dir" or not in_place and Path(weights).is_file()
+    local = model == "local-dir" or not in_place and weights not in open_clip.list_pretrained_tags_by_model(model)
+    if key and not local:
+        raise UsageError(f"'key={key}' chooses a network of a checkpoint file; 'open_clip/{model}:{weights}' is none.")
     published = _published(model, like or weights)
     quick_gelu = bool(published.get("quick_gelu")) and not (open_clip.get_model_config(model) or {}).get("quick_gelu")
+    options: dict[str, Any] = {
+        "force_image_size": side,
+        "force_quick_gelu": quick_gelu,  # open_clip would only warn that the activations differ
+        "force_preprocess_cfg": _preprocessing(published) if local and not in_place else None,
+        "pretrained_text": False,  # the whole model's weights are at hand: fetch no others first
+    }
     try:
-        with cache_if_unreachable(local=local), plain_values():
-            network = open_clip.create_model(
-                library_name,
-                pretrained=tag,
-                force_image_size=side,
-                force_quick_gelu=quick_gelu,  # open_clip would only warn that the activations differ
-                force_preprocess_cfg=_preprocessing(published) if local and not in_place else None,
-                pretrained_text=False,  # the whole model's weights are at hand: fetch no others first
-                require_pretrained=True,
-                weights_only=True,
-            )
+        with cache_if_unreachable(local=local):
+            if local:
+                network = _from_file(library_name, Path(weights), options, key, in_place=in_place)
+            else:
+                network = _published_network(library_name, tag, options)
         configuration = json.dumps(open_clip.get_model_config(library_name), sort_keys=True) if in_place else ""
+    except UsageError:
+        raise
     except Exception as error:  # open_clip, torch and the hub raise many kinds
         raise load_failure(f"open_clip/{model}:{weights}", weights, error, local=local) from None
     config = open_clip.get_model_preprocess_cfg(network)
@@ -108,7 +121,7 @@ def load(
         raise UsageError(f"'open_clip/{model}' pads or is not square, which embprobe does not support yet.")
     if resize and config["resize_mode"] == "squash":
         raise UsageError(f"'open_clip/{model}' takes the whole image, squashed to {side} x {side}: leave out 'resize'.")
-    trunk = pooling == "trunk"
+    trunk, tokenizer = pooling == "trunk", _tokenizer(library_name)
     return network_encoder(
         _without_projection(network.visual, model) if trunk else network,
         device=device,
@@ -121,13 +134,60 @@ def load(
         interpolation=config["interpolation"],
         precision=precision,
         image=_trunk_features if trunk else _projected,
-        text=None if trunk else _text(library_name),
+        text=None if trunk else _text(tokenizer),
+        find_cut=None if trunk else _find_cut(tokenizer),
         family="open_clip",
         model=model,
         weights=weights,
-        options=join_options(pooling=pooling, size=size, resize=resize, precision=precision, like=like),
+        options=join_options(pooling=pooling, size=size, resize=resize, precision=precision, like=like, key=key),
         configuration=configuration or ("quick_gelu" if quick_gelu else ""),
     )
+
+
+def _published_network(name: str, tag: str | None, options: Mapping[str, Any]) -> Any:
+    """Return a model with the weights that open_clip itself finds."""
+    with plain_values():
+        return open_clip.create_model(name, pretrained=tag, require_pretrained=True, weights_only=True, **options)
+
+
+def _from_file(name: str, place: Path, options: Mapping[str, Any], key: str, *, in_place: bool) -> Any:
+    """Return a model with weights from a file or folder, whichever wrappers they were trained in.
+
+    open_clip reads and converts the weights itself, in the order that it needs; only its reader of files is replaced.
+    """
+    file = find_weights(place)
+    if file.suffix == ".npz":
+        return _published_network(name, None if in_place else str(file), options)
+    names = _weight_names(name, options)
+    state = fit(read_weights(file), names.keys(), key=key, file=file.name)
+    state = drop_unused(state, names, file.name)
+    if options["force_image_size"] is None:
+        note_resampling(state, names, file.name)
+    library = open_clip.factory
+    original, awaited = library.load_state_dict, place if in_place else file
+
+    def read(path: str, *arguments: Any, **more: Any) -> Any:
+        ours = awaited in (Path(path), Path(path).parent)
+        return dict(state) if ours else original(path, *arguments, **more)
+
+    try:
+        with Override(lambda: (library, "load_state_dict", read)):
+            return _published_network(name, None if in_place else str(file), options)
+    except RuntimeError as error:
+        if differing := Mismatch.read(error):
+            raise NotWeights(differing.sentence(names, state, file.name)) from None
+        raise
+
+
+def _weight_names(name: str, options: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return a model's weights without values, by name."""
+    try:
+        with torch.device("meta"):  # nothing is drawn and no memory taken
+            network = open_clip.create_model(name, load_weights=False, device="meta", **options)
+    except (RuntimeError, NotImplementedError):  # some layers compute with values while they are made
+        network = open_clip.create_model(name, load_weights=False, device="meta", **options)
+    weights: dict[str, Tensor] = network.state_dict()
+    return weights
 
 
 def _published(model: str, tag: str) -> dict[str, Any]:
@@ -153,7 +213,7 @@ def _check_weights(model: str, weights: str, like: str) -> None:
     if like and (like not in tags or weights in tags):
         reason = "it is for files" if weights in tags else f"there are {', '.join(tags) or 'none'}"
         raise UsageError(f"'like={like}' names a tag of 'open_clip/{model}' whose weights a file is fed as; {reason}.")
-    if weights in tags or Path(weights).is_file():
+    if weights in tags or weights and Path(weights).exists():
         return
     known = f"one of {', '.join(tags)}" if tags else "it has none published"
     hint = did_you_mean(weights, tags, quoted=True)
@@ -188,15 +248,15 @@ def _without_projection(visual: Any, model: str) -> Any:
     raise UsageError(f"'open_clip/{model}' pools and projects in one layer: it has no features before the projection.")
 
 
-def _text(model: str) -> TextFeatures:
-    """Return the text side with the model's own tokenizer, which is only fetched when a text is to be encoded."""
+def _tokenizer(model: str) -> Callable[[], Any]:
+    """Return a function that returns the model's own tokenizer, which is only fetched when a text is encoded."""
     local = model.startswith("local-dir:")
 
     @cache
-    def tokenizer() -> Callable[[Sequence[str]], Tensor]:
+    def tokenizer() -> Any:
         try:
             with cache_if_unreachable(local=local):
-                loaded: Callable[[Sequence[str]], Tensor] = open_clip.get_tokenizer(model)
+                return open_clip.get_tokenizer(model)
         except ImportError:
             raise EmbprobeError(
                 f"The tokenizer of 'open_clip/{model}' needs the package transformers: "
@@ -204,7 +264,12 @@ def _text(model: str) -> TextFeatures:
             ) from None
         except Exception as error:  # the hub raises many kinds
             raise load_failure(f"open_clip/{model}", "", error, part="tokenizer", local=local) from None
-        return loaded
+
+    return tokenizer
+
+
+def _text(tokenizer: Callable[[], Any]) -> TextFeatures:
+    """Return the text side with a tokenizer."""
 
     def features(network: Any, texts: Sequence[str], device: str) -> Tensor:
         tokens = tokenizer()(list(texts)).to(torch.device(device))
@@ -212,3 +277,26 @@ def _text(model: str) -> TextFeatures:
         return encoded
 
     return features
+
+
+def _find_cut(tokenizer: Callable[[], Any]) -> FindCut:
+    """Return the function that finds the texts which a tokenizer of open_clip cuts."""
+
+    def cut(network: Any, texts: Sequence[str]) -> list[CutText]:
+        own = tokenizer()
+        limit = own.context_length
+        if isinstance(own, open_clip.SimpleTokenizer):
+            found = [_cut_simply(own, text, limit) for text in texts if may_be_cut(text, limit)]
+        else:
+            found = [cut_by(own.tokenizer, own.clean_fn(text), limit) for text in texts]
+        return [text for text in found if text]
+
+    return cut
+
+
+def _cut_simply(tokenizer: Any, text: str, limit: int) -> CutText | None:
+    """Return a text that OpenAI's tokenizer cuts; None if it reads the whole, with a token before and one behind."""
+    tokens = tokenizer.encode(text)
+    if len(tokens) + 2 <= limit:
+        return None
+    return CutText(text, len(tokens) + 2, limit, tokenizer.decode(tokens[limit - 2 :]))

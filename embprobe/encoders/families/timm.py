@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,21 @@ from huggingface_hub import hf_hub_download
 from timm.data.config import resolve_model_data_config
 from torch import Tensor
 
-from embprobe.encoders.hub import PLACES, SOURCES, cache_if_unreachable, load_failure
+from embprobe.encoders.checkpoints.fitting import drop_unused, fit, note_resampling, without_heads
+from embprobe.encoders.checkpoints.formats import NotWeights
+from embprobe.encoders.checkpoints.mismatch import Mismatch
+from embprobe.encoders.checkpoints.reading import find_weights, read_weights
+from embprobe.encoders.hub import PLACES, SOURCES, load_failure
 from embprobe.encoders.network import ImageFeatures, NetworkEncoder, call, network_encoder
 from embprobe.encoders.options import join_options, parse_side
 from embprobe.encoders.spec import Listing, Pooling
 from embprobe.errors import UsageError
+from embprobe.system.hub import cache_if_unreachable
 
 _POOLINGS: dict[str, Pooling] = {"token": "cls", "avg": "mean", "map": "attention"}
 """By timm's name of a pooling, embprobe's."""
+_CLASSIFIERS = ("head", "head.fc", "fc", "classifier", "last_linear")
+"""Names of classifiers in timm's networks and in those that it translates."""
 
 
 def names() -> list[str]:
@@ -42,7 +50,15 @@ def describe(name: str) -> Listing:
 
 
 def load(
-    model: str, weights: str, *, device: str, pooling: str = "", size: str = "", resize: str = "", precision: str = ""
+    model: str,
+    weights: str,
+    *,
+    device: str,
+    pooling: str = "",
+    size: str = "",
+    resize: str = "",
+    precision: str = "",
+    key: str = "",
 ) -> NetworkEncoder:
     """Load ``timm/vit_base_patch16_224.dino``, ``timm/MODEL:FILE``, ``timm/hf-hub:OWNER/NAME`` or a folder.
 
@@ -57,6 +73,7 @@ def load(
         size: Side of the input in pixels, if not the encoder's own.
         resize: Side in pixels to which images are resized before the crop, if not the encoder's own.
         precision: ``float32``, ``bfloat16`` or ``float16``.
+        key: The network of a checkpoint file that holds several, such as ``state_dict`` or ``state_dict_ema``.
 
     Raises:
         UsageError: There is no such file, or an option does not suit this encoder.
@@ -64,14 +81,19 @@ def load(
     """
     side, resize_to = parse_side("size", size), parse_side("resize", resize)
     in_place = model in PLACES  # else a model's name
-    if weights and not in_place and not Path(weights).is_file():
+    if weights and not in_place and not Path(weights).exists():
         raise UsageError(f"There is no weights file '{weights}'.")
     local = model == "local-dir" or bool(weights) and not in_place
+    if key and not local:
+        raise UsageError(f"'key={key}' chooses a network of a checkpoint file; 'timm/{model}' is none.")
     name = f"timm/{model}" + (f":{weights}" if weights else "")
     try:
         with cache_if_unreachable(local=local):
-            network = _with_size(f"{model}:{weights}", "", side) if in_place else _with_size(model, weights, side)
+            timm_name = f"{model}:{weights}" if in_place else model
+            network = _from_file(timm_name, Path(weights), side, key) if local else _published(timm_name, side)
             configuration = _configuration(model, weights) if in_place else ""
+    except UsageError:
+        raise
     except Exception as error:  # timm, torch and the hub raise many kinds
         raise load_failure(name, weights, error, local=local) from None
     config = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
@@ -82,10 +104,8 @@ def load(
     patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
     if isinstance(patch, tuple) and side != height and side % patch[0]:
         raise UsageError(f"'{name}' sees patches of {patch[0]} pixels: give a size that is a multiple, not {side}.")
-    timm_name = (
-        f"{network.pretrained_cfg.get('architecture')}.{network.pretrained_cfg.get('tag')}" if in_place else model
-    )
-    dino = timm_name.startswith("vit") and "dino" in timm_name
+    variant = f"{network.pretrained_cfg.get('architecture')}.{network.pretrained_cfg.get('tag')}" if in_place else model
+    dino = variant.startswith("vit") and "dino" in variant
     default_pooling = "cls" if dino and has_class_token(network) else ""
     kind, image = choose_pooling(network, pooling or default_pooling, f"timm/{model}")
     return network_encoder(
@@ -103,7 +123,7 @@ def load(
         family="timm",
         model=model,
         weights=weights,
-        options=join_options(pooling=pooling, size=size, resize=resize, precision=precision),
+        options=join_options(pooling=pooling, size=size, resize=resize, precision=precision, key=key),
         configuration=configuration,
     )
 
@@ -173,27 +193,66 @@ def _configuration(place: str, address: str) -> str:
     return json.dumps([config["architecture"], config.get("model_args")], sort_keys=True)
 
 
-def _with_size(model: str, file: str, side: int | None) -> Any:
-    """Return the network, made for images ``side`` pixels wide where its position embeddings depend on the size."""
-    if side:
-        try:
-            return _create(model, file, {"img_size": side})
-        except TypeError:
-            pass  # it takes any size
-    return _create(model, file, {})
-
-
-def _create(model: str, file: str, options: dict[str, Any]) -> Any:
-    """Return the network without a classifier, from weights that may have one; none of them may be missing.
+def _published(model: str, side: int | None) -> Any:
+    """Return timm's network without a classifier, with the weights that timm itself finds; none may be missing.
 
     If timm were to make the network without a classifier at once, it would drop the weights' own, and with it every
     check that the weights fit.
     """
-    overlay: dict[str, Any] = {"file": file} if file else {}
     try:
-        network: Any = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+        network = _create(model, side, pretrained=True)
     except RuntimeError:
-        bare = {**overlay, "num_classes": 0}
-        return timm.create_model(model, pretrained=True, pretrained_cfg_overlay=bare, num_classes=0, **options)
+        bare = {"num_classes": 0}
+        return _create(model, side, pretrained=True, pretrained_cfg_overlay=bare, num_classes=0)
     network.reset_classifier(0)
     return network
+
+
+def _from_file(model: str, place: Path, side: int | None, key: str) -> Any:
+    """Return timm's network without a classifier, with weights from a file that may have any classifier or none."""
+    file = find_weights(place)
+    content = read_weights(file)
+    names = _create(model, None, num_classes=0, device="meta").state_dict()
+    if file.suffix == ".npz" and not any(name in content for name in names):
+        npz = {"file": str(file), "custom_load": True, "num_classes": 0, "source": ""}
+        return _create(model, side, pretrained=True, pretrained_cfg_overlay=npz, num_classes=0)
+    state = fit(content, names.keys(), key=key, file=file.name)
+    if not side:
+        note_resampling(state, names, file.name)
+    state = drop_unused(state, names, file.name)
+    classes = next((len(state[f"{head}.weight"]) for head in _CLASSIFIERS if f"{head}.weight" in state), 0)
+    try:
+        return _with_weights(model, side, state, classes)
+    except RuntimeError as error:
+        differing = Mismatch.read(error)
+        if not differing:
+            raise
+        beside = not differing.missing and not differing.shapes
+        trunk = without_heads(state, differing.unexpected) if beside else None
+        if trunk is None:
+            raise NotWeights(differing.sentence(names, state, file.name)) from None
+    return _with_weights(model, side, trunk, 0)
+
+
+def _with_weights(model: str, side: int | None, state: Mapping[str, Tensor], classes: int) -> Any:
+    """Return timm's network without a classifier, with weights that have one of so many classes.
+
+    timm translates the names and resamples position embeddings; all must fit, as the number of classes is that of its
+    own settings.
+    """
+    overlay = {"state_dict": state, "num_classes": classes, "source": "", "label_offset": 0}
+    network = _create(model, side, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes)
+    network.reset_classifier(0)
+    network.pretrained_cfg.pop("state_dict", None)
+    return network
+
+
+def _create(model: str, side: int | None, *, device: str = "cpu", **options: Any) -> Any:
+    """Return timm's network, made for images ``side`` pixels wide where its position embeddings depend on the size."""
+    with torch.device(device):
+        if side:
+            try:
+                return timm.create_model(model, img_size=side, **options)
+            except TypeError:
+                pass  # it takes any size
+        return timm.create_model(model, **options)

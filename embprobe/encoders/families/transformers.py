@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,15 +16,20 @@ from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from torch import Tensor
 
+from embprobe.encoders.checkpoints.fitting import fit
+from embprobe.encoders.checkpoints.formats import NotWeights
+from embprobe.encoders.checkpoints.mismatch import Mismatch
+from embprobe.encoders.checkpoints.reading import INDEX, find_weights, read_weights, shards_of
 from embprobe.encoders.families import dino
-from embprobe.encoders.hub import PLACES, SOURCES, cache_if_unreachable, load_failure
+from embprobe.encoders.hub import PLACES, SOURCES, load_failure
 from embprobe.encoders.network import ImageFeatures, NetworkEncoder, network_encoder
 from embprobe.encoders.options import join_options, parse_side
 from embprobe.encoders.spec import Listing, Pooling
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.system.hub import cache_if_unreachable
 
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_WEIGHTS = ("model.safetensors", INDEX, "pytorch_model.bin")
 _INCIDENTAL = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
 """Entries of a configuration that change no vector, and so do not enter the fingerprint."""
 
@@ -145,6 +151,9 @@ def _fetch(address: str) -> Path:
     _fetch_optional(repository, _PREPROCESSOR, revision or None)
     if not any(_fetch_optional(repository, file, revision or None, certain=file == _WEIGHTS[-1]) for file in _WEIGHTS):
         raise FileNotFoundError(f"the repository has no {' and no '.join(_WEIGHTS)}")
+    if not (folder / _WEIGHTS[0]).is_file() and (folder / INDEX).is_file():
+        for shard in sorted(set(shards_of(folder / INDEX).values())):
+            hf_hub_download(repository, shard, revision=revision or None)
     return folder
 
 
@@ -178,19 +187,53 @@ def _kind(config: object, name: str) -> Kind:
 
 
 def _network(library: ModuleType, kind: Kind, folder: Path) -> Any:
-    """Load the network in float32; ValueError if weights are missing or do not fit."""
+    """Load the network in float32.
+
+    Where transformers finds not all of the weights, they may be wrapped as a training run left them, or bear a name of
+    another library: then they are read and unwrapped as for all families.
+
+    Raises:
+        NotWeights: Weights are missing, do not fit, or are more than the configuration has a place for.
+    """
+    network_class = getattr(library, kind.network)
+    options: dict[str, Any] = {"output_loading_info": True, **dict(kind.options)}
     with _quiet(library):
-        network, report = getattr(library, kind.network).from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **dict(kind.options),
-        )
-    lacking = sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])})
-    if lacking:
-        raise ValueError(f"{len(lacking)} of its weights are not there or do not fit, first '{lacking[0]}'")
+        try:
+            network, report = network_class.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, **options
+            )
+            differing = _differing(network, report)
+        except Exception:  # its reasons name no file: reading the weights gives a better one, or succeeds
+            network, differing = None, None
+        if network is None or differing:
+            file = find_weights(folder)
+            content = read_weights(file)
+            config = network_class.config_class.from_pretrained(folder, local_files_only=True)
+            with torch.device("meta"):
+                names = network_class(config, **dict(kind.options)).state_dict()
+            state = fit(content, names.keys(), file=file.name)
+            network, report = network_class.from_pretrained(None, config=config, state_dict=state, **options)
+            if differing := _differing(network, report):
+                lacking = len(differing.missing) + len(differing.shapes)
+                start = f"{lacking:,} of its weights are not there or do not fit: " if lacking else ""
+                raise NotWeights(start + differing.sentence(names, state, file.name))
     return network.float()
+
+
+def _differing(network: Any, report: Mapping[str, Any]) -> Mismatch:
+    """Return the weights that are missing or of another shape, and those of layers that the network has not.
+
+    Other weights that the network has no place for, of a text side or a head, are of no use to it.
+    """
+
+    def place(key: str) -> str:
+        """Return a weight's name with its layers not told apart."""
+        return re.sub(r"\d+", "#", key.removeprefix(f"{network.base_model_prefix}."))
+
+    own = {place(key) for key in network.state_dict()}
+    shapes = {key: (tuple(given), tuple(needed)) for key, given, needed in report["mismatched_keys"]}
+    unexpected = [key for key in report["unexpected_keys"] if place(key) in own]
+    return Mismatch(sorted(report["missing_keys"]), sorted(unexpected), shapes)
 
 
 @contextmanager

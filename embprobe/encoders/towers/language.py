@@ -9,6 +9,7 @@ from textwrap import shorten
 import torch
 from torch import Tensor
 
+from embprobe.encoders.texts import CutText, cut_by
 from embprobe.errors import EmbprobeError, UsageError
 
 _LONGEST = 512
@@ -75,6 +76,10 @@ class LanguageModel:
         if len(self._known) < _REMEMBERED:
             self._known.update(encoded)
         return torch.stack(rows)
+
+    def cut(self, text: str) -> CutText | None:
+        """Return a text that is longer than the model's context; None if the whole is read."""
+        return cut_by(self._tokenizer, text, self._longest)
 
     def _parts(self, texts: list[str]) -> list[list[str]]:
         """Split texts into batches.

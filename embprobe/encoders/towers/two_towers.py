@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from embprobe.encoders.texts import CutText, may_be_cut
 from embprobe.encoders.towers.language import LanguageModel
 from embprobe.encoders.towers.vit import WIDTH, build_vit
 
@@ -54,10 +55,20 @@ class Tokenizer:
 
     def _tokens(self, text: str) -> list[str]:
         """Split a text into the start token, quotes, known words, and the letters of unknown ones."""
-        tokens = [self.START]
-        for piece in re.findall(r'"|[^\W_]+', text.lower()):
-            tokens += [piece] if piece in self._ids else list(piece)
-        return tokens
+        return [self.START, *(token for _, token in self._placed(text))]
+
+    def _placed(self, text: str) -> Iterator[tuple[int, str]]:
+        """Yield quotes, known words and the letters of unknown ones, with the places where these pieces begin."""
+        for match in re.finditer(r'"|[^\W_]+', text.lower()):
+            pieces = [match[0]] if match[0] in self._ids else list(match[0])
+            yield from ((match.start(), piece) for piece in pieces)
+
+    def cut(self, text: str) -> CutText | None:
+        """Return a text that is cut after ``CONTEXT`` tokens, with the rest from the first word that is not whole."""
+        placed = list(self._placed(text)) if may_be_cut(text, self.CONTEXT) else []
+        if len(placed) + 1 <= self.CONTEXT:
+            return None
+        return CutText(text, len(placed) + 1, self.CONTEXT, text.lower()[placed[self.CONTEXT - 1][0] :])
 
 
 def words_of(texts: Iterable[str]) -> set[str]:
@@ -181,6 +192,11 @@ class TwoTowers(nn.Module):
         """Return texts after the head, ``[n, d]``, not normalised. Raises ValueError if there is no text side."""
         embedding: Tensor = self.text_projection(self.text_features(texts))
         return embedding
+
+    def cut_text(self, text: str) -> CutText | None:
+        """Return a text that is longer than the text side's context; None if the whole is read."""
+        side = self._text_side
+        return side.cut(text) if isinstance(side, LanguageModel) else side.tokenizer.cut(text)
 
     @property
     def _text_side(self) -> TextTower | LanguageModel:

@@ -10,6 +10,9 @@ from typing import Any, get_args
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from embprobe.encoders.checkpoints.fitting import unwrapped
+from embprobe.encoders.checkpoints.formats import NotWeights, recognise
+from embprobe.encoders.checkpoints.mismatch import load_strictly
 from embprobe.encoders.towers.language import LanguageModel
 from embprobe.encoders.towers.two_towers import Head, TextTower, TwoTowers
 from embprobe.errors import EmbprobeError, UsageError
@@ -43,9 +46,12 @@ def load_towers(path: Path, language: LanguageModel | None = None) -> TwoTowers:
     if not path.is_file():
         raise UsageError(f"There is no weights file '{path}'.")
     try:
+        if recognise(path) != "safetensors":
+            raise NotWeights(f"'{path.name}' is no safetensors file, whose header describes the network")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
+        state = unwrapped(state)
         vocabulary, head = _checked_words(json.loads(metadata.get("vocabulary", "[]"))), metadata.get("head", "none")
         if head not in get_args(Head):
             raise ValueError(f"there is no head '{head}'")
@@ -59,10 +65,11 @@ def load_towers(path: Path, language: LanguageModel | None = None) -> TwoTowers:
         towers = TwoTowers(seed=0, text=text, head=head)
         if not towers.has_text:
             state = {key: value for key, value in state.items() if not key.startswith("text_projection.")}
-        towers.load_state_dict(state)
+        load_strictly(towers, state, path.name)
+    except NotWeights as error:
+        raise EmbprobeError(f"'{path}' is not a weights file of embprobe's own ViT: {error}.") from None
     except (SafetensorError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        lines = [line for line in str(error).splitlines() if not line.startswith("Error(s) in loading state_dict")]
-        reason = shorten("".join(lines[:1]).rstrip("."), 160, placeholder=" ...")
+        reason = shorten(str(error).partition("\n")[0].rstrip("."), 160, placeholder=" ...")
         raise EmbprobeError(f"'{path}' is not a weights file of embprobe's own ViT: {reason}.") from None
     return towers
 

@@ -14,6 +14,7 @@ from embprobe.images.readers.locations import why
 from embprobe.images.readers.tables import Part, classes_of, columns_of, load_parts
 from embprobe.images.reading import Reading
 from embprobe.images.rows import Images
+from embprobe.system.hub import cache_if_unreachable, unreachable_reason
 
 BLOCK_ROWS = 100
 
@@ -36,9 +37,12 @@ def load_hub(name: str, reading: Reading) -> Images:
     if not here and path.count("/") == 2:
         path, _, configuration = path.rpartition("/")
     try:
-        dataset = library.load_dataset(path, configuration, split=split or None)
+        with cache_if_unreachable(local=here):
+            dataset = library.load_dataset(path, configuration, split=split or None)
     except Exception as error:  # the library and the hub raise many kinds
-        raise EmbprobeError(f"'hf:{name}' could not be loaded: {why(error)}.") from None
+        unreached = unreachable_reason(error)
+        reason = f"{unreached}, and it is not in the cache" if unreached else why(error)
+        raise EmbprobeError(f"'hf:{name}' could not be loaded: {reason}.") from None
     splits: dict[str, Any] = {split: dataset} if split else dict(dataset)
     columns = columns_of(next(iter(splits.values())).features.arrow_schema, f"hf:{name}", reading)
     parts = (part for key, rows in splits.items() for part in _parts(library, key, rows, columns.image, reading))

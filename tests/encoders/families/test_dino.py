@@ -288,9 +288,10 @@ def test_a_checkpoint_of_another_size_of_network_is_refused(released: Path) -> N
 def test_a_file_is_needed(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'dino/vit_tiny' needs a weights file: 'dino/vit_tiny:FILE'"):
         load_encoder("dino/vit_tiny")
-    for file in ("nowhere.pth", tmp_path):
-        with pytest.raises(UsageError, match=f"needs a weights file: there is no '{file}'"):
-            load_encoder(f"dino/vit_tiny:{file}")
+    with pytest.raises(UsageError, match=r"needs a weights file: there is no 'nowhere\.pth'"):
+        load_encoder("dino/vit_tiny:nowhere.pth")
+    with pytest.raises(EmbprobeError, match=f"'{tmp_path.name}' is a folder with no file of weights"):
+        load_encoder(f"dino/vit_tiny:{tmp_path}")
 
 
 @pytest.mark.parametrize("option", ["size=0", "size=abc", "resize=-1", "size=225", "size=8", "pooling=tokens"])

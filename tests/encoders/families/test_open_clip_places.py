@@ -122,7 +122,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         assert "network" not in str(failed.value)
 
 
-LOOKUP = "embprobe.encoders.hub._reachable"
+LOOKUP = "embprobe.system.hub._obstacle"
 
 
 def test_a_folder_asks_nothing_of_the_network(clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,12 @@ def test_the_hub_is_looked_up_before_a_tokenizer_is_fetched(
     """With a file of weights and no network, the hub's library would try for a minute otherwise."""
     encoder = load_encoder(f"open_clip/tiny-siglip:{clips['siglip'] / WEIGHTS}")
     lookups: list[str] = []
-    monkeypatch.setattr(LOOKUP, lambda: lookups.append("hub"))  # None counts as unreachable
+
+    def obstacle() -> str:
+        lookups.append("hub")
+        return "it does not answer"
+
+    monkeypatch.setattr(LOOKUP, obstacle)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with suppress(EmbprobeError):
         encoder.encode_texts(["a cat"])

@@ -157,7 +157,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_asks_nothing_of_the_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embprobe.encoders.hub._reachable", lambda: pytest.fail("the hub was looked up"))
+    monkeypatch.setattr("embprobe.system.hub._obstacle", lambda: pytest.fail("the hub was looked up"))
     load_encoder(f"timm/local-dir:{folder}")
 
 

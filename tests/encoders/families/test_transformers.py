@@ -269,7 +269,7 @@ def test_a_repository_that_cannot_be_fetched_is_a_sentence_with_a_way_out(offlin
 
 
 def test_a_folder_asks_nothing_of_the_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embprobe.encoders.hub._reachable", lambda: pytest.fail("the hub was looked up"))
+    monkeypatch.setattr("embprobe.system.hub._obstacle", lambda: pytest.fail("the hub was looked up"))
     load_encoder(f"transformers/local-dir:{folder}")
 
 
