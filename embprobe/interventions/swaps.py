@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -61,15 +62,23 @@ def ink(image: Image.Image, hue: float, share: float) -> Image.Image:
 def house(donors: Images) -> Plan:
     """Plan to replace each drawing by another house's of the same concept: a change of style that no filter made."""
     drawings: dict[str, list[Row]] = defaultdict(list)
+    # for each drawing of a concept by a house, the number of drawings by others before it: the places of the others
+    # follow by bisection, and no row needs a list of its own
+    before: dict[tuple[str, str | None], list[int]] = defaultdict(list)
     for row in _ordered(donors):
-        drawings[row.labels.get("concept", "")].append(row)
+        concept = row.labels.get("concept", "")
+        own = before[concept, _house(row)]
+        own.append(len(drawings[concept]) - len(own))
+        drawings[concept].append(row)
 
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
         concept, style = row.labels.get("concept"), _house(row)
-        others = [drawing for drawing in drawings[concept or ""] if _house(drawing) != style]
+        of_concept, own = drawings.get(concept or "", []), before.get((concept or "", style), [])
+        others = len(of_concept) - len(own)
         if not concept or not style or not others:
             raise UnreadableImage("there is no other drawing of the same concept in another style")
-        donor = others[int(rng.integers(len(others)))]
+        chosen = int(rng.integers(others))
+        donor = of_concept[chosen + bisect_right(own, chosen)]
         return Edit(lambda image, rng: image.copy() if strength == 0 else _put(donor, image), _mark(donor))
 
     return plan

@@ -82,14 +82,15 @@ def draw_word(
 
 def is_drawable(text: str) -> bool:
     """Return whether every face has a letter for each character of the text."""
-    return all(ord(character) in _characters(face) for face in FONTS for character in text)
+    return _characters().issuperset(text)
 
 
-@lru_cache(maxsize=len(FONTS))
-def _characters(face: str) -> frozenset[int]:
+@lru_cache(maxsize=1)
+def _characters() -> frozenset[str]:
+    """Collect the characters for which every face has a letter."""
     from matplotlib.ft2font import FT2Font
 
-    return frozenset(FT2Font(str(_path(face))).get_charmap())
+    return frozenset(map(chr, set.intersection(*(set(FT2Font(str(_path(face))).get_charmap()) for face in FONTS))))
 
 
 def _color(rng: np.random.Generator) -> tuple[int, int, int]:
