@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSansMono-Bold.ttf
 """The freely licensed faces that come with matplotlib."""
 Ink = Literal["word", "shuffled", "glyphs", "box"]
 Place = Literal["clear", "random"]
+Fill = int | tuple[int, int, int, int]
 
 _GLYPHS = "◆●▲■◇○△□▼◉▽◈"
 _BLOCKS = 4
@@ -28,6 +30,8 @@ _NEARLY = 1.05
 """Places that hide hardly more than the best one are as good."""
 _MIDDLE, _WEIGHT = 0.3, 4.0
 """The spread of the middle of a photograph, as a share of its sides, and its weight against the mean edge."""
+_SURELY, _GUESSES = 1.4, 3
+"""How much larger geometric signs must be to have more ink for certain, and sizes that are tried before the search."""
 _TRIED, _SMALLEST = 128.0, 4.0
 """Sizes of a face in pixels: the one it is measured at, and the smallest there is."""
 
@@ -105,18 +109,17 @@ def _outline(paint: tuple[int, int, int]) -> tuple[int, int, int]:
 
 def _layer(text: str, face: str, size: float, paint: tuple[int, int, int], stroke: int) -> Image.Image:
     """Draw the text on a transparent layer, cut to its ink and outline."""
+    layer = _drawn(text, face, size, "RGBA", (*paint, 255), (*_outline(paint), 255), stroke)
+    return layer.crop(layer.getchannel("A").getbbox() or (0, 0, 1, 1))
+
+
+def _drawn(text: str, face: str, size: float, mode: str, fill: Fill, edge: Fill, stroke: int) -> Image.Image:
+    """Draw the text on a layer of this mode, with some room around it."""
     font = _font(face, size)
     left, top, right, bottom = font.getbbox(text, stroke_width=stroke)
-    layer = Image.new("RGBA", (int(right - left) + 4, int(bottom - top) + 4))
-    ImageDraw.Draw(layer).text(
-        (2 - left, 2 - top),
-        text,
-        font=font,
-        fill=(*paint, 255),
-        stroke_width=stroke,
-        stroke_fill=(*_outline(paint), 255),
-    )
-    return layer.crop(layer.getchannel("A").getbbox() or (0, 0, 1, 1))
+    layer = Image.new(mode, (int(right - left) + 4, int(bottom - top) + 4))
+    ImageDraw.Draw(layer).text((2 - left, 2 - top), text, font=font, fill=fill, stroke_width=stroke, stroke_fill=edge)
+    return layer
 
 
 def _in_ink(
@@ -158,19 +161,53 @@ def _glyphs(
     """Draw a geometric sign for each letter (fewer if they would not fit), with the word's amount of ink in all."""
     signs = "".join(rng.choice(list(_GLYPHS), count))
     target = sum(_amounts(written, paint))
-
-    def row(size: float, signs: str) -> Image.Image:
-        return _layer(signs, FONTS[0], size, paint, stroke)  # a thicker outline would be a jump in the amount
-
     while True:
+        fits = _fitting(signs, paint, stroke, target)
         low, high = _SMALLEST, 4.0 * max(written.size)
         while high - low > 0.05:
             middle = (low + high) / 2
-            low, high = (middle, high) if sum(_amounts(row(middle, signs), paint)) <= target else (low, middle)
-        glyphs = row(low, signs)
+            low, high = (middle, high) if fits(middle) else (low, middle)
+        glyphs = _layer(signs, FONTS[0], low, paint, stroke)  # a thicker outline would be a jump in the amount
         if glyphs.width <= widest or len(signs) == 1:
             return glyphs
         signs = signs[1:]
+
+
+def _fitting(signs: str, paint: tuple[int, int, int], stroke: int, target: float) -> Callable[[float], bool]:
+    """Return a function of a size: whether signs of this size have no more ink than ``target``.
+
+    To draw signs of hundreds of pixels takes long, and far from sizes that are known they need not be drawn: signs that
+    are ``_SURELY`` times larger have more ink.
+    """
+    most_fitting, least_excess = 0.0, math.inf
+
+    def ink(size: float) -> float:
+        """Return the amount of ink of signs of this size, and remember on which side of the target it is."""
+        nonlocal most_fitting, least_excess
+        amount = _opacity(signs, FONTS[0], size, stroke)
+        if abs(amount - target) < 1e-6:  # sums of fractions: another order may round to the other side
+            amount = sum(_amounts(_layer(signs, FONTS[0], size, paint, stroke), paint))
+        if amount <= target:
+            most_fitting = max(most_fitting, size)
+        else:
+            least_excess = min(least_excess, size)
+        return amount
+
+    def fits(size: float) -> bool:
+        if size * _SURELY <= most_fitting:
+            return True
+        return size < least_excess * _SURELY and ink(size) <= target
+
+    size = math.sqrt(target / len(signs))
+    for _ in range(_GUESSES):
+        size = max(size * math.sqrt(target / max(ink(max(size, _SMALLEST)), 1.0)), _SMALLEST)
+    return fits
+
+
+def _opacity(text: str, face: str, size: float, stroke: int) -> float:
+    """Return the opacity of all pixels of a layer, summed."""
+    levels = _drawn(text, face, size, "L", 255, 255, stroke).histogram()
+    return sum(level * count for level, count in enumerate(levels)) / 255
 
 
 def _box(written: Image.Image, paint: tuple[int, int, int]) -> Image.Image:
@@ -229,19 +266,25 @@ def _detail(image: Image.Image) -> NDArray[np.float64]:
 @lru_cache(maxsize=2**16)
 def _size(face: str, text: str, width: int, tallest: int) -> float:
     """Find the largest size of a face, in steps of a tenth of a pixel, at which the ink of the text fits."""
-    across, down = _extent(face, text, _TRIED)
+    across, down = _extent(face, text, _TRIED, _stroke(_TRIED))
     size = math.ceil(10.5 * _TRIED * min(width / across, tallest / down)) / 10
     while size > _SMALLEST:
-        across, down = _extent(face, text, size)
-        if across <= width and down <= tallest:
-            break
+        # to draw the outline takes most of the time, and it widens the ink on each side by its width, give or take a
+        # pixel: where the bare letters are too large for it, it need not be drawn
+        outline = _stroke(size)
+        room = 2 - 2 * outline
+        across, down = _extent(face, text, size, 0)
+        if across <= width + room and down <= tallest + room:
+            across, down = _extent(face, text, size, outline)
+            if across <= width and down <= tallest:
+                break
         size -= 0.1
     return max(size, _SMALLEST)
 
 
-def _extent(face: str, text: str, size: float) -> tuple[int, int]:
+def _extent(face: str, text: str, size: float, outline: int) -> tuple[int, int]:
     """Measure width and height of the ink in pixels; a font's own box has room for side bearings, too."""
-    left, top, right, bottom = _font(face, size).getmask(text, stroke_width=_stroke(size)).getbbox() or (0, 0, 1, 1)
+    left, top, right, bottom = _font(face, size).getmask(text, stroke_width=outline).getbbox() or (0, 0, 1, 1)
     return right - left, bottom - top
 
 
@@ -249,10 +292,12 @@ def _stroke(size: float) -> int:
     return max(1, round(size / 16))
 
 
+@lru_cache(maxsize=64)
 def _font(face: str, size: float) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(_path(face), size)
 
 
+@cache
 def _path(face: str) -> Path:
     import matplotlib
 

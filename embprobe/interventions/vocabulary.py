@@ -1,4 +1,4 @@
-"""Find, among the names of all images, one that conflicts with an image's own name: it shares no word and no category."""
+"""Find, among the names of all images, one that shares no word and no category with an image's own."""
 
 from __future__ import annotations
 
