@@ -63,12 +63,21 @@ class Intervention:
     """The package and version of an intervention that is not ours: its images are made anew for another version."""
 
 
+@dataclass(frozen=True)
+class SamePlan:
+    """A plan that makes one edit for all rows, so that it is made once and draws nothing at random."""
+
+    edit: Callable[[float], Edit]
+    """Returns the edit for a strength."""
+
+    def __call__(self, row: Row, strength: float, rng: Rng) -> Edit:
+        """Return the edit, whatever the row."""
+        return self.edit(strength)
+
+
 def pixels(change: Change) -> Planner:
     """Make a planner for a change that needs nothing but the image."""
-
-    def plan(row: Row, strength: float, rng: Rng) -> Edit:
-        return Edit(lambda image, rng: change(image, strength, rng))
-
+    plan = SamePlan(lambda strength: Edit(lambda image, rng: change(image, strength, rng)))
     return lambda donors: plan
 
 
@@ -91,14 +100,14 @@ def matched(
     def bind(donors: Images) -> Plan:
         plan = planner(donors)
 
-        def control(row: Row, strength: float, rng: Rng) -> Edit:
-            edit = plan(row, strength, rng)
-
+        def control(edit: Edit) -> Edit:
             def apply(image: Image.Image, rng: Rng) -> Image.Image:
                 return match(image, edit.apply(image, copy.deepcopy(rng)), rng)
 
             return Edit(apply, edit.mark + mark)
 
-        return control
+        if isinstance(plan, SamePlan):
+            return SamePlan(lambda strength: control(plan.edit(strength)))
+        return lambda row, strength, rng: control(plan(row, strength, rng))
 
     return bind

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -61,15 +63,23 @@ def ink(image: Image.Image, hue: float, share: float) -> Image.Image:
 def house(donors: Images) -> Plan:
     """Plan to replace each drawing by another house's of the same concept: a change of style that no filter made."""
     drawings: dict[str, list[Row]] = defaultdict(list)
+    # for each drawing of a concept by a house, the number of drawings by others before it: the places of the others
+    # follow by bisection, and no row needs a list of its own
+    before: dict[tuple[str, str | None], list[int]] = defaultdict(list)
     for row in _ordered(donors):
-        drawings[row.labels.get("concept", "")].append(row)
+        concept = row.labels.get("concept", "")
+        own = before[concept, _house(row)]
+        own.append(len(drawings[concept]) - len(own))
+        drawings[concept].append(row)
 
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
         concept, style = row.labels.get("concept"), _house(row)
-        others = [drawing for drawing in drawings[concept or ""] if _house(drawing) != style]
+        of_concept, own = drawings.get(concept or "", []), before.get((concept or "", style), [])
+        others = len(of_concept) - len(own)
         if not concept or not style or not others:
             raise UnreadableImage("there is no other drawing of the same concept in another style")
-        donor = others[int(rng.integers(len(others)))]
+        chosen = int(rng.integers(others))
+        donor = of_concept[chosen + bisect_right(own, chosen)]
         return Edit(lambda image, rng: image.copy() if strength == 0 else _put(donor, image), _mark(donor))
 
     return plan
@@ -85,22 +95,28 @@ def object_(donors: Images) -> Plan:
 
     Where images have names, the names share no word: a cat may be filed under animals and, smiling, under smileys.
     """
-    described: dict[str, tuple[Sequence[Row], NDArray[np.float64]]] = {}
-    facts = [[row.key, row.content, *(row.labels.get(name) for name in _DESCRIBING)] for row in _ordered(donors)]
+    described: dict[str, _Described] = {}
+    ordered = _ordered(donors)
+    facts = [[row.key, row.content, *(row.labels.get(name) for name in _DESCRIBING)] for row in ordered]
     mark = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    of_style: dict[str, list[Row]] = defaultdict(list)
+    for donor in ordered:
+        if "category" in donor.labels:
+            of_style[donor.labels.get("style", "")].append(donor)
 
     def matching(image: Image.Image, row: Row, rng: Rng) -> Row:
         style = row.labels.get("style", "")
         if style not in described:
-            described[style] = _described(donors, style)
-        rows, features = described[style]
-        allowed = np.flatnonzero([_differ(candidate, row) for candidate in rows])
+            described[style] = _described(of_style.get(style, []))
+        candidates = described[style]
+        category, words = row.labels["category"], _words(row)
+        allowed = np.flatnonzero([of != category and words.isdisjoint(has) for of, has in candidates.named])
         if not len(allowed):
             raise UnreadableImage("there is no image of another category in the same style")
-        spread = features.std(axis=0) + 1e-9
-        distance = np.linalg.norm((features[allowed] - _features(image)) / spread, axis=1)
+        distance = np.linalg.norm((candidates.features[allowed] - _features(image)) / candidates.spread, axis=1)
         nearest = allowed[np.argsort(distance, kind="stable")[:_NEAREST]]
-        return rows[int(rng.choice(nearest))]
+        return candidates.rows[int(rng.choice(nearest))]
 
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
         if "category" not in row.labels:
@@ -149,10 +165,21 @@ def _texture_values(name: str) -> NDArray[np.float64]:
     return values
 
 
-def _differ(a: Row, b: Row) -> bool:
-    """Return whether two rows have different categories, and names that share no word."""
-    words = [set(row.labels.get("name", "").lower().split()) for row in (a, b)]
-    return a.labels["category"] != b.labels["category"] and not words[0] & words[1]
+@dataclass(frozen=True)
+class _Described:
+    """Rows of one style among which a matching object is sought."""
+
+    rows: Sequence[Row]
+    named: Sequence[tuple[str, frozenset[str]]]
+    """The category of each row, and the words of its name."""
+    features: NDArray[np.float64]
+    """``[n, 8]``."""
+    spread: NDArray[np.float64]
+    """The standard deviation of each feature, above 0: ``[8]``."""
+
+
+def _words(row: Row) -> frozenset[str]:
+    return frozenset(row.labels.get("name", "").lower().split())
 
 
 def _put(donor: Row, image: Image.Image) -> Image.Image:
@@ -186,18 +213,19 @@ def _other(rows: Sequence[Row], row: Row, rng: Rng) -> Row:
     raise UnreadableImage("there is no other image to take colours from")
 
 
-def _described(donors: Images, style: str) -> tuple[Sequence[Row], NDArray[np.float64]]:
-    """Choose some rows of a style and compute their features ``[n, 8]``; unreadable rows are passed over."""
-    rows = [row for row in _ordered(donors) if row.labels.get("style", "") == style and "category" in row.labels]
+def _described(rows: Sequence[Row]) -> _Described:
+    """Choose some of a style's rows, which have a category, and describe them; unreadable rows are passed over."""
     chosen = sorted(np.random.default_rng(0).permutation(len(rows))[:_CANDIDATES].tolist())
-    kept, features = [], []
+    kept, each = [], []
     for i in chosen:
         try:
-            features.append(_features(rows[i].read()))
+            each.append(_features(rows[i].read()))
         except UnreadableImage:
             continue
         kept.append(rows[i])
-    return kept, np.array(features).reshape(len(kept), 8)
+    features = np.array(each).reshape(len(kept), 8)
+    spread = features.std(axis=0) + 1e-9 if kept else np.ones(8)
+    return _Described(kept, [(row.labels["category"], _words(row)) for row in kept], features, spread)
 
 
 def _features(image: Image.Image) -> NDArray[np.float64]:

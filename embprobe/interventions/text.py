@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSansMono-Bold.ttf
 """The freely licensed faces that come with matplotlib."""
 Ink = Literal["word", "shuffled", "glyphs", "box"]
 Place = Literal["clear", "random"]
+Fill = int | tuple[int, int, int, int]
 
 _GLYPHS = "◆●▲■◇○△□▼◉▽◈"
 _BLOCKS = 4
@@ -28,8 +30,14 @@ _NEARLY = 1.05
 """Places that hide hardly more than the best one are as good."""
 _MIDDLE, _WEIGHT = 0.3, 4.0
 """The spread of the middle of a photograph, as a share of its sides, and its weight against the mean edge."""
+_SMALL = 2**20
+"""Pixels of an image for whose size the weights of the middle are remembered: 8 MiB."""
+_SURELY, _GUESSES = 1.4, 3
+"""How much larger geometric signs must be to have more ink for certain, and sizes that are tried before the search."""
 _TRIED, _SMALLEST = 128.0, 4.0
 """Sizes of a face in pixels: the one it is measured at, and the smallest there is."""
+_FAINT = 32
+"""Opacity, of 255, of a pixel into which a letter reaches by less than an eighth."""
 
 
 def draw_word(
@@ -75,21 +83,23 @@ def draw_word(
     y += (written.height - drawn.height) // 2
     x = min(max(x, 0), max(image.width - drawn.width, 0))
     y = min(max(y, 0), max(image.height - drawn.height, 0))
-    canvas = image.convert("RGBA")
-    canvas.alpha_composite(drawn.crop((0, 0, image.width, image.height)), (x, y))
-    return canvas.convert(image.mode)
+    drawn = drawn.crop((0, 0, min(drawn.width, image.width - x), min(drawn.height, image.height - y)))
+    changed, box = image.copy(), (x, y, x + drawn.width, y + drawn.height)
+    changed.paste(Image.alpha_composite(image.crop(box).convert("RGBA"), drawn).convert(image.mode), box)
+    return changed
 
 
 def is_drawable(text: str) -> bool:
     """Return whether every face has a letter for each character of the text."""
-    return all(ord(character) in _characters(face) for face in FONTS for character in text)
+    return _characters().issuperset(text)
 
 
-@lru_cache(maxsize=len(FONTS))
-def _characters(face: str) -> frozenset[int]:
+@lru_cache(maxsize=1)
+def _characters() -> frozenset[str]:
+    """Collect the characters for which every face has a letter."""
     from matplotlib.ft2font import FT2Font
 
-    return frozenset(FT2Font(str(_path(face))).get_charmap())
+    return frozenset(map(chr, set.intersection(*(set(FT2Font(str(_path(face))).get_charmap()) for face in FONTS))))
 
 
 def _color(rng: np.random.Generator) -> tuple[int, int, int]:
@@ -104,18 +114,17 @@ def _outline(paint: tuple[int, int, int]) -> tuple[int, int, int]:
 
 def _layer(text: str, face: str, size: float, paint: tuple[int, int, int], stroke: int) -> Image.Image:
     """Draw the text on a transparent layer, cut to its ink and outline."""
+    layer = _drawn(text, face, size, "RGBA", (*paint, 255), (*_outline(paint), 255), stroke)
+    return layer.crop(layer.getchannel("A").getbbox() or (0, 0, 1, 1))
+
+
+def _drawn(text: str, face: str, size: float, mode: str, fill: Fill, edge: Fill, stroke: int) -> Image.Image:
+    """Draw the text on a layer of this mode, with some room around it."""
     font = _font(face, size)
     left, top, right, bottom = font.getbbox(text, stroke_width=stroke)
-    layer = Image.new("RGBA", (int(right - left) + 4, int(bottom - top) + 4))
-    ImageDraw.Draw(layer).text(
-        (2 - left, 2 - top),
-        text,
-        font=font,
-        fill=(*paint, 255),
-        stroke_width=stroke,
-        stroke_fill=(*_outline(paint), 255),
-    )
-    return layer.crop(layer.getchannel("A").getbbox() or (0, 0, 1, 1))
+    layer = Image.new(mode, (int(right - left) + 4, int(bottom - top) + 4))
+    ImageDraw.Draw(layer).text((2 - left, 2 - top), text, font=font, fill=fill, stroke_width=stroke, stroke_fill=edge)
+    return layer
 
 
 def _in_ink(
@@ -157,19 +166,53 @@ def _glyphs(
     """Draw a geometric sign for each letter (fewer if they would not fit), with the word's amount of ink in all."""
     signs = "".join(rng.choice(list(_GLYPHS), count))
     target = sum(_amounts(written, paint))
-
-    def row(size: float, signs: str) -> Image.Image:
-        return _layer(signs, FONTS[0], size, paint, stroke)  # a thicker outline would be a jump in the amount
-
     while True:
+        fits = _fitting(signs, paint, stroke, target)
         low, high = _SMALLEST, 4.0 * max(written.size)
         while high - low > 0.05:
             middle = (low + high) / 2
-            low, high = (middle, high) if sum(_amounts(row(middle, signs), paint)) <= target else (low, middle)
-        glyphs = row(low, signs)
+            low, high = (middle, high) if fits(middle) else (low, middle)
+        glyphs = _layer(signs, FONTS[0], low, paint, stroke)  # a thicker outline would be a jump in the amount
         if glyphs.width <= widest or len(signs) == 1:
             return glyphs
         signs = signs[1:]
+
+
+def _fitting(signs: str, paint: tuple[int, int, int], stroke: int, target: float) -> Callable[[float], bool]:
+    """Return a function of a size: whether signs of this size have no more ink than ``target``.
+
+    To draw signs of hundreds of pixels takes long, and far from sizes that are known they need not be drawn: signs that
+    are ``_SURELY`` times larger have more ink.
+    """
+    most_fitting, least_excess = 0.0, math.inf
+
+    def ink(size: float) -> float:
+        """Return the amount of ink of signs of this size, and remember on which side of the target it is."""
+        nonlocal most_fitting, least_excess
+        amount = _opacity(signs, FONTS[0], size, stroke)
+        if abs(amount - target) < 1e-6:  # sums of fractions: another order may round to the other side
+            amount = sum(_amounts(_layer(signs, FONTS[0], size, paint, stroke), paint))
+        if amount <= target:
+            most_fitting = max(most_fitting, size)
+        else:
+            least_excess = min(least_excess, size)
+        return amount
+
+    def fits(size: float) -> bool:
+        if size * _SURELY <= most_fitting:
+            return True
+        return size < least_excess * _SURELY and ink(size) <= target
+
+    size = math.sqrt(target / len(signs))
+    for _ in range(_GUESSES):
+        size = max(size * math.sqrt(target / max(ink(max(size, _SMALLEST)), 1.0)), _SMALLEST)
+    return fits
+
+
+def _opacity(text: str, face: str, size: float, stroke: int) -> float:
+    """Return the opacity of all pixels of a layer, summed."""
+    levels = _drawn(text, face, size, "L", 255, 255, stroke).histogram()
+    return sum(level * count for level, count in enumerate(levels)) / 255
 
 
 def _box(written: Image.Image, paint: tuple[int, int, int]) -> Image.Image:
@@ -196,9 +239,13 @@ def _place(image: Image.Image, width: int, height: int, rng: np.random.Generator
     across, down = max(image.width - width, 0) + 1, max(image.height - height, 0) + 1
     if place == "random":
         return int(rng.integers(across)), int(rng.integers(down))
-    sums = np.pad(_detail(image).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    sums = np.zeros((image.height + 1, image.width + 1))
+    inner = sums[1:, 1:]
+    np.cumsum(np.cumsum(_detail(image), axis=0, out=inner), axis=1, out=inner)
     wide, high = min(width, image.width), min(height, image.height)
-    hidden = sums[high:, wide:] - sums[:-high, wide:] - sums[high:, :-wide] + sums[:-high, :-wide]
+    hidden = sums[high:, wide:] - sums[:-high, wide:]
+    hidden -= sums[high:, :-wide]
+    hidden += sums[:-high, :-wide]
     good = np.flatnonzero(hidden.ravel() <= hidden.min() * _NEARLY + 1e-6)
     y, x = divmod(int(rng.choice(good)), hidden.shape[1])
     return x, y
@@ -216,26 +263,47 @@ def _detail(image: Image.Image) -> NDArray[np.float64]:
         if (opacity == 0).any():
             return opacity
     grey = np.asarray(flatten(image, WHITE).convert("L"), np.float64) / 255
-    padded = np.pad(grey, 1, mode="edge")
-    across, down = padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]
-    edges = np.hypot(across, down)
-    y, x = np.ogrid[: image.height, : image.width]
-    away = ((x + 0.5) / image.width - 0.5) ** 2 + ((y + 0.5) / image.height - 0.5) ** 2
-    middle: NDArray[np.float64] = np.exp(-away / (2 * _MIDDLE**2))
-    return edges / max(float(edges.mean()), 1e-9) + _WEIGHT * middle
+    across, down = _slopes(grey), _slopes(grey.T).T
+    edges: NDArray[np.float64] = np.hypot(across, down, out=across)
+    edges /= max(float(edges.mean()), 1e-9)
+    edges += _middle(*image.size) if image.width * image.height <= _SMALL else _middle.__wrapped__(*image.size)
+    return edges
+
+
+def _slopes(grey: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Subtract each pixel's left neighbour from its right one, ``[h, w]``; the border continues what it borders."""
+    slopes = np.empty_like(grey)
+    slopes[:, 1:-1] = grey[:, 2:] - grey[:, :-2]
+    slopes[:, 0] = grey[:, min(1, grey.shape[1] - 1)] - grey[:, 0]
+    slopes[:, -1] = grey[:, -1] - grey[:, max(-2, -grey.shape[1])]
+    return slopes
+
+
+@lru_cache(maxsize=4)
+def _middle(width: int, height: int) -> NDArray[np.float64]:
+    """Weigh each pixel by its nearness to the middle, ``[h, w]``."""
+    y, x = np.ogrid[:height, :width]
+    away = ((x + 0.5) / width - 0.5) ** 2 + ((y + 0.5) / height - 0.5) ** 2
+    return np.asarray(_WEIGHT * np.exp(-away / (2 * _MIDDLE**2)))
 
 
 @lru_cache(maxsize=2**16)
 def _size(face: str, text: str, width: int, tallest: int) -> float:
     """Find the largest size of a face, in steps of a tenth of a pixel, at which the ink of the text fits."""
-    across, down = _extent(face, text, _TRIED)
+    across, down = _tried(face, text)
     size = math.ceil(10.5 * _TRIED * min(width / across, tallest / down)) / 10
     while size > _SMALLEST:
-        across, down = _extent(face, text, size)
-        if across <= width and down <= tallest:
-            break
+        if _may_fit(face, text, size, width, tallest):
+            across, down = _extent(face, text, size)
+            if across <= width and down <= tallest:
+                break
         size -= 0.1
     return max(size, _SMALLEST)
+
+
+@lru_cache(maxsize=2**16)
+def _tried(face: str, text: str) -> tuple[int, int]:
+    return _extent(face, text, _TRIED)
 
 
 def _extent(face: str, text: str, size: float) -> tuple[int, int]:
@@ -244,14 +312,36 @@ def _extent(face: str, text: str, size: float) -> tuple[int, int]:
     return right - left, bottom - top
 
 
+def _may_fit(face: str, text: str, size: float, width: int, tallest: int) -> bool:
+    """Return whether the ink may fit, judged by the letters without their outline.
+
+    To draw the outline takes four fifths of the time. It widens the letters on each side by its width, rounded to a
+    64th of a pixel: by a pixel less only where the letters reach by hardly more than that into the last one.
+    """
+    mask = _font(face, size).getmask(text)
+    left, top, right, bottom = mask.getbbox() or (0, 0, 1, 1)
+    across, down = right - left + 2 * _stroke(size) - width, bottom - top + 2 * _stroke(size) - tallest
+    if max(across, down) > 2:
+        return False
+    if across > 0:
+        columns = (mask.crop((x, top, x + 1, bottom)) for x in (left, right - 1))
+        across -= sum(column.getextrema()[1] < _FAINT for column in columns)
+    if down > 0:
+        rows = (mask.crop((left, y, right, y + 1)) for y in (top, bottom - 1))
+        down -= sum(row.getextrema()[1] < _FAINT for row in rows)
+    return max(across, down) <= 0
+
+
 def _stroke(size: float) -> int:
     return max(1, round(size / 16))
 
 
+@lru_cache(maxsize=64)
 def _font(face: str, size: float) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(_path(face), size)
 
 
+@cache
 def _path(face: str) -> Path:
     import matplotlib
 

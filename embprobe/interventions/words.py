@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +12,7 @@ from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images, Row
 from embprobe.interventions.base import Edit, Plan, Planner, Rng
 from embprobe.interventions.text import Ink, draw_word, is_drawable
+from embprobe.interventions.vocabulary import Vocabulary, parts_of
 from embprobe.system.text import visible
 
 NAMES = ("name", "concept", "category", "class")
@@ -56,19 +55,21 @@ def conflicting(ink: Ink = "word") -> Planner:
         names = {(word, row.labels.get("category", "")) for row in donors.rows if (word := word_of(row))}
         drawable = sorted((word, category) for word, category in names if is_drawable(word))
         # shuffled, so that the word after one that may not be taken is not its neighbour in the alphabet
-        vocabulary = [drawable[i] for i in np.random.default_rng(0).permutation(len(drawable))]
-        similar: dict[int, list[tuple[str, str]]] = {}
+        vocabulary = [drawable[i] for i in np.random.default_rng(0).permutation(len(drawable)).tolist()]
+        all_words = Vocabulary(vocabulary)
+        similar: dict[int, Vocabulary] = {}
 
         def plan(row: Row, strength: float, rng: Rng) -> Edit:
             own, category = _own(row), row.labels.get("category", "")
             if len(own) not in similar:
-                similar[len(own)] = [(word, of) for word, of in vocabulary if abs(len(word) - len(own)) <= _SIMILAR]
-            own_parts = {part for label in NAMES for part in parts_of(row.labels.get(label, ""))}
-            for words in (similar[len(own)], vocabulary):
+                near = (named for named in vocabulary if abs(len(named[0]) - len(own)) <= _SIMILAR)
+                similar[len(own)] = Vocabulary(near)
+            own_parts = frozenset[str]().union(*(parts_of(row.labels.get(label, "")) for label in NAMES))
+            for words in (similar[len(own)], all_words):
                 start = int(rng.integers(max(len(words), 1)))
-                for word, of in itertools.chain(words[start:], words[:start]):
-                    if not own_parts & parts_of(word) and (of != category or not category):
-                        return _edit(word, strength, ink)
+                word = words.conflicting(start, own_parts, category)
+                if word is not None:
+                    return _edit(word, strength, ink)
             raise UnreadableImage("no other image has another category to take a word from")
 
         return plan
@@ -113,15 +114,6 @@ def anywhere(word: str = "") -> Callable[[Ink], Planner]:
         return lambda donors: plan
 
     return planner
-
-
-def parts_of(name: str) -> set[str]:
-    """Return the words of a name, in small letters.
-
-    >>> sorted(parts_of("Smiling cat-face"))
-    ['cat', 'face', 'smiling']
-    """
-    return set(re.findall(r"[^\W_]+", name.lower()))
 
 
 def _own(row: Row) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from embprobe.images.rows import Images
-from embprobe.interventions.words import parts_of
+from embprobe.interventions.vocabulary import parts_of
 from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, natural_pair_effects
 from embprobe.measures.pair_effects import influence_scores
 from embprobe.probing.context import NotApplicable

@@ -13,7 +13,8 @@ from pydantic import model_validator
 from embprobe.images.rows import Images
 from embprobe.interventions import intervene
 from embprobe.interventions.treatments import IMAGE, Treatment, assign, cross
-from embprobe.interventions.words import parts_of, word_of
+from embprobe.interventions.vocabulary import parts_of
+from embprobe.interventions.words import word_of
 from embprobe.measures.preference import preference
 from embprobe.measures.vectors import LabelArray, ScoreArray
 from embprobe.probing.context import NotApplicable
