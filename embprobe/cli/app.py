@@ -14,6 +14,7 @@ import typer
 
 from embprobe.cli.atlas import atlas
 from embprobe.cli.compare import compare
+from embprobe.cli.console import any_letters
 from embprobe.cli.datasets import datasets
 from embprobe.cli.demo import demo
 from embprobe.cli.encoders import encoders
@@ -109,6 +110,7 @@ def _hushed_libraries() -> Iterator[None]:
         yield
 
 
+@any_letters()
 @_hushed_libraries()
 def main() -> None:
     """Run the command line; an error becomes one or two sentences and an exit code."""
