@@ -130,7 +130,8 @@ def main() -> None:
             raise
         name = error.filename2 or error.filename
         where = f" '{_harmless(str(name))}'" if name else " a file"
-        typer.echo(f"embprobe: The system says of{where}: {error.strerror or error}.", err=True)
+        hint = " Set TMPDIR to a folder that can be written to." if "temporary directory" in str(error) else ""
+        typer.echo(f"embprobe: The system says of{where}: {error.strerror or error}.{hint}", err=True)
         sys.exit(1)
 
 
