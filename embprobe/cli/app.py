@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -82,6 +83,8 @@ class _NoteHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         typer.echo(_harmless(record.getMessage()), err=True)
+        if "--debug" in sys.argv and isinstance(error := getattr(record, "error", None), Exception):
+            typer.echo("".join(traceback.format_exception(error)), err=True)
 
 
 @contextmanager

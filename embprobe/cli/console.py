@@ -6,8 +6,9 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -35,7 +36,7 @@ def any_letters() -> Iterator[None]:
     before = sys.stdout, sys.stderr
     if None in before:
         _claim_descriptors()
-        sys.stdout = sys.stdout or _ClosedOutput()  # type: ignore[assignment]
+        sys.stdout = sys.stdout or _ClosedOutput()
         sys.stderr = sys.stderr or io.StringIO()
     strict = [
         (stream, stream.errors)
@@ -65,6 +66,13 @@ def _claim_descriptors() -> None:
 def note(text: str) -> None:
     """Print a line for people, on standard error, so that --json stays clean."""
     notes.print(escape(text))
+
+
+def note_files(figures: Sequence[Path], numbers: Path) -> None:
+    """Print where figures and numbers lie, but for those that could not be written, of which a warning was printed."""
+    for name, path in [*(("Figure", figure) for figure in figures), ("Numbers", numbers)]:
+        if path.is_file():
+            note(f"{name}: {path}")
 
 
 def output(*, width: int | None = None, soft_wrap: bool = False) -> Console:
