@@ -19,6 +19,7 @@ from embprobe.images import Images, load_images
 from embprobe.images.unlabelled import MAX_UNLABELLED
 from embprobe.probing.results import Results
 from embprobe.system.devices import resolve_device
+from embprobe.system.written import written
 
 if TYPE_CHECKING:
     from embprobe.claims.model import Claim
@@ -204,7 +205,8 @@ def probe(
             of a card of one's own (``.toml``); or a card.
         encoders: Names or encoders. Default: the bundled pair, or the vectors of the embedding set.
         quick: Measure only what the headline and the checks need.
-        save: Write results and figure into the workspace, for :func:`write_report`.
+        save: Write results and figure into the workspace, for :func:`write_report`; what cannot be written is logged
+            as a warning.
         settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
     Returns:
@@ -262,7 +264,8 @@ def compare(
         pairs: Disagreement pairs to find in each direction.
         cosines: Find instead pairs with a cosine above the first number by one encoder and below the second by the
             other, such as ``(0.95, 0.6)``: MMVP's blind pairs.
-        save: Write numbers and figures into the workspace, for :func:`write_report`.
+        save: Write numbers and figures into the workspace, for :func:`write_report`; what cannot be written is logged
+            as a warning.
         notify: Called with what is being done.
         settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
@@ -282,7 +285,7 @@ def compare(
     comparison = compare(subjects.images, subjects.encoders, subjects.session, compare_settings, notify=notify)
     if save:
         _keep(subjects)
-        save_pairs(comparison, comparison.save(subjects.session.workspace).parent)
+        save_pairs(comparison, subjects.session.workspace)
     return comparison
 
 
@@ -314,7 +317,8 @@ def neighbors(
         where: Only among images with these values of labels.
         include_self: Whether an image with the query's own pixels counts.
         exact: Whether a large store is searched exactly, however long it takes.
-        draw: Draw a sheet of each of the first queries into the workspace's figures.
+        draw: Draw a sheet of each of the first queries into the workspace's figures; one that cannot be written is
+            logged as a warning.
         notify: Called with what a search leaves to be desired.
         settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
@@ -369,7 +373,8 @@ def draw_map(
         settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
     Returns:
-        The maps: ``layouts`` by encoder ``[n, 2]``, the path of the ``figure``, and that of the ``table`` of points.
+        The maps: ``layouts`` by encoder ``[n, 2]``, the path of the ``figure`` (None, after a warning, if it could not
+        be written), and that of the ``table`` of points.
 
     Raises:
         UsageError: There is no such method.
@@ -437,7 +442,8 @@ def check_claims(
         roles: Names of encoders by role: ``{"clip": "open_clip/ViT-B-16:openai", "dino": ...}``; ``twin`` is an
             untrained network. Default: the bundled encoders.
         claims: A file of claims (``.toml``), or claims. Default: all that come with embprobe.
-        save: Write results and figure into the workspace, for :func:`write_report`.
+        save: Write results and figure into the workspace, for :func:`write_report`; what cannot be written is logged
+            as a warning.
         settings: ``workspace``, ``device``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
     Returns:
@@ -573,6 +579,7 @@ def _card(attribute: str | Path | Card) -> Card:
 
 def _keep(subjects: Subjects) -> None:
     """Keep vectors that a user brings in the workspace, so that a report can show their map."""
-    given = [encoder for encoder in subjects.encoders if isinstance(encoder, GivenVectors)]
+    session, given = subjects.session, [encoder for encoder in subjects.encoders if isinstance(encoder, GivenVectors)]
     if given:
-        subjects.session.stores(subjects.images, given, "keeping vectors")
+        stores = session.workspace.root / "stores"
+        written("vectors in", stores, lambda: session.stores(subjects.images, given, "keeping vectors"))

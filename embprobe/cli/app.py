@@ -6,6 +6,7 @@ import faulthandler
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,6 +16,7 @@ import typer
 
 from embprobe.cli.atlas import atlas
 from embprobe.cli.compare import compare
+from embprobe.cli.console import any_letters
 from embprobe.cli.datasets import datasets
 from embprobe.cli.demo import demo
 from embprobe.cli.encoders import encoders
@@ -82,6 +84,8 @@ class _NoteHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         typer.echo(_harmless(record.getMessage()), err=True)
+        if "--debug" in sys.argv and isinstance(error := getattr(record, "error", None), Exception):
+            typer.echo("".join(traceback.format_exception(error)), err=True)
 
 
 @contextmanager
@@ -113,6 +117,7 @@ def _hushed_libraries() -> Iterator[None]:
         yield
 
 
+@any_letters()
 @_hushed_libraries()
 def main() -> None:
     """Run the command line; an error becomes one or two sentences and an exit code."""
@@ -132,7 +137,8 @@ def main() -> None:
             raise
         name = error.filename2 or error.filename
         where = f" '{_harmless(str(name))}'" if name else " a file"
-        typer.echo(f"embprobe: The system says of{where}: {error.strerror or error}.", err=True)
+        hint = " Set TMPDIR to a folder that can be written to." if "temporary directory" in str(error) else ""
+        typer.echo(f"embprobe: The system says of{where}: {error.strerror or error}.{hint}", err=True)
         sys.exit(1)
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from embprobe.cli.console import note, output, print_json
+from embprobe.cli.console import note_files, output, print_json
 from embprobe.cli.options import (
     MAX_UNLABELLED,
     EncodersOption,
@@ -71,11 +71,13 @@ def compare(
     path = comparison.path(subjects.session.workspace)
     figures = sheets_of(comparison, path.parent)
     if json:
-        print_json({**comparison.as_json(), "figures": [str(figure) for figure in figures]})
+        drawn = [str(figure) if figure.is_file() else None for figure in figures]
+        print_json({**comparison.as_json(), "figures": drawn})
     else:
         print_comparison(comparison)
-        note("\n".join(f"Figure: {figure}" for figure in figures))
-        note(f"Numbers: {path}")
+        note_files(figures, path)
+    if not path.is_file():
+        raise typer.Exit(1)
 
 
 def print_comparison(comparison: Comparison) -> None:

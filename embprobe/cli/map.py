@@ -51,7 +51,10 @@ def draw_map(
             session=subjects.session,
         )
     if json:
-        print_json({**maps.as_json(), "figure": str(maps.figure)})
+        print_json({**maps.as_json(), "figure": str(maps.figure) if maps.figure else None})
     else:
-        vector = maps.figure.with_suffix(".svg").name if maps.figure else ""
-        note(f"Figure: {maps.figure}, {vector}\nPoints: {maps.table}")
+        if maps.figure:
+            note(f"Figure: {maps.figure}, {maps.figure.with_suffix('.svg').name}")
+        note(f"Points: {maps.table}")
+    if maps.figure is None:  # it is all that was asked for
+        raise typer.Exit(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -48,6 +48,7 @@ def neighbors(
 ) -> None:
     """Show what each encoder finds nearest to an image or a text, and how far the encoders agree."""
     from embprobe import api
+    from embprobe.plots.neighbors import SHEETS
     from embprobe.search.queries import parse_where
 
     labels = parse_where(where or [])
@@ -66,15 +67,17 @@ def neighbors(
         notify=lambda remark: note(f"{remark}."),
         session=subjects.session,
     )
-    figures = [one.figure for one in neighborhoods if one.figure]
     if json:
-        documents = [one.as_json() for one in neighborhoods]
+        documents: list[dict[str, Any]] = [one.as_json() for one in neighborhoods]
+        for document in documents[:SHEETS]:
+            document.setdefault("figure", None)  # it could not be written
         print_json(documents[0] if len(documents) == 1 else documents)
     else:
         print_neighbors(neighborhoods)
-        note("\n".join(f"Figure: {figure}" for figure in figures))
-        if len(neighborhoods) > len(figures):
-            note(f"The first {len(figures)} of {len(neighborhoods):,} queries are drawn.")
+        for figure in [one.figure for one in neighborhoods if one.figure]:
+            note(f"Figure: {figure}")
+        if len(neighborhoods) > SHEETS:
+            note(f"The first {SHEETS} of {len(neighborhoods):,} queries are drawn.")
 
 
 def print_neighbors(neighborhoods: Sequence[Neighborhood]) -> None:

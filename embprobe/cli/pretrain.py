@@ -89,5 +89,7 @@ def pretrain(
             machine=machine,
             progress=progress,
         )
-    note(f"Weights: {folder / 'model.safetensors'}\nLoss curve: {folder / 'losses.png'}")
+    note(f"Weights: {folder / 'model.safetensors'}")
+    if (folder / "losses.png").is_file():
+        note(f"Loss curve: {folder / 'losses.png'}")
     note(f"Use them as: embprobe extract -e bundled/{objective}:{folder / 'model.safetensors'}")

@@ -46,8 +46,10 @@ def preview(
     for name in attribute or attributes():
         sheet = preview(row, name, donors, seed=seed)
         figure = save_preview(sheet, space)
-        documents.append({**sheet.as_json(), "figure": str(figure)})
-        if not json:
+        documents.append({**sheet.as_json(), "figure": str(figure) if figure else None})
+        if figure and not json:
             note(f"{name}: {figure}")
     if json:
         print_json(documents[0] if len(documents) == 1 else documents)
+    if not all(document["figure"] for document in documents):  # they are all that was asked for
+        raise typer.Exit(1)

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from embprobe.cli.console import note, output, print_json
+from embprobe.cli.console import note, note_files, output, print_json
 from embprobe.cli.options import (
     MAX_UNLABELLED,
     EncodersOption,
@@ -55,7 +55,7 @@ def probe(
     """Measure how much each encoder notices an attribute: a table, a figure and a JSON, with intervals."""
     from embprobe import api
     from embprobe.errors import EmbprobeError, UsageError
-    from embprobe.plots.forest import plot_forest
+    from embprobe.plots.forest import save_forest
     from embprobe.plots.probe import FIGURE
     from embprobe.probing.card import attributes, bundled_card, read_card
     from embprobe.probing.context import NotApplicable
@@ -71,6 +71,7 @@ def probe(
     subjects = begin(images, encoder, run, seed=seed, max_unlabelled=max_unlabelled)
     rows, session = subjects.images, subjects.session
     probed: list[Results] = []
+    numbers: list[Path] = []
     for one in cards:
         try:
             results = api.probe(rows, one, subjects.encoders, quick=quick, session=session, precision=run.precision)
@@ -81,17 +82,19 @@ def probe(
             continue
         folder = results.folder(session.workspace)
         probed.append(results)
+        numbers.append(folder / "results.json")
         if not json:
             print_results(results, title=f"{one.title}: {results.manifest['card']['question']}")
-            note(f"Figure: {folder / FIGURE}\nNumbers: {folder / 'results.json'}")
+            note_files([folder / FIGURE], numbers[-1])
     if not probed:
         raise EmbprobeError(f"None of the probes can be asked of '{rows.name}'.")
-    together = session.workspace.figure("attributes")
-    if len(probed) > 1 and plot_forest(probed, together) and not json:
+    if len(probed) > 1 and (together := save_forest(probed, session.workspace)) and not json:
         note(f"All of them: {together}")
     if json:
         documents = [results.as_json() for results in probed]
         print_json(documents[0] if len(cards) == 1 else documents)
+    if not all(path.is_file() for path in numbers):
+        raise typer.Exit(1)
 
 
 def print_explanations(

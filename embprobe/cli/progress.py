@@ -76,7 +76,7 @@ def training_bar(steps: int) -> Iterator[Callable[[int, int, dict[str, float]], 
 @contextmanager
 def spinner(activity: str) -> Iterator[Callable[[str], None]]:
     """Show a moving sign on a terminal, lines in a log; yield a callback for the name of each step."""
-    with notes.status(escape(activity)) as status:
+    with notes.status(escape(activity), spinner="dots" if notes.encoding.startswith("utf") else "line") as status:
 
         def notify(step: str) -> None:
             status.update(escape(f"{activity}: {step}"))

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from embprobe.cli.console import note, output, print_json
+from embprobe.cli.console import note_files, output, print_json
 from embprobe.cli.options import (
     IMAGES,
     MAX_UNLABELLED,
@@ -88,7 +88,9 @@ def study(
         print_json(result.results.as_json())
     else:
         print_study(result)
-        note(f"Figure: {folder / FIGURE}\nNumbers: {folder / 'results.json'}")
+        note_files([folder / FIGURE], folder / "results.json")
+    if not (folder / "results.json").is_file():
+        raise typer.Exit(1)
 
 
 def print_study(study: Study) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from embprobe.system.folders import WORKSPACE_MARK, is_hidden
 from embprobe.system.models import DamagedFile, Record, read_json_file
 
 SCHEMA = 1
+_LONGEST = 80
+"""Most letters of a slug; file systems allow 255 bytes."""
+_RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{i}" for port in ("COM", "LPT") for i in range(1, 10))}
+"""Names of devices on Windows, whatever their suffix."""
 
 
 class _Mark(Record):
@@ -90,15 +95,15 @@ class Workspace:
 
     def results(self, name: str) -> Path:
         """The folder of one probe's results."""
-        return self.root / "results" / slug(name)
+        return self.root / "results" / distinct_slug(name)
 
     def pretrained(self, name: str) -> Path:
         """The folder of one training run."""
-        return self.root / "pretrained" / slug(name)
+        return self.root / "pretrained" / distinct_slug(name)
 
     def figure(self, name: str) -> Path:
-        """The path of a PNG."""
-        return self.root / "figures" / f"{slug(name)}.png"
+        """The path of a PNG; a slash in the name, as keys have, becomes an underscore."""
+        return self.root / "figures" / f"{distinct_slug(name.replace('/', '_'))}.png"
 
 
 def _folder(parent: Path, name: str, fingerprint: str) -> Path:
@@ -109,4 +114,17 @@ def _folder(parent: Path, name: str, fingerprint: str) -> Path:
 
 def slug(name: str) -> str:
     """A name that is safe as one part of a path, on any system."""
-    return re.sub(r"[^A-Za-z0-9.+=@-]+", "_", name)[:80].strip("._") or "unnamed"
+    return re.sub(r"[^A-Za-z0-9.+=@-]+", "_", name)[:_LONGEST].strip("._") or "unnamed"
+
+
+def distinct_slug(name: str) -> str:
+    """A :func:`slug` that no other name has: one that lost something ends in a hash of the whole name.
+
+    >>> distinct_slug("neighbors-cat"), distinct_slug("neighbors-日本")
+    ('neighbors-cat', 'neighbors-f53d5d54')
+    """
+    plain = slug(name)
+    if plain == name and plain.partition(".")[0].upper() not in _RESERVED:
+        return plain
+    mark = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{plain[: _LONGEST - len(mark) - 1].rstrip('._-')}-{mark}"

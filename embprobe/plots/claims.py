@@ -11,6 +11,7 @@ from embprobe.claims.verdicts import Decision, Verdict
 from embprobe.plots.probe import FIGURE
 from embprobe.plots.style import MARKERS, PALETTE, error_bar, figure, save
 from embprobe.probing.results import span
+from embprobe.system.written import written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,10 +53,13 @@ def plot_claims(decisions: Sequence[Decision], out: Path) -> None:
 
 
 def save_study(study: Study, workspace: Workspace) -> Path:
-    """Write the results of a study and its figure into a folder of the workspace, and return the folder."""
+    """Write the results of a study and its figure into a folder of the workspace, and return the folder.
+
+    What cannot be written is logged as a warning: the results are worth more.
+    """
     folder = study.results.folder(workspace)
-    study.results.save(folder)
-    plot_claims(study.decisions, folder / FIGURE)
+    written("results", folder, lambda: study.results.save(folder))
+    written("figure", folder / FIGURE, lambda: plot_claims(study.decisions, folder / FIGURE))
     return folder
 
 

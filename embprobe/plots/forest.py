@@ -6,11 +6,23 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from embprobe.plots.probe import draw_dots, roles_of
+from embprobe.embeddings.workspace import Workspace
+from embprobe.plots.probe import LINE, draw_dots, label_lines, roles_of
 from embprobe.plots.style import figure, save
 from embprobe.probing.results import Results, span
+from embprobe.system.written import written
 
 _ACROSS = 2
+
+
+def save_forest(found: Sequence[Results], workspace: Workspace) -> Path | None:
+    """Draw :func:`plot_forest` among the workspace's figures and return its path.
+
+    None if no probe has a headline, or, after a warning, if the figure cannot be written.
+    """
+    path, drawn = workspace.figure("attributes"), []
+    is_there = written("figure", path, lambda: drawn.append(plot_forest(found, path)))
+    return path if is_there and any(drawn) else None
 
 
 def plot_forest(found: Sequence[Results], out: Path) -> bool:
@@ -26,7 +38,9 @@ def plot_forest(found: Sequence[Results], out: Path) -> bool:
     encoders = roles_of([row for _, _, rows in panels for row in rows])
     columns = min(_ACROSS, len(panels))
     lines = -(-len(panels) // columns)
-    height = 0.6 + lines * (1.1 + 0.24 * max(len(rows) for _, _, rows in panels))
+    height = 0.6 + lines * (
+        1.1 + max(max(0.24 * len(rows), LINE * label_lines(roles_of(rows))) for _, _, rows in panels)
+    )
     with figure(width=5.4 * columns, height=height, rows=lines, columns=columns) as (canvas, axes):
         every = [row for _, _, rows in panels for row in rows]
         canvas.suptitle(

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from embprobe.embeddings.workspace import slug
+from embprobe.embeddings.workspace import distinct_slug
 from embprobe.encoders.naming import names_in_lines
 from embprobe.encoders.spec import Floats
 from embprobe.images.rows import Row
+from embprobe.plots.legend import draw_legend
 from embprobe.plots.style import MARKERS, PALETTE, figure, save
 from embprobe.search.maps import Maps
 from embprobe.system.text import visible
+from embprobe.system.written import written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,13 +35,21 @@ _SIDE, _SHARE = 64, 0.045
 """Pixels of a thumbnail, and its share of the panel's width."""
 
 
-def save_maps(maps: Maps, *, label: str = "", thumbnails: int = 0) -> Path:
-    """Draw the maps in their folder, coloured by a label that every row has, and return the path of the PNG."""
-    figure = maps.folder / (f"by-{slug(label)}.png" if label else "plain.png")
+def save_maps(maps: Maps, *, label: str = "", thumbnails: int = 0) -> Path | None:
+    """Draw the maps in their folder, coloured by a label that every row has, and return the path of the PNG.
+
+    None, after a warning, if it cannot be written: the maps are, and need not be made again.
+    """
+    figure = maps.folder / (f"by-{distinct_slug(label)}.png" if label else "plain.png")
     labels = maps.rows.label(label) if label else None
     drawn = thumbnails if maps.rows.has_pictures else 0
-    plot_maps(maps.layouts, labels, figure, label=label, rows=maps.rows.rows, thumbnails=drawn)
-    return figure
+    rows = maps.rows.rows
+    is_there = written(
+        "figure",
+        figure,
+        lambda: plot_maps(maps.layouts, labels, figure, label=label, rows=rows, thumbnails=drawn),
+    )
+    return figure if is_there else None
 
 
 def plot_maps(
@@ -86,7 +96,7 @@ def plot_maps(
             handles.append(axes[0].scatter([], [], s=20, color="0.75"))
             captions.append(f"{len(set(values)) - len(shown):,} others")
         if labels:
-            canvas.legend(handles, captions, title=visible(label), loc="outside lower center", ncols=5, fontsize=8)
+            draw_legend(canvas, handles, captions, title=visible(label), columns=5)
         save(canvas, out, vector=True)
 
 

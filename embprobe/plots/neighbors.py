@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.naming import names_in_lines, short_names
-from embprobe.plots.style import figure, save
+from embprobe.images.decoding import UnreadableImage
+from embprobe.plots.style import figure, free_path, save
 from embprobe.plots.thumbnails import describe, show_thumbnail
-from embprobe.search.neighbors import Neighborhood
+from embprobe.search.neighbors import Neighborhood, Query
 from embprobe.system.text import visible
+from embprobe.system.written import written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,21 +30,42 @@ _NAME = 17
 """Most letters in a line of an encoder's name above the query."""
 
 
-def save_neighbors(neighborhoods: Sequence[Neighborhood], workspace: Workspace) -> list[Path]:
+def save_neighbors(neighborhoods: Sequence[Neighborhood], workspace: Workspace) -> list[Path | None]:
     """Draw a sheet for each of the first queries among the workspace's figures and return their paths.
 
-    Sheets are named after their queries; of two with the same name the later one gets its number.
+    Sheets are named after their queries. A query whose name belongs to a sheet of another query already gets a mark
+    behind it, and of two equal ones the later its number. None, after a warning, for a sheet that cannot be written.
     """
-    sheets: list[Path] = []
+    sheets: list[Path | None] = []
+    taken: set[str] = set()
     for one in neighborhoods[:SHEETS]:
-        sheet = workspace.figure(f"neighbors-{one.query.file_name}")
-        sheets.append(sheet if sheet not in sheets else sheet.with_stem(f"{sheet.stem}-{len(sheets) + 1}"))
-        plot_neighbors(one, sheets[-1])
+        subject = _subject(one.query)
+        sheet = free_path(workspace.figure(f"neighbors-{one.query.file_name}"), subject)
+        if str(sheet).casefold() in taken:
+            sheet = sheet.with_stem(f"{sheet.stem}-{len(sheets) + 1}")
+        taken.add(str(sheet).casefold())
+        drawn = written("figure", sheet, partial(plot_neighbors, one, sheet, subject=subject))
+        sheets.append(sheet if drawn else None)
     return sheets
 
 
-def plot_neighbors(neighborhood: Neighborhood, out: Path) -> None:
-    """Draw the query and each encoder's neighbours with their cosines, under a line on how far the encoders agree."""
+def _subject(query: Query) -> str:
+    """Return a mark of the query: its name and the bytes of its images, for files in two folders may share a name."""
+    mark = hashlib.sha256(query.name.encode("utf-8", "surrogatepass"))
+    for row in (query.row, *query.minus_rows):
+        if row is not None:
+            mark.update(row.content.encode("utf-8", "surrogatepass"))
+            with suppress(UnreadableImage, OSError):  # vectors without pictures
+                fetched = row.fetch()
+                mark.update(fetched if isinstance(fetched, bytes) else fetched.tobytes())
+    return mark.hexdigest()[:16]
+
+
+def plot_neighbors(neighborhood: Neighborhood, out: Path, *, subject: str = "") -> None:
+    """Draw the query and each encoder's neighbours with their cosines, under a line on how far the encoders agree.
+
+    ``subject`` is a mark of the query that is written into the file.
+    """
     columns = 1 + max(len(neighbors) for neighbors in neighborhood.by_encoder.values())
     lines = len(neighborhood.by_encoder)
     titles = names_in_lines(neighborhood.by_encoder, _NAME)
@@ -52,7 +78,7 @@ def plot_neighbors(neighborhood: Neighborhood, out: Path) -> None:
                 show_thumbnail(cell, neighbor.row, "\n".join([f"{neighbor.similarity:.2f}", *describe(neighbor.row)]))
             for empty in cells[1 + len(neighbors) :]:
                 empty.remove()
-        save(canvas, out)
+        save(canvas, out, subject=subject)
 
 
 def agreement(neighborhood: Neighborhood) -> str:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
 from embprobe.comparing.result import Comparison, Disagreement, DisagreementPair
+from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.naming import short_names
 from embprobe.images.rows import Row
+from embprobe.plots.letters import drawable
 from embprobe.plots.style import PALETTE, figure, save
 from embprobe.plots.thumbnails import describe, picture_of, shorten
 from embprobe.system.text import visible
+from embprobe.system.written import written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,16 +30,19 @@ _SIDE, _GAP = 192, 12
 _LETTERS = 30
 
 
-def save_pairs(comparison: Comparison, folder: Path) -> list[Path]:
-    """Draw ``pairs-1.png`` and so on, a sheet for every two encoders, and return their paths."""
-    sheets = sheets_of(comparison, folder)
-    for both, sheet in zip(comparison.both_ways(), sheets, strict=True):
-        plot_pairs(both, comparison.rows, sheet)
-    return sheets
+def save_pairs(comparison: Comparison, workspace: Workspace) -> None:
+    """Write the numbers into a folder of the workspace, and a sheet for every two encoders beside them.
+
+    What cannot be written is logged as a warning: the comparison is worth more.
+    """
+    path = comparison.path(workspace)
+    written("comparison", path, lambda: comparison.save(workspace))
+    for both, sheet in zip(comparison.both_ways(), sheets_of(comparison, path.parent), strict=True):
+        written("figure", sheet, partial(plot_pairs, both, comparison.rows, sheet))
 
 
 def sheets_of(comparison: Comparison, folder: Path) -> list[Path]:
-    """Return the paths of a comparison's sheets in its folder."""
+    """Return the paths of a comparison's sheets in its folder: ``pairs-1.png`` and so on."""
     return [folder / f"pairs-{number}.png" for number in range(1, len(comparison.both_ways()) + 1)]
 
 
@@ -89,7 +96,7 @@ def _draw(axis: Axes, pair: DisagreementPair, rows: Mapping[str, Row], half: Dis
         spine.set_visible(True)
         spine.set_color(color)
     captions = [", ".join(describe(rows[key])) if key in rows else visible(key) for key in pair.keys]
-    axis.set_title("\n".join(shorten(caption, _LETTERS) for caption in captions), fontsize=7)
+    axis.set_title("\n".join(shorten(drawable(caption), _LETTERS) for caption in captions), fontsize=7)
     names = short_names([half.near, half.far]).values()
     shares = zip(names, pair.percentiles, strict=True)
     near, far = (f"{name.partition('/')[2]} {share:.1%}" for name, share in shares)

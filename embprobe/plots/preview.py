@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,9 @@ from PIL import Image
 
 from embprobe.embeddings.workspace import Workspace
 from embprobe.interventions.preview import Cell, Line, Sheet
-from embprobe.plots.style import figure, save
+from embprobe.plots.style import figure, free_path, save
 from embprobe.system.text import visible
+from embprobe.system.written import written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,15 +24,18 @@ _FLATTEST = 0.4
 """Least ratio of the sides of a cell; flatter or narrower images leave room."""
 
 
-def save_preview(sheet: Sheet, workspace: Workspace) -> Path:
-    """Draw the sheet among the workspace's figures and return its path."""
-    figure = workspace.figure(f"preview-{sheet.attribute}-{sheet.key}")
-    plot_preview(sheet, figure)
-    return figure
+def save_preview(sheet: Sheet, workspace: Workspace) -> Path | None:
+    """Draw the sheet among the workspace's figures and return its path; None, after a warning, if it is not written."""
+    subject = hashlib.sha256(repr((sheet.attribute, sheet.key)).encode() + sheet.original.tobytes()).hexdigest()[:16]
+    figure = free_path(workspace.figure(f"preview-{sheet.attribute}-{sheet.key}"), subject)
+    return figure if written("figure", figure, lambda: plot_preview(sheet, figure, subject=subject)) else None
 
 
-def plot_preview(sheet: Sheet, out: Path) -> None:
-    """Draw the sheet; under each picture its strength (or control) and how far its colours moved."""
+def plot_preview(sheet: Sheet, out: Path, *, subject: str = "") -> None:
+    """Draw the sheet; under each picture its strength (or control) and how far its colours moved.
+
+    ``subject`` is a mark of the image that is written into the file.
+    """
     columns = 1 + max(len(line.cells) for line in sheet.lines)
     rows = len(sheet.lines)
     shape = min(max(sheet.original.height / sheet.original.width, _FLATTEST), 1 / _FLATTEST)
@@ -39,7 +44,7 @@ def plot_preview(sheet: Sheet, out: Path) -> None:
         canvas.suptitle(f"{sheet.attribute}: {visible(sheet.key)}", fontsize=10)
         for number, line in enumerate(sheet.lines):
             _line(line, sheet.original, axes[number * columns : (number + 1) * columns])
-        save(canvas, out)
+        save(canvas, out, subject=subject)
 
 
 def _line(line: Line, original: Image.Image, axes: list[Axes]) -> None:

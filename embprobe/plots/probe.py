@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from embprobe.encoders.naming import names_in_lines
 from embprobe.interventions import find_intervention
+from embprobe.plots.legend import draw_legend
 from embprobe.plots.style import MARKERS, PALETTE, error_bar, figure, save
 from embprobe.probing.key import SHOTS, SHUFFLED, Key
 from embprobe.probing.results import Result, Results, span
 from embprobe.probing.scores import Role
+from embprobe.system.written import written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +31,8 @@ _LETTERS = 58
 _NAME, _TITLE, _UNIT = 22, 38, 24
 """How many letters fit into a line of an encoder's name, above a panel, and beside its axis."""
 
+LINE = 0.15
+"""Inches that a line of an encoder's name needs beside an axis."""
 
 FIGURE = "figure.png"
 """The name of a figure beside the numbers it shows."""
@@ -43,10 +47,13 @@ def plot_probe(rows: Sequence[Result], out: Path, *, question: str, first: Key |
 
 
 def save_probe(results: Results, workspace: Workspace) -> Path:
-    """Write results and their figure into a folder of the workspace, and return the folder."""
+    """Write results and their figure into a folder of the workspace, and return the folder.
+
+    What cannot be written is logged as a warning: the results are worth more.
+    """
     folder = results.folder(workspace)
-    results.save(folder)
-    results.plot(folder / FIGURE)
+    written("results", folder, lambda: results.save(folder))
+    written("figure", folder / FIGURE, lambda: results.plot(folder / FIGURE))
     return folder
 
 
@@ -77,7 +84,8 @@ def _drawn(rows: Sequence[Result], *, question: str, first: Key | None) -> Itera
     encoders = roles_of([row for panel in panels.values() for row in panel])
     columns = 1 if len(panels) == 1 else 2 if len(panels) <= 4 else 3
     lines = -(-len(panels) // columns)
-    with figure(width=4.6 * columns, height=0.5 + 2.6 * lines, rows=lines, columns=columns) as (canvas, axes):
+    height = 0.5 + max(2.6, 0.9 + LINE * label_lines(encoders)) * lines
+    with figure(width=4.6 * columns, height=height, rows=lines, columns=columns) as (canvas, axes):
         sizes = span([row.groups for row in rows])
         heading = f"{textwrap.fill(question, _LETTERS * columns)}\n95 % intervals over {sizes} {rows[0].resampled}s"
         canvas.suptitle(heading, fontsize=10, x=0.01, ha="left")
@@ -97,8 +105,13 @@ def _drawn(rows: Sequence[Result], *, question: str, first: Key | None) -> Itera
             (a.get_legend_handles_labels() for a in axes if a.get_legend_handles_labels()[0]), ([], [])
         )
         if handles:
-            canvas.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8)
+            draw_legend(canvas, handles, names, columns=3)
         yield canvas
+
+
+def label_lines(encoders: Encoders) -> int:
+    """Return the number of lines that the encoders' names fill below each other."""
+    return sum(name.count("\n") + 1 for name in names_in_lines(encoders, _NAME).values())
 
 
 def roles_of(rows: Sequence[Result]) -> Encoders:
@@ -107,14 +120,18 @@ def roles_of(rows: Sequence[Result]) -> Encoders:
 
 
 def _curves(axis: Axes, panel: Sequence[Result], encoders: Encoders) -> None:
-    called = names_in_lines(encoders, _NAME)
     for encoder in encoders:
         points = sorted((row for row in panel if row.encoder == encoder), key=lambda row: row.key.strength or 0)
         if points:
             x = [row.key.strength or 0.0 for row in points]
             color, marker = _look(encoder, encoders)
             axis.plot(
-                x, [row.estimate for row in points], color=color, marker=marker, markersize=4, label=called[encoder]
+                x,
+                [row.estimate for row in points],
+                color=color,
+                marker=marker,
+                markersize=4,
+                label=_label(encoder, encoders),
             )
             axis.fill_between(
                 x, [row.low for row in points], [row.high for row in points], color=color, alpha=0.2, lw=0
@@ -131,7 +148,7 @@ def _curves(axis: Axes, panel: Sequence[Result], encoders: Encoders) -> None:
 
 def _against_control(axis: Axes, decoded: Sequence[Result], control: Sequence[Result], encoders: Encoders) -> None:
     """Accuracy over what the classifier gets right of labels that mean nothing; on the line it is all memory."""
-    memory, called = {row.encoder: row for row in control}, names_in_lines(encoders, _NAME)
+    memory = {row.encoder: row for row in control}
     for row in decoded:
         if other := memory.get(row.encoder):
             color, marker = _look(row.encoder, encoders)
@@ -144,7 +161,7 @@ def _against_control(axis: Axes, decoded: Sequence[Result], control: Sequence[Re
                 color=color,
                 capsize=2,
                 markersize=5,
-                label=called[row.encoder],
+                label=_label(row.encoder, encoders),
             )
     axis.axline((0, 0), slope=1, color="0.6", lw=0.8)
     axis.set(xlabel="accuracy of shuffled labels", ylabel="accuracy", xlim=(0, None), ylim=(0, None))
@@ -188,6 +205,12 @@ def _from_zero(limit: Callable[[float | None, float | None], object], panel: Seq
         limit(0, None)
     elif max(row.high for row in panel) <= 0:
         limit(None, 0)
+
+
+def _label(encoder: str, encoders: Encoders) -> str:
+    """Return an encoder's name in a legend, from which matplotlib leaves out names that begin with an underscore."""
+    name = names_in_lines(encoders, _NAME)[encoder]
+    return f" {name}" if name.startswith("_") else name
 
 
 def _look(encoder: str, encoders: Encoders) -> tuple[str, str]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
+from embprobe.plots.letters import draw_every_letter
+from embprobe.plots.titles import fit_titles
 from embprobe.probing.results import Result
 from embprobe.system.files import replacing
 
@@ -18,6 +24,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's colours, the darker ones first."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DPI = 150
+_SUBJECT = "Source"
+"""The keyword of the PNG text that says what a figure is of."""
 _SETTINGS: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -28,6 +36,7 @@ _SETTINGS: Any = {
     "savefig.dpi": DPI,
     "svg.hashsalt": "embprobe",
     "text.parse_math": False,  # a name with dollar signs is a name
+    "text.usetex": False,  # whatever the user's settings are: nor is one with underscores a formula
 }
 
 
@@ -58,14 +67,43 @@ def figure(
 
     with matplotlib.rc_context(_SETTINGS):
         canvas = Figure(figsize=(width, height), layout="constrained")
-        yield (
-            canvas,
-            list(canvas.subplots(rows, columns, squeeze=False, height_ratios=heights, width_ratios=widths).flat),
-        )
+        axes = canvas.subplots(rows, columns, squeeze=False, height_ratios=heights, width_ratios=widths)
+        yield canvas, list(axes.flat)
+        _finish(canvas)
 
 
-def save(canvas: Figure, out: Path, *, vector: bool = False) -> None:
-    """Write the PNG ``out``, and with ``vector`` an SVG beside it; an interrupted write leaves no file."""
+def save(canvas: Figure, out: Path, *, vector: bool = False, subject: str = "") -> None:
+    """Write the PNG ``out``, and with ``vector`` an SVG beside it; an interrupted write leaves no file.
+
+    ``subject`` is a mark of what the figure is of, by which :func:`free_path` knows it again.
+    """
+    _finish(canvas)
     for path in (out, out.with_suffix(".svg")) if vector else (out,):
+        metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {_SUBJECT: subject} if subject else {}
         with replacing(path) as temporary:
-            canvas.savefig(temporary, metadata={"Date": None} if path.suffix == ".svg" else {})
+            canvas.savefig(temporary, metadata=metadata)
+
+
+def _finish(canvas: Figure) -> None:
+    """Make every text legible; doing it again changes nothing."""
+    draw_every_letter(canvas)
+    fit_titles(canvas)
+
+
+def free_path(path: Path, subject: str) -> Path:
+    """Return ``path`` if no figure of another subject is there, else a path whose name ends in a hash of ``subject``.
+
+    File systems that take ``A.png`` and ``a.png`` for one are asked, too.
+    """
+    if not os.path.lexists(path) or _subject_of(path) == subject:
+        return path
+    return path.with_stem(f"{path.stem}-{hashlib.sha256(subject.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}")
+
+
+def _subject_of(path: Path) -> str:
+    """Return the mark that :func:`save` wrote into a figure; empty if there is none or it is no figure."""
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            return str(picture.info.get(_SUBJECT, ""))
+    except Exception:  # anything may lie there, and Pillow raises many kinds
+        return ""

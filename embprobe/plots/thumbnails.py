@@ -8,6 +8,7 @@ from PIL import Image
 
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Row
+from embprobe.plots.letters import drawable
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _NONE = (235, 235, 235)
 
 
 def show_thumbnail(axis: Axes, row: Row, title: str, *, frame: str | None = None) -> None:
-    """Draw a row's image in these axes; lines of the title that are too long for it are cut."""
+    """Draw a row's image in these axes; lines of the title that are too long lose their middles."""
     picture = picture_of(row)
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     axis.imshow(picture)
@@ -28,7 +29,9 @@ def show_thumbnail(axis: Axes, row: Row, title: str, *, frame: str | None = None
     for spine in axis.spines.values():
         spine.set_visible(frame is not None)
         spine.set_color(frame or "none")
-    axis.set_title("\n".join(shorten(line, _LETTERS) for line in title.splitlines()), fontsize=6, loc="center")
+    axis.set_title(
+        "\n".join(shorten(drawable(line), _LETTERS) for line in title.splitlines()), fontsize=6, loc="center"
+    )
 
 
 def picture_of(row: Row | None) -> Image.Image:
@@ -48,5 +51,10 @@ def describe(row: Row) -> list[str]:
 
 
 def shorten(line: str, width: int) -> str:
-    """Cut a line to at most ``width`` letters, the last one an ellipsis."""
-    return line if len(line) <= width else line[: width - 1] + "…"
+    """Cut a line to at most ``width`` letters, an ellipsis for those in the middle: names often differ at their ends.
+
+    >>> shorten("photos/2024/IMG_0001.png", 16)
+    'photos/…0001.png'
+    """
+    head = (width - 1) // 2
+    return line if len(line) <= width else f"{line[:head]}…{line[len(line) - (width - 1 - head) :]}"

@@ -29,6 +29,7 @@ from embprobe.pretraining.processes import Machine, Processes
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.views import augmented, make_view
 from embprobe.system.files import replacing, sweep, write_json
+from embprobe.system.written import written
 
 _CLIPPED = 3.0
 """The largest norm of a gradient; a longer one is scaled down to it."""
@@ -154,7 +155,8 @@ class Run:
         versions = {name: version(name) for name in ("embprobe", "torch", "timm", "numpy")}
         described = {**self._described, "vit": architecture, "cost": cost, "versions": versions}
         write_json(self.out / "recipe.json", described)
-        plot_losses(self.out / "losses.csv", self.out / "losses.png")
+        figure = self.out / "losses.png"
+        written("figure", figure, lambda: plot_losses(self.out / "losses.csv", figure))
         save_towers(encoder, self.out / "model.safetensors")
         (self.out / "checkpoint.pt").unlink(missing_ok=True)
 

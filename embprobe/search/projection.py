@@ -11,6 +11,7 @@ from embprobe.encoders.spec import Floats
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.measures.vectors import lack_direction
 from embprobe.search.index import l2_normalize
+from embprobe.system.compiled import import_compiled
 
 NEIGHBORS = 15
 """UMAP's neighbours of a point, its default. t-SNE's perplexity is 30, its default."""
@@ -95,10 +96,9 @@ def _pca(directions: Floats, start: Floats | None, seed: int) -> Floats:
 def _umap(directions: Floats, start: Floats | None, seed: int) -> Floats:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_jobs value")  # a fixed seed means one thread; that is wanted
-        from umap import UMAP
-
+        umap = import_compiled("umap")
         begin = "spectral" if start is None else _SPREAD * start / np.abs(start).max()
-        reducer = UMAP(n_neighbors=NEIGHBORS, metric="cosine", init=begin, random_state=seed)
+        reducer = umap.UMAP(n_neighbors=NEIGHBORS, metric="cosine", init=begin, random_state=seed)
         layout = reducer.fit_transform(directions)
     return np.asarray(layout, np.float32)
 

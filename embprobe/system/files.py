@@ -62,13 +62,13 @@ def sweep(folder: Path, stem: str = "*", *, older_than: float = 0.0) -> None:
                 leftover.unlink()
 
 
-def json_text(content: Any, *, default: Callable[[Any], Any] | None = None) -> str:
+def json_text(content: Any, *, default: Callable[[Any], Any] | None = None, ascii_only: bool = False) -> str:
     """Return content as JSON: indented, keys in the order given, a newline at the end.
 
     NaN is a ``ValueError``, for JSON has none. Half a surrogate pair, as a file name may hold, becomes an escape and is
-    read back as it was.
+    read back as it was; with ``ascii_only`` so does every letter beyond ASCII.
     """
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=default)
+    text = json.dumps(content, indent=2, ensure_ascii=ascii_only, allow_nan=False, default=default)
     return _SURROGATES.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 

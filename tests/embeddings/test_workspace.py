@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import embprobe.encoders
-from embprobe.embeddings.workspace import SCHEMA, Workspace, slug
+from embprobe.embeddings.workspace import SCHEMA, Workspace, distinct_slug, slug
 from embprobe.encoders import ImageInput, load_encoder
 from embprobe.errors import EmbprobeError
 from embprobe.images import load_images
@@ -216,6 +217,34 @@ def test_a_slug_by_hand() -> None:
     assert slug("open_clip/ViT-B-16:my weights.pt") == "open_clip_ViT-B-16_my_weights.pt"
     assert slug("../../etc/passwd") == "etc_passwd"
     assert slug("...") == slug("") == slug("日本") == "unnamed"
+
+
+def test_a_name_that_lost_nothing_stays_as_it_is() -> None:
+    assert [distinct_slug(name) for name in ("map-71fd2fa7", "clip-1000-images-seed-0", "Kind")] == [
+        "map-71fd2fa7", "clip-1000-images-seed-0", "Kind",
+    ]  # fmt: skip
+    assert distinct_slug("日本").startswith("unnamed-") and distinct_slug("日本") != distinct_slug("中国")
+    for name in ("NUL", "con.png", "com1", "a.", "a ", "_a", "x" * 81, "mine-" + "x" * 80 + "-1234abcd"):
+        assert re.fullmatch(r".+-[0-9a-f]{8}", distinct_slug(name))
+
+
+@given(st.lists(st.text(), min_size=2, max_size=2, unique=True))
+@example(["", "unnamed"])
+@example(["a/b", "a_b"])
+@example(["x" * 100 + "1", "x" * 100 + "2"])
+@example(["\udce9", "\udcea"])
+def test_two_names_have_two_slugs(names: list[str]) -> None:
+    one, other = map(distinct_slug, names)
+    assert one != other
+    for found in (one, other):
+        assert len(found) <= 80 and PureWindowsPath(found).parts == (found,) and not found.endswith(".")
+
+
+def test_figures_and_results_have_paths_of_their_own(workspace: Workspace) -> None:
+    names = ["neighbors-日本", "neighbors-中国", "neighbors-Ω", "neighbors-", "neighbors-a", "neighbors- a"]
+    for path_of in (workspace.figure, workspace.results, workspace.pretrained):
+        assert len({path_of(name) for name in names}) == len(names)
+    assert workspace.figure("preview-text-1f431/noto").name == "preview-text-1f431_noto.png"
 
 
 @given(st.text())
