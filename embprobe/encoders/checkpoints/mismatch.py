@@ -51,7 +51,7 @@ class Mismatch:
         return cls(missing, unexpected, shapes)
 
     def sentence(self, names: Collection[str], state: Mapping[str, Tensor], file: str) -> str:
-        """Return the differences as one sentence, and a second one with the network that the weights look like.
+        """Return the differences as one sentence, and where most are missing, the network that the weights look like.
 
         Args:
             names: The names of the network's weights.
@@ -71,7 +71,7 @@ class Mismatch:
                 f"{len(self.shapes):,} are of another shape, first '{visible(name)}': {_times(given)} in the file, "
                 f"{_times(own)} in the network"
             )
-        guess = look_like(state)
+        guess = look_like(state) if 2 * len(self.missing) > len(names) else ""  # else it is nearly this network
         return f"'{file}' does not fit: {'; '.join(clauses)}" + (f". They look like {guess}" if guess else "")
 
 

@@ -14,7 +14,7 @@ from open_clip.model import ModifiedResNet
 from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
-from embprobe.encoders.checkpoints.fitting import drop_unused, fit, note_resampling
+from embprobe.encoders.checkpoints.fitting import HEADS, drop_unused, fit, note_resampling
 from embprobe.encoders.checkpoints.formats import NotWeights
 from embprobe.encoders.checkpoints.mismatch import Mismatch
 from embprobe.encoders.checkpoints.plain import plain_values
@@ -161,6 +161,7 @@ def _from_file(name: str, place: Path, options: Mapping[str, Any], key: str, *, 
     names = _weight_names(name, options)
     state = fit(read_weights(file), names.keys(), key=key, file=file.name)
     state = drop_unused(state, names, file.name)
+    state = {name: value for name, value in state.items() if name in names or name.partition(".")[0] not in HEADS}
     if options["force_image_size"] is None:
         note_resampling(state, names, file.name)
     library = open_clip.factory

@@ -100,6 +100,8 @@ def load(
     try:
         with cache_if_unreachable(local=local):
             folder = Path(weights) if local else _fetch(weights)
+        if local and folder.is_dir() and not (folder / _CONFIG).is_file():
+            raise NotWeights(f"'{folder}' has no {_CONFIG}, which describes the network")
         config: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         kind = _kind(config, name)
         network = _network(library, kind, folder)

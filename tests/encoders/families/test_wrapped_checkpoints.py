@@ -180,6 +180,16 @@ def test_parts_of_training_beside_the_trunk_are_passed_over(
     )
 
 
+@pytest.mark.parametrize("family", ["open_clip", "dino"])
+def test_a_classifier_is_left_out_in_every_family(
+    family: str, states: dict[str, tuple[str, Path, State]], tmp_path: Path
+) -> None:
+    name, folder, state = states[family]
+    torch.save(state | {"head.weight": torch.ones(3, 4), "classifier.bias": torch.ones(3)}, tmp_path / "tuned.pth")
+    plain = load_encoder(f"{name}{folder}").spec
+    assert load_encoder(f"{name}{tmp_path / 'tuned.pth'}").spec.fingerprint == plain.fingerprint
+
+
 @pytest.mark.parametrize("family", ["timm", "open_clip", "dino"])
 def test_other_weights_are_refused_with_the_network_that_they_look_like(
     family: str, states: dict[str, tuple[str, Path, State]], tmp_path: Path
