@@ -589,7 +589,7 @@ def test_a_tar_without_images_and_what_is_no_tar_say_so(tmp_path: Path) -> None:
     tar_of(tmp_path / "texts.tar", [("a.txt", b"a"), ("b.npy", b"b")])
     for name in ("zeros", "texts"):
         with pytest.raises(
-            EmbprobeError, match=rf"There are no images in '{name}'\. Looked for members ending in \.bmp"
+            EmbprobeError, match=rf"There are no images in '{name}'\. Looked for members ending in \.apng, "
         ):
             load(tmp_path / f"{name}.tar")
     for suffix in (".tar.gz", ".tgz", ".tar.zst", ".TAR.BZ2"):
