@@ -21,6 +21,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from embprobe.api import write_export
+from embprobe.embeddings.embedding_set import EmbeddingSet
+from embprobe.embeddings.session import Session
+from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.export import TARGETS, ExportTable, check_target
 from embprobe.export.huggingface import write_huggingface
@@ -506,3 +510,25 @@ def test_ending_atlas_from_the_keyboard_is_no_failure(
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     code, _, err = run("atlas", photos, *PIXELS)
     assert code == 0 and "Abort" not in err
+
+
+def test_zeros_are_left_out_where_cosines_are_written_and_kept_elsewhere(tmp_path: Path) -> None:
+    """One number an image has no map, and its neighbours can be written."""
+    vectors = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    vectors[4] = 0
+    mine = EmbeddingSet.from_arrays({"three": vectors, "one": vectors[:, :1]}, keys=[f"{i}" for i in range(20)])
+    noted: list[str] = []
+    session = Session(Workspace.open(tmp_path / "space"), note=noted.append)
+    write_export("atlas", tmp_path / "x.parquet", mine, method="pca", session=session)
+    table = pq.read_table(tmp_path / "x.parquet")
+    assert table["key"].to_pylist() == [f"{i}" for i in range(20) if i != 4]
+    assert (
+        "three_x" in table.column_names and "one_x" not in table.column_names and "one_neighbors" in table.column_names
+    )
+    assert noted == [
+        "1 of 20 images have a vector of zeros by three and are left out: '4'",
+        "1 of 20 images have a vector of zeros by one and are left out: '4'",
+        "one has no map: its embeddings are of one number each",
+    ]
+    write_export("npy", tmp_path / "npy", mine, session=session)
+    assert len(noted) == 3 and sorted(len(np.load(path)) for path in (tmp_path / "npy").rglob("*.npy")) == [20, 20]
