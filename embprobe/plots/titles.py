@@ -58,9 +58,9 @@ def _fit(canvas: Figure, text: Text) -> None:
     box = text.get_window_extent()
     centre, half = box.x0 + box.width / 2, canvas.bbox.width / 2
     room = 2 * (half - abs(centre - half)) if text.get_horizontalalignment() == "center" else canvas.bbox.width - box.x0
-    share = (room - 2 * margin) / box.width
     if box.width <= room - margin:
         return
+    share = (room - 2 * margin) / box.width
     if share > _SMALLEST:  # better than breaking lines that were broken already
         text.set_fontsize(text.get_fontsize() * share)
         return

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from embprobe.errors import EmbprobeError
 
@@ -52,7 +53,8 @@ def _home_is_known() -> bool:
 def _keep_in_temporary_folder() -> None:
     import numba
 
+    config: Any = numba.config
     folder = tempfile.mkdtemp(prefix="embprobe-numba-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["NUMBA_CACHE_DIR"] = folder  # for processes that this one starts, and where numba reads it again
-    numba.config.CACHE_DIR = folder
+    config.CACHE_DIR = folder  # type: ignore[attr-defined]  # made of the environment

@@ -50,7 +50,7 @@ def printed_in(encoding: str, monkeypatch: pytest.MonkeyPatch, *arguments: str |
             main()
     assert not ended.value.code
     stream.flush()
-    return stream.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined,no-any-return]
+    return stream.buffer.getvalue().decode(encoding)
 
 
 def test_names_that_a_terminal_cannot_show_become_escapes(
