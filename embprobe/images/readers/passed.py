@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from embprobe.images.formats import REMEDIES, format_of
 from embprobe.images.labels import note_of
 from embprobe.images.readers.walk import ending
 from embprobe.system.text import visible
@@ -12,10 +13,8 @@ from embprobe.system.text import visible
 ARCHIVES = frozenset({".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar"})
 TABLES = frozenset({".tar", ".parquet"})
 """Files that hold images of their own, for another reader."""
-_HEIF = frozenset({".heic", ".heif", ".hif", ".avif"})
 _OTHER_IMAGES = frozenset(
     {
-        *_HEIF,
         *(".jp2", ".j2k", ".jpx", ".jpf", ".jxl", ".jxr", ".wdp", ".svg", ".svgz", ".ico", ".icns", ".psd", ".psb"),
         *(".xcf", ".eps", ".tga", ".pcx", ".dds", ".exr", ".hdr", ".qoi", ".dcm", ".svs", ".ndpi", ".fits"),
         *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf", ".pef"),
@@ -31,7 +30,6 @@ _NO_IMAGES = frozenset(
         *(".wav", ".mp3", ".flac", ".xmp", ".aae", ".thm", ".lnk", ".exe", ".sqlite", ".idx", ".lst", ".names"),
     }
 )
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 _LOOKED_AT = 1000
 """Files of unknown endings that are opened, at most: a folder may hold a million."""
 _ENDINGS = 8
@@ -52,7 +50,7 @@ class PassedOver:
     def add(self, folder: str, name: str) -> None:
         """Take a file that is no image by its ending."""
         suffix = ending(name)
-        if suffix in _OTHER_IMAGES or suffix in _VIDEOS:
+        if suffix in _OTHER_IMAGES or suffix in _VIDEOS or suffix in REMEDIES:
             self._unread.append(Path(folder, name))
         elif suffix in ARCHIVES:
             self._archives.append(Path(folder, name))
@@ -78,8 +76,9 @@ class PassedOver:
         note += f"the first is {first}"
         if len(self._unread) == 1:
             note = f"1 file passed over, of a format that is not read: {first}"
-        if endings.keys() & _HEIF:
-            note += ". HEIC and AVIF are read after pip install 'embprobe[heif]'"
+        for remedy in dict.fromkeys(REMEDIES[end] for end in sorted(endings.keys() & REMEDIES.keys())):
+            readable = sorted(end for end in endings if REMEDIES.get(end) == remedy)
+            note += f". After {remedy} {' and '.join(readable)} are read"
         return [note]
 
     def _of_files(self) -> list[str]:
@@ -109,12 +108,11 @@ def _looks_like_image(path: Path) -> bool:
         if not path.is_file():  # opening a pipe would wait for ever
             return False
         with path.open("rb") as file:
-            head = file.read(16)
+            head = file.read(256)
     except OSError:
         return False
-    return (
-        head.startswith(_SIGNATURES)
-        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-        or (head[:2] == b"BM" and head[6:10] == bytes(4))
-        or head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif")
+    kind = format_of(head)
+    # two letters or a number at the beginning, as of BMP, DIB and PPM, are those of many other files
+    return kind is not None and (
+        kind.name not in ("BMP", "DIB", "PPM") or (head[:2] == b"BM" and head[6:10] == bytes(4))
     )
