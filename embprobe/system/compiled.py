@@ -57,4 +57,4 @@ def _keep_in_temporary_folder() -> None:
     folder = tempfile.mkdtemp(prefix="embprobe-numba-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["NUMBA_CACHE_DIR"] = folder  # for processes that this one starts, and where numba reads it again
-    config.CACHE_DIR = folder  # type: ignore[attr-defined]  # made of the environment
+    config.CACHE_DIR = folder
