@@ -146,7 +146,8 @@ def _others(store: Store, workspace: Workspace, family: str) -> Iterable[_Shard]
             continue
         if manifest.rows_from == family and manifest.encoder_fingerprint == store.spec.fingerprint:
             for number, facts in sorted(manifest.shards.items()):
-                yield _Shard(folder, number, facts)
+                if facts.finite:
+                    yield _Shard(folder, number, facts)
 
 
 def _read(path: Path, sha256: str) -> NDArray[Any] | None:

@@ -54,8 +54,8 @@ class Walk:
         return (
             *note_of("folder{s} passed over, with output of embprobe", self._below(self._own)),
             *note_of("folder{s} or link{s} passed over, because a folder is read once", self._below(self._again)),
-            *note_of("link{s} passed over that lead back to a folder above", self._below(self._upwards)),
-            *note_of("link{s} that lead nowhere", self._below(self._astray)),
+            *note_of("link{s} back to a folder above, passed over", self._below(self._upwards)),
+            *note_of("link{s} to nowhere", self._below(self._astray)),
             *note_of("folder{s} that may not be listed", self._below(self._closed)),
         )
 

@@ -129,7 +129,7 @@ def test_links_back_up_do_not_lead_out_of_the_folder(tmp_path: Path) -> None:
     link(tmp_path / "photos" / "cat" / "photos", "..")
     files, (note,) = walked(tmp_path / "photos")
     assert files == ["cat/a.png"]
-    assert note == "4 links passed over that lead back to a folder above: cat/photos, root, self, …"
+    assert note == "4 links back to a folder above, passed over: cat/photos, root, self, …"
 
 
 def test_links_in_circles_cost_no_time(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_link_that_leads_nowhere_may_have_been_a_class(tmp_path: Path) -> None
     link(tmp_path / "cat", tmp_path / "gone")
     link(tmp_path / "v1.0 dogs", tmp_path / "gone")
     link(tmp_path / "circle", tmp_path / "circle")
-    assert walked(tmp_path)[1] == ("3 links that lead nowhere: cat, circle, v1.0 dogs",)
+    assert walked(tmp_path)[1] == ("3 links to nowhere: cat, circle, v1.0 dogs",)
 
 
 @settings(max_examples=60, deadline=None)
