@@ -324,9 +324,7 @@ def mean_and_std_left_out(patch: Patch) -> None:
 def changes_not_made(patch: Patch) -> None:
     """Read images as they are, whatever is done to them."""
     decoded = Row._decoded
-    patch.setattr(
-        Row, "_decoded", lambda self, fetched, at_least: decoded(replace(self, change=None), fetched, at_least)
-    )
+    patch.setattr(Row, "_decoded", lambda self, *how: decoded(replace(self, change=None), *how))
 
 
 def vectors_of_other_rows(patch: Patch) -> None:
