@@ -276,7 +276,10 @@ def _direction(row: Row, encoder: Encoder, store: Store) -> Floats:
             )
         return l2_normalize(encoder.vectors[[position]])
     image_input = store.spec.require_image_input()
-    picture = row.rgb(row.fetch(), at_least=decoded_side(image_input), max_pixels=image_input.max_pixels)
+    try:
+        picture = row.rgb(row.fetch(), at_least=decoded_side(image_input), max_pixels=image_input.max_pixels)
+    except UnreadableImage as reason:  # one that was opened at a smaller scale than the encoder needs
+        raise EmbprobeError(f"'{visible(row.key)}' cannot be read as an image: {reason}.") from None
     return l2_normalize(encode(encoder, [picture]))
 
 

@@ -206,6 +206,18 @@ def test_neighbours_of_an_image_are_found_under_the_limit_of_the_run(folder: Pat
     assert found.query.row is not None and found.query.row.max_pixels == 200_000
 
 
+def test_a_photograph_above_the_limit_asks_for_neighbours_at_reduced_scale_or_not_at_all(
+    folder: Path, tmp_path: Path
+) -> None:
+    noise(3, (1400, 1100)).save(tmp_path / "lone.jpg")
+    settings: dict[str, Any] = {"encoders": "reference/pixels", "workspace": tmp_path / "space", "k": 1}
+    query, images = str(tmp_path / "lone.jpg"), str(folder)
+    with pytest.raises(EmbprobeError, match=r"'lone.jpg' cannot be read as an image: 1,400 x 1,100 = 1,540,000 pixels"):
+        embprobe.neighbors(query, images, max_pixels=1_000_000, **settings)
+    (found,) = embprobe.neighbors(query, images, max_pixels=1_000_000, fast_decode=True, **settings)
+    assert len(found.by_encoder["reference/pixels"]) == 1
+
+
 def test_a_photograph_above_the_limit_is_opened_where_reduced_scale_will_do(tmp_path: Path) -> None:
     noise(0, (1400, 1100)).save(tmp_path / "large.jpg")
     noise(0, (1400, 1100)).save(tmp_path / "large.png")
