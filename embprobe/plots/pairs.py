@@ -16,7 +16,7 @@ from embprobe.encoders.naming import short_names
 from embprobe.images.rows import Row
 from embprobe.plots.letters import drawable
 from embprobe.plots.style import PALETTE, figure, save
-from embprobe.plots.thumbnails import describe, picture_of, shorten
+from embprobe.plots.thumbnails import cut_middle, describe, picture_of
 from embprobe.system.text import visible
 from embprobe.system.written import written
 
@@ -96,7 +96,7 @@ def _draw(axis: Axes, pair: DisagreementPair, rows: Mapping[str, Row], half: Dis
         spine.set_visible(True)
         spine.set_color(color)
     captions = [", ".join(describe(rows[key])) if key in rows else visible(key) for key in pair.keys]
-    axis.set_title("\n".join(shorten(drawable(caption), _LETTERS) for caption in captions), fontsize=7)
+    axis.set_title("\n".join(cut_middle(drawable(caption), _LETTERS) for caption in captions), fontsize=7)
     names = short_names([half.near, half.far]).values()
     shares = zip(names, pair.percentiles, strict=True)
     near, far = (f"{name.partition('/')[2]} {share:.1%}" for name, share in shares)

@@ -30,7 +30,7 @@ def show_thumbnail(axis: Axes, row: Row, title: str, *, frame: str | None = None
         spine.set_visible(frame is not None)
         spine.set_color(frame or "none")
     axis.set_title(
-        "\n".join(shorten(drawable(line), _LETTERS) for line in title.splitlines()), fontsize=6, loc="center"
+        "\n".join(cut_middle(drawable(line), _LETTERS) for line in title.splitlines()), fontsize=6, loc="center"
     )
 
 
@@ -51,9 +51,14 @@ def describe(row: Row) -> list[str]:
 
 
 def shorten(line: str, width: int) -> str:
+    """Cut a line to at most ``width`` letters, the last one an ellipsis."""
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def cut_middle(line: str, width: int) -> str:
     """Cut a line to at most ``width`` letters, an ellipsis for those in the middle: names often differ at their ends.
 
-    >>> shorten("photos/2024/IMG_0001.png", 16)
+    >>> cut_middle("photos/2024/IMG_0001.png", 16)
     'photos/…0001.png'
     """
     head = (width - 1) // 2
