@@ -130,6 +130,7 @@ CHANGES: dict[str, Any] = {
     "has_text": True,
     "precision": "bfloat16",
     "decoding": "fast",
+    "max_pixels": 5,
 }
 NAMES: dict[str, Any] = {"weights": "other.safetensors", "options": "pooling=none"}
 

@@ -128,6 +128,7 @@ CHANGED: dict[str, Any] = {
     "std": (0.5, 0.5, 0.5),
     "dimension": 4,
     "decoding": "fast",
+    "max_pixels": 5,
     "has_text": True,
     "precision": "float16",
 }

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 Apart = Callable[..., list[Ended]]
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     pass
 
 
