@@ -34,6 +34,7 @@ from embprobe.measures.rank_correlation import correlation_by_chance, cosine_ran
 from embprobe.measures.vectors import ScoreArray
 from embprobe.statistics import resample
 from embprobe.system.text import printable
+from embprobe.system.threads import one_thread
 
 QUERIES = 10_000
 """Of more rows, the neighbours of this many random ones are compared; they are sought among all."""
@@ -69,6 +70,7 @@ def make_settings(
     return ComparisonSettings(k, tuple(by or ComparisonSettings.by), pairs, cosines)
 
 
+@one_thread()
 def compare(
     images: Images,
     encoders: Sequence[Encoder],

@@ -20,6 +20,7 @@ from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.key import Key
 from embprobe.probing.scores import Role, Scores
 from embprobe.probing.selection import Selection
+from embprobe.system.threads import LARGE, threads_for
 
 if TYPE_CHECKING:
     from embprobe.embeddings.embedding_set import EmbeddingSet
@@ -146,13 +147,14 @@ class ProbeContext:
         different = list(dict.fromkeys(texts))
         place = {text: i for i, text in enumerate(different)}
         order = [place[text] for text in texts]
-        return {
-            encoder.spec.name: np.concatenate(
-                [encoder.encode_texts(different[i : i + _TEXTS]) for i in range(0, len(different), _TEXTS)]
-            )[order]
-            for encoder in self.encoders
-            if encoder.spec.has_text
-        }
+        with threads_for(LARGE):  # a text tower's products are, but for the smallest
+            return {
+                encoder.spec.name: np.concatenate(
+                    [encoder.encode_texts(different[i : i + _TEXTS]) for i in range(0, len(different), _TEXTS)]
+                )[order]
+                for encoder in self.encoders
+                if encoder.spec.has_text
+            }
 
     def groups(self, rows: Images) -> list[str]:
         """Return the value that each row is resampled with."""
