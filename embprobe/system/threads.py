@@ -41,8 +41,8 @@ def allowed_threads() -> int:
 def one_thread() -> Iterator[None]:
     """Let products of NumPy, SciPy, torch and FAISS use one thread while the context lasts.
 
-    Torch and OpenBLAS have one setting for the whole process, so products of other threads do, too. Settings are
-    restored when the last context ends. Extraction and :func:`side_by_side` still use the allowed threads.
+    OpenBLAS has one setting for the whole process, so NumPy's products of other threads do, too; it is restored when
+    the last context ends. Extraction and :func:`side_by_side` still use the allowed threads.
 
     ``@one_thread()`` does so for a whole function.
     """
@@ -155,16 +155,25 @@ def _want(few: bool) -> None:
         _here.few = few
         if not _process.allowed:
             return  # nothing is changed, and nothing was
-        for pool in _pools(tuple(name in sys.modules for name in _LIBRARIES)):
-            if few:
+        pools = _pools(tuple(name in sys.modules for name in _LIBRARIES))
+        if few:
+            for pool in pools:  # all of them first: OpenBLAS may set OpenMP's number, too
                 _process.before.setdefault(pool.filepath, pool.num_threads)
+        for pool in pools:
             if pool.user_api == "openmp" or bool(_process.wanting) == few:  # OpenMP's setting is this thread's own
-                pool.set_num_threads(1 if few else _process.before.get(pool.filepath, _process.allowed))
-        if "torch" in sys.modules:  # its MKL has a setting beside OpenMP's
-            sys.modules["torch"].set_num_threads(1 if _process.wanting else _process.allowed)
+                _set(pool, 1 if few else _process.before.get(pool.filepath, _process.allowed))
+        if "torch" in sys.modules:  # its MKL has a setting of this thread beside OpenMP's
+            torch = sys.modules["torch"]
+            torch.get_num_threads()  # the first call in a thread takes over the number that another thread has set
+            torch.set_num_threads(1 if few else _process.allowed)
         if not _process.wanting:
             _process.allowed = 0
             _process.before.clear()
+
+
+def _set(pool: Any, threads: int) -> None:
+    """Set a pool's number of threads; threadpoolctl's own setter leaves OpenBLAS to the first thread that called it."""
+    getattr(pool, "_real_set_num_threads", pool.set_num_threads)(threads)
 
 
 def _allowed_now() -> int:
