@@ -11,7 +11,7 @@ from embprobe.errors import EmbprobeError
 from embprobe.measures.natural_pairs import standard_ranks
 from embprobe.measures.pair_effects import PairEffects, PairTally
 from embprobe.measures.vectors import ScoreArray, Vectors, check_same_rows, l2_normalize
-from embprobe.system.threads import side_by_side
+from embprobe.system.threads import matrix_product, side_by_side
 
 Positions = NDArray[np.int64]
 _ROWS = 256
@@ -58,7 +58,7 @@ def cosine_ranks(vectors: Vectors) -> ScoreArray:
     x = l2_normalize(vectors)
     others = ~np.eye(len(x), dtype=bool)
     ranks = np.zeros(others.shape)
-    ranks[others] = standard_ranks((x @ x.T)[others].reshape(len(x), -1)).ravel()
+    ranks[others] = standard_ranks(matrix_product(x, x.T)[others].reshape(len(x), -1)).ravel()
     if not ranks.any():
         raise EmbprobeError(f"All {len(x):,} images are equally near to each other.")
     return ranks

@@ -18,6 +18,9 @@ from functools import lru_cache
 from threading import Lock, local
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -59,6 +62,12 @@ def threads_for(multiplications: float) -> AbstractContextManager[None]:
         multiplications: Of the largest product: n d c of ``[n, d] @ [d, c]``.
     """
     return _threads(few=multiplications < LARGE or _here.aside)
+
+
+def matrix_product(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Multiply ``[n, d]`` by ``[d, c]``, on all allowed threads if the product is :data:`LARGE`."""
+    with threads_for(a.size * b.shape[1]):
+        return np.asarray(a @ b)
 
 
 def side_by_side(function: Callable[[Item], Answer], items: Iterable[Item], *, memory: int = 0) -> list[Answer]:
