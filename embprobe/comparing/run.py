@@ -153,7 +153,7 @@ class _Compared:
             return near, cosine_ranks(vectors[self._ranked]), pair_cosines(vectors, random), Kernel.of(vectors)
 
         most = max(vectors.nbytes for vectors in embedded.vectors.values()) + _RANKING * len(self._ranked) ** 2
-        each = side_by_side(prepared, embedded.vectors.values(), memory=most)
+        each = side_by_side(prepared, embedded.vectors.values(), memory=most, device=session.device)
         self._near, self._ranks, self._random, self._kernels = (
             dict(zip(embedded.vectors, of_all, strict=True)) for of_all in zip(*each, strict=True)
         )

@@ -70,17 +70,20 @@ def matrix_product(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np
         return np.asarray(a @ b)
 
 
-def side_by_side(function: Callable[[Item], Answer], items: Iterable[Item], *, memory: int = 0) -> list[Answer]:
+def side_by_side(
+    function: Callable[[Item], Answer], items: Iterable[Item], *, memory: int = 0, device: str = "cpu"
+) -> list[Answer]:
     """Call a function with every item, on as many threads as the user allows, and return the answers in order.
 
     Every call computes on one thread, so answers are the same bit by bit however many run at once. Calls that hold
     more than :data:`CALL` come one after another instead, and their large products use all cores: that depends on
-    their size alone. Calls inside of calls come one after another, too.
+    their size alone. So do calls on a GPU, whose memory they would share, and calls inside of calls.
 
     Args:
         function: It must not depend on the order of calls.
         items: What it is called with.
         memory: Bytes that one call holds.
+        device: Where calls compute.
 
     Raises:
         Exception: That of the first item, in their order, whose call raises; calls that have not begun are left out.
@@ -90,7 +93,7 @@ def side_by_side(function: Callable[[Item], Answer], items: Iterable[Item], *, m
         [1, 4, 9]
     """
     every = list(items)
-    if _here.aside or len(every) < 2 or memory > CALL:
+    if _here.aside or len(every) < 2 or memory > CALL or device != "cpu":
         return [function(item) for item in every]
 
     def alone(item: Item) -> Answer:

@@ -139,6 +139,11 @@ def test_calls_together_stay_below_the_bound(monkeypatch: pytest.MonkeyPatch) ->
     assert side_by_side(lambda _: threading.get_ident(), range(3), memory=CALL) == [here] * 3
 
 
+def test_calls_on_a_gpu_come_one_after_another() -> None:
+    here = threading.get_ident()
+    assert side_by_side(lambda _: threading.get_ident(), range(3), device="cuda") == [here] * 3
+
+
 def test_calls_inside_of_calls_come_one_after_another_in_the_same_thread() -> None:
     def inner(_: int) -> int:
         return threading.get_ident()

@@ -165,7 +165,7 @@ class Decoding(Measure):
         labels, groups = fit_rows.label(self.label), np.array(context.groups(fit_rows.rows))
         self._check_labels(labels, context)
         unconverged: list[float] = []
-        predict = self._classifier(context, unconverged)
+        predict, device = self._classifier(context, unconverged), context.session.device
         truths = {test.name: test.rows.label(self.label) for test in tests}
 
         def accuracy(
@@ -184,7 +184,7 @@ class Decoding(Measure):
         def fitted(
             fit_labels: LabelArray, truth: Mapping[str, LabelArray], transform: str | None = None
         ) -> Callable[[str, Test], ScoreArray]:
-            predicted = _predictions(predict, fit_rows.vectors, fit_labels, groups, tests, transform)
+            predicted = _predictions(predict, fit_rows.vectors, fit_labels, groups, tests, device, transform)
             return lambda encoder, test: correct(predicted[encoder][test.name], truth[test.name])
 
         try:
@@ -241,7 +241,7 @@ class Decoding(Measure):
             yield from accuracy(transformed, truths, transform)
         fewest = min(_fewest(labels[fit]) for fit, _ in tests[0].parts)
         for shots in (shots for shots in self.shots if shots <= fewest):
-            few = _few(shots, labels, groups, fit_rows, tests, truths, predict, context.session.seed)
+            few = _few(shots, labels, groups, fit_rows, tests, truths, predict, device, context.session.seed)
             yield from accuracy(few, truths, SHOTS, float(shots))
         if more := [str(shots) for shots in self.shots if shots > fewest]:
             images = f"{fewest} image{'' if fewest == 1 else 's'}"
@@ -305,7 +305,7 @@ class Decoding(Measure):
         name, _ = self._controlled(control)
         fit_rows, controls = self._split(context, control)
         labels, groups = fit_rows.label(self.label), np.array(context.groups(fit_rows.rows))
-        predicted = _predictions(predict, fit_rows.vectors, labels, groups, controls)
+        predicted = _predictions(predict, fit_rows.vectors, labels, groups, controls, context.session.device)
         for test in (test for test in tests if test.name in [same.name for same in controls]):
             (same,) = (each for each in controls if each.name == test.name)
             truth, keys = same.rows.label(self.label), same.rows.keys()
@@ -541,6 +541,7 @@ def _predictions(
     labels: LabelArray,
     groups: LabelArray,
     tests: Sequence[Test],
+    device: str,
     transform: str | None = None,
 ) -> dict[str, dict[str, LabelArray]]:
     """Return by encoder and test the predicted labels; one fit serves all tests that are fitted on the same rows.
@@ -561,7 +562,9 @@ def _predictions(
     predictions = {
         encoder: {test.name: np.empty(len(test.rows.rows), labels.dtype) for test in tests} for encoder in vectors
     }
-    for (encoder, part), predicted in zip(tasks, side_by_side(fitted, tasks, memory=memory), strict=True):
+    for (encoder, part), predicted in zip(
+        tasks, side_by_side(fitted, tasks, memory=memory, device=device), strict=True
+    ):
         for test, each in zip(tests, predicted, strict=True):
             predictions[encoder][test.name][test.parts[part][1]] = each
     return predictions
@@ -575,13 +578,14 @@ def _few(
     tests: Sequence[Test],
     truths: Mapping[str, LabelArray],
     predict: Predict,
+    device: str,
     seed: int,
 ) -> Callable[[str, Test], ScoreArray]:
     """Return each image's share of right predictions over draws of few images, the same draws for all encoders."""
     right = {(name, test.name): np.zeros(len(test.rows.rows)) for name in fit_rows.vectors for test in tests}
     for draw in range(DRAWS):
         drawn = [_drawn(test, labels, shots, seed + draw) for test in tests]
-        predicted = _predictions(predict, fit_rows.vectors, labels, groups, drawn)
+        predicted = _predictions(predict, fit_rows.vectors, labels, groups, drawn, device)
         for name, test in right:
             right[name, test] += correct(predicted[name][test], truths[test])
     return lambda encoder, test: right[encoder, test.name] / DRAWS  # ten tenths are not 1
