@@ -19,6 +19,7 @@ from embprobe.probing.results import Conclusions, Result, Results
 from embprobe.probing.run import run_probe
 from embprobe.probing.scores import Scores
 from embprobe.statistics import Estimate, holm, resample
+from embprobe.system.threads import one_thread
 
 if TYPE_CHECKING:
     from embprobe.embeddings.session import Session
@@ -37,6 +38,7 @@ class Study:
     """Encoders by role."""
 
 
+@one_thread()
 def run_study(cast: Cast, images: Images, session: Session, *, claims: Sequence[Claim] | None = None) -> Study:
     """Check every claim whose roles are played on these images; the others are listed with why they are not checked.
 

@@ -30,11 +30,12 @@ from embprobe.measures.disagreement import Pair, disagreement_pairs, pair_cosine
 from embprobe.measures.knn import Positions
 from embprobe.measures.mutual_knn import nearest_others, neighbor_overlap_by_chance, neighbor_overlap_effects
 from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, natural_pair_effects
-from embprobe.measures.pair_effects import influence_scores
+from embprobe.measures.pair_effects import PairEffects, influence_scores
 from embprobe.measures.rank_correlation import correlation_by_chance, cosine_ranks, rank_correlation_effects
 from embprobe.measures.vectors import ScoreArray
 from embprobe.statistics import resample
 from embprobe.system.text import printable, visible
+from embprobe.system.threads import one_thread, side_by_side
 
 QUERIES = 10_000
 """Of more rows, the neighbours of this many random ones are compared; they are sought among all."""
@@ -49,6 +50,8 @@ COLOR = "color"
 COLORS = "reference/color-histogram"
 """The encoder whose vectors measure colour."""
 _MATCHINGS = 200
+_RANKING = 24
+"""Bytes that ranking all pairs takes a pair."""
 _TWO_SIDED = 1.96  # standard deviations to the 97.5th percentile of a normal distribution
 
 
@@ -99,6 +102,7 @@ def choose_compared(images: Images, by: Sequence[str], max_unlabelled: float) ->
     return kept, (*notes, *left_out)
 
 
+@one_thread()
 def compare(
     images: Images,
     encoders: Sequence[Encoder],
@@ -180,12 +184,16 @@ class _Compared:
         self.at, self._ranked, self._explained = (_some(n, most, rng) for most in (QUERIES, RANKED, EXPLAINED))
         candidates = min(max(settings.k, CANDIDATES), n - 2)
         random = random_pairs(n, seed=session.seed)
-        self._near, self._ranks, self._random, self._kernels = {}, {}, {}, {}
-        for name, vectors in embedded.vectors.items():
-            self._near[name] = nearest_others(vectors, candidates, at=self.at, device=session.device)
-            self._ranks[name] = cosine_ranks(vectors[self._ranked])
-            self._random[name] = pair_cosines(vectors, random)
-            self._kernels[name] = Kernel.of(vectors)
+
+        def prepared(vectors: Floats) -> tuple[Positions, ScoreArray, ScoreArray, Kernel]:
+            near = nearest_others(vectors, candidates, at=self.at, device=session.device)
+            return near, cosine_ranks(vectors[self._ranked]), pair_cosines(vectors, random), Kernel.of(vectors)
+
+        most = max(vectors.nbytes for vectors in embedded.vectors.values()) + _RANKING * len(self._ranked) ** 2
+        each = side_by_side(prepared, embedded.vectors.values(), memory=most, device=session.device)
+        self._near, self._ranks, self._random, self._kernels = (
+            dict(zip(embedded.vectors, of_all, strict=True)) for of_all in zip(*each, strict=True)
+        )
 
     def agreements(self, a: str, b: str) -> list[Agreement]:
         n, k, seed = len(self.embedded.rows), self._settings.k, self._seed
@@ -232,12 +240,13 @@ class _Compared:
         if len(at) <= MIN_PARTNERS + len(attributes) or len(explained) < 2:
             return []
         explanations, groups = [], self._groups_at(at)
+
+        def effects_of(task: tuple[str, str]) -> PairEffects:
+            return natural_pair_effects(explained[task[1]], attributes, task[0], groups, seed=seed)
+
+        effects = iter(side_by_side(effects_of, itertools.product(attributes, explained)))
         for attribute in attributes:
-            effects = [
-                natural_pair_effects(vectors, attributes, attribute, groups, seed=seed)
-                for vectors in explained.values()
-            ]
-            scores = influence_scores(effects, groups)
+            scores = influence_scores([next(effects) for _ in explained], groups)
             kept = np.isfinite(scores).all(1)
             drawn = resample(scores[kept], self._groups_at(at[kept]), seed=seed)
             for (i, a), (j, b) in itertools.combinations(enumerate(explained), 2):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from embprobe.errors import EmbprobeError
 from embprobe.measures.preference import COLLAPSED, TIE
 from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_labels, l2_normalize
+from embprobe.system.threads import matrix_product
 
 CHANCE = 0.5
 """The attraction of an attribute that an encoder does not see, whatever else it sees."""
@@ -81,7 +82,7 @@ def attraction(
     n = len(x)
     values, contents = _coded(attribute, n, "attribute"), _coded(content, n, "content")
     group = _coded(np.arange(n) if groups is None else np.asarray(groups), n, "group")
-    cosine, won, weight = x @ x.T, np.zeros((n, n)), np.zeros((n, n))
+    cosine, won, weight = matrix_product(x, x.T), np.zeros((n, n)), np.zeros((n, n))
     anchored = np.zeros((n, 2))
     for block in _blocks(values, contents):
         for candidates, weights in block.others:

@@ -15,6 +15,7 @@ import numpy as np
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.measures.geometry import centred, principal_axes
 from embprobe.measures.vectors import ScoreArray, Vectors, check_finite
+from embprobe.system.threads import matrix_product
 
 Transform = Callable[[Vectors], Vectors]
 """A function of vectors ``[m, d]`` that returns ``[m, e]`` in their precision, at least float32."""
@@ -112,7 +113,7 @@ def _pca(train: Vectors, keep: int) -> Transform:
             "images, or keep fewer."
         )
     leading = axes[:, :keep]
-    return lambda x: (x - mean) @ leading
+    return lambda x: matrix_product(x - mean, leading)
 
 
 def _int8(train: Vectors) -> Transform:
@@ -130,7 +131,7 @@ def _whiten(train: Vectors) -> Transform:
     mean, axes, deviations = principal_axes(train)
     variance = deviations**2 * (len(train) / (len(train) - 1))
     whitening = axes / np.sqrt(variance + RIDGE * variance.mean())
-    return lambda x: (x - mean) @ whitening
+    return lambda x: matrix_product(x - mean, whitening)
 
 
 def _checked(transform: Transform, dimension: int) -> Transform:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
 from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_labels, l2_normalize
+from embprobe.system.threads import matrix_product
 
 _CELLS = 2**24
 """Class scores held at once: 128 MiB."""
@@ -49,7 +50,7 @@ def predict_gda(train: Vectors, labels: LabelArray, tests: Sequence[Vectors]) ->
     classes, coded = np.unique(labels, return_inverse=True)
     means = np.stack([x[coded == i].mean(0) for i in range(len(classes))])
     x -= means[coded]
-    scatter = x.T @ x
+    scatter = matrix_product(x.T, x)
     weights = _weights(scatter, means, n=len(x))
     offsets = (weights * means).sum(1) / 2
     return [classes[_best(test, weights, offsets)] for test in tests]
@@ -75,4 +76,6 @@ def _best(test: Vectors, weights: ScoreArray, offsets: ScoreArray) -> NDArray[np
             f"GDA was fitted on embeddings of {weights.shape[1]} dimensions and cannot judge those of {test.shape[1]}."
         )
     x, step = l2_normalize(test, min_rows=1), max(1, _CELLS // len(weights))
-    return np.concatenate([(x[i : i + step] @ weights.T - offsets).argmax(1) for i in range(0, len(x), step)])
+    return np.concatenate(
+        [(matrix_product(x[i : i + step], weights.T) - offsets).argmax(1) for i in range(0, len(x), step)]
+    )

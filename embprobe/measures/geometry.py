@@ -17,6 +17,7 @@ import numpy as np
 
 from embprobe.errors import EmbprobeError
 from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_finite, l2_normalize
+from embprobe.system.threads import matrix_product, side_by_side, threads_for
 
 COINCIDE = 1e-12
 """Share of the squared lengths that float32's rounding alone can leave around a mean: (6e-8)² is 4e-15."""
@@ -154,7 +155,7 @@ def effective_rank(vectors: Vectors) -> ScoreArray:
     entropy = -float(share @ np.log(share))
     # dH = −Σ_k dσ_k (log p_k + H) / Σσ, where the λ_k in dσ_k cancel: the entropy does not depend on scale.
     slope = -(np.log(share) + entropy) / deviations.sum() / (2 * deviations)
-    squares = ((np.asarray(vectors, np.float64) - mean) @ axes) ** 2
+    squares = matrix_product(np.asarray(vectors, np.float64) - mean, axes) ** 2
     return np.asarray(np.exp(entropy) * (1 + squares @ slope))
 
 
@@ -236,7 +237,8 @@ def principal_axes(vectors: Vectors) -> tuple[ScoreArray, ScoreArray, ScoreArray
     mean, x = centred(vectors)
     # The triangle of QR has the singular values and right vectors of the matrix, without the precision that a
     # covariance loses, and without left vectors [n, d].
-    _, deviations, axes = np.linalg.svd(np.linalg.qr(x, mode="r"), full_matrices=False)
+    with threads_for(x.size * min(x.shape)):
+        _, deviations, axes = np.linalg.svd(np.linalg.qr(x, mode="r"), full_matrices=False)
     varies = deviations > deviations[0] * max(x.shape) * np.finfo(np.float64).eps
     return mean, np.asarray(axes[varies].T), np.asarray(deviations[varies] / np.sqrt(len(x)))
 
@@ -259,11 +261,12 @@ def centred(vectors: Vectors) -> tuple[ScoreArray, ScoreArray]:
 
 def _mean_kernel(x: ScoreArray) -> ScoreArray:
     """Average exp(−2 ‖x − y‖²) over the other rows, for each of the unit rows. ``[m, d] -> [m]``."""
-    means = np.empty(len(x))
-    for start in range(0, len(x), _ROWS):
-        kernel = x[start : start + _ROWS] @ x.T
+
+    def means(start: int) -> ScoreArray:
+        kernel = matrix_product(x[start : start + _ROWS], x.T)
         np.exp(4 * kernel - 4, out=kernel)  # −2 ‖x − y‖² = 4 cos − 4
         position = np.arange(len(kernel))
         kernel[position, start + position] = 0  # itself
-        means[start : start + _ROWS] = kernel.sum(1) / (len(x) - 1)
-    return means
+        return np.asarray(kernel.sum(1) / (len(x) - 1))
+
+    return np.concatenate(side_by_side(means, range(0, len(x), _ROWS), memory=2 * 8 * _ROWS * len(x)))

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
 from embprobe.measures.vectors import LabelArray, Vectors, check_labels, l2_normalize
+from embprobe.system.threads import side_by_side, threads_for
 
 Similarities = NDArray[np.float32]
 Positions = NDArray[np.int64]
@@ -17,6 +18,10 @@ _ROWS = 16_384
 """Rows widened at once: 100 MB of 768 dimensions."""
 _VOTES = 2**24
 """Sums of votes held at once: 128 MiB."""
+_QUERIES = 1_024
+"""Least queries of a search on one thread, if there are as many."""
+_QUERY_CELLS = 2**18
+"""Least numbers of a search's queries: BLAS computes matrices that are much smaller in another order of sums."""
 
 
 def nearest(queries: Vectors, keys: Vectors, k: int, *, device: str = "cpu") -> tuple[Similarities, Positions]:
@@ -117,10 +122,18 @@ def _votes(weight: NDArray[np.float64], label: Positions, count: int) -> NDArray
 
 
 def _by_faiss(queries: Similarities, keys: Similarities, k: int) -> tuple[Similarities, Positions]:
+    """Search for blocks of queries side by side; blocks depend on sizes only, so that cosines do, too."""
     import faiss
 
-    similarity, position = faiss.knn(queries, keys, k, metric=faiss.METRIC_INNER_PRODUCT)
-    return similarity, position
+    blocks = np.array_split(queries, -(-len(queries) // max(_QUERIES, _QUERY_CELLS // queries.shape[1])) or 1)
+
+    def search(block: Similarities) -> tuple[Similarities, Positions]:
+        similarity, position = faiss.knn(block, keys, k, metric=faiss.METRIC_INNER_PRODUCT)
+        return similarity, position
+
+    with threads_for(queries.size * len(keys)):
+        found = side_by_side(search, blocks)
+    return np.concatenate([each for each, _ in found]), np.concatenate([each for _, each in found])
 
 
 def _by_torch(queries: Similarities, keys: Similarities, k: int, device: str) -> tuple[Similarities, Positions]:

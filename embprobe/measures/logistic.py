@@ -13,6 +13,8 @@ as the formula. What makes the path fast:
   every curvature pair is known exactly, so pairs stay valid when C changes and are carried along the path.
 - A fit begins at the line through the last two solutions, as a function of log C, where that is better than the last.
 - x W is kept and is linear in the step, so a step costs two products with X however long its line search is.
+- A fit has thousands of small products, so it runs on one thread unless its products are large: it then also gives
+  the same numbers however many cores there are.
 """
 
 from __future__ import annotations
@@ -26,9 +28,12 @@ from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
 from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_finite, check_labels
+from embprobe.system.threads import threads_for
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Positions = NDArray[np.int64]
 
 C_GRID: tuple[float, ...] = tuple(np.logspace(-6, 5, 45).tolist())
 """Inverse strengths of regularisation: 45 from 1e-6 to 1e5, as DINOv2 searches (its ``eval/log_regression.py``)."""
@@ -135,7 +140,8 @@ def logistic_path(
     check_finite(train)
     if not len(grid) or not all(np.isfinite(c) and c > 0 for c in grid):
         raise EmbprobeError("The grid needs inverse strengths of regularisation (C), all of them positive numbers.")
-    return list(_walk(train, labels, sorted(grid), tolerance, device))
+    with threads_for(_multiplications(train, labels)):
+        return list(_walk(train, labels, sorted(grid), tolerance, device))
 
 
 def predict_logistic(
@@ -194,6 +200,25 @@ def predict_logistic(
     fit, held_out = next(((a, b) for a, b in draws if len(np.unique(labels[a])) > 1), (None, None))
     if fit is None or held_out is None:
         raise TooFewGroups(too_few)
+    with threads_for(_multiplications(train, labels)):
+        final = _fit_chosen(train, labels, fit, held_out, device, on_unconverged)
+        return [final.predict(test) for test in tests]
+
+
+def _multiplications(train: Vectors, labels: LabelArray) -> int:
+    """Return the number of multiplications of a product of all rows with the weights, which each step has two of."""
+    return train.size * len(np.unique(labels))
+
+
+def _fit_chosen(
+    train: Vectors,
+    labels: LabelArray,
+    fit: Positions,
+    held_out: Positions,
+    device: str,
+    on_unconverged: Callable[[float], None],
+) -> Logistic:
+    """Choose C by fits to the rows ``fit`` and accuracy on those that are held out, then fit all rows."""
     right: list[tuple[int, float]] = []
     for classifier in _converged(_walk(train[fit], labels[fit], C_GRID, TOLERANCE, device), on_unconverged):
         correct = int((classifier.predict(train[held_out]) == labels[held_out]).sum())
@@ -204,7 +229,7 @@ def predict_logistic(
             break
     chosen = right.index(max(right))
     *_, final = _converged(_walk(train, labels, C_GRID[: chosen + 1], TOLERANCE, device), on_unconverged)
-    return [final.predict(test) for test in tests]
+    return final
 
 
 def _converged(path: Iterator[Logistic], on_unconverged: Callable[[float], None]) -> Iterator[Logistic]:

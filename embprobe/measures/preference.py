@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
 from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_labels, l2_normalize
+from embprobe.system.threads import matrix_product
 
 TIE = 1e-7
 """Cosines that differ by less count as equal: the rounding of float32 near 1."""
@@ -126,7 +127,7 @@ def _difference(x: ScoreArray, anchors: _Codes, a: _Codes, b: _Codes) -> ScoreAr
     rows = np.flatnonzero(occurs)
     column = np.empty(len(x), np.int64)
     column[rows] = np.arange(len(rows))
-    cosine = x[anchors] @ x[rows].T
+    cosine = matrix_product(x[anchors], x[rows].T)
     here = np.arange(len(anchors))[:, None]
     return np.asarray(cosine[here, column[a]] - cosine[here, column[b]])
 

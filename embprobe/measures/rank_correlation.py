@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
 from embprobe.measures.natural_pairs import standard_ranks
 from embprobe.measures.pair_effects import PairEffects, PairTally
 from embprobe.measures.vectors import ScoreArray, Vectors, check_same_rows, l2_normalize
+from embprobe.system.threads import matrix_product, side_by_side
 
+Positions = NDArray[np.int64]
 _ROWS = 256
 """Rows whose pairs are held at a time."""
 
@@ -55,7 +58,7 @@ def cosine_ranks(vectors: Vectors) -> ScoreArray:
     x = l2_normalize(vectors)
     others = ~np.eye(len(x), dtype=bool)
     ranks = np.zeros(others.shape)
-    ranks[others] = standard_ranks((x @ x.T)[others].reshape(len(x), -1)).ravel()
+    ranks[others] = standard_ranks(matrix_product(x, x.T)[others].reshape(len(x), -1)).ravel()
     if not ranks.any():
         raise EmbprobeError(f"All {len(x):,} images are equally near to each other.")
     return ranks
@@ -95,8 +98,9 @@ def correlation_by_chance(a: ScoreArray, b: ScoreArray, *, matchings: int = 200,
         One mean per matching, ``[matchings]``.
     """
     rng = np.random.default_rng(seed)
-    means = np.empty(matchings)
-    for i in range(matchings):
-        order = rng.permutation(len(a))
-        means[i] = (a * b[np.ix_(order, order)]).sum() / len(a)
-    return means
+    orders = [rng.permutation(len(a)) for _ in range(matchings)]
+
+    def mean(order: Positions) -> float:
+        return float((a * b[np.ix_(order, order)]).sum() / len(a))
+
+    return np.array(side_by_side(mean, orders, memory=a.nbytes + b.nbytes))

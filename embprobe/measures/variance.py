@@ -11,6 +11,7 @@ import numpy as np
 
 from embprobe.errors import EmbprobeError
 from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, l2_normalize
+from embprobe.system.threads import matrix_product
 
 REST = "rest"
 """The name of the share that no single factor explains: interactions and noise."""
@@ -152,7 +153,7 @@ def permutation_p(
 
 def _bound(scatter: float, rows: ScoreArray, levels: int) -> float:
     """Bound the share of permutations with at least this scatter, from rows ``[n, d]`` about the mean of their cell."""
-    products = rows.T @ rows if rows.shape[1] <= len(rows) else rows @ rows.T
+    products = matrix_product(rows.T, rows) if rows.shape[1] <= len(rows) else matrix_product(rows, rows.T)
     values = np.linalg.eigvalsh(products)
     weights = values[values > 0] / values[-1]  # in units of the largest, as the scatter
     scatter *= (levels - 1) / values[-1]

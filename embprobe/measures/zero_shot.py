@@ -8,6 +8,7 @@ import numpy as np
 
 from embprobe.errors import EmbprobeError
 from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_labels, l2_normalize
+from embprobe.system.threads import matrix_product
 
 _CELLS = 2**24
 """Similarities held at once: 128 MiB."""
@@ -82,6 +83,6 @@ def predict_zero_shot(images: Vectors, class_vectors: Vectors, classes: LabelArr
             "they must come from the two sides of one encoder."
         )
     x, names, step = l2_normalize(images, min_rows=1), l2_normalize(class_vectors), max(1, _CELLS // len(classes))
-    best = np.concatenate([(x[i : i + step] @ names.T).argmax(1) for i in range(0, len(x), step)])
+    best = np.concatenate([matrix_product(x[i : i + step], names.T).argmax(1) for i in range(0, len(x), step)])
     predicted: LabelArray = np.asarray(classes)[best]
     return predicted

@@ -23,6 +23,7 @@ from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.key import Key
 from embprobe.probing.scores import Role, Scores
 from embprobe.probing.selection import Selection
+from embprobe.system.threads import LARGE, threads_for
 
 if TYPE_CHECKING:
     from embprobe.embeddings.embedding_set import EmbeddingSet
@@ -201,11 +202,12 @@ class ProbeContext:
         different = list(dict.fromkeys(texts))
         place = {text: i for i, text in enumerate(different)}
         order = [place[text] for text in texts]
-        return {
-            encoder.spec.name: _encode_texts(encoder, different)[order]
-            for encoder in self.encoders
-            if encoder.spec.has_text
-        }
+        with threads_for(LARGE):  # a text tower's products are, but for the smallest
+            return {
+                encoder.spec.name: _encode_texts(encoder, different)[order]
+                for encoder in self.encoders
+                if encoder.spec.has_text
+            }
 
     def groups(self, rows: Images) -> list[str]:
         """Return the value that each row is resampled with."""

@@ -22,12 +22,14 @@ from embprobe.probing.measure import Measure, labelled_for
 from embprobe.probing.results import Result, Results
 from embprobe.probing.scores import Scores
 from embprobe.statistics import Estimate, Resampled, holm, resample
+from embprobe.system.threads import one_thread
 
 if TYPE_CHECKING:
     from embprobe.embeddings.session import Session
     from embprobe.encoders.spec import Encoder
 
 
+@one_thread()
 def run_probe(
     card: Card,
     images: Images,

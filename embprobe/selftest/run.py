@@ -10,6 +10,7 @@ from embprobe.selftest import controls, known, path, probed, uncertainty, units
 from embprobe.selftest.planted import ORDERED, order_of
 from embprobe.selftest.promise import NO_ANSWER, Promise, Settings, Verdict
 from embprobe.system.suggestions import did_you_mean
+from embprobe.system.threads import one_thread
 
 PROMISES: tuple[Promise, ...] = (
     Promise("pairing", "What two encoders share cancels in their difference.", uncertainty.pairing),
@@ -83,8 +84,15 @@ def _verdicts(promises: Sequence[Promise], studies: int, seed: int, notify: Call
     settings = Settings(seed, studies)
     for promise in promises:
         notify(promise.name)
+        verdicts = iter(promise.check(settings))
         try:
-            for verdict in promise.check(settings):
+            while verdict := _next(verdicts):
                 yield replace(verdict, promise=promise.name)
         except Exception as error:  # a broken instrument can fail in any way, and the other promises still count
             yield Verdict(promise.says, "an answer", f"{NO_ANSWER}: {error}", False, promise.name)
+
+
+@one_thread()
+def _next(verdicts: Iterator[Verdict]) -> Verdict | None:
+    """Return the next verdict, None after the last; oracles have few vectors."""
+    return next(verdicts, None)

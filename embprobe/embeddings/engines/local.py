@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Generator, Hashable, Iterator, Sequence
@@ -24,6 +23,8 @@ from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Row
 from embprobe.system.devices import each_of
+from embprobe.system.threads import allowed_threads, one_thread
+from embprobe.system.threads import cores as _cores
 
 _SEATS_PER_GPU = 2
 """Batches that may be on one GPU: while one is computed, the next is on its way there."""
@@ -92,19 +93,16 @@ def _crew(job: Job) -> Iterator[_Crew]:
     That keeps all cores busy without the waits between the threads of one small matrix product. A GPU takes turns
     among the workers, who read and decode meanwhile.
     """
-    threads = torch.get_num_threads()
+    threads = allowed_threads()
     workers = threads if job.device == "cpu" else max(threads, _cores())
     seats: SimpleQueue[Sequence[Encoder]] = SimpleQueue()
     for places in _seats(job, workers):
         seats.put(places)
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            try:
-                yield _Crew(pool, 2 * workers, seats)
-            finally:
-                pool.shutdown(cancel_futures=True)  # after an error nobody waits for the rest
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            yield _Crew(pool, 2 * workers, seats)
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error nobody waits for the rest
 
 
 def _seats(job: Job, workers: int) -> Iterator[Sequence[Encoder]]:
@@ -121,11 +119,6 @@ def _seats(job: Job, workers: int) -> Iterator[Sequence[Encoder]]:
 def _on(encoder: Encoder, device: str) -> Encoder:
     """A copy of the encoder on that device; one that is no :class:`NetworkEncoder` stays where it is and serves all."""
     return encoder.on(device) if isinstance(encoder, NetworkEncoder) else encoder
-
-
-def _cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _encode(rows: Sequence[int], lacking: Sequence[int], job: Job, seats: SimpleQueue[Sequence[Encoder]]) -> _Batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.scores import Scores
 from embprobe.probing.selection import Selection
 from embprobe.system.text import visible
+from embprobe.system.threads import side_by_side
 
 if TYPE_CHECKING:
     from embprobe.embeddings.embedding_set import EmbeddingSet
@@ -48,6 +50,8 @@ RARE = 0.2
 of a handful of images, and would count as much as that of any other label."""
 DRAWS = 10
 """Of few images; each image's score is its mean over them."""
+_HELD = 16
+"""Bytes that a fit holds for each number of the vectors: them, the part fitted on, and that part in its eigenbasis."""
 _VARIANTS = {"logistic": "linear probe", "knn": "k-NN", "gda": "GDA"}
 Predict = Callable[[Vectors, LabelArray, LabelArray, Sequence[Vectors]], list[LabelArray]]
 """``(train [n, d], labels [n], groups [n], tests) -> predictions``, one array a test."""
@@ -165,7 +169,7 @@ class Decoding(Measure):
         labels, groups = fit_rows.label(self.label), np.array(context.groups(fit_rows.rows))
         self._check_labels(labels, context)
         unconverged: list[float] = []
-        predict = self._classifier(context, unconverged)
+        predict, device = self._classifier(context, unconverged), context.session.device
         truths = {test.name: test.rows.label(self.label) for test in tests}
 
         def accuracy(
@@ -184,10 +188,7 @@ class Decoding(Measure):
         def fitted(
             fit_labels: LabelArray, truth: Mapping[str, LabelArray], transform: str | None = None
         ) -> Callable[[str, Test], ScoreArray]:
-            predicted = {
-                encoder: _predictions(predict, vectors, fit_labels, groups, tests, encoder, transform)
-                for encoder, vectors in fit_rows.vectors.items()
-            }
+            predicted = _predictions(predict, fit_rows.vectors, fit_labels, groups, tests, device, transform)
             return lambda encoder, test: correct(predicted[encoder][test.name], truth[test.name])
 
         try:
@@ -244,7 +245,7 @@ class Decoding(Measure):
             yield from accuracy(transformed, truths, transform)
         fewest = min(_fewest(labels[fit]) for fit, _ in tests[0].parts)
         for shots in (shots for shots in self.shots if shots <= fewest):
-            few = _few(shots, labels, groups, fit_rows, tests, truths, predict, context.session.seed)
+            few = _few(shots, labels, groups, fit_rows, tests, truths, predict, device, context.session.seed)
             yield from accuracy(few, truths, SHOTS, float(shots))
         if more := [str(shots) for shots in self.shots if shots > fewest]:
             images = f"{fewest} image{'' if fewest == 1 else 's'}"
@@ -308,10 +309,7 @@ class Decoding(Measure):
         name, _ = self._controlled(control)
         fit_rows, controls = self._split(context, control)
         labels, groups = fit_rows.label(self.label), np.array(context.groups(fit_rows.rows))
-        predicted = {
-            encoder: _predictions(predict, vectors, labels, groups, controls, encoder)
-            for encoder, vectors in fit_rows.vectors.items()
-        }
+        predicted = _predictions(predict, fit_rows.vectors, labels, groups, controls, context.session.device)
         for test in (test for test in tests if test.name in [same.name for same in controls]):
             (same,) = (each for each in controls if each.name == test.name)
             truth, keys = same.rows.label(self.label), same.rows.keys()
@@ -546,23 +544,36 @@ def _fewest(labels: LabelArray) -> int:
 
 def _predictions(
     predict: Predict,
-    vectors: Floats,
+    vectors: Mapping[str, Floats],
     labels: LabelArray,
     groups: LabelArray,
     tests: Sequence[Test],
-    encoder: str,
+    device: str,
     transform: str | None = None,
-) -> dict[str, LabelArray]:
-    """Return by test the predicted labels; one fit serves all tests that are fitted on the same rows."""
-    predictions = {test.name: np.empty(len(test.rows.rows), labels.dtype) for test in tests}
-    for part in range(len(tests[0].parts)):
+) -> dict[str, dict[str, LabelArray]]:
+    """Return by encoder and test the predicted labels; one fit serves all tests that are fitted on the same rows.
+
+    The fits of all encoders and parts are independent, so they run side by side.
+    """
+
+    def fitted(task: tuple[str, int]) -> list[LabelArray]:
+        encoder, part = task
         fit = tests[0].parts[part][0]
-        change = fit_compression(transform, vectors[fit]) if transform else np.asarray
-        positions = [test.parts[part][1] for test in tests]
-        new = [change(test.rows.vectors[encoder][rows]) for test, rows in zip(tests, positions, strict=True)]
-        predicted = predict(change(vectors[fit]), labels[fit], groups[fit], new)
-        for test, rows, each in zip(tests, positions, predicted, strict=True):
-            predictions[test.name][rows] = each
+        train = vectors[encoder][fit]
+        change = fit_compression(transform, train) if transform else np.asarray
+        new = [change(test.rows.vectors[encoder][test.parts[part][1]]) for test in tests]
+        return predict(change(train), labels[fit], groups[fit], new)
+
+    tasks = list(itertools.product(vectors, range(len(tests[0].parts))))
+    memory = _HELD * len(labels) * max(each.shape[1] for each in vectors.values())
+    predictions = {
+        encoder: {test.name: np.empty(len(test.rows.rows), labels.dtype) for test in tests} for encoder in vectors
+    }
+    for (encoder, part), predicted in zip(
+        tasks, side_by_side(fitted, tasks, memory=memory, device=device), strict=True
+    ):
+        for test, each in zip(tests, predicted, strict=True):
+            predictions[encoder][test.name][test.parts[part][1]] = each
     return predictions
 
 
@@ -574,16 +585,16 @@ def _few(
     tests: Sequence[Test],
     truths: Mapping[str, LabelArray],
     predict: Predict,
+    device: str,
     seed: int,
 ) -> Callable[[str, Test], ScoreArray]:
     """Return each image's share of right predictions over draws of few images, the same draws for all encoders."""
     right = {(name, test.name): np.zeros(len(test.rows.rows)) for name in fit_rows.vectors for test in tests}
     for draw in range(DRAWS):
         drawn = [_drawn(test, labels, shots, seed + draw) for test in tests]
-        for name, vectors in fit_rows.vectors.items():
-            predicted = _predictions(predict, vectors, labels, groups, drawn, name)
-            for test in tests:
-                right[name, test.name] += correct(predicted[test.name], truths[test.name])
+        predicted = _predictions(predict, fit_rows.vectors, labels, groups, drawn, device)
+        for name, test in right:
+            right[name, test] += correct(predicted[name][test], truths[test])
     return lambda encoder, test: right[encoder, test.name] / DRAWS  # ten tenths are not 1
 
 
