@@ -41,6 +41,10 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 _DAYLIGHT_MIRED = 1e6 / 6504
 _HALVINGS = 10
 """Steps of the search for the most chroma that sRGB has room for: it is found to a thousandth."""
+_CLOSE = 1e-9
+"""Distance of a linear value from 0 or 1 within which rounding could decide on which side it is."""
+_BLOCK = 8192
+"""Colours that are worked on at a time, so that they stay in the processor's cache."""
 _SAMPLED, _STEPS = 2048, 12
 """Colours from which a control's mean difference is estimated, and steps of the search for its size."""
 _STRONGEST = 8.0
@@ -182,14 +186,20 @@ def match_lightness(original: Image.Image, changed: Image.Image, rng: np.random.
         lightness = np.clip(lab[rows, 0] + factor * step[rows], 0, 1)
         return _into_gamut(np.column_stack([lightness, lab[rows, 1:]]))
 
+    weights, unmoved = weight[sampled], _cielab(before[sampled])
+
     def mean(colors: Values) -> float:
-        return float(np.average(_ciede2000(before[sampled], colors), weights=weight[sampled]))
+        return float(np.average(_ciede2000(unmoved, _cielab(colors)), weights=weights))
 
     target = mean(after[sampled])
     one_way = size if rng.integers(2) else -size
-    towards_the_middle = np.where(lab[:, 0] < 0.5, size, -size)
-    reach = [(mean(moved(sampled, step, _STRONGEST)), step) for step in (one_way, -one_way, towards_the_middle)]
-    step = next((step for largest, step in reach if largest >= target), max(reach, key=lambda pair: pair[0])[1])
+    reach: list[tuple[float, Values]] = []
+    for step in (one_way, -one_way, np.where(lab[:, 0] < 0.5, size, -size)):
+        reach.append((mean(moved(sampled, step, _STRONGEST)), step))
+        if reach[-1][0] >= target:
+            break
+    else:
+        step = max(reach, key=lambda pair: pair[0])[1]
     low, high = 0.0, _STRONGEST
     for _ in range(_STEPS):
         middle = (low + high) / 2
@@ -234,7 +244,7 @@ def lightness_structure(a: Image.Image, b: Image.Image) -> float:
 def mean_delta_e(a: Image.Image, b: Image.Image) -> float:
     """Return the mean CIEDE2000 of two images' pixels, on white; 1 is about the least that one notices side by side."""
     first, second = (np.asarray(flatten(image, WHITE)).reshape(-1, 3) / 255 for image in (a, b))
-    return float(_ciede2000(first, second).mean())
+    return float(_ciede2000(_cielab(first), _cielab(second)).mean())
 
 
 def srgb_to_oklab(rgb: Values) -> Values:
@@ -259,11 +269,19 @@ def _oklab_to_linear(lab: Values) -> Values:
     return linear
 
 
-def _ciede2000(a: Values, b: Values) -> Values:
-    """Return the CIEDE2000 differences ``[n]`` of sRGB colours ``[n, 3]`` in 0..1."""
-    from skimage.color import deltaE_ciede2000, rgb2lab
+def _cielab(rgb: Values) -> Values:
+    """Convert sRGB in 0..1, ``[n, 3]``, to CIELAB."""
+    from skimage.color import rgb2lab
 
-    differences: Values = deltaE_ciede2000(rgb2lab(a), rgb2lab(b))  # type: ignore[no-untyped-call]
+    lab: Values = rgb2lab(rgb)  # type: ignore[no-untyped-call]
+    return lab
+
+
+def _ciede2000(a: Values, b: Values) -> Values:
+    """Return the CIEDE2000 differences ``[n]`` of colours in CIELAB, ``[n, 3]``."""
+    from skimage.color import deltaE_ciede2000
+
+    differences: Values = deltaE_ciede2000(a, b)  # type: ignore[no-untyped-call]
     return differences
 
 
@@ -331,11 +349,33 @@ def _into_gamut(lab: Values) -> Values:
     outside = ((rgb < -1e-3) | (rgb > 1 + 1e-3)).any(axis=-1)
     if outside.any():
         too_vivid = lab[outside]
-        low, high = np.zeros(len(too_vivid)), np.ones(len(too_vivid))
-        for _ in range(_HALVINGS):
-            kept = (low + high) / 2
-            candidate = oklab_to_srgb(np.column_stack([too_vivid[:, :1], too_vivid[:, 1:] * kept[:, None]]))
-            fits = ((candidate >= 0) & (candidate <= 1)).all(axis=-1)
-            low, high = np.where(fits, kept, low), np.where(fits, high, kept)
-        rgb[outside] = oklab_to_srgb(np.column_stack([too_vivid[:, :1], too_vivid[:, 1:] * low[:, None]]))
+        kept = np.concatenate([_room(too_vivid[start : start + _BLOCK]) for start in range(0, len(too_vivid), _BLOCK)])
+        rgb[outside] = oklab_to_srgb(_with_share(too_vivid, kept))
     return np.clip(rgb, 0, 1)
+
+
+def _room(lab: Values) -> Values:
+    """Return the largest share of each Oklab colour's chroma for which sRGB has room, to a thousandth: ``[n]``.
+
+    Whether a share fits is read off the linear values, by products instead of powers. Where a value lies so near the
+    border that rounding could decide, it is asked of :func:`oklab_to_srgb`.
+    """
+    grey, chroma = _FROM_LAB[:, :1] * lab[:, 0], _FROM_LAB[:, 1:] @ lab[:, 1:].T
+    low, high = np.zeros(len(lab)), np.ones(len(lab))
+    for _ in range(_HALVINGS):
+        kept = (low + high) / 2
+        roots = grey + kept * chroma
+        linear = _FROM_LMS @ (roots * roots * roots)
+        least, most = linear.min(axis=0), linear.max(axis=0)
+        fits = (least >= 0) & (most <= 1)
+        close = (np.abs(least) < _CLOSE) | (np.abs(most - 1) < _CLOSE)
+        if close.any():
+            candidate = oklab_to_srgb(_with_share(lab[close], kept[close]))
+            fits[close] = ((candidate >= 0) & (candidate <= 1)).all(axis=-1)
+        low, high = np.where(fits, kept, low), np.where(fits, high, kept)
+    return low
+
+
+def _with_share(lab: Values, share: Values) -> Values:
+    """Return Oklab colours with a share of their chroma."""
+    return np.column_stack([lab[:, :1], lab[:, 1:] * share[:, None]])
