@@ -441,20 +441,25 @@ def _room(lab: Values) -> Values:
     border that rounding could decide, it is asked of :func:`oklab_to_srgb`.
     """
     grey, chroma = _FROM_LAB[:, :1] * lab[:, 0], _FROM_LAB[:, 1:] @ lab[:, 1:].T
-    low, high = np.zeros(len(lab)), np.ones(len(lab))
-    for _ in range(_HALVINGS):
-        kept = (low + high) / 2
-        roots = grey + kept * chroma
-        cubes = roots * roots * roots
+    share = np.zeros(len(lab))
+    for halving in range(1, _HALVINGS + 1):
+        kept = share + 0.5**halving
+        roots = kept * chroma
+        roots += grey
+        cubes = roots * roots
+        cubes *= roots
         linear = _FROM_LMS @ cubes
         least, most = linear.min(axis=0), linear.max(axis=0)
         fits = (least >= 0) & (most <= 1)
-        close = (np.abs(least) < _CLOSE * np.abs(cubes).max(axis=0)) | (np.abs(most - 1) < _CLOSE)
-        if close.any():
+        close = np.flatnonzero((np.abs(least) < 10 * _CLOSE) | (np.abs(most - 1) < _CLOSE))
+        if close.size:  # near black all values are small: their summands tell whether one is small for them
+            small = np.abs(least[close]) < _CLOSE * np.abs(cubes[:, close]).max(axis=0)
+            close = close[small | (np.abs(most[close] - 1) < _CLOSE)]
+        if close.size:
             candidate = oklab_to_srgb(_with_share(lab[close], kept[close]))
             fits[close] = ((candidate >= 0) & (candidate <= 1)).all(axis=-1)
-        low, high = np.where(fits, kept, low), np.where(fits, high, kept)
-    return low
+        share = np.where(fits, kept, share)
+    return share
 
 
 def _with_share(lab: Values, share: Values) -> Values:
