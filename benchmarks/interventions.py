@@ -5,8 +5,8 @@ python benchmarks/interventions.py [--before CHECKOUT] [--rounds 3] [--seconds 6
 Planning: microseconds of processor time a row, for 500 to 20,000 rows whose names share a word, are the same, are all
 different, or are missing. Changing: milliseconds of processor time for each intervention and control at the last of its
 preview's strengths, on eight bundled emoji (128 pixels) and on scikit-image's photographs of 512 x 512, of 1 and of 12
-megapixels; each image once, in a new process, after one small image. Both checkouts take turns; of the rounds the least counts. Hashes of plans and pixels are compared on the way. A process that exceeds
-``--seconds`` is ended.
+megapixels; each image once, in a new process, after one small image. Both checkouts take turns; of the rounds the
+least counts. Hashes of plans and pixels are compared on the way. A process that exceeds ``--seconds`` is ended.
 """
 
 from __future__ import annotations
