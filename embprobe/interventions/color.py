@@ -41,6 +41,14 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 _DAYLIGHT_MIRED = 1e6 / 6504
 _HALVINGS = 10
 """Steps of the search for the most chroma that sRGB has room for: it is found to a thousandth."""
+_CLOSE = 1e-9
+"""Distance of a linear value from 0, as a share of its summands, or from 1, within which rounding could decide."""
+_TOLERATED = 1e-3
+"""How far outside 0..1 a value of sRGB may lie before chroma is reduced; it is clipped."""
+_TABLED = 2**20
+"""Pixels from which on the distinct colours of an image are looked up in a table of all colours."""
+_BLOCK = 8192
+"""Colours that are worked on at a time, so that they stay in the processor's cache."""
 _SAMPLED, _STEPS = 2048, 12
 """Colours from which a control's mean difference is estimated, and steps of the search for its size."""
 _STRONGEST = 8.0
@@ -167,12 +175,10 @@ def match_lightness(original: Image.Image, changed: Image.Image, rng: np.random.
     random), the other way if that has no room for so large a change, or dark ones lighter and light ones darker if
     neither has. Where none of the three has room enough, the one that goes furthest is taken.
     """
-    codes = [_codes(np.asarray(image)).astype(np.uint64) for image in (original, changed)]
-    pairs, inverse = np.unique(codes[0] << 24 | codes[1], return_inverse=True)  # a drawing has few colours
-    weight = np.bincount(inverse.ravel(), weights=_opacity(original))
-    before, after = _colors(pairs >> 24) / 255, _colors(pairs & 0xFFFFFF) / 255
-    lab = srgb_to_oklab(before)
-    size = np.linalg.norm(srgb_to_oklab(after) - lab, axis=1)
+    before, after, inverse = _pairs(original, changed)
+    weight = _weights(original, inverse)
+    lab = _oklab(before)
+    size = np.linalg.norm(_oklab(after) - lab, axis=1)
     visible = np.flatnonzero((size > 0) & (weight > 0))
     if not len(visible):
         return original.copy()
@@ -180,22 +186,31 @@ def match_lightness(original: Image.Image, changed: Image.Image, rng: np.random.
 
     def moved(rows: NDArray[np.intp] | slice, step: Values, factor: float) -> Values:
         lightness = np.clip(lab[rows, 0] + factor * step[rows], 0, 1)
-        return _into_gamut(np.column_stack([lightness, lab[rows, 1:]]))
+        return np.column_stack([lightness, lab[rows, 1:]])
+
+    weights, unmoved = weight[sampled], _cielab(_colors(before[sampled]) / 255)
 
     def mean(colors: Values) -> float:
-        return float(np.average(_ciede2000(before[sampled], colors), weights=weight[sampled]))
+        return float(np.average(_ciede2000(unmoved, _cielab(colors)), weights=weights))
 
-    target = mean(after[sampled])
+    def reached(step: Values, factor: float) -> float:
+        return mean(_into_gamut(moved(sampled, step, factor)))
+
+    target = mean(_colors(after[sampled]) / 255)
     one_way = size if rng.integers(2) else -size
-    towards_the_middle = np.where(lab[:, 0] < 0.5, size, -size)
-    reach = [(mean(moved(sampled, step, _STRONGEST)), step) for step in (one_way, -one_way, towards_the_middle)]
-    step = next((step for largest, step in reach if largest >= target), max(reach, key=lambda pair: pair[0])[1])
+    reach: list[tuple[float, Values]] = []
+    for step in (one_way, -one_way, np.where(lab[:, 0] < 0.5, size, -size)):
+        reach.append((reached(step, _STRONGEST), step))
+        if reach[-1][0] >= target:
+            break
+    else:
+        step = max(reach, key=lambda pair: pair[0])[1]
     low, high = 0.0, _STRONGEST
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        low, high = (middle, high) if mean(moved(sampled, step, middle)) < target else (low, middle)
-    colors = np.where((size > 0)[:, None], np.rint(moved(slice(None), step, high) * 255), before * 255)
-    return _with_colors(original, colors, inverse)
+        low, high = (middle, high) if reached(step, middle) < target else (low, middle)
+    colors = np.where((size > 0)[:, None], _in_bytes(moved(slice(None), step, high)), _colors(before))
+    return _with_colors(original, colors.astype(np.uint8), inverse)
 
 
 def match_lightness_recognisably(original: Image.Image, changed: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -234,12 +249,12 @@ def lightness_structure(a: Image.Image, b: Image.Image) -> float:
 def mean_delta_e(a: Image.Image, b: Image.Image) -> float:
     """Return the mean CIEDE2000 of two images' pixels, on white; 1 is about the least that one notices side by side."""
     first, second = (np.asarray(flatten(image, WHITE)).reshape(-1, 3) / 255 for image in (a, b))
-    return float(_ciede2000(first, second).mean())
+    return float(_ciede2000(_cielab(first), _cielab(second)).mean())
 
 
 def srgb_to_oklab(rgb: Values) -> Values:
     """Convert sRGB in 0..1, ``[..., 3]``, to Oklab (lightness 0 to 1, a, b)."""
-    return _linear_to_oklab(np.where(rgb <= 0.04045, rgb / 12.92, ((np.maximum(rgb, 0.04045) + 0.055) / 1.055) ** 2.4))
+    return _linear_to_oklab(_srgb_to_linear(rgb))
 
 
 def oklab_to_srgb(lab: Values) -> Values:
@@ -247,6 +262,10 @@ def oklab_to_srgb(lab: Values) -> Values:
     linear = _oklab_to_linear(lab)
     curve = 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
     return np.where(linear <= 0.0031308, 12.92 * linear, curve)
+
+
+def _srgb_to_linear(rgb: Values) -> Values:
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((np.maximum(rgb, 0.04045) + 0.055) / 1.055) ** 2.4)
 
 
 def _linear_to_oklab(linear: Values) -> Values:
@@ -259,11 +278,19 @@ def _oklab_to_linear(lab: Values) -> Values:
     return linear
 
 
-def _ciede2000(a: Values, b: Values) -> Values:
-    """Return the CIEDE2000 differences ``[n]`` of sRGB colours ``[n, 3]`` in 0..1."""
-    from skimage.color import deltaE_ciede2000, rgb2lab
+def _cielab(rgb: Values) -> Values:
+    """Convert sRGB in 0..1, ``[n, 3]``, to CIELAB."""
+    from skimage.color import rgb2lab
 
-    differences: Values = deltaE_ciede2000(rgb2lab(a), rgb2lab(b))  # type: ignore[no-untyped-call]
+    lab: Values = rgb2lab(rgb)
+    return lab
+
+
+def _ciede2000(a: Values, b: Values) -> Values:
+    """Return the CIEDE2000 differences ``[n]`` of colours in CIELAB, ``[n, 3]``."""
+    from skimage.color import deltaE_ciede2000
+
+    differences: Values = deltaE_ciede2000(a, b)  # type: ignore[no-untyped-call]
     return differences
 
 
@@ -302,40 +329,139 @@ def _opacity(image: Image.Image) -> Values:
 
 def _with_chroma(image: Image.Image, change: Callable[[Values], Values]) -> Image.Image:
     """Replace every colour's a and b by ``change(lab)``, ``[n, 3] -> [n, 2]``, lightness and transparency kept."""
-    codes, inverse = np.unique(_codes(np.asarray(image)), return_inverse=True)  # each colour is worked out once
-    lab = srgb_to_oklab(_colors(codes) / 255)
+    codes, inverse = _distinct(_codes(np.asarray(image)).ravel())  # each colour is worked out once
+    lab = _oklab(codes)
     lab[:, 1:] = change(lab)
-    return _with_colors(image, _into_gamut(lab) * 255, inverse)
+    return _with_colors(image, _in_bytes(lab), inverse)
 
 
-def _with_colors(image: Image.Image, colors: Values, inverse: NDArray[np.intp]) -> Image.Image:
-    """Set each pixel to the colour ``colors[inverse]`` (0..255), transparency kept."""
+def _with_colors(image: Image.Image, colors: NDArray[np.uint8], inverse: NDArray[Any]) -> Image.Image:
+    """Set each pixel to the colour ``colors[inverse]``, transparency kept."""
     changed = np.asarray(image).copy()
-    changed[..., :3] = np.rint(colors).astype(np.uint8)[inverse.reshape(changed.shape[:2])]
+    # four bytes at once: to copy three at a time takes twice as long
+    packed = np.concatenate([colors, np.zeros((len(colors), 1), np.uint8)], axis=1).view(np.uint32).ravel()
+    changed[..., :3] = packed[inverse].view(np.uint8).reshape(*changed.shape[:2], 4)[..., :3]
     return Image.fromarray(changed)
 
 
-def _codes(pixels: NDArray[np.uint8]) -> NDArray[Any]:
+def _distinct(codes: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[Any]]:
+    """Return the codes that occur, in order, and the place of each code ``[n]`` among them: ``numpy.unique``."""
+    if codes.size < _TABLED:
+        unique, inverse = np.unique(codes, return_inverse=True)
+        return unique, inverse
+    present = np.zeros(1 << 24, bool)  # a table of all colours is filled sooner than a large photograph is sorted
+    present[codes] = True
+    unique = np.flatnonzero(present).astype(np.uint32)
+    places = np.empty(1 << 24, np.int32)
+    places[unique] = np.arange(len(unique), dtype=np.int32)
+    return unique, places[codes]
+
+
+def _pairs(original: Image.Image, changed: Image.Image) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[Any]]:
+    """Return the distinct pairs of a pixel's colours before and after, in order, and the pair of each pixel."""
+    before, after = (_codes(np.asarray(image)).ravel() for image in (original, changed))
+    unique, inverse = _distinct(before)
+    becomes = np.zeros(len(unique), np.uint32)
+    becomes[inverse] = after
+    if (becomes[inverse] == after).all():  # a colour always became the same one: the pairs are the colours
+        return unique, becomes, inverse
+    both, inverse = np.unique(before.astype(np.uint64) << 24 | after, return_inverse=True)
+    return (both >> 24).astype(np.uint32), (both & 0xFFFFFF).astype(np.uint32), inverse
+
+
+def _weights(image: Image.Image, inverse: NDArray[Any]) -> Values:
+    """Sum the opacity of the pixels of each colour."""
+    opacity = _opacity(image) if image.mode == "RGBA" else None
+    return np.asarray(np.bincount(inverse, weights=opacity), np.float64)
+
+
+def _codes(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """Write each pixel's colour as one number, ``[h, w]``."""
-    return pixels[..., 0].astype(np.uint32) << 16 | pixels[..., 1].astype(np.uint32) << 8 | pixels[..., 2]
+    red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
+    return red << np.uint32(16) | green << np.uint32(8) | blue
 
 
-def _colors(codes: NDArray[Any]) -> Values:
+def _colors(codes: NDArray[np.uint32]) -> Values:
     """Return the colours ``[n, 3]`` in 0..255 behind codes, the inverse of :func:`_codes`."""
     return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1).astype(np.float64)
+
+
+def _oklab(codes: NDArray[np.uint32]) -> Values:
+    """Return the colours ``[n, 3]`` in Oklab behind codes; each of the 256 levels is made linear once."""
+    levels = _srgb_to_linear(np.arange(256) / 255)
+    return _linear_to_oklab(levels[np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1)])
+
+
+def _in_bytes(lab: Values) -> NDArray[np.uint8]:
+    """Convert Oklab ``[n, 3]`` as :func:`_into_gamut` does, and round to 0..255.
+
+    By products instead of powers; the few colours for which that could lead to another byte are converted again.
+    """
+    made = np.empty((len(lab), 3), np.uint8)
+    for start in range(0, len(lab), _BLOCK):
+        part = lab[start : start + _BLOCK]
+        values = _quick_srgb(part)
+        outside = ((values < -_TOLERATED) | (values > 1 + _TOLERATED)).any(axis=0)
+        doubtful = (np.abs(np.abs(values - 0.5) - 0.5 - _TOLERATED) < _CLOSE).any(axis=0)
+        if outside.any():
+            values[:, outside] = _quick_srgb(_with_share(part[outside], _room(part[outside])))
+        values = values.clip(0, 1) * 255
+        rounded = np.rint(values)
+        doubtful |= (np.abs(values - rounded) > 0.5 - _CLOSE * 255).any(axis=0)
+        bytes_ = rounded.astype(np.uint8).T
+        if doubtful.any():
+            bytes_[doubtful] = np.rint(_into_gamut(part[doubtful]) * 255)
+        made[start : start + _BLOCK] = bytes_
+    return made
+
+
+def _quick_srgb(lab: Values) -> Values:
+    """Convert Oklab ``[n, 3]`` to sRGB ``[3, n]`` like :func:`oklab_to_srgb`, up to rounding."""
+    roots = _FROM_LAB @ lab.T
+    linear = _FROM_LMS @ (roots * roots * roots)
+    curve = 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
+    return np.where(linear <= 0.0031308, 12.92 * linear, curve)
 
 
 def _into_gamut(lab: Values) -> Values:
     """Convert Oklab to sRGB in 0..1; where sRGB has no such colour, keep the largest share of its chroma that fits."""
     rgb = oklab_to_srgb(lab)
-    outside = ((rgb < -1e-3) | (rgb > 1 + 1e-3)).any(axis=-1)
+    outside = ((rgb < -_TOLERATED) | (rgb > 1 + _TOLERATED)).any(axis=-1)
     if outside.any():
         too_vivid = lab[outside]
-        low, high = np.zeros(len(too_vivid)), np.ones(len(too_vivid))
-        for _ in range(_HALVINGS):
-            kept = (low + high) / 2
-            candidate = oklab_to_srgb(np.column_stack([too_vivid[:, :1], too_vivid[:, 1:] * kept[:, None]]))
-            fits = ((candidate >= 0) & (candidate <= 1)).all(axis=-1)
-            low, high = np.where(fits, kept, low), np.where(fits, high, kept)
-        rgb[outside] = oklab_to_srgb(np.column_stack([too_vivid[:, :1], too_vivid[:, 1:] * low[:, None]]))
+        kept = np.concatenate([_room(too_vivid[start : start + _BLOCK]) for start in range(0, len(too_vivid), _BLOCK)])
+        rgb[outside] = oklab_to_srgb(_with_share(too_vivid, kept))
     return np.clip(rgb, 0, 1)
+
+
+def _room(lab: Values) -> Values:
+    """Return the largest share of each Oklab colour's chroma for which sRGB has room, to a thousandth: ``[n]``.
+
+    Whether a share fits is read off the linear values, by products instead of powers. Where a value lies so near the
+    border that rounding could decide, it is asked of :func:`oklab_to_srgb`.
+    """
+    grey, chroma = _FROM_LAB[:, :1] * lab[:, 0], _FROM_LAB[:, 1:] @ lab[:, 1:].T
+    share = np.zeros(len(lab))
+    for halving in range(1, _HALVINGS + 1):
+        kept = share + 0.5**halving
+        roots = kept * chroma
+        roots += grey
+        cubes = roots * roots
+        cubes *= roots
+        linear = _FROM_LMS @ cubes
+        least, most = linear.min(axis=0), linear.max(axis=0)
+        fits = (least >= 0) & (most <= 1)
+        close = np.flatnonzero((np.abs(least) < 10 * _CLOSE) | (np.abs(most - 1) < _CLOSE))
+        if close.size:  # near black all values are small: their summands tell whether one is small for them
+            small = np.abs(least[close]) < _CLOSE * np.abs(cubes[:, close]).max(axis=0)
+            close = close[small | (np.abs(most[close] - 1) < _CLOSE)]
+        if close.size:
+            candidate = oklab_to_srgb(_with_share(lab[close], kept[close]))
+            fits[close] = ((candidate >= 0) & (candidate <= 1)).all(axis=-1)
+        share = np.where(fits, kept, share)
+    return share
+
+
+def _with_share(lab: Values, share: Values) -> Values:
+    """Return Oklab colours with a share of their chroma."""
+    return np.column_stack([lab[:, :1], lab[:, 1:] * share[:, None]])

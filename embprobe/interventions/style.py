@@ -155,23 +155,29 @@ def match_blur(original: Image.Image, changed: Image.Image) -> Image.Image:
     spectrum = fft.dctn(picture, axes=(0, 1))
     rows, columns = (np.pi * np.arange(n, dtype=np.float32) / n for n in picture.shape[:2])
     squares = (rows[:, None] ** 2 + columns**2)[..., None]
+    blurring = np.empty_like(spectrum)
     low, high = 0.01, 4.0 * max(original.size)
     sigma = high
     for _ in range(40):
-        blurred = _printed(fft.idctn(spectrum * np.exp(squares * (-(sigma**2) / 2)), axes=(0, 1)), original)
-        change = mean_change(original, blurred)
+        np.multiply(spectrum, np.exp(squares * (-(sigma**2) / 2)), out=blurring)
+        blurred = _in_bytes(fft.idctn(blurring, axes=(0, 1)))
+        change = _mean_difference(picture, _in_shares(blurred))
         if abs(change - target) <= 0.01 * target or (sigma == high and change < target):
             break
         low, high = (sigma, high) if change < target else (low, sigma)
         sigma = math.sqrt(low * high)
-    return blurred
+    return Image.fromarray(blurred).convert(original.mode)
 
 
 def mean_change(a: Image.Image, b: Image.Image) -> float:
     """Return the mean absolute difference of R, G and B of two images of one size on white paper, 0 to 1."""
     if a.size != b.size:
         raise ValueError(f"images of {a.width} x {a.height} and {b.width} x {b.height} pixels have no pixels in common")
-    return float(np.abs(_on_paper(a) - _on_paper(b)).mean(dtype=np.float64))
+    return _mean_difference(_on_paper(a), _on_paper(b))
+
+
+def _mean_difference(a: Values, b: Values) -> float:
+    return float(np.abs(a - b).mean(dtype=np.float64))
 
 
 def _dots(covered: Values, pitch: float) -> Values:
@@ -204,9 +210,21 @@ def _smoothed(image: Image.Image) -> Values:
 
 def _on_paper(image: Image.Image) -> Values:
     """Composite an image on white: RGB in 0..1, ``[height, width, 3]``."""
-    return np.asarray(flatten(image, WHITE), np.float32) / 255
+    return _in_shares(np.asarray(flatten(image, WHITE)))
+
+
+def _in_shares(values: NDArray[np.uint8]) -> Values:
+    """Convert bytes to 0..1."""
+    return np.asarray(values, np.float32) / 255
+
+
+def _in_bytes(values: Values) -> NDArray[np.uint8]:
+    """Round values in 0..1 to bytes; ``values`` is overwritten."""
+    np.clip(values, 0, 1, out=values)
+    values *= 255
+    return np.rint(values, out=values).astype(np.uint8)
 
 
 def _printed(values: Values, like: Image.Image) -> Image.Image:
     """Make an opaque image in the mode of ``like`` from RGB in 0..1."""
-    return Image.fromarray(np.rint(values.clip(0, 1) * 255).astype(np.uint8)).convert(like.mode)
+    return Image.fromarray(_in_bytes(values.copy())).convert(like.mode)
