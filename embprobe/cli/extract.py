@@ -32,14 +32,13 @@ def extract(
     run: RunOptions,
     json: JsonOption = False,
 ) -> None:
-    """Turn images into embeddings with every encoder, and index them. What is already there is not done again."""
+    """Turn images into embeddings with every encoder. What is already there is not done again."""
     from dataclasses import replace
 
     from embprobe.embeddings.engines import find_engine
     from embprobe.embeddings.session import ignore_stores
     from embprobe.encoders import NetworkEncoder
     from embprobe.errors import UsageError
-    from embprobe.search.index import open_index
 
     chosen_engine = find_engine(engine)
     if compile and engine != "local":
@@ -53,8 +52,6 @@ def extract(
     stores = session.stores(
         subjects.images, encoders, "extracting", batch_size=batch_size, engine=chosen_engine, seconds=seconds
     )
-    for store in stores:
-        open_index(store)
     if json:
         print_json([store.summary() for store in stores])
     else:

@@ -134,7 +134,7 @@ class TestClosedStreams:
     def test_a_command_that_prints_no_answer_needs_no_streams(self, photos: Path, space: Path) -> None:
         extract = ("extract", photos, "-e", "reference/pixels", "--workspace", space)
         assert embprobe(*extract, redirect="<&- >&- 2>&-").returncode == 0
-        assert len(list(space.glob("stores/*/*/index.faiss"))) == 1
+        assert len(list(space.glob("stores/*/*/manifest.json"))) == 1
         written = embprobe("datasets", "wikiart", redirect="2>&-")
         assert written.returncode == 0 and b"wikiart" in written.stdout
         assert embprobe("datasets", "no-such", redirect="2>&- >&-").returncode == 2

@@ -462,7 +462,7 @@ def test_a_folder_in_the_place_of_the_index_is_a_sentence(run: Run, photos: Path
     extraction = ("extract", photos, "-e", "reference/pixels")
     _, out, _ = run(*extraction, "--json")
     index = Path(json.loads(out)[0]["folder"]) / "index.faiss"
-    index.unlink()
     index.mkdir()
-    code, out, err = run(*extraction)
+    assert run(*extraction).code == 0  # nobody searches
+    code, out, err = run("neighbors", photos / "cat" / "d.png", "-i", photos, *extraction[2:])
     assert code == 1 and out == "" and "Is a directory" in err and index.is_dir()
