@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 
@@ -68,14 +68,86 @@ def extract(
     """
     if not len(images):
         raise EmbprobeError(f"There are no images in '{images.name}' to extract.")
+    (stores,) = _extract(
+        [images],
+        encoders,
+        workspace,
+        device=device,
+        batch_size=batch_size,
+        fast_decode=fast_decode,
+        max_pixels=max_pixels,
+        progress=progress,
+        engine=engine,
+        seconds=seconds,
+        finish=lambda stores: _refuse_empty(images, stores),
+    )
+    return stores
+
+
+def extract_together(
+    sets: Sequence[Images],
+    encoders: Sequence[Encoder],
+    workspace: Workspace,
+    *,
+    device: str = "cpu",
+    fast_decode: bool = False,
+    max_pixels: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Encode several sets of images, so that :func:`extract` finds the store of each complete.
+
+    Rows at the same place of sets that show the same image, changed in different ways, are read and decoded once. A set
+    of which nothing can be read or encoded is left to :func:`extract`, which says so.
+
+    Args:
+        sets: the sets of rows.
+        encoders: as :func:`extract` takes them, and so are the other arguments.
+        workspace: holds the stores.
+        device: where the encoders compute.
+        fast_decode: decode large JPEGs at reduced scale.
+        max_pixels: a larger image is left out.
+        progress: is called with the number of rows just finished, of all sets.
+
+    Raises:
+        EmbprobeError: another process writes one of the stores, or the disk is full.
+    """
+    different = list({images.fingerprint: images for images in sets if len(images)}.values())
+    if different:
+        _extract(
+            different,
+            encoders,
+            workspace,
+            device=device,
+            fast_decode=fast_decode,
+            max_pixels=max_pixels,
+            progress=progress,
+        )
+
+
+def _extract(
+    sets: Sequence[Images],
+    encoders: Sequence[Encoder],
+    workspace: Workspace,
+    *,
+    device: str,
+    fast_decode: bool,
+    max_pixels: int | None,
+    progress: Progress | None,
+    batch_size: int | None = None,
+    engine: Engine | None = None,
+    seconds: Seconds | None = None,
+    finish: Callable[[Sequence[Store]], None] = lambda stores: None,
+) -> list[list[Store]]:
+    """Return by set of images each encoder's complete store of it; ``finish`` is called before the locks are let go."""
     specs = [encoder.spec.with_decoding("fast" if fast_decode else "exact", max_pixels) for encoder in encoders]
     first = {spec.fingerprint: i for i, spec in reversed(list(enumerate(specs)))}
     chosen = sorted(first.values())  # two names of one encoder need one store
-    folders = [workspace.store(images, specs[i]) for i in chosen]
+    places = [(images, specs[i]) for images in sets for i in chosen]
+    folders = [workspace.store(images, spec) for images, spec in places]
 
     def opened() -> list[Store]:
-        pairs = zip(folders, chosen, strict=True)
-        return [open_store(folder, specs[i], images, device=device) for folder, i in pairs]
+        pairs = zip(folders, places, strict=True)
+        return [open_store(folder, spec, images, device=device) for folder, (images, spec) in pairs]
 
     with ExitStack() as stack:
         stores = opened()
@@ -85,7 +157,7 @@ def extract(
             if not store.complete or store.damaged() or holding_infinite(store.folder, store.shards.items())
         ]
         for store in sorted(lacking, key=lambda store: store.folder):  # so that of two processes one gets them all
-            title = f"The store of '{store.spec.name}' for '{images.name}'"
+            title = f"The store of '{store.spec.name}' for '{store.images.name}'"
             with _writing(store):
                 stack.enter_context(held(workspace.lock(store.folder), title))
         if lacking:
@@ -99,16 +171,21 @@ def extract(
                         reject_infinite(store)
         reusable = [find_reusable(store, workspace) for store in stores]
         _take(reusable)
-        shards = _missing(reusable)
-        notify = _counting(progress, shards, len(images))
+        of_sets = [reusable[k : k + len(chosen)] for k in range(0, len(reusable), len(chosen))]
+        shards = _missing(of_sets)
+        every = sets[0] if len(sets) == 1 else Images("together", tuple(row for images in sets for row in images.rows))
+        notify = _counting(progress, shards, len(every))
         size = batch_size or (BATCH_SIZE if device == "cpu" else GPU_BATCH_SIZE)
-        job = Job(images, [encoders[i] for i in chosen], [specs[i] for i in chosen], shards, device, size, notify)
+        job = Job(every, [encoders[i] for i in chosen], [specs[i] for i in chosen], shards, device, size, notify)
         if shards:
             with closing((engine or _local)(job)) as encoded:
-                _write(encoded, reusable, {} if seconds is None else seconds)
-        _refuse_empty(images, stores)
-    by_fingerprint = {store.spec.fingerprint: store for store in stores}
-    return [replace(by_fingerprint[spec.fingerprint], spec=spec) for spec in specs]
+                _write(encoded, of_sets, {} if seconds is None else seconds)
+        finish(stores)
+    returned = []
+    for k in range(len(sets)):
+        by_fingerprint = {store.spec.fingerprint: store for store in stores[k * len(chosen) : (k + 1) * len(chosen)]}
+        returned.append([replace(by_fingerprint[spec.fingerprint], spec=spec) for spec in specs])
+    return returned
 
 
 def _local(job: Job) -> Generator[Encoded]:
@@ -135,19 +212,33 @@ def _take(reusable: Sequence[Reusable]) -> None:
                 store.taken += len(rows)
 
 
-def _missing(reusable: Sequence[Reusable]) -> list[Shard]:
-    """List the shards that a store lacks, with the rows to encode.
+def _missing(of_sets: Sequence[Sequence[Reusable]]) -> list[Shard]:
+    """List the shards that stores lack, with the rows to encode, those of one number in different sets side by side.
 
-    Encoders whose stores lack the same rows share a shard, so that an image is read once for all of them; another
-    version may have begun a store with shards of another size.
+    Encoders whose stores of a set lack the same rows share a shard, so that an image is read once for all of them;
+    another version may have begun a store with shards of another size.
     """
-    lacking: dict[tuple[int, int, Sequence[int]], list[int]] = {}
-    for i, each in enumerate(reusable):
-        for number in sorted(set(range(each.store.shard_count)) - each.store.shards.keys()):
-            key = each.store.shard_rows, number, each.new_rows(number)
-            lacking.setdefault(key, []).append(i)
-    ordered = sorted(lacking.items(), key=lambda item: (*item[0][:2], *item[1]))
-    return [Shard(number, rows, tuple(encoders)) for (_, number, rows), encoders in ordered]
+    lacking: dict[tuple[int, int, int, Sequence[int]], list[int]] = {}
+    for part, reusable in enumerate(of_sets):
+        for i, each in enumerate(reusable):
+            for number in sorted(set(range(each.store.shard_count)) - each.store.shards.keys()):
+                lacking.setdefault((each.store.shard_rows, number, part, each.new_rows(number)), []).append(i)
+    before = _offsets(of_sets)
+    ordered = sorted(lacking.items(), key=lambda item: (*item[0][:3], *item[1]))
+    return [
+        Shard(number, _moved(rows, before[part]), tuple(encoders), part)
+        for (_, number, part, rows), encoders in ordered
+    ]
+
+
+def _offsets(of_sets: Sequence[Sequence[Reusable]]) -> list[int]:
+    """Return for each set how many rows the sets before it have."""
+    counts = [len(reusable[0].store.images) for reusable in of_sets]
+    return [sum(counts[:part]) for part in range(len(counts))]
+
+
+def _moved(rows: Sequence[int], by: int) -> Sequence[int]:
+    return range(rows.start + by, rows.stop + by) if isinstance(rows, range) else tuple(row + by for row in rows)
 
 
 def _counting(progress: Progress | None, shards: Sequence[Shard], count: int) -> Progress:
@@ -170,21 +261,24 @@ def _counting(progress: Progress | None, shards: Sequence[Shard], count: int) ->
     return notify
 
 
-def _write(encoded_shards: Iterator[Encoded], reusable: Sequence[Reusable], seconds: Seconds) -> None:
+def _write(encoded_shards: Iterator[Encoded], of_sets: Sequence[Sequence[Reusable]], seconds: Seconds) -> None:
     """Write shards to their stores as they come from an engine, with the vectors that are taken from other stores."""
+    before = _offsets(of_sets)
     for encoded in encoded_shards:
-        began, number = time.perf_counter(), encoded.shard.number
+        began, number, offset = time.perf_counter(), encoded.shard.number, before[encoded.shard.part]
+        good = [position - offset for position in encoded.good]
+        unread = [replace(row, row=row.row - offset) for row in encoded.rejected]
         for i, vectors in zip(encoded.shard.lacking, encoded.vectors, strict=True):
-            store = reusable[i].store
-            rows = [store.images.rows[position] for position in encoded.good]
-            kept, _, not_finite = finite_part(vectors, rows, encoded.good, store.spec)
+            reusable = of_sets[encoded.shard.part][i]
+            store = reusable.store
+            finite, _, not_finite = finite_part(vectors, [store.images.rows[row] for row in good], good, store.spec)
             left_out = {row.row for row in not_finite}
-            positions = [position for position in encoded.good if position not in left_out]
-            kept_rows, kept = reusable[i].with_taken(number, positions, kept)
-            rejected = sorted([*encoded.rejected, *not_finite], key=lambda row: row.row)
+            positions = [position for position in good if position not in left_out]
+            rows, every = reusable.with_taken(number, positions, finite)
+            rejected = sorted([*unread, *not_finite], key=lambda row: row.row)
             with _writing(store):
-                store.write_shard(number, kept, kept_rows, rejected, encoded.seconds)
-            store.taken += len(kept_rows) - len(positions)
+                store.write_shard(number, every, rows, rejected, encoded.seconds)
+            store.taken += len(rows) - len(positions)
         add_seconds(seconds, encoded.seconds | {"write": time.perf_counter() - began})
 
 

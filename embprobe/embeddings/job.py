@@ -34,6 +34,8 @@ class Shard:
     """Positions among the images, in order."""
     lacking: tuple[int, ...]
     """Positions of those encoders in the job."""
+    part: int = 0
+    """Which of several sets of images the rows are of."""
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Job:
     """Shards to encode, and all that an engine needs for it: images, encoders and a device. It never sees a store."""
 
     images: Images
+    """Of several sets, the rows of one after the other."""
     encoders: Sequence[Encoder]
     specs: Sequence[EncoderSpec]
     """The encoders' own, except for how images are decoded, which the run decides for all of them."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from embprobe.embeddings.embedding_set import EmbeddingSet, of_given
-from embprobe.embeddings.extract import extract
+from embprobe.embeddings.extract import extract, extract_together
 from embprobe.embeddings.finite import hint, holding_infinite, is_not_finite
 from embprobe.embeddings.job import Progress
 from embprobe.embeddings.keep import keep_vectors
@@ -23,6 +23,8 @@ from embprobe.images.rows import Images
 from embprobe.images.unlabelled import MAX_UNLABELLED, describe_left_out
 from embprobe.system.text import visible
 
+_TOGETHER = 200_000
+"""Rows of sets that are encoded together, at most: each is an object in memory."""
 ProgressBar = Callable[[str, int], AbstractContextManager[Progress | None]]
 """Makes a progress bar from an activity and its number of rows; the bar is called with the number of rows just done."""
 
@@ -92,6 +94,29 @@ class Session:
             encoders={encoder.spec.name: encoder for encoder in encoders},
             notes=tuple(notes),
         )
+
+    def prepare(self, sets: Sequence[Images], encoders: Sequence[Encoder], activity: str) -> None:
+        """Encode several sets of images together, so that :meth:`embed` finds their vectors in the workspace.
+
+        Sets that show the same images, changed in different ways, are read and decoded once. ``activity`` names the
+        progress bar. A set that no encoder can embed is left to :meth:`embed`, which says so.
+        """
+        networks = [encoder for encoder in encoders if not isinstance(encoder, GivenVectors)]
+        waiting = [images for images in sets if len(images) and images.has_pictures]
+        while networks and waiting:
+            together = [waiting.pop(0)]
+            while waiting and sum(map(len, together)) + len(waiting[0]) <= _TOGETHER:
+                together.append(waiting.pop(0))
+            with self.progress(activity, sum(map(len, together))) as progress:
+                extract_together(
+                    together,
+                    networks,
+                    self.workspace,
+                    device=self.device,
+                    fast_decode=self.fast_decode,
+                    max_pixels=self.max_pixels,
+                    progress=progress,
+                )
 
     def stores(self, images: Images, encoders: Sequence[Encoder], activity: str, **options: Any) -> list[Store]:
         """Return a complete store of each encoder, in their order; vectors that a user brings are kept as stores, too.

@@ -88,10 +88,13 @@ class Row:
         """Decode the result of :meth:`fetch` into the image that :meth:`load` returns, under another limit if given."""
         return flatten(self._decoded(fetched, at_least, max_pixels or self.max_pixels), background)
 
+    def undone(self, fetched: bytes | Image.Image, *, at_least: int | None = None, max_pixels: int) -> Image.Image:
+        """Decode the result of :meth:`fetch` without the row's change; :meth:`rgb` takes the image in its place."""
+        return decode(fetched, at_least=at_least, max_pixels=max_pixels) if isinstance(fetched, bytes) else fetched
+
     def _decoded(self, fetched: bytes | Image.Image, at_least: int | None, max_pixels: int) -> Image.Image:
-        if isinstance(fetched, bytes):
-            fetched = decode(fetched, at_least=at_least, max_pixels=max_pixels)
-        return fetched if self.change is None else self.change(fetched)
+        image = self.undone(fetched, at_least=at_least, max_pixels=max_pixels)
+        return image if self.change is None else self.change(image)
 
 
 class MissingLabel(EmbprobeError):

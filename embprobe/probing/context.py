@@ -117,6 +117,13 @@ class ProbeContext:
             raise NotApplicable(f"no image in '{self.images.name}' is what it asks for: {known.condition}")
         return known.of(self.images, seed=self.session.seed)
 
+    def prepare(self, sets: Sequence[Images], activity: str) -> None:
+        """Encode sets of images together, so that :meth:`embed` finds their vectors.
+
+        Images that several of the sets show, changed in different ways, are read and decoded once.
+        """
+        self.session.prepare(sets, self.encoders, activity)
+
     def embed(self, images: Images, activity: str) -> EmbeddingSet:
         """Return every encoder's vectors of these rows; ``activity`` names the progress bar.
 

@@ -446,7 +446,6 @@ def files_up_to(size: int) -> Iterator[None]:
         (60, "the lock's note"),
         (2_000, "the metadata"),
         (7_000, "the vectors"),  # 4 x 432 numbers of four bytes, and 128 more
-        (12_000, "the index"),  # 9 x 432 numbers
     ],
 )
 def test_the_command_line_says_in_a_sentence_that_the_disk_is_full(

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from embprobe.embeddings.job import Encoded, Job, Seconds, Shard, add_seconds
@@ -31,28 +32,50 @@ _SEATS_PER_GPU = 2
 
 
 def run(job: Job) -> Generator[Encoded]:
-    """Encode the shards of a job on this machine; yields them in order, each as soon as its last batch is done."""
+    """Encode the shards of a job on this machine; yields them in order, each as soon as its last batch is done.
+
+    Shards that follow each other and show the same images, each changed in its own way, are encoded together: an image
+    is then read and decoded once for all of them.
+    """
     with _crew(job) as crew:
-        waiting: deque[tuple[Shard, bool, Future[_Batch]]] = deque()
-        parts: list[_Batch] = []
+        waiting: deque[tuple[Sequence[Shard], bool, Future[list[_Batch]]]] = deque()
+        parts: list[list[_Batch]] = []
 
         def finish() -> Iterator[Encoded]:
-            shard, last, future = waiting.popleft()
+            shards, last, future = waiting.popleft()
             parts.append(future.result())
-            job.progress(len(parts[-1].good) + len(parts[-1].rejected))
+            for part in parts[-1]:
+                job.progress(len(part.good) + len(part.rejected))
             if last:
-                yield _joined(shard, parts, job)
+                for shard, of_shard in zip(shards, zip(*parts, strict=True), strict=True):
+                    yield _joined(shard, of_shard, job)
                 parts.clear()
 
-        for shard in job.shards:
-            for start in range(0, len(shard.rows), job.batch_size):
-                rows = shard.rows[start : start + job.batch_size]
-                batch = crew.pool.submit(_encode, rows, shard.lacking, job, crew.seats)
-                waiting.append((shard, start + len(rows) == len(shard.rows), batch))
+        for shards in _together(job):
+            count = len(shards[0].rows)
+            for start in range(0, count, job.batch_size):
+                stop = min(start + job.batch_size, count)
+                batch = crew.pool.submit(_encode, shards, start, stop, job, crew.seats)
+                waiting.append((shards, stop == count, batch))
                 if len(waiting) > crew.ahead:
                     yield from finish()
         while waiting:
             yield from finish()
+
+
+def _together(job: Job) -> Iterator[list[Shard]]:
+    """Yield the shards of a job, those that follow each other and show the same images in one list."""
+    group: list[Shard] = []
+    shown: list[object] = []
+    for shard in job.shards:
+        sources: list[object] = [job.images.rows[i].source for i in shard.rows]
+        if group and (len(sources) != len(shown) or any(a is not b for a, b in zip(sources, shown, strict=True))):
+            yield group
+            group = []
+        shown = sources
+        group.append(shard)
+    if group:
+        yield group
 
 
 @dataclass(frozen=True)
@@ -121,34 +144,110 @@ def _on(encoder: Encoder, device: str) -> Encoder:
     return encoder.on(device) if isinstance(encoder, NetworkEncoder) else encoder
 
 
-def _encode(rows: Sequence[int], lacking: Sequence[int], job: Job, seats: SimpleQueue[Sequence[Encoder]]) -> _Batch:
-    """Read the rows at these positions, and encode those that can be read."""
-    image_inputs = [job.specs[i].require_image_input() for i in lacking]
-    seconds: Seconds = defaultdict(float)
-    good: list[int] = []
-    crops: list[dict[Hashable, Pixels]] = []
-    rejected: list[Rejected] = []
-    for position in rows:
-        row = job.images.rows[position]
+def _encode(
+    shards: Sequence[Shard], start: int, stop: int, job: Job, seats: SimpleQueue[Sequence[Encoder]]
+) -> list[_Batch]:
+    """Read the rows from ``start`` to ``stop`` of shards that show the same images; encode those that can be read."""
+    readings = [_Reading(shard, [job.specs[i].require_image_input() for i in shard.lacking]) for shard in shards]
+    for i in range(start, stop):
+        rows = [(shard.rows[i], job.images.rows[shard.rows[i]]) for shard in shards]
+        picture = _Picture(shared=len(shards) > 1)
+        for (position, row), reading in zip(rows, readings, strict=True):
+            reading.read(position, row, picture)
+    return [_vectors(reading, job, seats) for reading in readings]
+
+
+class _Picture:
+    """An image that is fetched and decoded once for all rows that show it, changed or not."""
+
+    def __init__(self, *, shared: bool) -> None:
+        self._shared = shared
+        self._fetched: bytes | Image.Image | UnreadableImage | None = None
+        self._decoded: dict[tuple[int | None, int], Image.Image | UnreadableImage] = {}
+
+    def fetch(self, row: Row) -> bytes | Image.Image:
+        """Return the result of the row's ``fetch``."""
+        if self._fetched is None:
+            try:
+                self._fetched = row.fetch()
+            except UnreadableImage as reason:
+                self._fetched = reason
+        if isinstance(self._fetched, UnreadableImage):
+            raise self._fetched
+        return self._fetched
+
+    def rgb(self, row: Row, side: int | None, max_pixels: int) -> Image.Image:
+        """Return what the row's ``rgb`` returns."""
+        fetched = self.fetch(row)
+        if not self._shared:
+            return row.rgb(fetched, at_least=side, max_pixels=max_pixels)
+        how = side, max_pixels
+        if how not in self._decoded:
+            try:
+                self._decoded[how] = row.undone(fetched, at_least=side, max_pixels=max_pixels)
+            except UnreadableImage as reason:
+                self._decoded[how] = reason
+        image = self._decoded[how]
+        if isinstance(image, UnreadableImage):
+            raise image
+        # a change gets a copy, for it may draw into its image
+        return row.rgb(image if row.change is None else image.copy(), at_least=side, max_pixels=max_pixels)
+
+
+class _Reading:
+    """The rows of a shard that were read, and the crops of them that its encoders take."""
+
+    def __init__(self, shard: Shard, image_inputs: Sequence[ImageInput]) -> None:
+        self.shard, self.image_inputs = shard, image_inputs
+        self.good: list[int] = []
+        self.crops: list[dict[Hashable, Pixels]] = []
+        self.rejected: list[Rejected] = []
+        self.seconds: Seconds = defaultdict(float)
+
+    def read(self, position: int, row: Row, picture: _Picture) -> None:
+        """Read the row at a position, or list it among the rejected."""
         try:
-            crops.append(_crops(row, image_inputs, seconds))
-            good.append(position)
+            self.crops.append(self._crops(row, picture))
+            self.good.append(position)
         except UnreadableImage as reason:
-            rejected.append(Rejected(row.key, str(reason), position))
-    if not good:
-        return _Batch([], [], rejected, seconds)
+            self.rejected.append(Rejected(row.key, str(reason), position))
+
+    def _crops(self, row: Row, picture: _Picture) -> dict[Hashable, Pixels]:
+        """Return what the encoders will see of the row's picture, by geometry; each way of decoding is done once."""
+        began = time.perf_counter()
+        picture.fetch(row)
+        fetched = time.perf_counter()
+        self.seconds["read"] += fetched - began
+        pictures = {}
+        crops: dict[Hashable, Pixels] = {}
+        for image_input in self.image_inputs:
+            side, most = decoded_side(image_input), image_input.max_pixels
+            if (side, most) not in pictures:
+                pictures[side, most] = picture.rgb(row, side, most)
+            if geometry(image_input) not in crops:
+                crops[geometry(image_input)] = cropped(pictures[side, most], image_input)
+        self.seconds["decode"] += time.perf_counter() - fetched
+        return crops
+
+
+def _vectors(reading: _Reading, job: Job, seats: SimpleQueue[Sequence[Encoder]]) -> _Batch:
+    """Encode the crops of a reading by the encoders that lack them."""
+    seconds, lacking = reading.seconds, reading.shard.lacking
+    if not reading.good:
+        return _Batch([], [], reading.rejected, seconds)
     began = time.perf_counter()
     tensors: dict[ImageInput, Tensor] = {}
-    for image_input in image_inputs:
+    for image_input in reading.image_inputs:
         if image_input not in tensors:
-            tensors[image_input] = normalized(np.stack([each[geometry(image_input)] for each in crops]), image_input)
+            pixels = np.stack([each[geometry(image_input)] for each in reading.crops])
+            tensors[image_input] = normalized(pixels, image_input)
     seconds["decode"] += time.perf_counter() - began
     encoders = seats.get()
     try:
         began = time.perf_counter()
         vectors = [
             encoders[i].encode_images(tensors[image_input])
-            for i, image_input in zip(lacking, image_inputs, strict=True)
+            for i, image_input in zip(lacking, reading.image_inputs, strict=True)
         ]
         seconds["encode"] += time.perf_counter() - began
     except torch.OutOfMemoryError:
@@ -157,22 +256,4 @@ def _encode(rows: Sequence[int], lacking: Sequence[int], job: Job, seats: Simple
         raise EmbprobeError(f"The GPU has not enough memory for {batch}.") from None
     finally:
         seats.put(encoders)
-    return _Batch(good, vectors, rejected, seconds)
-
-
-def _crops(row: Row, image_inputs: Sequence[ImageInput], seconds: Seconds) -> dict[Hashable, Pixels]:
-    """What the encoders will see of the row's picture, by geometry; each way of decoding is done once."""
-    began = time.perf_counter()
-    found = row.fetch()
-    fetched = time.perf_counter()
-    seconds["read"] += fetched - began
-    pictures = {}
-    crops: dict[Hashable, Pixels] = {}
-    for image_input in image_inputs:
-        side, most = decoded_side(image_input), image_input.max_pixels
-        if (side, most) not in pictures:
-            pictures[side, most] = row.rgb(found, at_least=side, max_pixels=most)
-        if geometry(image_input) not in crops:
-            crops[geometry(image_input)] = cropped(pictures[side, most], image_input)
-    seconds["decode"] += time.perf_counter() - fetched
-    return crops
+    return _Batch(reading.good, vectors, reading.rejected, seconds)

@@ -47,12 +47,19 @@ class Displacement(Measure):
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield one key after the other, each for all strengths."""
         chosen = context.select(self.images)
+        changes = {
+            strength: [
+                (f"{name} {size:g}", context.intervene(chosen, name, size)) for name, size in self._changes(strength)
+            ]
+            for strength in dict.fromkeys(self.strengths)
+        }
+        context.prepare([chosen, *(images for each in changes.values() for _, images in each)], self.intervention)
         before = context.embed(chosen, "as they are")
         by_variant: dict[str | None, list[Scores]] = {variant: [] for variant in self._variants}
         impossible: dict[float, NotApplicable] = {}
-        for strength in dict.fromkeys(self.strengths):
+        for strength, change in changes.items():
             try:
-                shared, afters = self._changed(strength, before, chosen, context)
+                shared, afters = self._changed(strength, before, change, context)
             except NotApplicable as reason:
                 impossible[strength] = reason
                 continue
@@ -74,13 +81,10 @@ class Displacement(Measure):
             context.note(f"{self.kind} by {self.intervention} {strength:g}: {str(failure).removesuffix('.')}")
 
     def _changed(
-        self, strength: float, before: EmbeddingSet, chosen: Images, context: ProbeContext
+        self, strength: float, before: EmbeddingSet, change: Sequence[tuple[str, Images]], context: ProbeContext
     ) -> tuple[EmbeddingSet, list[EmbeddingSet]]:
         """Return those of the images that can be changed as they are, and under the intervention and its control."""
-        afters = [
-            context.embed(context.intervene(chosen, name, size), f"{name} {size:g}")
-            for name, size in self._changes(strength)
-        ]
+        afters = [context.embed(images, activity) for activity, images in change]
         shared = before.restricted_to(*afters)
         if len(shared.rows) < 2:
             raise NotApplicable(
