@@ -1,4 +1,4 @@
-"""Turn an image into the tensor that an encoder expects, with the steps of torchvision that its authors use."""
+"""Turn an image into the tensor that an encoder expects, with the arithmetic of torchvision that its authors use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import functional as F
 
 from embprobe.encoders.spec import ImageInput
 
@@ -72,8 +71,14 @@ def _resized_and_cropped(image: Image.Image, image_input: ImageInput) -> Image.I
         return _middle(image, image_input)
     width, height = (side if image_input.resize == "squash" else int(side * length / shorter) for length in image.size)
     resized = image.resize((width, height), _RESAMPLING[image_input.interpolation])  # as torchvision rounds sizes
-    central: Image.Image = resized if resized.size == (crop, crop) else F.center_crop(resized, [crop])
-    return central
+    return resized if resized.size == (crop, crop) else _center_crop(resized, crop)
+
+
+def _center_crop(image: Image.Image, side: int) -> Image.Image:
+    """Cut a square from the middle of an image as torchvision does, with black where the image is smaller."""
+    gaps = [length - side for length in image.size]
+    left, top = (round(gap / 2) if gap > 0 else -(-gap // 2) for gap in gaps)
+    return image.crop((left, top, left + side, top + side))
 
 
 def _middle(image: Image.Image, image_input: ImageInput) -> Image.Image:

@@ -126,8 +126,9 @@ def _write(path: Path, keys: Sequence[str], layouts: Mapping[str, Floats]) -> No
 def _read(path: Path, keys: Sequence[str], encoders: Sequence[str]) -> dict[str, Floats] | None:
     """The layouts that were written for these keys and encoders, or None if there are none or they are damaged."""
     try:
-        table = pq.read_table(path)
-        points = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1).astype(np.float32)
+        with pq.ParquetFile(path) as file:  # read_table and to_numpy would import pandas, half a second
+            table = file.read()
+        points = np.stack([np.from_dlpack(table[axis].combine_chunks()) for axis in "xy"], axis=1).astype(np.float32)
         columns = table["key"].to_pylist(), table["encoder"].to_pylist()
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None

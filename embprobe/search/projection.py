@@ -87,10 +87,16 @@ def _scaled(layout: Floats) -> Floats:
 
 
 def _pca(directions: Floats, start: Floats | None, seed: int) -> Floats:
-    from sklearn.decomposition import PCA
+    """Return the first two principal components, from the eigenvectors of the covariance: ``[n, d] -> [n, 2]``.
 
-    layout = PCA(n_components=2, svd_solver="covariance_eigh").fit_transform(directions)
-    return np.asarray(layout, np.float32)
+    scikit-learn's arithmetic, without the second that its import takes. Each axis points where its largest entry is
+    positive.
+    """
+    n, mean = len(directions), directions.mean(0)
+    covariance = (directions.T @ directions - n * mean[:, None] * mean) / (n - 1)
+    axes = np.ascontiguousarray(np.linalg.eigh(covariance).eigenvectors[:, :-3:-1].T)  # [2, d], the longer one first
+    axes *= np.sign(axes[[0, 1], np.abs(axes).argmax(1)])[:, None]
+    return np.asarray(directions @ axes.T - mean @ axes.T, np.float32)
 
 
 def _umap(directions: Floats, start: Floats | None, seed: int) -> Floats:

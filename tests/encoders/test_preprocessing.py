@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
-from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize, ToTensor
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
 from embprobe.encoders import preprocessing
 from embprobe.encoders.preprocessing import preprocess
@@ -98,6 +98,41 @@ def test_equal_to_open_clip_at_any_size(width: int, height: int) -> None:
     tensor = preprocess(picture, input_of(32))
     assert tensor.shape == (3, 32, 32) and tensor.dtype == torch.float32
     assert torch.equal(tensor, transform(picture))
+
+
+@given(
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.integers(1, 40),
+    st.integers(0, 12),
+    st.sampled_from(["shortest", "squash"]),
+    st.sampled_from(["bilinear", "bicubic"]),
+)
+@settings(max_examples=300, deadline=None)
+def test_equal_to_torchvision_at_any_size(
+    width: int,
+    height: int,
+    crop: int,
+    margin: int,
+    resize: Literal["shortest", "squash"],
+    interpolation: Literal["bilinear", "bicubic"],
+) -> None:
+    picture, side = noise(5, (width, height)), crop + margin
+    image_input = input_of(crop, resize_to=side, resize=resize, interpolation=interpolation)
+    steps = [
+        Resize([side, side] if resize == "squash" else side, InterpolationMode(interpolation)),
+        CenterCrop(crop),
+        ToTensor(),
+        Normalize(MEAN, STD),
+    ]
+    assert torch.equal(preprocess(picture, image_input), Compose(steps)(picture))
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 15))
+@settings(max_examples=200, deadline=None)
+def test_the_middle_is_torchvisions_with_black_around_what_is_smaller(width: int, height: int, side: int) -> None:
+    picture = noise(6, (width, height))
+    assert np.array_equal(preprocessing._center_crop(picture, side), CenterCrop(side)(picture))
 
 
 # --- images far longer than wide are resized and cropped in one step ---------------------------------------------

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from embprobe.encoders.towers import vit
+from embprobe.encoders.towers.transformer import VisionTransformer
 from embprobe.images import Images, Row
 from embprobe.pretraining import trainer
 from embprobe.pretraining.objectives import build_objective

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.decomposition import PCA
 
 from embprobe.encoders.spec import Floats
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.search.projection import aligned, layouts
+from embprobe.search.projection import METHODS, aligned, layouts
 
 
 def two_ends(seed: int = 0) -> Floats:
@@ -75,3 +76,11 @@ def test_two_numbers_and_tiny_ones_have_a_map() -> None:
     two = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
     found, tiny = (layouts({"a": each}, method="pca")["a"] for each in (two, two * np.float32(1e-30)))
     assert np.isfinite(found).all() and tiny == pytest.approx(found, abs=1e-4)
+
+
+def test_principal_components_are_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    for n, d in ((3, 3), (40, 2), (200, 16), (30, 60)):
+        points = (rng.normal(size=(n, d)) * rng.uniform(0.1, 2, d) + rng.normal(size=d)).astype(np.float32)
+        expected = PCA(n_components=2, svd_solver="covariance_eigh").fit_transform(points)
+        np.testing.assert_allclose(METHODS["pca"](points, None, 0), expected, atol=1e-5)

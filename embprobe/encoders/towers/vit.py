@@ -1,54 +1,64 @@
-"""Build the one image network of the controlled study: timm's ViT behind a stem of three convolutions."""
+"""Build the one image network of the controlled study: a ViT behind a stem of three convolutions."""
 
 from __future__ import annotations
 
-from functools import partial
+import math
 
 import torch
-from timm.layers.attention import Attention
-from timm.layers.hybrid_embed import HybridEmbed
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embprobe.encoders.towers.header import IMAGE_SIZE as IMAGE_SIZE
 from embprobe.encoders.towers.header import WIDTH as WIDTH
+from embprobe.encoders.towers.transformer import VisionTransformer
 
 PATCH_SIZE = 12
 """Side in pixels of the square that a token stands for; the stem sees somewhat further."""
 _CHANNELS, _STRIDES = (32, 64, WIDTH), (2, 2, 3)
 _NOISE_IMAGES = 64
 """Images of noise over which the stem is standardised."""
+_DEVIATION_WITHIN_2 = 0.87962566103423978
+"""Standard deviation of a standard normal distribution that is cut at -2 and 2."""
 
 
 def build_vit(seed: int) -> VisionTransformer:
     """Build the ViT with fresh weights: 16 tokens and CLS, width 128, depth 6, 2 heads, CLS pooling, 1.3 M parameters.
 
     Three convolutions take the place of the patches: with so few images a ViT learns twice as much from each behind a
-    stem (Xiao et al. 2021, "Early Convolutions Help Transformers See Better"). ``dynamic_img_size`` lets multi-crop
-    objectives feed smaller crops. The same seed always gives the same weights, and the global random state is left as
-    it was.
+    stem (Xiao et al. 2021, "Early Convolutions Help Transformers See Better"). Multi-crop objectives may feed smaller
+    crops. The same seed always gives the same weights, and the global random state is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vit = VisionTransformer(
-            img_size=IMAGE_SIZE,
-            patch_size=1,
-            embed_layer=partial(HybridEmbed, backbone=_stem(), proj=False),
-            embed_dim=WIDTH,
-            depth=6,
-            num_heads=2,
-            num_classes=0,
-            global_pool="token",
-            dynamic_img_size=True,
-            weight_init="jax",  # Xavier; timm's own 0.02 suits widths of 768
-        )
-        _standardise(vit.patch_embed.backbone)  # now, for timm has just initialised convolutions, too
-    for module in vit.modules():
-        if isinstance(module, Attention):
-            # with so few tokens the plain product is a tenth faster on a CPU
-            module.fused_attn = False  # type: ignore[misc]
+        vit = VisionTransformer(backbone=_stem(), grid=IMAGE_SIZE // PATCH_SIZE, width=WIDTH, depth=6, heads=2)
+        _draw_weights(vit)
+        _standardise(vit.patch_embed.backbone)
     return vit
+
+
+@torch.no_grad()
+def _draw_weights(vit: VisionTransformer) -> None:
+    """Draw all weights as timm's ``weight_init="jax"`` does, in its order, so that a seed means the same weights.
+
+    Linear layers are drawn by Xavier's rule; timm's usual deviation of 0.02 suits widths of 768.
+    """
+    _draw_truncated(vit.pos_embed, 0.02)
+    nn.init.normal_(vit.cls_token, std=1e-6)
+    for name, layer in vit.named_modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.normal_(layer.bias, std=1e-6) if ".mlp." in name else nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.Conv2d):
+            assert layer.bias is not None
+            _draw_truncated(layer.weight, 1)
+            layer.weight.mul_(math.sqrt(1 / layer.weight[0].numel()) / _DEVIATION_WITHIN_2)
+            nn.init.zeros_(layer.bias)
+
+
+def _draw_truncated(weight: Tensor, deviation: float) -> None:
+    """Draw from a normal distribution of mean 0 that is cut at -2 and 2."""
+    inside = math.erf(2 / deviation / math.sqrt(2))  # the share between the cuts
+    weight.uniform_(-inside, inside).erfinv_().mul_(deviation * math.sqrt(2)).clamp_(-2, 2)
 
 
 def _stem() -> nn.Sequential:

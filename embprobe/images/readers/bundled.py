@@ -6,7 +6,9 @@ import hashlib
 import json
 from functools import lru_cache
 from importlib.resources import as_file, files
+from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embprobe.errors import UsageError
@@ -37,8 +39,15 @@ def _emoji() -> Images:
     for resource in folder.iterdir():
         if resource.name.endswith(".parquet"):
             with as_file(resource) as path:
-                rows += [_row(record, keywords) for record in pq.read_table(path).to_pylist()]
+                rows += [_row(record, keywords) for record in _table(path).to_pylist()]
     return Images("bundled/emoji", tuple(sorted(rows, key=lambda row: row.key)))
+
+
+def _table(path: Path) -> pa.Table:
+    """Read one parquet file; ``read_table`` would import pyarrow.dataset and with it pandas, half a second."""
+    with pq.ParquetFile(path) as file:
+        table: pa.Table = file.read()
+    return table
 
 
 def _row(record: dict[str, object], keywords: dict[str, list[str]]) -> Row:
