@@ -101,7 +101,7 @@ class Session:
         Sets that show the same images, changed in different ways, are read and decoded once. ``activity`` names the
         progress bar. A set that no encoder can embed is left to :meth:`embed`, which says so.
         """
-        networks = [encoder for encoder in encoders if not isinstance(encoder, GivenVectors)]
+        networks = [encoder for encoder in encoders if encoder.spec.image_input is not None]
         waiting = [images for images in sets if len(images) and images.has_pictures]
         while networks and waiting:
             together = [waiting.pop(0)]
