@@ -29,8 +29,8 @@ from embprobe.measures.cka import Kernel, chance_cka, cka_of_kernels
 from embprobe.measures.disagreement import Pair, disagreement_pairs, pair_cosines, random_pairs
 from embprobe.measures.knn import Positions
 from embprobe.measures.mutual_knn import nearest_others, neighbor_overlap_by_chance, neighbor_overlap_effects
-from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, natural_pair_effects
-from embprobe.measures.pair_effects import PairEffects, influence_scores
+from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, every_natural_pair_effect
+from embprobe.measures.pair_effects import influence_scores
 from embprobe.measures.rank_correlation import correlation_by_chance, cosine_ranks, rank_correlation_effects
 from embprobe.measures.vectors import ScoreArray
 from embprobe.statistics import resample
@@ -240,13 +240,9 @@ class _Compared:
         if len(at) <= MIN_PARTNERS + len(attributes) or len(explained) < 2:
             return []
         explanations, groups = [], self._groups_at(at)
-
-        def effects_of(task: tuple[str, str]) -> PairEffects:
-            return natural_pair_effects(explained[task[1]], attributes, task[0], groups, seed=seed)
-
-        effects = iter(side_by_side(effects_of, itertools.product(attributes, explained)))
+        effects = every_natural_pair_effect(explained, attributes, list(attributes), groups, seed=seed)
         for attribute in attributes:
-            scores = influence_scores([next(effects) for _ in explained], groups)
+            scores = influence_scores([effects[attribute, name] for name in explained], groups)
             kept = np.isfinite(scores).all(1)
             drawn = resample(scores[kept], self._groups_at(at[kept]), seed=seed)
             for (i, a), (j, b) in itertools.combinations(enumerate(explained), 2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -63,7 +64,7 @@ def natural_pairs(
         >>> natural_pairs(x, {"color": colors}, "color")[0].round(4)  # 4 / sqrt(60 * 8 / 9)
         np.float64(0.5477)
     """
-    return _measure(vectors, attributes, attribute, partners, seed)[0]
+    return _measure({"": vectors}, attributes, [attribute], partners, seed)[0][attribute, ""]
 
 
 def natural_pair_effects(
@@ -89,49 +90,88 @@ def natural_pair_effects(
         partners: As for :func:`natural_pairs`.
         seed: As for :func:`natural_pairs`.
     """
-    tally = PairTally(groups, seed=seed)
-    scores, partners = _measure(vectors, attributes, attribute, partners, seed, tally)
-    return tally.effects(scores, partners=partners - 1 - len(attributes))  # degrees of freedom of a correlation
+    every = every_natural_pair_effect({"": vectors}, attributes, [attribute], groups, partners=partners, seed=seed)
+    return every[attribute, ""]
+
+
+def every_natural_pair_effect(
+    vectors: Mapping[str, Vectors],
+    attributes: Mapping[str, Attribute],
+    targets: Sequence[str],
+    groups: Sequence[str],
+    *,
+    partners: int = 500,
+    seed: int = 0,
+) -> dict[tuple[str, str], PairEffects]:
+    """Return :func:`natural_pair_effects` for several attributes and encoders, whose similarities are ranked once.
+
+    Args:
+        vectors: By encoder, ``[n, d]`` of the same rows.
+        attributes: As for :func:`natural_pairs`.
+        targets: The attributes to correlate with; for each the others are controls.
+        groups: The resampled group of each image, ``[n]``.
+        partners: As for :func:`natural_pairs`.
+        seed: As for :func:`natural_pairs`.
+
+    Returns:
+        The effects by attribute and encoder.
+    """
+    tallies = {key: PairTally(groups, seed=seed) for key in itertools.product(targets, vectors)}
+    scores, partners = _measure(vectors, attributes, targets, partners, seed, tallies)
+    free = partners - 1 - len(attributes)  # degrees of freedom of a correlation
+    return {key: tally.effects(scores[key], partners=free) for key, tally in tallies.items()}
+
+
+_Tallies = Mapping[tuple[str, str], PairTally]
 
 
 def _measure(
-    vectors: Vectors,
+    vectors: Mapping[str, Vectors],
     attributes: Mapping[str, Attribute],
-    attribute: str,
+    targets: Sequence[str],
     partners: int,
     seed: int,
-    tally: PairTally | None = None,
-) -> tuple[ScoreArray, int]:
-    """Return the scores and the number of partners; influences are added to ``tally``."""
-    x = l2_normalize(vectors)
-    if attribute not in attributes:
-        known = ", ".join(map(repr, attributes)) or "none"
-        raise EmbprobeError(f"There is no attribute '{attribute}'; there are {known}.")
-    n, needed = len(x), MIN_PARTNERS + len(attributes) - 1
+    tallies: _Tallies | None = None,
+) -> tuple[dict[tuple[str, str], ScoreArray], int]:
+    """Return the scores by attribute and encoder, and the number of partners; influences are added to ``tallies``."""
+    directions = {name: l2_normalize(each) for name, each in vectors.items()}
+    for attribute in targets:
+        if attribute not in attributes:
+            known = ", ".join(map(repr, attributes)) or "none"
+            raise EmbprobeError(f"There is no attribute '{attribute}'; there are {known}.")
+    n, needed = len(next(iter(directions.values()))), MIN_PARTNERS + len(attributes) - 1
     if min(n - 1, partners) < needed:
         raise EmbprobeError(
             f"Natural pairs in {len(attributes)} attribute(s) need at least {needed + 1} images and {needed} partners "
             f"for each; there are {n} images and {partners} partners."
         )
     shifts = np.random.default_rng(seed).permutation(np.arange(1, n))[:partners]
-    controls = [name for name in attributes if name != attribute]
-    similarities = [
-        _cosine(x, shifts),
-        *(_similarity(name, attributes[name], n, shifts) for name in (attribute, *controls)),
-    ]
-    scores = np.empty(n)
-    varies = np.zeros(2, bool)
+    by_encoder = {name: _cosine(x, shifts) for name, x in directions.items()}
+    by_attribute = {name: _similarity(name, values, n, shifts) for name, values in attributes.items()}
+    scores = {key: np.empty(n) for key in itertools.product(targets, vectors)}
+    attributes_vary: set[str] = set()
+    encoders_vary: set[str] = set()
     for start in range(0, n, _CHUNK):
         end = min(start + _CHUNK, n)
-        ranks = np.stack([standard_ranks(similarity(start, end)) for similarity in similarities])
-        varies |= ranks[:2].any(axis=(1, 2))
-        correlation = np.einsum("aik,bik->iab", ranks, ranks)
-        scores[start:end] = _partial(correlation)
-        if tally is not None:
-            positions = _partners(start, end, n, shifts)
-            tally.add(np.arange(start, end), positions, _influence(ranks, correlation, scores[start:end]))
-    if np.isnan(scores).all():
-        raise EmbprobeError(_why_all_nan(attribute, controls, *varies.tolist()))
+        ranks_of = {name: standard_ranks(similarity(start, end)) for name, similarity in by_attribute.items()}
+        attributes_vary |= {name for name, ranks in ranks_of.items() if ranks.any()}
+        for encoder, similarity in by_encoder.items():
+            nearness = standard_ranks(similarity(start, end))
+            encoders_vary |= {encoder} if nearness.any() else set()
+            for attribute in targets:
+                held = [ranks for name, ranks in ranks_of.items() if name != attribute]
+                ranks = np.stack([nearness, ranks_of[attribute], *held])
+                correlation = np.einsum("aik,bik->iab", ranks, ranks)
+                scores[attribute, encoder][start:end] = here = _partial(correlation)
+                if tallies is not None:
+                    positions, influence = _partners(start, end, n, shifts), _influence(ranks, correlation, here)
+                    tallies[attribute, encoder].add(np.arange(start, end), positions, influence)
+    for attribute, encoder in scores:
+        if np.isnan(scores[attribute, encoder]).all():
+            controls = [name for name in attributes if name != attribute]
+            raise EmbprobeError(
+                _why_all_nan(attribute, controls, encoder in encoders_vary, attribute in attributes_vary)
+            )
     return scores, len(shifts)
 
 
