@@ -312,7 +312,7 @@ def _planckian(kelvin: float) -> Values:
 
 def _moments(image: Image.Image) -> tuple[Values, Values]:
     """Return the mean and standard deviation of a and b over visible pixels, weighted by their opacity."""
-    ab = srgb_to_oklab(np.asarray(image)[..., :3].reshape(-1, 3) / 255)[:, 1:]
+    ab = _bytes_to_oklab(np.asarray(image)[..., :3].reshape(-1, 3))[:, 1:]
     weight = _opacity(image)
     if not weight.any():
         return np.zeros(2), np.zeros(2)
@@ -387,9 +387,13 @@ def _colors(codes: NDArray[np.uint32]) -> Values:
 
 
 def _oklab(codes: NDArray[np.uint32]) -> Values:
-    """Return the colours ``[n, 3]`` in Oklab behind codes; each of the 256 levels is made linear once."""
-    levels = _srgb_to_linear(np.arange(256) / 255)
-    return _linear_to_oklab(levels[np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1)])
+    """Return the colours ``[n, 3]`` in Oklab behind codes."""
+    return _bytes_to_oklab(np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1))
+
+
+def _bytes_to_oklab(colors: NDArray[Any]) -> Values:
+    """Convert colours ``[n, 3]`` in 0..255 to Oklab; each of the 256 levels is made linear once."""
+    return _linear_to_oklab(_srgb_to_linear(np.arange(256) / 255)[colors])
 
 
 def _in_bytes(lab: Values) -> NDArray[np.uint8]:

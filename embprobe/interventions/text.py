@@ -262,7 +262,7 @@ def _detail(image: Image.Image) -> NDArray[np.float64]:
         opacity = np.asarray(image.getchannel("A"), np.float64) / 255
         if (opacity == 0).any():
             return opacity
-    grey = np.asarray(flatten(image, WHITE).convert("L"), np.float64) / 255
+    grey: NDArray[np.float64] = np.asarray(flatten(image, WHITE).convert("L")) / 255
     across, down = _slopes(grey), _slopes(grey.T).T
     edges: NDArray[np.float64] = np.hypot(across, down, out=across)
     edges /= max(float(edges.mean()), 1e-9)
