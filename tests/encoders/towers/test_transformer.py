@@ -15,6 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from embprobe.encoders.families.bundled import names
+from embprobe.encoders.towers import transformer
 from embprobe.encoders.towers import vit as of_embprobe
 from embprobe.encoders.towers.vit import IMAGE_SIZE, WIDTH, build_vit
 
@@ -94,9 +95,8 @@ def test_half_precision_is_computed_where_timm_computes_it() -> None:
 @torch.no_grad()
 def test_attention_of_two_tokens_by_hand() -> None:
     """One head, width 1, every weight 1: both queries, keys and values are the tokens 0 and ln 3 themselves."""
-    attention = (
-        of_embprobe.VisionTransformer(backbone=torch.nn.Sequential(), grid=1, width=1, depth=1, heads=1).blocks[0].attn
-    )
+    network: Any = transformer.VisionTransformer(backbone=torch.nn.Sequential(), grid=1, width=1, depth=1, heads=1)
+    attention = network.blocks[0].attn
     for name, value in attention.named_parameters():
         value.fill_(1.0 if name.endswith("weight") else 0.0)
     high = 1.0986123
