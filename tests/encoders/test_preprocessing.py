@@ -132,7 +132,8 @@ def test_equal_to_torchvision_at_any_size(
 @settings(max_examples=200, deadline=None)
 def test_the_middle_is_torchvisions_with_black_around_what_is_smaller(width: int, height: int, side: int) -> None:
     picture = noise(6, (width, height))
-    assert np.array_equal(preprocessing._center_crop(picture, side), np.asarray(CenterCrop(side)(picture)))
+    cut = preprocessing._center_crop(picture, side)
+    assert np.array_equal(np.asarray(cut), np.asarray(CenterCrop(side)(picture)))
 
 
 # --- images far longer than wide are resized and cropped in one step ---------------------------------------------
