@@ -25,8 +25,8 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 LARGE = 2**30
-"""Multiplications of a product from which it uses all cores: 13 to 65 ms of one core by shape and precision, beside which the few that a
-thread may come late, and the microseconds that starting threads costs, are little."""
+"""Multiplications of a product from which it uses all cores: 13 to 65 ms of one core by shape and precision, beside
+which the few that a thread may come late, and the microseconds that starting threads costs, are little."""
 CALL = 2**27
 """Bytes that one of several calls side by side may hold. Larger ones come one after another."""
 TOGETHER = 2**32
