@@ -204,7 +204,7 @@ def _take(reusable: Sequence[Reusable]) -> None:
     """Write the shards whose vectors can all be taken from other stores."""
     for each in reusable:
         store, nothing = each.store, np.empty((0, each.store.spec.dimension), np.float32)
-        for number in sorted(set(range(store.shard_count)) - store.shards.keys()):
+        for number in store.missing:
             if not each.new_rows(number):
                 rows, vectors = each.with_taken(number, [], nothing)
                 with _writing(store):
@@ -221,7 +221,7 @@ def _missing(of_sets: Sequence[Sequence[Reusable]]) -> list[Shard]:
     lacking: dict[tuple[int, int, int, Sequence[int]], list[int]] = {}
     for part, reusable in enumerate(of_sets):
         for i, each in enumerate(reusable):
-            for number in sorted(set(range(each.store.shard_count)) - each.store.shards.keys()):
+            for number in each.store.missing:
                 lacking.setdefault((each.store.shard_rows, number, part, each.new_rows(number)), []).append(i)
     before = _offsets(of_sets)
     ordered = sorted(lacking.items(), key=lambda item: (*item[0][:3], *item[1]))

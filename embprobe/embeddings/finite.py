@@ -64,7 +64,7 @@ def reject_infinite(store: Store) -> None:
     Only the process that holds the store's lock may; raises ``OSError`` if the disk is full or may not be written to.
     """
     for shard in holding_infinite(store.folder, sorted(store.shards.items())):
-        facts, first = store.shards[shard], shard * store.shard_rows
+        facts, first = store.shards[shard], store.span(shard)[0]
         gone = {rejected.row for rejected in facts.rejected}
         there = [(first + i, row) for i, row in enumerate(store.rows_of(shard)) if first + i not in gone]
         vectors = np.load(vectors_file(store.folder, shard), allow_pickle=False)

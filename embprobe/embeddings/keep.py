@@ -36,8 +36,8 @@ def _kept(images: Images, given: GivenVectors, workspace: Workspace) -> Store:
         store = open_store(folder, given.spec, images)  # as another process may have left it
         store.sweep()
         store.drop_damaged()
-        for shard in set(range(store.shard_count)) - store.shards.keys():
-            rows, first = store.rows_of(shard), shard * store.shard_rows
+        for shard in store.missing:
+            rows, first = store.rows_of(shard), store.span(shard)[0]
             at = positions[first : first + len(rows)]
             kept = [row for row, position in zip(rows, at, strict=True) if position >= 0]
             lacking = [

@@ -115,7 +115,7 @@ def find_reusable(store: Store, workspace: Workspace) -> Reusable:
         return Reusable(store)
     count = len(store.images)
     reusable = Reusable(store, [], np.full(count, _NONE, np.int32), np.full(count, _NONE, np.int64))
-    spans = [store.span(number) for number in range(store.shard_count) if number not in store.shards]
+    spans = [store.span(number) for number in store.missing]
     wanted = np.concatenate([np.arange(*span) for span in spans])
     marks = row_marks(store.images.rows[i] for i in wanted)
     order = np.argsort(marks)

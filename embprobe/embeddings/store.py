@@ -94,6 +94,11 @@ class Store:
         return len(self.shards) == self.shard_count
 
     @property
+    def missing(self) -> list[int]:
+        """The numbers of the shards that are not written, in order."""
+        return [number for number in range(self.shard_count) if number not in self.shards]
+
+    @property
     def rejected(self) -> list[Rejected]:
         """The rows without a vector, in order."""
         return [row for _, facts in sorted(self.shards.items()) for row in facts.rejected]
