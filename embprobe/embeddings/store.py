@@ -16,7 +16,7 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -228,21 +228,28 @@ class Store:
 
     def vectors(self) -> Floats:
         """All vectors ``[n, d]``; raises :class:`EmbprobeError` if a shard is missing or damaged."""
+        parts = list(self.blocks())
+        return np.concatenate(parts) if parts else np.empty((0, self.spec.dimension), np.float32)
+
+    def blocks(self) -> Iterator[Floats]:
+        """Open the vectors shard by shard, each ``[n, d]`` as a memory map, in the order of :meth:`keys`.
+
+        Raises:
+            EmbprobeError: The store is not complete, or a shard is missing or damaged.
+        """
         if not self.complete:
             raise EmbprobeError(f"The store '{self.folder}' is not complete. Extract again to finish it.")
-        parts = []
         for shard, facts in sorted(self.shards.items()):
             try:
-                part: Floats | None = np.load(vectors_file(self.folder, shard), mmap_mode="r", allow_pickle=False)
+                block: Floats | None = np.load(vectors_file(self.folder, shard), mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError, EOFError):
-                part = None
-            if not isinstance(part, np.ndarray) or part.shape != (facts.rows, self.spec.dimension):
+                block = None
+            if not isinstance(block, np.ndarray) or block.shape != (facts.rows, self.spec.dimension):
                 raise EmbprobeError(
                     f"Shard {shard} of the store '{self.folder}' is damaged or missing. "
                     "Run 'embprobe verify --repair', then extract again: only such shards are encoded anew."
                 )
-            parts.append(part)
-        return np.concatenate(parts) if parts else np.empty((0, self.spec.dimension), np.float32)
+            yield block
 
     @property
     def seconds(self) -> dict[str, float]:
