@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from embprobe.errors import EmbprobeError
+from embprobe.images.columns import Columns, References, Sources, labels_of, text_at, texts_of
 from embprobe.images.decoding import SUFFIXES, UnreadableImage, refuse_large
 from embprobe.images.paths import path_labels
 from embprobe.images.readers.metadata import METADATA, add_metadata
@@ -16,7 +18,7 @@ from embprobe.images.readers.passed import PassedOver
 from embprobe.images.readers.sidecars import add_sidecars, is_sidecar
 from embprobe.images.readers.walk import Walk, is_image
 from embprobe.images.reading import GUESSED, Reading
-from embprobe.images.rows import Images, Row
+from embprobe.images.rows import Images
 from embprobe.system.text import printable
 
 _SHARD_FILE = re.compile(r"(\d+)(?:\.parquet|_stats\.json)")
@@ -73,22 +75,34 @@ def load_folder(folder: Path, reading: Reading = GUESSED) -> Images:
         *left_out,
         *([guess.note] if guess.note else []),
     )
-    rows = (_row(path, key, row_labels) for path, key, row_labels in zip(paths, keys, labels, strict=True))
-    return Images(printable(folder.resolve().name), tuple(rows), notes)
+    return Images(printable(folder.resolve().name), _rows(folder, keys, labels), notes)
 
 
 def load_file(path: Path) -> Images:
     """Read a single image file as a set of one row."""
-    return Images(printable(path.name), (_row(path, path.name, {}),))
+    return Images(printable(path.name), _rows(path.parent, [path.name], [{}]))
 
 
-def _row(path: Path, key: str, labels: Mapping[str, str]) -> Row:
+def _rows(folder: Path, keys: Sequence[str], labels: Iterable[Mapping[str, str]]) -> Columns:
+    names = texts_of(keys)
+
+    def read(number: int) -> bytes:
+        return _read(folder / text_at(names, number))
+
+    return Columns(
+        keys=names,
+        content=(texts_of(_content(folder / key) for key in keys),),
+        labels=labels_of(labels),
+        sources=References((Sources(read),), np.arange(len(keys))),
+    )
+
+
+def _content(path: Path) -> str:
     try:
         status = path.stat()
-        content = f"{status.st_size}:{status.st_mtime_ns}"
     except OSError:  # a link that leads nowhere, or in a circle; reading it says so
-        content = "missing"
-    return Row(key=key, labels=labels, content=content, source=partial(_read, path))
+        return "missing"
+    return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def _read(path: Path) -> bytes:
