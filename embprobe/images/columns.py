@@ -285,6 +285,13 @@ class Columns(Sequence[Row]):
             changes=None if self.changes is None else self.changes.take(rows),
         )
 
+    def changed_by(self, marks: str | Sequence[str], change: Callable[[Row], Change]) -> Columns:
+        """Change every image when it is read: each row's mark is added to its content, or the one that all share."""
+        one = isinstance(marks, str)
+        mark = Label.coded(np.zeros(len(self)), [f"|{marks}"]) if one else Label.of(f"|{mark}" for mark in marks)
+        changes = References[Change | None]((Changes(self, change),), np.arange(len(self)))
+        return replace(self, content=(*self.content, mark.values), changes=changes)
+
     def key_texts(self) -> list[str]:
         """Return the key of every row."""
         return [key.decode(*_CODEC) for key in self.keys.to_pylist()]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.images.columns import Changes, Columns, Label, References, Sources, labels_of, texts_of
+from embprobe.images.columns import Columns, Label, References, Sources, labels_of, texts_of
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.labels import repeated
 from embprobe.images.reading import GUESSED, Reading
@@ -184,22 +184,19 @@ class Images:
             return self
         return replace(self, rows=replace(self.columns, max_pixels=max_pixels))
 
-    def map(self, suffix: str, marks: str | Sequence[str], change: Callable[[Row], Change]) -> Images:
+    def map(self, suffix: str, change: Callable[[Row], tuple[str, Change]]) -> Images:
         """Change every image when it is read; keys and labels stay.
 
         Args:
             suffix: Describes the change; it is appended to the name of the set.
-            marks: Identifies the change of each row, or of all; it becomes part of the row's ``content``.
-            change: Returns the function that changes a row's image. It is called each time the row is read.
+            change: Returns for a row a mark that identifies its change, to be part of the row's ``content``, and the
+                function that changes the image. It is called again whenever the row is read.
         """
-        columns, same = self.columns, isinstance(marks, str)
-        mark = Label.coded(np.zeros(len(self)), [f"|{marks}"]) if same else Label.of(f"|{mark}" for mark in marks)
-        changed = replace(
-            columns,
-            content=(*columns.content, mark.values),
-            changes=References((Changes(columns, change),), np.arange(len(self))),
-        )
-        return replace(self._of(changed), name=f"{self.name}+{suffix}")
+        return self.changed_by(suffix, [change(row)[0] for row in self.rows], lambda row: change(row)[1])
+
+    def changed_by(self, suffix: str, marks: str | Sequence[str], change: Callable[[Row], Change]) -> Images:
+        """Change every image as :meth:`map` does, with the marks of all rows, or the one that they share, given."""
+        return replace(self._of(self.columns.changed_by(marks, change)), name=f"{self.name}+{suffix}")
 
     @staticmethod
     def joined(name: str, sets: Sequence[Images]) -> Images:

@@ -50,14 +50,14 @@ def intervene(images: Images, name: str, strength: float, *, seed: int, donors: 
 
     suffix = f"{name}={strength:g}@{seed}"
     if isinstance(plan, SameEdit):
-        changed = images.map(suffix, _mark(front, plan.edit), change)
+        changed = images.changed_by(suffix, _mark(front, plan.edit), change)
         words = Label.of([plan.edit.word or None] * len(images)) if plan.edit.word else None
     else:
         marks, drawn = list[str](), list[str | None]()
         for edit in map(plan, images.rows):  # edits are planned again when they are made, and none is kept
             marks.append(_mark(front, edit))
             drawn.append(edit.word or None)
-        changed = images.map(suffix, marks, change)
+        changed = images.changed_by(suffix, marks, change)
         words = Label.of(drawn) if any(drawn) else None
     if words is None:
         return changed
