@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,32 +46,34 @@ def load_folder(folder: Path, reading: Reading = GUESSED) -> Images:
         EmbprobeError: A metadata file is damaged, or has no column ``file_name``.
     """
     walk, passed = Walk(folder), PassedOver(folder)
-    paths: list[Path] = []
+    keys: list[str] = []
     metadata: list[Path] = []
-    sidecars: list[Path] = []
+    sidecars: list[str] = []
     shards: set[str] = set()
+    root = os.fspath(folder)
     for parent, name in walk.files():
         if name in METADATA:
             metadata.append(Path(parent, name))
         elif is_image(name):
-            paths.append(Path(parent, name))
+            keys.append(_key(root, parent, name))
         else:
             passed.add(parent, name)
             if (shard := _SHARD_FILE.fullmatch(name)) is not None:
-                shards.add(_below(folder, Path(parent, shard[1])))
+                shards.add(_key(root, parent, shard[1]))
             elif is_sidecar(name):
-                sidecars.append(Path(parent, name))
+                sidecars.append(_key(root, parent, name))
     left_out = (*passed.notes(), *walk.notes())
-    if not paths:
+    if not keys:
         known = ", ".join(sorted(SUFFIXES))
         found = "".join(f" {note[:1].upper()}{note[1:]}." for note in left_out)
         raise NoImages(f"There are no images in '{folder}'. Looked for files ending in {known}, at any depth.{found}")
-    paths.sort()
-    keys = [path.relative_to(folder).as_posix() for path in paths]
-    guess = path_labels([key.split("/")[:-1] for key in keys], levels=reading.folders, shards=shards)
+    keys.sort(key=_in_order)
+    shared: dict[str, list[str]] = {}  # a list for each folder, not for each image
+    folders = [shared.setdefault(above, above.split("/") if above else []) for above in map(_above, keys)]
+    guess = path_labels(folders, levels=reading.folders, shards=shards)
     labels = guess.labels
     notes = (
-        *add_sidecars(folder, paths, sidecars, labels),
+        *add_sidecars(folder, keys, sidecars, labels),
         *add_metadata(folder, sorted(metadata), keys, labels, reading),
         *left_out,
         *([guess.note] if guess.note else []),
@@ -84,22 +87,22 @@ def load_file(path: Path) -> Images:
 
 
 def _rows(folder: Path, keys: Sequence[str], labels: Iterable[Mapping[str, str]]) -> Columns:
-    names = texts_of(keys)
+    names, root = texts_of(keys), os.fspath(folder)
 
     def read(number: int) -> bytes:
         return _read(folder / text_at(names, number))
 
     return Columns(
         keys=names,
-        content=(texts_of(_content(folder / key) for key in keys),),
+        content=(texts_of(_content(f"{root}/{key}") for key in keys),),
         labels=labels_of(labels),
         sources=References((Sources(read),), np.arange(len(keys))),
     )
 
 
-def _content(path: Path) -> str:
+def _content(path: str) -> str:
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116  # pathlib keeps every name
     except OSError:  # a link that leads nowhere, or in a circle; reading it says so
         return "missing"
     return f"{status.st_size}:{status.st_mtime_ns}"
@@ -113,5 +116,16 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _below(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).as_posix()
+def _key(root: str, parent: str, name: str) -> str:
+    """Return the path below ``root`` of a file in ``parent``, with forward slashes."""
+    below = parent[len(root) :].replace(os.sep, "/").lstrip("/")
+    return f"{below}/{name}" if below else name
+
+
+def _above(key: str) -> str:
+    return key.rpartition("/")[0]
+
+
+def _in_order(key: str) -> str:
+    """Return what keys are sorted by: files of a folder, and folders, by their names."""
+    return key.replace("/", "\0")
