@@ -176,9 +176,8 @@ class Label:
         code = self.values.indices[row].as_py()
         if code is None:
             return None
-        if self._shared is not None:
-            return self._shared[code]
-        return text_at(self.values.dictionary, code)
+        shared = self._shared
+        return text_at(self.values.dictionary, code) if shared is None else shared[int(code)]
 
     def between(self, start: int, stop: int) -> list[str | None]:
         """Return the values of the rows from ``start`` to ``stop``."""
