@@ -173,7 +173,7 @@ def _extract(
         _take(reusable)
         of_sets = [reusable[k : k + len(chosen)] for k in range(0, len(reusable), len(chosen))]
         shards = _missing(of_sets)
-        every = sets[0] if len(sets) == 1 else Images("together", tuple(row for images in sets for row in images.rows))
+        every = sets[0] if len(sets) == 1 else Images.joined("together", sets)
         notify = _counting(progress, shards, len(every))
         size = batch_size or (BATCH_SIZE if device == "cpu" else GPU_BATCH_SIZE)
         job = Job(every, [encoders[i] for i in chosen], [specs[i] for i in chosen], shards, device, size, notify)

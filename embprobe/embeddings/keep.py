@@ -31,7 +31,7 @@ def _kept(images: Images, given: GivenVectors, workspace: Workspace) -> Store:
     store = open_store(folder, given.spec, images)
     if store.complete and not store.damaged():
         return store
-    positions = given.positions([row.key for row in images.rows])
+    positions = given.positions(images.keys)
     with held(workspace.lock(folder), f"The store of '{given.spec.name}' for '{images.name}'"):
         store = open_store(folder, given.spec, images)  # as another process may have left it
         store.sweep()

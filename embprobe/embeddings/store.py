@@ -276,7 +276,7 @@ class Store:
 
     @cached_property
     def _labels(self) -> list[str]:
-        return sorted({name for row in self.images.rows for name in row.labels} - {"key"})
+        return [name for name in self.images.label_names if name != "key"]
 
     def _table(self, rows: Sequence[Row]) -> bytes:
         """Keys and labels as the bytes of a parquet file."""

@@ -116,11 +116,10 @@ def find_row(name: str, images: Images) -> Row:
         EmbprobeError: The file cannot be read as an image.
     """
     if exists(Path(name)):
-        most = max((row.max_pixels for row in images.rows), default=MAX_PIXELS)
-        return load_image(name, max_pixels=most).rows[0]
-    row = next((row for row in images.rows if row.key == name), None)
-    if row is None:
-        hint = did_you_mean(name, [row.key for row in images.rows])
+        return load_image(name, max_pixels=images.columns.max_pixels).rows[0]
+    keys = images.keys
+    if name not in keys:
+        hint = did_you_mean(name, keys)
         hint = hint or f" The first key there is '{images.rows[0].key}'."
         raise UsageError(f"There is no image file '{name}', and no image of that key in '{images.name}'.{hint}")
-    return row
+    return images.rows[keys.index(name)]

@@ -40,7 +40,7 @@ class Grouping:
             MissingLabel: A row lacks the label, and it is neither ``folder`` nor ``image``.
         """
         if self.label == IMAGE:
-            return [_itself(row) for row in rows.rows]
+            return _themselves(rows)
         if self.label == FOLDER:
             return _folders(rows)
         return rows.label(self.label)
@@ -131,20 +131,21 @@ def join_groups(groups: Sequence[str], marks: Sequence[str]) -> list[str]:
     return [root(group) for group in groups]
 
 
-def _itself(row: Row) -> str:
-    return row.labels.get(IMAGE, row.key)
+def _themselves(images: Images) -> list[str]:
+    untreated = images.values(IMAGE)
+    return [key if image is None else image for key, image in zip(images.keys, untreated, strict=True)]
 
 
 def _folders(images: Images) -> list[str]:
-    return [row.labels.get(FOLDER) or _itself(row) for row in images.rows]
+    return [folder or itself for folder, itself in zip(images.values(FOLDER), _themselves(images), strict=True)]
 
 
 def _alone(images: Images, groups: Sequence[str]) -> Mapping[str, int]:
     """Count the images of each category that lies in one group altogether."""
     by_category: dict[str, list[str]] = defaultdict(list)
-    for row, group in zip(images.rows, groups, strict=True):
-        if CATEGORY in row.labels:
-            by_category[row.labels[CATEGORY]].append(group)
+    for category, group in zip(images.values(CATEGORY), groups, strict=True):
+        if category is not None:
+            by_category[category].append(group)
     return {category: len(members) for category, members in by_category.items() if len(set(members)) == 1}
 
 

@@ -94,10 +94,9 @@ def material_of(images: Images) -> Material:
         >>> material.kind, material.crossing, material.labels
         ('categories and styles', 'partial', {'category': 2, 'style': 2})
     """
-    values: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in images.rows:
-        for label, value in row.labels.items():
-            values[label][value] += 1
+    values = {
+        label: Counter(value for value in images.values(label) if value is not None) for label in images.label_names
+    }
     having = {label: counter.total() for label, counter in sorted(values.items())}
     complete = {label: len(values[label]) for label, number in having.items() if number == len(images)}
     splits = values[SPLIT] if SPLIT in complete else Counter[str]()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from embprobe.errors import UsageError
-from embprobe.images.rows import Images, Row
+from embprobe.images.rows import Images
 from embprobe.system.suggestions import did_you_mean
 from embprobe.system.text import visible
 
@@ -47,7 +47,7 @@ def choose_labels(images: Images, choices: Sequence[tuple[str, str]]) -> Images:
     """
     if not choices:
         return images
-    known = sorted({name for row in images.rows for name in row.labels})
+    known = images.label_names
     for _, column in choices:
         if column not in known:
             raise UsageError(
@@ -57,13 +57,6 @@ def choose_labels(images: Images, choices: Sequence[tuple[str, str]]) -> Images:
             )
     only = any(name == column for name, column in choices)
     renamed = {column for _, column in choices} | {name for name, _ in choices}
-
-    def chosen(row: Row) -> Mapping[str, str]:
-        kept = {
-            name: value
-            for name, value in row.labels.items()
-            if (name in _KEPT if only else True) and name not in renamed
-        }
-        return kept | {name: row.labels[column] for name, column in choices if column in row.labels}
-
-    return images.labelled(chosen)
+    labels = images.columns.labels
+    kept = {name: label for name, label in labels.items() if name not in renamed and (name in _KEPT or not only)}
+    return images.relabelled(kept | {name: labels[column] for name, column in choices})

@@ -1,100 +1,24 @@
-"""Rows of images: every reader makes them, and every later step works on them."""
+"""Sets of rows: every reader makes them, and every later step works on them."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.images.decoding import UnreadableImage, decode, flatten
+from embprobe.images.columns import Columns, Label, References, Sources, labels_of, texts_of
+from embprobe.images.decoding import UnreadableImage
 from embprobe.images.labels import repeated
 from embprobe.images.reading import GUESSED, Reading
-from embprobe.system.pixels import MAX_PIXELS
+from embprobe.images.row import WHITE, Change, Row
 from embprobe.system.text import visible
 
-WHITE = (255, 255, 255)
-_PASSING = frozenset(
-    getattr(errno, name)
-    for name in (
-        *("EMFILE", "ENFILE", "ENOMEM", "EAGAIN", "EINTR", "ESTALE", "ETIMEDOUT", "ECONNRESET", "ECONNABORTED"),
-        *("ECONNREFUSED", "ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH"),
-    )
-    if hasattr(errno, name)
-)
-"""Errors that pass by: they say nothing about the image itself, and the same read may succeed later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One image: a stable key, its named labels, and the source of its pixels.
-
-    ``source`` returns the bytes of an image file, or a picture that is in memory already, and raises ``OSError`` or
-    :class:`~embprobe.images.decoding.UnreadableImage` if it cannot. ``content`` identifies these bytes (by a hash, or a
-    file's size and time): when it changes, vectors made from this row are stale. A key is a name, never a path to open.
-    """
-
-    key: str
-    labels: Mapping[str, str]
-    content: str
-    source: Callable[[], bytes | Image.Image] = field(compare=False, repr=False)
-    change: Callable[[Image.Image], Image.Image] | None = field(default=None, compare=False, repr=False)
-    """The change that an intervention makes to the image after it is decoded."""
-    max_pixels: int = field(default=MAX_PIXELS, compare=False, repr=False)
-    """A larger image is not decoded."""
-
-    def read(self, *, at_least: int | None = None) -> Image.Image:
-        """Read the image, with its alpha channel if it has one.
-
-        Args:
-            at_least: Allow a JPEG to be decoded at reduced scale, its shorter side no less than this many pixels.
-
-        Raises:
-            UnreadableImage: The image cannot be read.
-        """
-        return self._decoded(self.fetch(), at_least, self.max_pixels)
-
-    def load(self, background: tuple[int, int, int] = WHITE, *, at_least: int | None = None) -> Image.Image:
-        """Read the image as RGB, transparent parts composited onto ``background``; otherwise like :meth:`read`."""
-        return self.rgb(self.fetch(), background, at_least=at_least)
-
-    def fetch(self) -> bytes | Image.Image:
-        """Fetch the image from its source without decoding it: the bytes of a file, or a picture in memory.
-
-        Raises:
-            UnreadableImage: The source cannot give it.
-            OSError: A failure that says nothing about this image (no more open files, a network that is away). It
-                stays an ``OSError``, because an unreadable row is left out for good.
-        """
-        try:
-            return self.source()
-        except OSError as error:
-            if error.errno in _PASSING:
-                raise
-            raise UnreadableImage(error.strerror or type(error).__name__) from None
-
-    def rgb(
-        self,
-        fetched: bytes | Image.Image,
-        background: tuple[int, int, int] = WHITE,
-        *,
-        at_least: int | None = None,
-        max_pixels: int | None = None,
-    ) -> Image.Image:
-        """Decode the result of :meth:`fetch` into the image that :meth:`load` returns, under another limit if given."""
-        return flatten(self._decoded(fetched, at_least, max_pixels or self.max_pixels), background)
-
-    def undone(self, fetched: bytes | Image.Image, *, at_least: int | None = None, max_pixels: int) -> Image.Image:
-        """Decode the result of :meth:`fetch` without the row's change; :meth:`rgb` takes the image in its place."""
-        return decode(fetched, at_least=at_least, max_pixels=max_pixels) if isinstance(fetched, bytes) else fetched
-
-    def _decoded(self, fetched: bytes | Image.Image, at_least: int | None, max_pixels: int) -> Image.Image:
-        image = self.undone(fetched, at_least=at_least, max_pixels=max_pixels)
-        return image if self.change is None else self.change(image)
+__all__ = ["WHITE", "Images", "MissingLabel", "Row"]
 
 
 class MissingLabel(EmbprobeError):
@@ -103,10 +27,13 @@ class MissingLabel(EmbprobeError):
 
 @dataclass(frozen=True)
 class Images:
-    """A named, ordered set of rows."""
+    """A named, ordered set of rows.
+
+    Rows are kept as columns, whatever they are given as, and each is made anew when it is asked for.
+    """
 
     name: str
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     notes: tuple[str, ...] = ()
     """The reader's remarks, such as how many files it passed over."""
     opened_as: str = ""
@@ -146,35 +73,65 @@ class Images:
                     f"The label '{visible(label)}' of '{name}' has {len(values):,} values for {len(keys):,} rows: it "
                     "needs one for each."
                 )
-        rows = (
-            Row(
-                key,
-                {label: value for label, values in columns.items() if (value := values[i]) is not None},
-                "no picture",
-                _no_picture,
-            )
-            for i, key in enumerate(keys)
+        rows = Columns(
+            keys=texts_of(keys),
+            content=(texts_of(["no picture"] * len(keys)),),
+            labels={label: Label.of(values) for label, values in columns.items()},
+            sources=References((_NO_PICTURES,), np.arange(len(keys))),
         )
-        return cls(name, tuple(rows), has_pictures=False)
+        return cls(name, rows, has_pictures=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rows, Columns):
+            object.__setattr__(self, "rows", Columns.of(self.rows))
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def columns(self) -> Columns:
+        """The rows as columns."""
+        assert isinstance(self.rows, Columns)
+        return self.rows
+
+    @property
+    def keys(self) -> list[str]:
+        """The key of every row, in their order."""
+        return self.columns.key_texts()
+
+    @property
+    def changed(self) -> bool:
+        """Whether an intervention changes any of the images."""
+        return self.columns.changes is not None
 
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change when a key, the order or an image's content changes; labels do not count."""
         digest = hashlib.sha256()
-        for row in self.rows:
-            digest.update(f"{row.key}\0{row.content}\n".encode("utf-8", "surrogatepass"))
+        for identity in self.columns.identities():
+            digest.update(identity + b"\n")
         return digest.hexdigest()[:16]
+
+    @property
+    def label_names(self) -> list[str]:
+        """The labels that rows have, by the alphabet."""
+        return sorted(name for name, label in self.columns.labels.items() if label.missing < len(self))
 
     def has(self, label: str) -> bool:
         """Return whether every row has this label."""
-        return all(label in row.labels for row in self.rows)
+        return not self.columns.label(label).missing
 
     def lacks(self, label: str) -> bool:
         """Return whether no row has this label."""
-        return not any(label in row.labels for row in self.rows)
+        return self.columns.label(label).missing == len(self)
+
+    def lacking(self, label: str) -> list[int]:
+        """Return the positions of the rows that lack a label."""
+        return np.flatnonzero(self.columns.label(label).codes < 0).tolist()
+
+    def values(self, label: str) -> list[str | None]:
+        """Return one label's value for every row, in their order; None for a row that lacks it."""
+        return self.columns.label(label).all()
 
     def label(self, name: str) -> list[str]:
         """Return one label's value for every row, in their order.
@@ -182,19 +139,18 @@ class Images:
         Raises:
             MissingLabel: A row lacks the label; the message names the labels that there are.
         """
-        lacking = [row for row in self.rows if name not in row.labels]
+        lacking = self.lacking(name)
         if lacking:
-            known = sorted({label for row in self.rows for label in row.labels})
-            known_labels = f"Their labels: {', '.join(known) or 'none'}."
+            known_labels = f"Their labels: {', '.join(self.label_names) or 'none'}."
             if len(lacking) == len(self):
                 raise MissingLabel(
                     f"This needs the label '{name}', which no image in '{self.name}' has. {known_labels}"
                 )
             raise MissingLabel(
                 f"This needs the label '{name}', which {len(lacking):,} of the {len(self):,} images in '{self.name}' "
-                f"lack, first '{visible(lacking[0].key)}': label them, or leave them out. {known_labels}"
+                f"lack, first '{visible(self.rows[lacking[0]].key)}': label them, or leave them out. {known_labels}"
             )
-        return [row.labels[name] for row in self.rows]
+        return [value for value in self.values(name) if value is not None]
 
     def where(self, **values: str | Sequence[str]) -> Images:
         """Keep the rows whose labels have one of the given values; a row must match every label that is given.
@@ -204,43 +160,55 @@ class Images:
             >>> [row.key for row in pets.where(kind=["cat", "cow"]).rows]
             ['a', 'c']
         """
-        wanted = {name: {value} if isinstance(value, str) else set(value) for name, value in values.items()}
-        return self._keep(row for row in self.rows if all(row.labels.get(n) in v for n, v in wanted.items()))
+        kept = np.ones(len(self), bool)
+        for name, value in values.items():
+            kept &= self.columns.label(name).among([value] if isinstance(value, str) else value)
+        return self.take(np.flatnonzero(kept))
 
-    def take(self, positions: Iterable[int]) -> Images:
+    def take(self, positions: Iterable[int] | NDArray[np.int64]) -> Images:
         """Pick the rows at these positions (counted from 0), in this order."""
-        return self._keep(self.rows[i] for i in positions)
+        chosen = positions if isinstance(positions, np.ndarray) else np.fromiter(positions, np.int64)
+        return self._of(self.columns.take(chosen))
 
     def labelled(self, labels: Callable[[Row], Mapping[str, str]]) -> Images:
         """Give every row other labels, those that ``labels`` returns for it."""
-        return self._keep(replace(row, labels=labels(row)) for row in self.rows)
+        return self._of(replace(self.columns, labels=labels_of(map(labels, self.rows))))
+
+    def relabelled(self, labels: Mapping[str, Label]) -> Images:
+        """Give the rows these columns of labels in the place of their own."""
+        return self._of(replace(self.columns, labels=labels))
 
     def limited_to(self, max_pixels: int) -> Images:
         """Let every image be read that has no more pixels than this; the rows are the same otherwise."""
-        if all(row.max_pixels == max_pixels for row in self.rows):
+        if self.columns.max_pixels == max_pixels:
             return self
-        return replace(self, rows=tuple(replace(row, max_pixels=max_pixels) for row in self.rows))
+        return replace(self, rows=replace(self.columns, max_pixels=max_pixels))
 
-    def map(self, suffix: str, change: Callable[[Row], tuple[str, Callable[[Image.Image], Image.Image]]]) -> Images:
+    def map(self, suffix: str, change: Callable[[Row], tuple[str, Change]]) -> Images:
         """Change every image when it is read; keys and labels stay.
 
         Args:
             suffix: Describes the change; it is appended to the name of the set.
             change: Returns for a row a mark that identifies its change, to be part of the row's ``content``, and the
-                function that changes the image.
+                function that changes the image. It is called again whenever the row is read.
         """
+        return self.changed_by(suffix, [change(row)[0] for row in self.rows], lambda row: change(row)[1])
 
-        def changed(row: Row) -> Row:
-            mark, apply = change(row)
-            before = row.change
-            both = apply if before is None else lambda image: apply(before(image))
-            return replace(row, content=f"{row.content}|{mark}", change=both)
+    def changed_by(self, suffix: str, marks: str | Sequence[str], change: Callable[[Row], Change]) -> Images:
+        """Change every image as :meth:`map` does, with the marks of all rows, or the one that they share, given."""
+        return replace(self._of(self.columns.changed_by(marks, change)), name=f"{self.name}+{suffix}")
 
-        return replace(self._keep(changed(row) for row in self.rows), name=f"{self.name}+{suffix}")
+    @staticmethod
+    def joined(name: str, sets: Sequence[Images]) -> Images:
+        """Put the rows of several sets one after the other; keys may then be repeated."""
+        return Images(name, Columns.joined([each.columns for each in sets]))
 
-    def _keep(self, rows: Iterable[Row]) -> Images:
-        return replace(self, rows=tuple(rows), opened_as="")
+    def _of(self, rows: Columns) -> Images:
+        return replace(self, rows=rows, opened_as="")
 
 
-def _no_picture() -> bytes:
+def _no_picture(number: int) -> bytes:
     raise UnreadableImage("there is no picture, only its key")
+
+
+_NO_PICTURES = Sources(_no_picture)

@@ -39,23 +39,24 @@ def without_unlabelled(
         >>> [row.key for row in kept.rows], notes
         (['a', 'c'], ("1 of 3 images lack the label 'kind' and are left out: 'b' (--max-unlabelled 0.5)",))
     """
-    lacking = {label: keys for label in dict.fromkeys(labels) if (keys := lacking_keys(images, label))}
-    lacking = {label: keys for label, keys in lacking.items() if len(keys) < len(images)}
+    lacking = {label: rows for label in dict.fromkeys(labels) if (rows := images.lacking(label))}
+    lacking = {label: rows for label, rows in lacking.items() if len(rows) < len(images)}
     if not lacking:
         return images, ()
-    gone = {key for keys in lacking.values() for key in keys}
+    gone = {row for rows in lacking.values() for row in rows}
     if len(gone) == len(images) or not may_lack(len(gone), len(images), most):
         refuse_unlabelled(images, max(lacking, key=lambda label: len(lacking[label])), gone=len(gone), most=most)
-    kept = images.take(i for i, row in enumerate(images.rows) if row.key not in gone)
+    kept = images.take(i for i in range(len(images)) if i not in gone)
     notes = [
-        describe_left_out(keys, len(images), f"lack the label '{visible(name)}'") for name, keys in lacking.items()
+        describe_left_out(images.take(rows).keys, len(images), f"lack the label '{visible(name)}'")
+        for name, rows in lacking.items()
     ]
     return kept, tuple(f"{note} (--max-unlabelled {most:g})" for note in notes)
 
 
 def lacking_keys(images: Images, label: str) -> list[str]:
     """Return the keys of the images that lack a label."""
-    return [row.key for row in images.rows if label not in row.labels]
+    return images.take(images.lacking(label)).keys
 
 
 def may_lack(lacking: int, images: int, most: float) -> bool:
@@ -67,7 +68,7 @@ def refuse_unlabelled(images: Images, label: str, *, gone: int, most: float) -> 
     """Raise :class:`MissingLabel` that counts the images without a label, and says how to allow ``gone`` of them."""
     keys = lacking_keys(images, label)
     share = math.ceil(100 * gone / len(images)) / 100
-    known = ", ".join(map(visible, sorted({name for row in images.rows for name in row.labels}))) or "none"
+    known = ", ".join(map(visible, images.label_names)) or "none"
     allowed = f", or allow it: --max-unlabelled {share:g} (in Python max_unlabelled={share:g})" if share < 1 else ""
     lacking = f"which {len(keys):,} of the {len(images):,} images in '{images.name}' lack, first '{visible(keys[0])}'"
     lacking += f" ({gone:,} lack it or another that is needed)" if gone > len(keys) else ""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
 from embprobe.errors import UsageError
+from embprobe.images.columns import Label
 from embprobe.images.decoding import UnreadableImage
+from embprobe.images.row import Change
 from embprobe.images.rows import Images, Row
-from embprobe.interventions.base import Edit, Intervention, Rng, SamePlan
+from embprobe.interventions.base import Edit, Intervention, Rng, SameEdit, SamePlan
 from embprobe.interventions.registry import find_intervention
 
 
@@ -40,21 +42,31 @@ def intervene(images: Images, name: str, strength: float, *, seed: int, donors: 
     """
     intervention = find_intervention(name)
     plan = plan_of(intervention, strength, donors or images, seed=seed)
-    edits = {row.key: plan(row) for row in images.rows}
-    words = {key: edit.word for key, edit in edits.items() if edit.word}
-    origin = f"|{intervention.origin}" if intervention.origin else ""
+    front = f"{name}={float(strength)!r}@{seed}" + (f"|{intervention.origin}" if intervention.origin else "")
 
-    def change(row: Row) -> tuple[str, Callable[[Image.Image], Image.Image]]:
-        edit = edits[row.key]
-        mark = f"{name}={float(strength)!r}@{seed}{origin}" + (f"|{edit.mark}" if edit.mark else "")
-        return mark, lambda image: edit.apply(image, _rng(row, seed))
+    def change(row: Row) -> Change:
+        edit = plan(row)
+        return lambda image: edit.apply(image, _rng(row, seed))
 
-    def labels(row: Row) -> Mapping[str, str]:
-        word = words.get(row.key)
-        return {**row.labels, "word": word} if word else row.labels
+    suffix = f"{name}={strength:g}@{seed}"
+    if isinstance(plan, SameEdit):
+        changed = images.changed_by(suffix, _mark(front, plan.edit), change)
+        words = Label.of([plan.edit.word or None] * len(images)) if plan.edit.word else None
+    else:
+        marks, drawn = list[str](), list[str | None]()
+        for edit in map(plan, images.rows):  # edits are planned again when they are made, and none is kept
+            marks.append(_mark(front, edit))
+            drawn.append(edit.word or None)
+        changed = images.changed_by(suffix, marks, change)
+        words = Label.of(drawn) if any(drawn) else None
+    if words is None:
+        return changed
+    labels = changed.columns.labels
+    return changed.relabelled({**labels, "word": words.or_else(labels.get("word"))})
 
-    changed = images.map(f"{name}={strength:g}@{seed}", change)
-    return changed.labelled(labels) if words else changed
+
+def _mark(front: str, edit: Edit) -> str:
+    return f"{front}|{edit.mark}" if edit.mark else front
 
 
 def plan_of(intervention: Intervention, strength: float, donors: Images, *, seed: int) -> Callable[[Row], Edit]:
@@ -66,8 +78,7 @@ def plan_of(intervention: Intervention, strength: float, donors: Images, *, seed
     check_strength(intervention, strength)
     plan = intervention.planner(donors)
     if isinstance(plan, SamePlan):
-        edit = plan.edit(strength)
-        return lambda row: edit
+        return SameEdit(plan.edit(strength))
 
     def planned(row: Row) -> Edit:
         try:

@@ -75,6 +75,17 @@ class SamePlan:
         return self.edit(strength)
 
 
+@dataclass(frozen=True)
+class SameEdit:
+    """The edit that a :class:`SamePlan` makes for all rows at one strength."""
+
+    edit: Edit
+
+    def __call__(self, row: Row) -> Edit:
+        """Return the edit, whatever the row."""
+        return self.edit
+
+
 def pixels(change: Change) -> Planner:
     """Make a planner for a change that needs nothing but the image."""
     plan = SamePlan(lambda strength: Edit(lambda image, rng: change(image, strength, rng)))

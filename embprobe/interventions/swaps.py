@@ -36,7 +36,7 @@ TEXTURES = ("brick", "grass", "gravel")
 
 def palette(donors: Images) -> Plan:
     """Plan to give each image the colours of another one, chosen at random."""
-    rows = _ordered(donors)
+    rows = _ordered(donors).rows
 
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
         donor = _other(rows, row, rng)
@@ -62,15 +62,16 @@ def ink(image: Image.Image, hue: float, share: float) -> Image.Image:
 
 def house(donors: Images) -> Plan:
     """Plan to replace each drawing by another house's of the same concept: a change of style that no filter made."""
-    drawings: dict[str, list[Row]] = defaultdict(list)
+    ordered = _ordered(donors)
+    drawings: dict[str, list[int]] = defaultdict(list)
     # for each drawing of a concept by a house, the number of drawings by others before it: the places of the others
     # follow by bisection, and no row needs a list of its own
     before: dict[tuple[str, str | None], list[int]] = defaultdict(list)
-    for row in _ordered(donors):
-        concept = row.labels.get("concept", "")
-        own = before[concept, _house(row)]
-        own.append(len(drawings[concept]) - len(own))
-        drawings[concept].append(row)
+    of_row = zip(*(ordered.values(label) for label in ("concept", "family", "style")), strict=True)
+    for i, (of_concept, family, style) in enumerate(of_row):
+        concept, house = of_concept or "", family if family is not None else style
+        before[concept, house].append(len(drawings[concept]) - len(before[concept, house]))
+        drawings[concept].append(i)
 
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
         concept, style = row.labels.get("concept"), _house(row)
@@ -79,7 +80,7 @@ def house(donors: Images) -> Plan:
         if not concept or not style or not others:
             raise UnreadableImage("there is no other drawing of the same concept in another style")
         chosen = int(rng.integers(others))
-        donor = of_concept[chosen + bisect_right(own, chosen)]
+        donor = ordered.rows[of_concept[chosen + bisect_right(own, chosen)]]
         return Edit(lambda image, rng: image.copy() if strength == 0 else _put(donor, image), _mark(donor))
 
     return plan
@@ -97,18 +98,18 @@ def object_(donors: Images) -> Plan:
     """
     described: dict[str, _Described] = {}
     ordered = _ordered(donors)
-    facts = [[row.key, row.content, *(row.labels.get(name) for name in _DESCRIBING)] for row in ordered]
+    facts = [[row.key, row.content, *(row.labels.get(name) for name in _DESCRIBING)] for row in ordered.rows]
     mark = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
-    of_style: dict[str, list[Row]] = defaultdict(list)
-    for donor in ordered:
-        if "category" in donor.labels:
-            of_style[donor.labels.get("style", "")].append(donor)
+    of_style: dict[str, list[int]] = defaultdict(list)
+    for i, (category, style) in enumerate(zip(ordered.values("category"), ordered.values("style"), strict=True)):
+        if category is not None:
+            of_style[style or ""].append(i)
 
     def matching(image: Image.Image, row: Row, rng: Rng) -> Row:
         style = row.labels.get("style", "")
         if style not in described:
-            described[style] = _described(of_style.get(style, []))
+            described[style] = _described(ordered.take(of_style.get(style, [])).rows)
         candidates = described[style]
         category, words = row.labels["category"], _words(row)
         allowed = np.flatnonzero([of != category and words.isdisjoint(has) for of, has in candidates.named])
@@ -198,9 +199,10 @@ def _mark(donor: Row) -> str:
     return f"{donor.key}:{donor.content}"
 
 
-def _ordered(donors: Images) -> list[Row]:
+def _ordered(donors: Images) -> Images:
     """Sort the donors by key, so that the order in which they are listed does not matter."""
-    return sorted(donors.rows, key=lambda row: row.key)
+    keys = donors.keys
+    return donors.take(sorted(range(len(keys)), key=keys.__getitem__))
 
 
 def _other(rows: Sequence[Row], row: Row, rng: Rng) -> Row:

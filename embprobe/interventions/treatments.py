@@ -12,7 +12,8 @@ import numpy as np
 
 from embprobe.errors import UsageError
 from embprobe.images import groups
-from embprobe.images.rows import Images, Row
+from embprobe.images.columns import Label, texts_of
+from embprobe.images.rows import Images
 from embprobe.interventions.apply import check_strength, intervene
 from embprobe.interventions.registry import find_intervention
 
@@ -87,13 +88,14 @@ def assign(images: Images, label: str, levels: Levels, *, seed: int, donors: Ima
     # with the seed alone, two labels would be dealt alike, and folds that a caller makes with the same seed, too
     rng = np.random.default_rng([seed, *label.encode("utf-8", "surrogatepass")])
     dealt = rng.permutation(len(images)) % len(choices)
-    rows: list[Row] = list(images.rows)
+    parts, order = [], []
     for number, (value, treatment) in enumerate(choices):
-        positions = np.flatnonzero(dealt == number).tolist()
-        changed = _treated(images.take(positions), treatment, seed, donors)
-        for i, row in zip(positions, changed.rows, strict=True):
-            rows[i] = _labelled(row, row.key, label, value)
-    return replace(images, name=f"{images.name}+{label}@{seed}", rows=tuple(rows), opened_as="")
+        positions = np.flatnonzero(dealt == number)
+        treated = _treated(images.take(positions), treatment, seed, donors)
+        parts.append(_labelled(treated, treated.keys, {label: value}))
+        order.append(positions)
+    joined = Images.joined(f"{images.name}+{label}@{seed}", parts).take(np.argsort(np.concatenate(order)))
+    return replace(images, name=joined.name, rows=joined.rows, opened_as="")
 
 
 def cross(images: Images, factors: Mapping[str, Levels], *, seed: int, donors: Images) -> Images:
@@ -134,13 +136,10 @@ def cross(images: Images, factors: Mapping[str, Levels], *, seed: int, donors: I
             for value, (treatment, *_) in levels.items()
             for values, treated in combinations
         ]
-    rows = tuple(
-        _combined(row, original, values)
-        for values, treated in combinations
-        for row, original in zip(treated.rows, images.rows, strict=True)
-    )
+    parts = [_combined(treated, images, values) for values, treated in combinations]
     suffix = "".join(f"+{label}s" for label in factors)
-    return replace(images, name=f"{images.name}{suffix}@{seed}", rows=rows, opened_as="")
+    joined = Images.joined(f"{images.name}{suffix}@{seed}", parts)
+    return replace(images, name=joined.name, rows=joined.rows, opened_as="")
 
 
 def repeat(images: Images, times: int) -> Images:
@@ -149,12 +148,13 @@ def repeat(images: Images, times: int) -> Images:
     Returns:
         ``times`` copies of the whole set, one after another, with the label ``image`` (the key of the repeated row).
     """
-    rows = (
-        replace(row, key=f"{row.key}#{i}", labels={IMAGE: row.key, **row.labels})
+    keys = images.keys
+    parts = [
+        replace(labelled, rows=replace(labelled.columns, keys=texts_of(f"{key}#{i}" for key in keys)))
+        for labelled in [_labelled(images, keys, {})]
         for i in range(1, times + 1)
-        for row in images.rows
-    )
-    return replace(images, rows=tuple(rows), opened_as="")
+    ]
+    return replace(images, rows=Images.joined(images.name, parts).rows, opened_as="")
 
 
 def _dealt(levels: Levels) -> list[tuple[str, Treatment]]:
@@ -175,16 +175,23 @@ def _treated(images: Images, treatment: Treatment, seed: int, donors: Images) ->
     return intervene(images, treatment.intervention, treatment.strength, seed=seed, donors=donors)
 
 
-def _combined(row: Row, original: Row, values: Mapping[str, str]) -> Row:
-    """Return a treated row with the key and the labels of its combination.
+def _combined(treated: Images, originals: Images, values: Mapping[str, str]) -> Images:
+    """Return treated rows with the keys and the labels of their combination.
 
-    Its content names the key that its random choices were drawn by, which is no longer its own: vectors stored for
-    pictures that were drawn by another key are then not taken for those of this one.
+    Their content names the key that their random choices were drawn by, which is no longer their own: vectors stored
+    for pictures that were drawn by another key are then not taken for those of this one.
     """
-    content = row.content if row.content == original.content else f"{row.content}|drawn by {original.key}"
-    labels = {IMAGE: original.key, **row.labels, **values}
-    return replace(row, key="|".join([original.key, *values.values()]), labels=labels, content=content)
+    keys = originals.keys
+    columns = _labelled(treated, keys, values).columns
+    drawn_by = [] if treated is originals else [texts_of(f"|drawn by {key}" for key in keys)]
+    end = "".join(f"|{value}" for value in values.values())
+    content = (*columns.content, *drawn_by)
+    return replace(treated, rows=replace(columns, keys=texts_of(f"{key}{end}" for key in keys), content=content))
 
 
-def _labelled(row: Row, key: str, label: str, value: str) -> Row:
-    return replace(row, key=key, labels={IMAGE: row.key, **row.labels, label: value})
+def _labelled(treated: Images, keys: Sequence[str], values: Mapping[str, str]) -> Images:
+    """Return treated rows with the label ``image``, these keys, unless they have one, and the values as labels."""
+    labels, own = dict(treated.columns.labels), Label.of(keys)
+    before = labels.pop(IMAGE, None)
+    same = {name: Label.of([value] * len(keys)) for name, value in values.items()}
+    return treated.relabelled({IMAGE: own if before is None else before.or_else(own)} | labels | same)

@@ -69,7 +69,7 @@ def _together(job: Job) -> Iterator[list[Shard]]:
     shown: list[object] = []
     for shard in job.shards:
         sources: list[object] = [job.images.rows[i].source for i in shard.rows]
-        if group and (len(sources) != len(shown) or any(a is not b for a, b in zip(sources, shown, strict=True))):
+        if group and sources != shown:
             yield group
             group = []
         shown = sources

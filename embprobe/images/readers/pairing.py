@@ -60,6 +60,8 @@ def pair(images: Sequence[str], sidecars: Sequence[str], *, by_key: bool) -> Pai
     Returns:
         For each sidecar its images; none for a sidecar whose image is not there.
     """
+    if not sidecars:
+        return Pairs([])
     exact = _Names(images, _composed)
     folded: _Names | None = None  # most images have exact names, and these need time
     pairs = Pairs([])

@@ -15,7 +15,7 @@ from embprobe.images.decoding import UnreadableImage
 from embprobe.images.labels import note_of
 from embprobe.images.paths import file_splits, splits_note
 from embprobe.images.readers.locations import Location, why
-from embprobe.images.readers.tables import Columns, Part, classes_of, columns_of, load_parts
+from embprobe.images.readers.tables import Part, TableColumns, classes_of, columns_of, load_parts
 from embprobe.images.reading import Reading
 from embprobe.images.rows import Images
 from embprobe.system.folders import OUTPUT_KEY
@@ -68,7 +68,7 @@ def _head(file: Location) -> pq.FileMetaData:
 
 
 def _parts(
-    file: Location, head: pq.FileMetaData, columns: Columns, reading: Reading, split: str | None
+    file: Location, head: pq.FileMetaData, columns: TableColumns, reading: Reading, split: str | None
 ) -> Iterator[Part]:
     classes = classes_of(head.schema.to_arrow_schema(), reading)
     first = 0

@@ -16,19 +16,17 @@ _ORDER = ("json", "txt", "cls")
 
 
 def add_sidecars(
-    folder: Path, paths: Sequence[Path], files: Sequence[Path], labels: Sequence[dict[str, str]]
+    folder: Path, keys: Sequence[str], files: Sequence[str], labels: Sequence[dict[str, str]]
 ) -> list[str]:
     """Add the labels in sidecars to ``labels``, and return notes about sidecars and images that have no partner.
 
     Args:
         folder: The folder of images.
-        paths: The paths of the images, below ``folder``.
-        files: The paths of the sidecars, below ``folder``.
+        keys: The paths of the images relative to ``folder``, with forward slashes.
+        files: Those of the sidecars.
         labels: The labels of each image; they are changed.
     """
-    keys = [path.relative_to(folder).as_posix() for path in paths]
-    below = (path.relative_to(folder).as_posix() for path in files)
-    sidecars = sorted(below, key=lambda key: (_ORDER.index(_kind(key)), key))
+    sidecars = sorted(files, key=lambda key: (_ORDER.index(_kind(key)), key))
     pairs = pair(keys, sidecars, by_key=False)
     having: dict[str, set[int]] = defaultdict(set)
     broken: list[str] = []

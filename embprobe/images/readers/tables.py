@@ -6,21 +6,23 @@ numbers, truth values or dates is a label. Integers that its schema declares as 
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images.columns import Columns, Label, References, Sources, texts_of
 from embprobe.images.decoding import UnreadableImage, refuse_large
 from embprobe.images.labels import is_blob, note_of, repeated, unique
 from embprobe.images.readers.blocks import Blocks
 from embprobe.images.readers.columns import are_whole, is_label, is_text, labels_of_column, left_out
 from embprobe.images.reading import Reading
-from embprobe.images.rows import Images, Row
+from embprobe.images.rows import Images
 from embprobe.system.suggestions import did_you_mean
 from embprobe.system.text import visible
 
@@ -47,7 +49,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Columns:
+class TableColumns:
     """The names of the column that holds the images, of those that hold labels, and of the one that holds keys."""
 
     image: str
@@ -58,7 +60,7 @@ class Columns:
     """The other columns, each with its type."""
 
 
-def columns_of(schema: pa.Schema, where: str, reading: Reading) -> Columns:
+def columns_of(schema: pa.Schema, where: str, reading: Reading) -> TableColumns:
     """Choose the image column (the one named in ``reading``, or the likeliest), the label columns and the key column.
 
     Raises:
@@ -88,7 +90,7 @@ def columns_of(schema: pa.Schema, where: str, reading: Reading) -> Columns:
         columns = visible(", ".join(f"{field.name} ({field.type})" for field in schema))
         raise UsageError(f"'{visible(where)}' has {problem} '{visible(named)}'.{near} Its columns: {columns}.")
     key = named or next((column for column in _KEYS if column in labels), None)
-    return Columns(image, labels, key, tuple(left_out(schema, but=(image,))))
+    return TableColumns(image, labels, key, tuple(left_out(schema, but=(image,))))
 
 
 def classes_of(schema: pa.Schema, reading: Reading) -> dict[str, list[str]]:
@@ -101,42 +103,66 @@ def classes_of(schema: pa.Schema, reading: Reading) -> dict[str, list[str]]:
     return {column: names for column, names in declared.items() if column != reading.numbered and _are_names(names)}
 
 
-def load_parts(name: str, columns: Columns, parts: Iterable[Part]) -> Images:
+def load_parts(name: str, columns: TableColumns, parts: Iterable[Part]) -> Images:
     """Make the rows of all parts; keys are the key column where there is one, else part's name and row's number.
 
     Raises:
         EmbprobeError: There is no row.
     """
     all_parts = list(parts)
-    blocks = Blocks(lambda number: all_parts[number].images())
-    whole = {column for column in columns.labels if are_whole([part.labels[column] for part in all_parts])}
-    rows: list[Row] = []
-    for number, part in enumerate(all_parts):
-        split = {"split": part.split} if part.split else {}
-        values = {
-            column: labels_of_column(part.labels[column], part.classes.get(column), whole=column in whole)
-            for column in columns.labels
-        }
-        for i in range(part.labels.num_rows):
-            labels = {column: value for column in columns.labels if (value := values[column][i]) is not None}
-            key = labels.pop(columns.key, None) if columns.key else None
-            rows.append(
-                Row(
-                    key=key or f"{part.name}#{part.first + i}",
-                    labels=split | labels,
-                    content=f"{part.content}:{part.first + i}",
-                    source=partial(_image, blocks, number, i),
-                )
-            )
-    if not rows:
+    counts = [part.labels.num_rows for part in all_parts]
+    if not sum(counts):
         raise EmbprobeError(f"There are no rows in '{name}'.")
-    keys = unique(row.key for row in rows)
+    of_parts = [part.images for part in all_parts]
+    blocks = Blocks(lambda number: of_parts[number]())
+    ends = np.cumsum(counts)
+
+    def read(number: int) -> bytes:
+        part = int(np.searchsorted(ends, number, side="right"))
+        return _image(blocks, part, number - int(ends[part]) + counts[part])
+
+    rows = Columns(
+        keys=texts_of(unique(_keys(all_parts, columns))),
+        content=(
+            Label.of(f"{part.content}:" for part, _ in _numbered(all_parts)).values,
+            texts_of(str(number) for _, number in _numbered(all_parts)),
+        ),
+        labels=_labels(all_parts, columns),
+        sources=References((Sources(read),), np.arange(sum(counts))),
+    )
     blobs = [column for column in columns.labels if any(_holds_blob(part.labels[column]) for part in all_parts)]
     notes = (
         *note_of("column{s} left out: no text, numbers or dates", columns.left_out),
         *note_of("column{s} with values too long to be labels", blobs),
     )
-    return Images(name, tuple(replace(row, key=key) for row, key in zip(rows, keys, strict=True)), notes)
+    return Images(name, rows, notes)
+
+
+def _numbered(parts: Iterable[Part]) -> Iterator[tuple[Part, int]]:
+    """Yield for each row its part, and its number within the part's name."""
+    return ((part, part.first + i) for part in parts for i in range(part.labels.num_rows))
+
+
+def _keys(parts: Sequence[Part], columns: TableColumns) -> Iterator[str]:
+    keys: Iterable[str | None] = itertools.repeat(None)
+    if columns.key is not None:
+        keys = _values(parts, columns.key)
+    return (key or f"{part.name}#{number}" for key, (part, number) in zip(keys, _numbered(parts), strict=False))
+
+
+def _labels(parts: Sequence[Part], columns: TableColumns) -> dict[str, Label]:
+    labels = {column: Label.of(_values(parts, column)) for column in columns.labels if column != columns.key}
+    if any(part.split for part in parts):
+        of_files = Label.of(part.split or None for part, _ in _numbered(parts))
+        own = labels.pop("split", None)
+        labels = {"split": of_files if own is None else own.or_else(of_files)} | labels
+    return labels
+
+
+def _values(parts: Sequence[Part], column: str) -> Iterator[str | None]:
+    whole = are_whole([part.labels[column] for part in parts])
+    for part in parts:
+        yield from labels_of_column(part.labels[column], part.classes.get(column), whole=whole)
 
 
 def _image(blocks: Blocks[pa.ChunkedArray], number: int, i: int) -> bytes:

@@ -13,11 +13,13 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
+import numpy as np
+
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images.columns import Columns, Label, References, Sources, labels_of, texts_of
 from embprobe.images.decoding import MAX_BYTES, SUFFIXES, UnreadableImage, refuse_large
 from embprobe.images.labels import MAX_SIDECAR_BYTES, SIDECARS, Boxes, note_of, read_sidecar, unique
 from embprobe.images.paths import file_splits, path_labels, splits_note
@@ -25,10 +27,12 @@ from embprobe.images.readers.blocks import Blocks
 from embprobe.images.readers.locations import Location, why
 from embprobe.images.readers.pairing import lacking, pair
 from embprobe.images.reading import GUESSED, Reading
-from embprobe.images.rows import Images, Row
+from embprobe.images.rows import Images
 from embprobe.system.text import visible
 
 BLOCK_BYTES = 4 << 20
+_FARTHEST = 1 << 62
+"""No file is as long; a damaged header may say so."""
 _EXTENSIONS = frozenset(suffix.removeprefix(".") for suffix in SUFFIXES)
 
 
@@ -62,8 +66,6 @@ def load_tars(name: str, tars: Sequence[Location], reading: Reading = GUESSED) -
     if not images:
         raise EmbprobeError(f"There are no images in '{name}'. Looked for members ending in {_known()}.")
     notes += note_of("tar{s} without images", [tar.name for tar in imageless])
-    spans = _spans([image.place for _, image in images])
-    blocks = Blocks(lambda number: spans[number].tar.read(spans[number].start, spans[number].end))
     keys = unique(_key(sample, image) for sample, image in images)
     guess = path_labels([sample.folders for sample, _ in images], levels=reading.folders)
     labels = guess.labels
@@ -74,19 +76,17 @@ def load_tars(name: str, tars: Sequence[Location], reading: Reading = GUESSED) -
         for values, (sample, _) in zip(labels, images, strict=True):
             if (split := splits[sample.tar]) is not None:
                 values["split"] = split
-    rows: list[Row] = []
-    for number, span in enumerate(spans):
-        for place in span.places:
-            image = images[len(rows)][1]
-            rows.append(
-                Row(
-                    key=keys[len(rows)],
-                    labels={**labels[len(rows)], **image.labels},
-                    content=f"{place.tar.mark}:{place.start}:{place.size}",
-                    source=partial(_read, blocks, number, place.start - span.start, place.size),
-                )
-            )
-    return Images(name, tuple(rows), tuple(notes))
+    places = [image.place for _, image in images]
+    rows = Columns(
+        keys=texts_of(keys),
+        content=(
+            Label.of(f"{place.tar.mark}:" for place in places).values,
+            texts_of(f"{place.start}:{place.size}" for place in places),
+        ),
+        labels=labels_of(values | image.labels for values, (_, image) in zip(labels, images, strict=True)),
+        sources=References((Sources(_Members(places).read),), np.arange(len(places))),
+    )
+    return Images(name, rows, tuple(notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +133,36 @@ class _Sample:
 
 @dataclass(frozen=True)
 class _Span:
-    """Neighbouring members that are read together."""
+    """Neighbouring images of a tar that are read together."""
 
     tar: Location
     start: int
     end: int
-    places: tuple[_Place, ...]
+    behind: int
+    """The number of the image after its last one."""
+
+
+class _Members:
+    """The images in tars by their numbers, up to ``BLOCK_BYTES`` of a tar read at a time."""
+
+    def __init__(self, places: Sequence[_Place]) -> None:
+        spans = _spans(places)
+        self._starts = np.array([min(place.start, _FARTHEST) for place in places], np.int64)
+        self._sizes = np.array([min(place.size, _FARTHEST) for place in places], np.int64)
+        self._behind = np.array([span.behind for span in spans], np.int64)
+        self._span_starts = np.array([min(span.start, _FARTHEST) for span in spans], np.int64)
+        self._blocks = Blocks(lambda number: spans[number].tar.read(spans[number].start, spans[number].end))
+
+    def read(self, number: int) -> bytes:
+        """Read the bytes of an image."""
+        span = int(np.searchsorted(self._behind, number, side="right"))
+        size = int(self._sizes[number])
+        refuse_large(size)
+        start = int(self._starts[number] - self._span_starts[span])
+        content = self._blocks[span][start : start + size]
+        if len(content) < size:
+            raise UnreadableImage("the tar ends in the middle of it")
+        return content
 
 
 class _Scan:
@@ -293,24 +317,16 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
 
 
 def _spans(places: Sequence[_Place]) -> list[_Span]:
-    """Group consecutive members of one tar into spans of ``BLOCK_BYTES``; a larger member is a span of its own."""
+    """Group consecutive images of one tar into spans of ``BLOCK_BYTES``; a larger image is a span of its own."""
     spans: list[_Span] = []
-    for place in places:
+    for number, place in enumerate(places, 1):
         end = place.start + min(place.size, MAX_BYTES)
         last = spans[-1] if spans else None
         if last and last.tar is place.tar and last.start <= place.start and end - last.start <= BLOCK_BYTES:
-            spans[-1] = replace(last, end=max(last.end, end), places=(*last.places, place))
+            spans[-1] = _Span(place.tar, last.start, max(last.end, end), number)
         else:
-            spans.append(_Span(place.tar, place.start, end, (place,)))
+            spans.append(_Span(place.tar, place.start, end, number))
     return spans
-
-
-def _read(blocks: Blocks[bytes], number: int, start: int, size: int) -> bytes:
-    refuse_large(size)
-    content = blocks[number][start : start + size]
-    if len(content) < size:
-        raise UnreadableImage("the tar ends in the middle of it")
-    return content
 
 
 def _key(sample: _Sample, image: _Image) -> str:
