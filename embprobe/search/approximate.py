@@ -1,0 +1,134 @@
+"""Build an approximate index from vectors on the disk, block by block, and measure how well it searches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from embprobe.encoders.spec import Floats
+from embprobe.search.choice import Choice
+from embprobe.search.directions import l2_normalize
+from embprobe.search.exact import Positions, search_exactly
+from embprobe.search.gpu import failure, gpu_of, to_cpu, to_gpu
+from embprobe.search.mapped import MappedVectors
+from embprobe.system.threads import LARGE, threads_for
+
+RECALL = 0.95
+"""The share of the ten nearest that an index must find; it searches as many cells and candidates as that takes."""
+NEAREST = 10
+"""Neighbours that recall is measured on."""
+_SAMPLE = 200
+"""Rows that recall is measured on."""
+_CANDIDATES = (1, 2, 5, 10, 20, 50, 100)
+"""Candidates for each neighbour that may be ordered by their vectors, where an index holds codes."""
+_CODE_TRAINED, _CODE_ROUNDS = 40, 10
+"""Rows for each of the 256 values of a byte, and rounds of k-means: more took minutes and changed recall by 0.01."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How far an index searches, and how well that does."""
+
+    cells: int
+    """How many cells are searched."""
+    candidates: int
+    """How many candidates for each neighbour are ordered by their vectors."""
+    recall: float
+    """The share of the ten nearest others that is found, measured on 200 rows of the store against exact search."""
+
+
+def build(vectors: MappedVectors, choice: Choice, memory: int, *, device: str, notify: Callable[[str], None]) -> Any:
+    """Build the index, on the GPU if the device is one, and return it for the CPU.
+
+    Args:
+        vectors: What it is of.
+        choice: Which index.
+        memory: Bytes that it and the rows that it is trained on may take.
+        device: "cpu" or a CUDA device of torch.
+        notify: Called with a line if the GPU fails and the CPU builds it instead.
+    """
+    gpu = gpu_of(device)
+    if gpu is not None:
+        try:
+            return to_cpu(_filled(to_gpu(_empty(choice), gpu), vectors, choice, memory))
+        except RuntimeError as error:
+            notify(f"the GPU {failure(error)} in the middle of building an index, and the CPU builds it")
+    return _filled(_empty(choice), vectors, choice, memory)
+
+
+def measure_effort(
+    index: Any, vectors: MappedVectors, choice: Choice, *, device: str, notify: Callable[[str], None]
+) -> Effort:
+    """Double the number of cells until recall is :data:`RECALL`, and take as few candidates as keep it.
+
+    Where no number of cells reaches it, the effort is the least that comes within 0.005 of the best.
+    """
+    rng = np.random.default_rng(1)
+    sample = np.sort(rng.choice(len(vectors), min(len(vectors), _SAMPLE), replace=False))
+    directions = l2_normalize(vectors.at(sample))
+    k = min(NEAREST + 1, len(vectors))
+    _, nearest = search_exactly(vectors, directions, k, device=device, notify=notify)
+    wanted = _CANDIDATES if choice.code else _CANDIDATES[:1]
+    efforts = list[Effort]()
+    cells = 1
+    while True:
+        proposed = propose(index, directions, min(k * wanted[-1], len(vectors)), cells)
+        efforts += [Effort(cells, each, _recall(sample, nearest, proposed[:, : k * each])) for each in wanted]
+        if max(effort.recall for effort in efforts) >= RECALL or cells >= choice.cells:
+            break
+        cells = min(2 * cells, choice.cells)
+    enough = min(RECALL, max(effort.recall for effort in efforts) - 0.005)
+    return next(effort for effort in efforts if effort.recall >= enough)
+
+
+def propose(index: Any, directions: Floats, count: int, cells: int, *, among: Positions | None = None) -> Positions:
+    """Return the positions ``[m, count]`` of an index's candidates, -1 where it finds fewer in so many cells."""
+    import faiss
+
+    options = {} if among is None else {"sel": faiss.IDSelectorBatch(among)}
+    parameters = faiss.SearchParametersIVF(nprobe=cells, **options)
+    with threads_for(len(directions) * index.ntotal * index.d * cells / index.nlist):
+        _, positions = index.search(widened(directions, index.d), count, params=parameters)
+    return np.asarray(positions, np.int64)
+
+
+def widened(directions: Floats, width: int) -> Floats:
+    """Add zeros to the end of each row, which change no cosine. ``[n, d] -> [n, width]``."""
+    lacking = width - directions.shape[1]
+    return np.pad(directions, ((0, 0), (0, lacking))) if lacking else np.ascontiguousarray(directions)
+
+
+def _empty(choice: Choice) -> Any:
+    import faiss
+
+    index = faiss.index_factory(choice.width, choice.key, faiss.METRIC_INNER_PRODUCT)
+    index.cp.min_points_per_centroid = 1  # with fewer than 39, FAISS prints a warning
+    if choice.code:
+        index.pq.cp.min_points_per_centroid = 1
+        index.pq.cp.max_points_per_centroid, index.pq.cp.niter = _CODE_TRAINED, _CODE_ROUNDS
+    return index
+
+
+def _filled(index: Any, vectors: MappedVectors, choice: Choice, memory: int) -> Any:
+    """Train an index on some rows and add all."""
+    rng = np.random.default_rng(0)
+    trained = np.sort(rng.choice(len(vectors), choice.trained_rows(memory), replace=False))
+    with threads_for(LARGE):
+        sample = widened(l2_normalize(vectors.at(trained)), choice.width)
+        index.train(sample)
+        del sample
+        for block in vectors:
+            index.add(widened(l2_normalize(block), choice.width))
+    return index
+
+
+def _recall(sample: Positions, nearest: Positions, proposed: Positions) -> float:
+    """Return the mean share of each row's nearest others that are among the proposed rows."""
+    shares = [
+        len((set(found) & set(others)) - {row}) / max(1, len(set(others) - {row}))
+        for row, found, others in zip(sample.tolist(), proposed.tolist(), nearest.tolist(), strict=True)
+    ]
+    return float(np.mean(shares))
