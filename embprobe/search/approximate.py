@@ -14,7 +14,7 @@ from embprobe.search.directions import l2_normalize
 from embprobe.search.exact import Positions, search_exactly
 from embprobe.search.gpu import failure, gpu_of, to_cpu, to_gpu
 from embprobe.search.mapped import MappedVectors
-from embprobe.system.threads import LARGE, threads_for
+from embprobe.system.threads import side_by_side, threads_for
 
 RECALL = 0.95
 """The share of the ten nearest that an index must find; it searches as many cells and candidates as that takes."""
@@ -53,10 +53,10 @@ def build(vectors: MappedVectors, choice: Choice, memory: int, *, device: str, n
     gpu = gpu_of(device)
     if gpu is not None:
         try:
-            return to_cpu(_filled(to_gpu(_empty(choice), gpu), vectors, choice, memory))
+            return _built(vectors, choice, memory, gpu)
         except RuntimeError as error:
             notify(f"the GPU {failure(error)} in the middle of building an index, and the CPU builds it")
-    return _filled(_empty(choice), vectors, choice, memory)
+    return _built(vectors, choice, memory, None)
 
 
 def measure_effort(
@@ -101,28 +101,59 @@ def widened(directions: Floats, width: int) -> Floats:
     return np.pad(directions, ((0, 0), (0, lacking))) if lacking else np.ascontiguousarray(directions)
 
 
-def _empty(choice: Choice) -> Any:
+def _built(vectors: MappedVectors, choice: Choice, memory: int, gpu: int | None) -> Any:
+    """Train an index on some rows and add all, on a GPU if its number is given."""
     import faiss
 
     index = faiss.index_factory(choice.width, choice.key, faiss.METRIC_INNER_PRODUCT)
-    index.cp.min_points_per_centroid = 1  # with fewer than 39, FAISS prints a warning
+    rows = np.sort(np.random.default_rng(0).choice(len(vectors), choice.trained_rows(memory), replace=False))
+    sample = widened(l2_normalize(vectors.at(rows)), choice.width)
+    _train_centres(index, sample, gpu)
     if choice.code:
-        index.pq.cp.min_points_per_centroid = 1
-        index.pq.cp.max_points_per_centroid, index.pq.cp.niter = _CODE_TRAINED, _CODE_ROUNDS
-    return index
+        _train_codes(index, sample)
+    index.is_trained = True
+    del sample
+    filled = index if gpu is None else to_gpu(index, gpu)
+    for block in vectors:
+        with threads_for(block.size * choice.cells):
+            filled.add(widened(l2_normalize(block), choice.width))
+    return filled if gpu is None else to_cpu(filled)
 
 
-def _filled(index: Any, vectors: MappedVectors, choice: Choice, memory: int) -> Any:
-    """Train an index on some rows and add all."""
-    rng = np.random.default_rng(0)
-    trained = np.sort(rng.choice(len(vectors), choice.trained_rows(memory), replace=False))
-    with threads_for(LARGE):
-        sample = widened(l2_normalize(vectors.at(trained)), choice.width)
-        index.train(sample)
-        del sample
-        for block in vectors:
-            index.add(widened(l2_normalize(block), choice.width))
-    return index
+def _train_centres(index: Any, sample: Floats, gpu: int | None) -> None:
+    """Place the cells by spherical k-means of directions."""
+    import faiss
+
+    index.cp.min_points_per_centroid = 1  # with fewer than 39, FAISS prints a warning
+    clustering = faiss.Clustering(index.d, index.nlist, index.cp)
+    assigner = faiss.IndexFlatIP(index.d)
+    with threads_for(sample.size * index.nlist):
+        clustering.train(sample, assigner if gpu is None else to_gpu(assigner, gpu))
+    index.quantizer.add(faiss.vector_to_array(clustering.centroids).reshape(index.nlist, index.d))
+
+
+def _train_codes(index: Any, sample: Floats) -> None:
+    """Choose the 256 values of each byte by k-means of what is left beside the centres, of some dimensions each.
+
+    FAISS would do one byte after another on all threads; each is so little that these wait for each other.
+    """
+    import faiss
+
+    some = np.sort(np.random.default_rng(0).permutation(len(sample))[: 256 * _CODE_TRAINED])
+    with threads_for(len(some) * index.d * index.nlist):
+        _, cells = index.quantizer.search(sample[some], 1)
+    left = sample[some] - index.quantizer.reconstruct_batch(cells[:, 0])
+    parts = np.split(left, index.pq.M, axis=1)
+    least = {"min_points_per_centroid": 1, "max_points_per_centroid": _CODE_TRAINED}
+
+    def train(part: Floats) -> Floats:
+        means = faiss.Kmeans(part.shape[1], min(256, len(part)), niter=_CODE_ROUNDS, **least)
+        means.train(np.ascontiguousarray(part))
+        values = np.zeros((256, part.shape[1]), np.float32)  # of fewer rows than values, the others stay
+        values[: len(means.centroids)] = means.centroids
+        return values
+
+    faiss.copy_array_to_vector(np.concatenate(side_by_side(train, parts)).ravel(), index.pq.centroids)
 
 
 def _recall(sample: Positions, nearest: Positions, proposed: Positions) -> float:
