@@ -639,10 +639,9 @@ def test_a_damaged_store_is_a_sentence(run: Run, photos: Path, space: Path) -> N
     shard.write_bytes(shard.read_bytes()[:-9])
     ran = run("neighbors", query, "-i", photos, *PIXELS)
     assert ran.code == 0 and "is damaged or gone. It is made again." in ran.err
-    (index,) = space.glob("stores/*/*/index.faiss")
+    assert not [*space.glob("stores/*/*/index.faiss")]  # few rows are searched without an index
     whole = shard.read_bytes()
     shard.write_bytes(b"hello " * (len(whole) // 6) + b"." * (len(whole) % 6))  # of the same size
-    index.unlink()
     ran = run("neighbors", query, "-i", photos, *PIXELS)
     assert ran.code == 1 and "is damaged" in ran.err and "embprobe verify --repair" in ran.err
     ran = run("verify")
