@@ -84,7 +84,9 @@ def fill(folder: Path, n: int, d: int, queries: int) -> None:
 
 def plain(kind: str, folder: Path, d: int) -> Any:
     """Return an index of FAISS's own that holds all vectors, as an object with ``search``."""
-    index = faiss.IndexFlatIP(d) if kind == "FAISS flat" else faiss.IndexHNSWFlat(d, 32, faiss.METRIC_INNER_PRODUCT)
+    index: Any = (
+        faiss.IndexFlatIP(d) if kind == "FAISS flat" else faiss.IndexHNSWFlat(d, 32, faiss.METRIC_INNER_PRODUCT)
+    )
     for file in sorted(folder.glob("img_emb/*.npy")):
         block = np.load(file)
         faiss.normalize_L2(block)

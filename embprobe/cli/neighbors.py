@@ -50,9 +50,11 @@ def neighbors(
     """Show what each encoder finds nearest to an image or a text, and how far the encoders agree."""
     from embprobe import api
     from embprobe.plots.neighbors import SHEETS
+    from embprobe.search.choice import memory_limit
     from embprobe.search.queries import parse_where
 
     labels = parse_where(where or [])
+    memory_limit(index_memory)  # before anything is opened
     subjects = begin(images, encoder, run)
     neighborhoods = api.neighbors(
         image or [],

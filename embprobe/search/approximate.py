@@ -88,8 +88,10 @@ def propose(index: Any, directions: Floats, count: int, cells: int, *, among: Po
     """Return the positions ``[m, count]`` of an index's candidates, -1 where it finds fewer in so many cells."""
     import faiss
 
-    options = {} if among is None else {"sel": faiss.IDSelectorBatch(among)}
-    parameters = faiss.SearchParametersIVF(nprobe=cells, **options)
+    options: dict[str, Any] = (
+        {"nprobe": cells} if among is None else {"nprobe": cells, "sel": faiss.IDSelectorBatch(among)}
+    )
+    parameters = faiss.SearchParametersIVF(**options)
     with threads_for(len(directions) * index.ntotal * index.d * cells / index.nlist):
         _, positions = index.search(widened(directions, index.d), count, params=parameters)
     return np.asarray(positions, np.int64)
@@ -150,7 +152,7 @@ def _train_codes(index: Any, sample: Floats) -> None:
         means = faiss.Kmeans(part.shape[1], min(256, len(part)), niter=_CODE_ROUNDS, **least)
         means.train(np.ascontiguousarray(part))
         values = np.zeros((256, part.shape[1]), np.float32)  # of fewer rows than values, the others stay
-        values[: len(means.centroids)] = means.centroids
+        values[: means.k] = means.centroids
         return values
 
     faiss.copy_array_to_vector(np.concatenate(side_by_side(train, parts)).ravel(), index.pq.centroids)

@@ -48,7 +48,6 @@ def to_gpu(index: Any, gpu: int) -> Any:
     import faiss
 
     options = faiss.GpuClonerOptions()
-    options.indicesOptions = faiss.INDICES_64_BIT
     # tables of 96 float32 sums per cell do not fit a GPU's shared memory, of float16 they do; vectors stay float32
     options.useFloat16 = isinstance(index, faiss.IndexIVFPQ)
     options.usePrecomputed = False

@@ -17,6 +17,7 @@ from embprobe.embeddings.store import open_store
 from embprobe.errors import UsageError
 from embprobe.search import approximate, gpu
 from embprobe.search import index as module
+from embprobe.search.choice import choose_index
 from embprobe.search.index import open_index
 from tests.conftest import cosines, snapshot
 from tests.search.test_index import clustered, store_of
@@ -56,7 +57,7 @@ def test_codes_find_nearly_all_and_their_cosines_are_true(tmp_path: Path) -> Non
 def test_any_dimension_has_codes(tmp_path: Path, dimension: int) -> None:
     vectors = np.random.default_rng(0).normal(size=(2_000, dimension)).astype(np.float32)
     store = store_of(tmp_path, vectors)
-    least = module.choose_index(2_000, dimension, 10**9).memory  # of the vectors themselves
+    least = choose_index(2_000, dimension, 10**9).memory  # of the vectors themselves
     index = open_index(store, memory=least - 1 if dimension > 2 else 10**9)
     found, position = index.search(vectors[:50], 5)
     every = cosines(vectors[:50], vectors)
