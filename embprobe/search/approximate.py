@@ -25,7 +25,8 @@ _SAMPLE = 200
 _CANDIDATES = (1, 2, 5, 10, 20, 50, 100)
 """Candidates for each neighbour that may be ordered by their vectors, where an index holds codes."""
 _CODE_TRAINED, _CODE_ROUNDS = 40, 10
-"""Rows for each of the 256 values of a byte, and rounds of k-means: more took minutes and changed recall by 0.01."""
+"""Rows for each of the 256 values of a byte, and rounds of k-means: twice the rows and 25 rounds
+took up to four times as long and changed recall by less than 0.01 on 100,000 clustered random vectors."""
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ Positions = NDArray[np.int64]
 Notify = Callable[[str], None]
 
 MANY = 64
-"""Queries from which a pass over the vectors pays on a GPU; for fewer, sending the vectors there takes longer."""
+"""Queries from which a pass over the vectors should pay on a GPU: for fewer, sending the vectors there takes longer.
+An estimate from bandwidths, as the next one; neither is measured."""
 LARGE = 2**33
-"""Multiplications from which a search pays there; below, opening the GPU takes longer than the CPU."""
+"""Multiplications from which a search should pay there; below, opening the GPU takes longer than the CPU."""
 MOST = 2048
 """The most neighbours and cells that FAISS searches on a GPU."""
 _SPARE = 16

@@ -36,7 +36,7 @@ _SCHEMA = 2
 _ABANDONED = 3600.0
 """Seconds without a change after which a half-written index is taken for a killed process's."""
 _SEARCHED_THERE = 1024
-"""Queries from which copying an index to the GPU pays."""
+"""Queries from which copying an index to the GPU should pay: an estimate, not measured."""
 
 
 class _Note(Record):
