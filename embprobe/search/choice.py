@@ -4,9 +4,9 @@ Both put rows into cells around centres (FAISS's ``IVF``) and search some cells.
 where these take too much memory, ``IVF,PQ`` keeps codes of 1 to 96 bytes by product quantization (Jégou et al. 2011).
 Either proposes candidates, which are ordered by their vectors in the store. Two of autofaiss's choices are left out,
 because trials on clustered random vectors did not speak for them: HNSW took about twenty times as long to build and
-saved a fraction of a millisecond a search (benchmarks/indexes.py); a rotation before the codes (OPQ) took three times as long
-to train with FAISS's own training, and twice the candidates gave more. Embeddings, whose dimensions are correlated, may
-gain more by a rotation than random vectors do.
+saved a fraction of a millisecond a search (benchmarks/indexes.py); a rotation before the codes (OPQ) took three times
+as long to train with FAISS's own training, and twice the candidates gave more. Embeddings, whose dimensions are
+correlated, may gain more by a rotation than random vectors do.
 """
 
 from __future__ import annotations
