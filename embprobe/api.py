@@ -300,6 +300,7 @@ def neighbors(
     where: Mapping[str, Sequence[str]] | None = None,
     include_self: bool = False,
     exact: bool = False,
+    index_memory: int | str | None = None,
     draw: bool = False,
     notify: Notify = lambda remark: None,
     **settings: Unpack[Settings],
@@ -317,6 +318,8 @@ def neighbors(
         where: Only among images with these values of labels.
         include_self: Whether an image with the query's own pixels counts.
         exact: Whether a large store is searched exactly, however long it takes.
+        index_memory: The most that the index of a large store may take, ``"2GB"`` or bytes. Default: a fourth of the
+            available memory, at most 1.5 GB.
         draw: Draw a sheet of each of the first queries into the workspace's figures; one that cannot be written is
             logged as a warning.
         notify: Called with what a search leaves to be desired.
@@ -326,12 +329,13 @@ def neighbors(
         One neighbourhood a query: by encoder the neighbours, nearest first, and how many the encoders share.
 
     Raises:
-        UsageError: A query is neither a file nor a key, or no encoder takes text.
+        UsageError: A query is neither a file nor a key, no encoder takes text, or no index fits the memory.
     """
-    from embprobe.plots.neighbors import save_neighbors
+    from embprobe.search.choice import memory_limit
     from embprobe.search.neighbors import find_neighbors, matching
     from embprobe.search.queries import encoders_for, parse_queries
 
+    memory_limit(index_memory)  # before anything is opened
     subjects = open_subjects(images, encoders, **settings)
     names = [queries] if isinstance(queries, str | Path) else queries
     parsed = parse_queries([str(name) for name in names], subjects.images, texts=texts, minus=minus)
@@ -341,10 +345,21 @@ def neighbors(
         notify(f"{encoder.spec.name} takes no text and is left out")
     stores = subjects.session.stores(subjects.images, able, "extracting")
     neighborhoods = find_neighbors(
-        parsed, able, stores, k=k, include_self=include_self, where=where, exact=exact, notify=notify
+        parsed,
+        able,
+        stores,
+        k=k,
+        include_self=include_self,
+        where=where,
+        exact=exact,
+        index_memory=index_memory,
+        device=subjects.session.device,
+        notify=notify,
     )
     if not draw:
         return neighborhoods
+    from embprobe.plots.neighbors import save_neighbors
+
     figures = save_neighbors(neighborhoods, subjects.session.workspace)
     drawn = [replace(one, figure=figure) for one, figure in zip(neighborhoods, figures, strict=False)]
     return [*drawn, *neighborhoods[len(drawn) :]]

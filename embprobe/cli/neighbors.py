@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embprobe.cli.console import note, output, print_json
-from embprobe.cli.options import EncodersOption, ImagesOption, JsonOption, RunOptions
+from embprobe.cli.options import EncodersOption, ImagesOption, IndexMemoryOption, JsonOption, RunOptions
 from embprobe.cli.session import begin
 from embprobe.system.text import visible
 
@@ -42,6 +42,7 @@ def neighbors(
     k: Annotated[int, typer.Option("-k", help="How many neighbours.", min=1, max=100)] = 8,
     include_self: Annotated[bool, typer.Option(help="Show the image itself too, if it is among the images.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Search all vectors of a large store, however long.")] = False,
+    index_memory: IndexMemoryOption = None,
     *,
     run: RunOptions,
     json: JsonOption = False,
@@ -49,9 +50,11 @@ def neighbors(
     """Show what each encoder finds nearest to an image or a text, and how far the encoders agree."""
     from embprobe import api
     from embprobe.plots.neighbors import SHEETS
+    from embprobe.search.choice import memory_limit
     from embprobe.search.queries import parse_where
 
     labels = parse_where(where or [])
+    memory_limit(index_memory)  # before anything is opened
     subjects = begin(images, encoder, run)
     neighborhoods = api.neighbors(
         image or [],
@@ -63,6 +66,7 @@ def neighbors(
         where=labels,
         include_self=include_self,
         exact=exact,
+        index_memory=index_memory,
         draw=True,
         notify=lambda remark: note(f"{remark}."),
         session=subjects.session,

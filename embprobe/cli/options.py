@@ -58,6 +58,14 @@ MaxUnlabelledOption = Annotated[
         max=1.0,
     ),
 ]
+IndexMemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The most that the index of a large store may take: 2GB, 800MB. Default: a fourth of the available "
+        "memory, at most 1.5GB.",
+        metavar="SIZE",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
@@ -24,12 +24,15 @@ from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images, Row
 from embprobe.measures.mutual_knn import overlap_at_k
 from embprobe.measures.vectors import lack_direction
-from embprobe.search.index import Index, l2_normalize, open_index
+from embprobe.search.directions import l2_normalize
+from embprobe.search.index import Index, open_index
 from embprobe.statistics import Estimate, resample
 from embprobe.system.text import printable, visible
 
 _SAME = 1 - 1e-4
 """Cosine above which a neighbour's pixels are compared with the query's."""
+_TOGETHER = 4096
+"""Queries that are searched in one pass over the vectors."""
 _LISTED = 8
 """Values of a label that a message lists."""
 
@@ -82,9 +85,11 @@ class Neighborhood:
     """The overlap of two random choices among the same rows."""
     figure: Path | None = None
     """The sheet of it, if it was drawn."""
+    approximate: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By name of an encoder whose store was searched approximately: how, and how well (:meth:`Index.as_json`)."""
 
     def as_json(self) -> dict[str, Any]:
-        """Keys, cosines and labels, for ``--json``."""
+        """Keys, cosines and labels, for ``--json``, and how well an approximate search finds them."""
         return {
             "query": printable(self.query.name),
             "neighbors": {
@@ -96,6 +101,7 @@ class Neighborhood:
             },
             "overlap": [{"encoders": list(pair), "share": share} for pair, share in self.overlap.items()],
             "overlap_by_chance": self.chance,
+            **({"approximate": self.approximate} if self.approximate else {}),
             **({"figure": str(self.figure)} if self.figure else {}),
         }
 
@@ -109,6 +115,8 @@ def find_neighbors(
     include_self: bool = False,
     where: Mapping[str, Sequence[str]] | None = None,
     exact: bool = False,
+    index_memory: int | str | None = None,
+    device: str = "cpu",
     notify: Callable[[str], None] = lambda now: None,
 ) -> list[Neighborhood]:
     """Find the ``k`` nearest rows to each query in each encoder's store.
@@ -121,11 +129,13 @@ def find_neighbors(
         include_self: keep images with exactly the query's pixels, which are otherwise taken for the query itself.
         where: choose among rows whose label has one of these values, for every label.
         exact: search exactly, however many rows there are.
+        index_memory: the most that the index of a large store may take, ``"2GB"`` or bytes (:func:`open_index`).
+        device: where indices are built and many queries searched: "cpu" or a CUDA device of torch.
         notify: is called with a line where a search is approximate or gives fewer than ``k`` rows, and for a query
             whose vector by an encoder is zero or not finite: it is left out, as rows with zeros are no neighbours.
 
     Raises:
-        UsageError: a query has text and an encoder takes none, or no row has the labels.
+        UsageError: a query has text and an encoder takes none, no row has the labels, or no index fits the memory.
         EmbprobeError: a store has no row but the query itself, or no query has a direction.
     """
     for encoder in encoders:
@@ -134,18 +144,23 @@ def find_neighbors(
     near: list[dict[str, list[Neighbor]]] = [{} for _ in queries]
     undirected: dict[int, str] = {}
     fewest = None
+    approximate = dict[str, Mapping[str, Any]]()
     for encoder, store in zip(encoders, stores, strict=True):
-        index = open_index(store, exact=exact, notify=notify)
-        if approximation := index.approximation():
-            notify(approximation)
+        index = open_index(store, exact=exact, memory=index_memory, device=device, notify=notify)
         images = store.embedded()
         search = _Search(index, images, matching(images, where or {}), k, include_self)
+        if not index.is_exact(search.among):
+            notify(index.approximation())
+            approximate[encoder.spec.name] = index.as_json()
         fewest = search.size if fewest is None else min(fewest, search.size)
-        for i, (query, vector) in enumerate(zip(queries, _vectors(queries, encoder, store), strict=True)):
+        vectors = list(_vectors(queries, encoder, store))
+        for i, (query, vector) in enumerate(zip(queries, vectors, strict=True)):
             if lack_direction(vector)[0]:
                 undirected.setdefault(i, _undirected(query, vector, encoder))
-            elif i not in undirected:
-                near[i][encoder.spec.name] = search.near(query, vector)
+        directed = [i for i in range(len(queries)) if i not in undirected]
+        found = search.near([queries[i] for i in directed], [vectors[i] for i in directed])
+        for i, neighbors in zip(directed, found, strict=True):
+            near[i][encoder.spec.name] = neighbors
     for reason in undirected.values() if len(undirected) < len(queries) else ():
         notify(f"left out: {reason}")
     if len(undirected) == len(queries):
@@ -155,7 +170,10 @@ def find_neighbors(
     most = max(len(neighbors) for by_encoder in near for neighbors in by_encoder.values())
     if most < k:
         notify(f"{k} neighbours are asked for, and there are {most}")
-    return [_neighborhood(query, by_encoder, fewest or 1) for query, by_encoder in zip(queries, near, strict=True)]
+    return [
+        _neighborhood(query, by_encoder, fewest or 1, approximate)
+        for query, by_encoder in zip(queries, near, strict=True)
+    ]
 
 
 def mean_overlaps(neighborhoods: Sequence[Neighborhood]) -> dict[tuple[str, str], Estimate]:
@@ -203,23 +221,37 @@ class _Search:
     def size(self) -> int:
         return len(self.images if self.among is None else self.among)
 
-    def near(self, query: Query, vector: Floats) -> list[Neighbor]:
-        rows, neighbors = self.images.rows, list[Neighbor]()
+    def near(self, queries: Sequence[Query], vectors: Sequence[Floats]) -> Iterator[list[Neighbor]]:
+        """Yield each query's neighbours; queries are searched together, and alone where most neighbours fall away."""
+        for start in range(0, len(queries), _TOGETHER):
+            some = slice(start, start + _TOGETHER)
+            found = self.index.search(np.concatenate(vectors[some]), 2 * self.k, among=self.among)
+            for query, vector, cosines, positions in zip(queries[some], vectors[some], *found, strict=True):
+                yield self._near(query, vector, cosines, positions)
+
+    def _near(self, query: Query, vector: Floats, cosines: Floats, positions: NDArray[np.int64]) -> list[Neighbor]:
         picture = self._picture(query)
-        wanted = self.k
-        while len(neighbors) < self.k and wanted < 2 * max(self.k, self.size):
+        wanted = 2 * self.k
+        while True:
+            neighbors = list(itertools.islice(self._kept(query, picture, cosines, positions), self.k))
+            if len(neighbors) == self.k or wanted >= 2 * max(self.k, self.size):
+                break
             wanted *= 2
-            cosines, positions = self.index.search(vector, wanted, among=self.among)
-            near = (
-                Neighbor(rows[i], float(c))
-                for c, i in zip(cosines[0], positions[0], strict=True)
-                if i >= 0 and (c != 0 or self.index.has_direction(int(i)))
-            )
-            kept = (n for n in near if not self._is_query(n, query, picture))
-            neighbors = list(itertools.islice(kept, self.k))
+            ((cosines,), (positions,)) = self.index.search(vector, wanted, among=self.among)
         if not neighbors:
             raise EmbprobeError(f"There is nothing but the query itself in '{self.images.name}'.")
         return neighbors
+
+    def _kept(
+        self, query: Query, picture: Image.Image | None, cosines: Floats, positions: NDArray[np.int64]
+    ) -> Iterator[Neighbor]:
+        """Yield the rows that have a direction and are not the query itself."""
+        rows = self.images.rows
+        for cosine, position in zip(cosines.tolist(), positions.tolist(), strict=True):
+            if position >= 0 and (cosine != 0 or self.index.has_direction(position)):
+                neighbor = Neighbor(rows[position], cosine)
+                if not self._is_query(neighbor, query, picture):
+                    yield neighbor
 
     def _picture(self, query: Query) -> Image.Image | None:
         """Return the query's pixels, if neighbours are to be compared with them."""
@@ -283,11 +315,13 @@ def _direction(row: Row, encoder: Encoder, store: Store) -> Floats:
     return l2_normalize(encode(encoder, [picture]))
 
 
-def _neighborhood(query: Query, near: dict[str, list[Neighbor]], size: int) -> Neighborhood:
+def _neighborhood(
+    query: Query, near: dict[str, list[Neighbor]], size: int, approximate: Mapping[str, Mapping[str, Any]]
+) -> Neighborhood:
     fewest = min(map(len, near.values()))
     keys = {name: [n.row.key for n in neighbors[:fewest]] for name, neighbors in near.items()}
     overlap = {(a, b): overlap_at_k(keys[a], keys[b]) for a, b in itertools.combinations(near, 2)}
-    return Neighborhood(query, near, overlap, min(1.0, fewest / size))
+    return Neighborhood(query, near, overlap, min(1.0, fewest / size), approximate=approximate)
 
 
 def _same(row: Row, picture: Image.Image) -> bool:

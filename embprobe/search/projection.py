@@ -10,7 +10,7 @@ import numpy as np
 from embprobe.encoders.spec import Floats
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.measures.vectors import lack_direction
-from embprobe.search.index import l2_normalize
+from embprobe.search.directions import l2_normalize
 from embprobe.system.compiled import import_compiled
 
 NEIGHBORS = 15

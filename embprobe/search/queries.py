@@ -25,8 +25,8 @@ def parse_queries(
     """
     if blank := [text for text in (*texts, *minus) if not text.strip()]:
         raise UsageError(f"A text to find must say something; '{blank[0]}' does not.")
-    keys = {row.key: row for row in images.rows}
-    subtracted = {name: _row(name, keys) for name in minus}
+    keys = {row.key: row for row in images.rows if row.key in minus}  # of millions of rows, few are kept
+    subtracted = {name: _row(name, images, keys) for name in minus}
     minus_rows = tuple(row for row in subtracted.values() if row is not None)
     minus_texts = tuple(text for text, row in subtracted.items() if row is None)
     queries = [Query(row, tuple(texts), minus_rows, minus_texts) for name in names for row in _rows(name, images)]
@@ -68,10 +68,10 @@ def parse_where(conditions: Sequence[str]) -> dict[str, list[str]]:
     return values_by_label
 
 
-def _row(name: str, keys: dict[str, Row]) -> Row | None:
+def _row(name: str, images: Images, keys: dict[str, Row]) -> Row | None:
     path = Path(name)
     if exists(path) and path.is_file():
-        return find_row(name, Images("", tuple(keys.values())))
+        return find_row(name, images)
     return keys.get(name)
 
 

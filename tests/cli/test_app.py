@@ -309,6 +309,27 @@ def test_an_encoder_without_text_is_left_out_of_a_question_in_words(run: Run, ph
     assert content["query"] == '"cat"' and list(content["neighbors"]) == ["bundled/clip"]
 
 
+def test_the_memory_of_an_index_is_a_size_and_its_recall_is_told(
+    run: Run, photos: Path, space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = ("neighbors", "cat/d.png", "-i", photos, *PIXELS, "-k", "3", "--json")
+    ran = run(*search, "--index-memory", "lots")
+    assert ran.code == 2 and "'lots' is no size of memory. Write a number and a unit: 800MB" in ran.err
+    assert not space.exists()
+    exact = json.loads(run(*search, "--index-memory", "1KB").out)  # few images need no index
+    assert "approximate" not in exact
+    monkeypatch.setattr("embprobe.search.index.EXACT_UP_TO", 5)
+    ran = run(*search, "--index-memory", "1KB")
+    assert (
+        ran.code == 2 and "No index of 9 vectors of 432 numbers fits 1KB. The least that works is --index-m" in ran.err
+    )
+    ran = run(*search, "--index-memory", "1GB")
+    found, told = json.loads(ran.out), json.loads(ran.out)["approximate"]["reference/pixels"]
+    assert found["neighbors"] == exact["neighbors"] and told["index"] == "IVF3,Flat" and told["recall_at_10"] > 0.95
+    assert f"recall@10 {told['recall_at_10']:.3f} against exact search" in ran.err
+    assert run(*search, "--exact", "--index-memory", "1KB").code == 0
+
+
 def test_neighbors_in_a_folder_of_three_images(run: Run, tmp_path: Path) -> None:
     for name, color in {"a": (250, 0, 0), "b": (200, 0, 0), "c": (0, 0, 250)}.items():
         (tmp_path / "three").mkdir(exist_ok=True)
@@ -639,10 +660,9 @@ def test_a_damaged_store_is_a_sentence(run: Run, photos: Path, space: Path) -> N
     shard.write_bytes(shard.read_bytes()[:-9])
     ran = run("neighbors", query, "-i", photos, *PIXELS)
     assert ran.code == 0 and "is damaged or gone. It is made again." in ran.err
-    (index,) = space.glob("stores/*/*/index.faiss")
+    assert not [*space.glob("stores/*/*/index.faiss")]  # few rows are searched without an index
     whole = shard.read_bytes()
     shard.write_bytes(b"hello " * (len(whole) // 6) + b"." * (len(whole) % 6))  # of the same size
-    index.unlink()
     ran = run("neighbors", query, "-i", photos, *PIXELS)
     assert ran.code == 1 and "is damaged" in ran.err and "embprobe verify --repair" in ran.err
     ran = run("verify")

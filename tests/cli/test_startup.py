@@ -59,9 +59,9 @@ def test_bundled_and_reference_encoders_need_no_library_of_encoders(run: Run, ph
     assert others == []
 
 
-def test_a_map_that_was_made_before_is_drawn_without_pandas(run: Run, photos: Path) -> None:
+def test_a_map_that_was_made_before_and_neighbours_of_few_need_no_pandas_or_faiss(run: Run, photos: Path) -> None:
     assert run("map", photos, "--method", "pca").code == 0
-    assert imported([f"map {photos} --method pca", f"neighbors cat/d.png -i {photos}"], ["pandas"]) == []
+    assert imported([f"map {photos} --method pca", f"neighbors cat/d.png -i {photos}"], ["pandas", "faiss"]) == []
 
 
 def imported(command_lines: Sequence[str], packages: Sequence[str]) -> list[str]:

@@ -259,7 +259,10 @@ def test_a_folder_that_is_away_for_a_while_is_not_forgotten(
     assert store.written == 0 and store.vectors().tolist() == vectors
 
 
-def test_a_damaged_index_is_built_again_and_none_of_the_stores_business(workspace: Workspace, whole: Store) -> None:
+def test_a_damaged_index_is_built_again_and_none_of_the_stores_business(
+    workspace: Workspace, whole: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embprobe.search.index.EXACT_UP_TO", 5)
     open_index(whole)
     (whole.folder / "index.faiss").write_bytes(b"garbage")
     assert check(workspace).problems == ()
@@ -458,11 +461,16 @@ def test_verify_exits_with_one_if_a_store_cannot_be_repaired(run: Run, photos: P
         assert code == 1 and "is damaged. Remove the folder" in out + err
 
 
-def test_a_folder_in_the_place_of_the_index_is_a_sentence(run: Run, photos: Path) -> None:
+def test_a_folder_in_the_place_of_the_index_is_a_sentence(
+    run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     extraction = ("extract", photos, "-e", "reference/pixels")
     _, out, _ = run(*extraction, "--json")
     index = Path(json.loads(out)[0]["folder"]) / "index.faiss"
     index.mkdir()
     assert run(*extraction).code == 0  # nobody searches
-    code, out, err = run("neighbors", photos / "cat" / "d.png", "-i", photos, *extraction[2:])
+    search = ("neighbors", photos / "cat" / "d.png", "-i", photos, *extraction[2:])
+    assert run(*search).code == 0  # few rows need no index
+    monkeypatch.setattr("embprobe.search.index.EXACT_UP_TO", 5)
+    code, out, err = run(*search)
     assert code == 1 and out == "" and "Is a directory" in err and index.is_dir()

@@ -1,4 +1,4 @@
-"""The index: exact, and never older than its store."""
+"""The search of a store: exact or near enough, and its index is never older than the store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from embprobe.embeddings.store import Store
 from embprobe.encoders.spec import Floats
 from embprobe.search import index as module
 from embprobe.search.index import l2_normalize, open_index
-from tests.conftest import Reads, cosines, make_encoder
+from tests.conftest import Reads, cosines, make_encoder, snapshot
 
 
 def store_of(folder: Path, vectors: Floats, *, shard_rows: int = 4096) -> Store:
@@ -61,11 +61,23 @@ def test_a_row_of_zeros_is_no_nan(tmp_path: Path) -> None:
     assert position.tolist() == [[1, 0]] and similarity[0] == pytest.approx([1, 0])
 
 
-def test_the_index_is_written_beside_the_store_and_used_again(tmp_path: Path) -> None:
+def test_few_rows_are_searched_where_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = store_of(tmp_path, np.eye(3, dtype=np.float32))
+    before = snapshot(tmp_path)
+    monkeypatch.setattr(Store, "vectors", lambda store: pytest.fail("all vectors are copied"))
+    assert open_index(store).search(np.eye(3, dtype=np.float32), 1)[1].tolist() == [[0], [1], [2]]
+    assert snapshot(tmp_path) == before
+
+
+def test_the_index_of_many_rows_is_written_beside_the_store_and_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EXACT_UP_TO", 100)
+    monkeypatch.setattr(Store, "vectors", lambda store: pytest.fail("all vectors are copied"))
+    store = store_of(tmp_path, clustered(300))
     open_index(store)
     path = tmp_path / "index.faiss"
-    assert faiss.read_index(str(path)).ntotal == 3
+    assert faiss.read_index(str(path)).ntotal == 300
     written = path.stat()
     open_index(store)
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
@@ -81,15 +93,22 @@ def test_the_index_is_built_again_when_the_store_changes(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["index.faiss", "index.json"])
 @pytest.mark.parametrize("content", [None, b"", b"hello", b"[]"])
-def test_a_damaged_index_is_built_again(tmp_path: Path, name: str, content: bytes | None) -> None:
-    store = store_of(tmp_path, np.eye(3, dtype=np.float32))
-    open_index(store)
+def test_a_damaged_index_is_built_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes | None
+) -> None:
+    monkeypatch.setattr(module, "EXACT_UP_TO", 100)
+    store = store_of(tmp_path, clustered(300))
+    before, index = store.version, open_index(store)
+    whole = (tmp_path / "index.faiss").read_bytes()
     if content is None:
         (tmp_path / name).unlink()
     else:
         (tmp_path / name).write_bytes(content)
-    _, position = open_index(store).search(np.eye(3, dtype=np.float32), 1)
-    assert position.tolist() == [[0], [1], [2]]
+    told = list[str]()
+    again = open_index(store, notify=told.append)
+    assert told == ["building an approximate index of 300 vectors of test/means"] and store.version == before
+    assert np.array_equal(again.search(clustered(300), 5)[1], index.search(clustered(300), 5)[1])
+    assert (tmp_path / "index.faiss").read_bytes() == whole
 
 
 def test_what_a_killed_run_left_of_an_index_goes_after_an_hour(tmp_path: Path) -> None:
