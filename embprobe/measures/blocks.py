@@ -165,10 +165,14 @@ class Blocks(NDArrayOperatorsMixin):
         return read
 
 
-def blocks_of(vectors: Rows | Blocks, rows: int = ROWS) -> Iterator[tuple[int, Rows]]:
-    """Yield vectors block by block: the position of its first row, and the block ``[m, d]``, m at most ``rows``."""
-    for start in range(0, len(vectors), rows):
-        yield start, vectors[start : start + rows]
+def blocks_of(vectors: Rows | Blocks, rows: int | None = None) -> Iterator[tuple[int, Rows]]:
+    """Yield vectors block by block: the position of its first row, and the block ``[m, d]``.
+
+    m is ``rows``, by default :data:`ROWS`; at the end it may be less.
+    """
+    step = rows or ROWS
+    for start in range(0, len(vectors), step):
+        yield start, vectors[start : start + step]
 
 
 def rows_at(vectors: Rows | Blocks, positions: Sequence[int] | Positions) -> Rows | Blocks:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
+from embprobe.measures.blocks import ROWS
 from embprobe.measures.vectors import (
     LabelArray,
     ScoreArray,
@@ -19,8 +20,6 @@ from embprobe.measures.vectors import (
 )
 from embprobe.system.threads import matrix_product
 
-_ROWS = 16_384
-"""Rows widened to float64 at a time: 100 MB of 768 dimensions."""
 _CELLS = 2**24
 """Class scores held at once: 128 MiB."""
 
@@ -89,5 +88,5 @@ def _best(test: Vectors, weights: ScoreArray, offsets: ScoreArray) -> NDArray[np
         raise EmbprobeError(
             f"GDA was fitted on embeddings of {weights.shape[1]} dimensions and cannot judge those of {test.shape[1]}."
         )
-    blocks = unit_blocks(test, min_rows=1, rows=max(1, min(_CELLS // len(weights), _ROWS)))
+    blocks = unit_blocks(test, min_rows=1, rows=max(1, min(_CELLS // len(weights), ROWS)))
     return np.concatenate([(matrix_product(x, weights.T) - offsets).argmax(1) for _, x in blocks])

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.blocks import ROWS, blocks_of, rows_at
+from embprobe.measures.blocks import blocks_of, rows_at
 from embprobe.measures.vectors import (
     LabelArray,
     ScoreArray,
@@ -277,7 +277,7 @@ def principal_axes(vectors: Vectors) -> tuple[ScoreArray, ScoreArray, ScoreArray
     return mean, np.asarray(axes[varies].T), np.asarray(deviations[varies] / np.sqrt(len(vectors)))
 
 
-def centred(vectors: Vectors, *, rows: int = ROWS) -> tuple[ScoreArray, Iterator[ScoreArray]]:
+def centred(vectors: Vectors, *, rows: int | None = None) -> tuple[ScoreArray, Iterator[ScoreArray]]:
     """Return the mean ``[d]`` and the vectors less their mean block by block, ``[m, d]`` each, in float64.
 
     Raises :class:`EmbprobeError` for fewer than two rows, if all coincide, and for numbers that are not finite.

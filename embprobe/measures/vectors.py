@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.blocks import ROWS, Blocks, blocks_of
+from embprobe.measures.blocks import Blocks, blocks_of
 
 Vectors = NDArray[np.floating] | Blocks
 """An array, or the blocks of a store, which measures that take many rows read one by one."""
@@ -40,7 +40,7 @@ def l2_normalize(vectors: Vectors, *, min_rows: int = 2) -> ScoreArray:
 
 
 def unit_blocks(
-    vectors: Vectors, *, min_rows: int = 2, rows: int = ROWS, dtype: type[np.floating] = np.float64
+    vectors: Vectors, *, min_rows: int = 2, rows: int | None = None, dtype: type[np.floating] = np.float64
 ) -> Iterator[tuple[slice, NDArray[np.floating]]]:
     """Yield what :func:`l2_normalize` returns block by block: the place of the rows, and the rows ``[m, d]``.
 
@@ -64,7 +64,7 @@ def add_by_label(sums: ScoreArray, labels: NDArray[np.int64], rows: NDArray[np.f
     """Add rows ``[m, d]`` to the sums ``[c, d]`` of their labels, numbers from 0 to c − 1, ``[m]``."""
     order = np.argsort(labels, kind="stable")
     present, starts = np.unique(labels[order], return_index=True)
-    sums[present] += np.add.reduceat(rows[order], starts, axis=0)
+    sums[present] += np.add.reduceat(rows[order], starts, axis=0, dtype=sums.dtype)
 
 
 def lengths(vectors: Vectors) -> ScoreArray:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from embprobe.errors import EmbprobeError
+from embprobe.measures.blocks import ROWS
 from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_labels, l2_normalize, unit_blocks
 from embprobe.system.threads import matrix_product
 
-_ROWS = 16_384
-"""Rows widened to float64 at a time: 100 MB of 768 dimensions."""
 _CELLS = 2**24
 """Similarities held at once: 128 MiB."""
 
@@ -84,7 +83,7 @@ def predict_zero_shot(images: Vectors, class_vectors: Vectors, classes: LabelArr
             f"Images have {images.shape[1]} dimensions and texts {class_vectors.shape[1]}: "
             "they must come from the two sides of one encoder."
         )
-    names, step = l2_normalize(class_vectors), max(1, min(_CELLS // len(classes), _ROWS))
+    names, step = l2_normalize(class_vectors), max(1, min(_CELLS // len(classes), ROWS))
     blocks = unit_blocks(images, min_rows=1, rows=step)
     best = np.concatenate([matrix_product(x, names.T).argmax(1) for _, x in blocks])
     predicted: LabelArray = np.asarray(classes)[best]
