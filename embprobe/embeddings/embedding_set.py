@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.encoders.given import GivenVectors, given_vectors
+from embprobe.encoders.spec import Floats
 from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images, Row
 from embprobe.images.unlabelled import describe_left_out
 from embprobe.measures.blocks import rows_at
-from embprobe.measures.vectors import LabelArray, Vectors, lack_direction
+from embprobe.measures.vectors import LabelArray, lack_direction
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class EmbeddingSet:
     """
 
     rows: Images
-    vectors: dict[str, Vectors]
+    vectors: dict[str, Floats]
     """Of a store they are its memory maps, never a copy: :class:`~embprobe.measures.blocks.Blocks` if it has several
     shards, which are indexed and computed with as arrays are, and which ``np.asarray`` makes an array."""
     encoders: Mapping[str, Encoder] = field(default_factory=dict, compare=False, repr=False)

@@ -20,12 +20,11 @@ from embprobe.embeddings.manifest import ShardFacts, manifest_file
 from embprobe.embeddings.store import Store
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.given import GivenVectors
-from embprobe.encoders.spec import Encoder
+from embprobe.encoders.spec import Encoder, Floats
 from embprobe.errors import UsageError
 from embprobe.images.rows import Images
 from embprobe.images.unlabelled import MAX_UNLABELLED, describe_left_out
 from embprobe.measures.blocks import rows_at
-from embprobe.measures.vectors import Vectors
 from embprobe.system.text import visible
 
 REMEMBERED = 64
@@ -207,7 +206,7 @@ class _Opened:
     shard_rows: int
     manifest: tuple[int, ...]
     """The state of the manifest, which is replaced whenever a store is written."""
-    vectors: Vectors
+    vectors: Floats
     kept: NDArray[np.int64] | None
     """Positions of the images that the vectors are of; None: all of them have one."""
     bad: Sequence[str]

@@ -32,8 +32,7 @@ from embprobe.embeddings.manifest import SCHEMA, Manifest, Rejected, ShardFacts,
 from embprobe.encoders.spec import EncoderSpec, Floats
 from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images, Row
-from embprobe.measures.blocks import Blocks
-from embprobe.measures.vectors import Vectors
+from embprobe.measures.blocks import Blocks, as_array
 from embprobe.system.files import replacing, sweep
 from embprobe.system.text import printable
 
@@ -228,14 +227,14 @@ class Store:
         missing = {rejected.row for rejected in self.rejected}
         return self.images.take(i for i in range(len(self.images)) if i not in missing) if missing else self.images
 
-    def vectors(self) -> Vectors:
+    def vectors(self) -> Floats:
         """All vectors ``[n, d]``, without a copy: the memory map of the only shard, or :class:`Blocks` of them all.
 
         Files stay as they are, whatever is done to the numbers. Raises as :meth:`blocks` does.
         """
         parts = list(self._opened("c" if len(self.shards) == 1 else "r"))
         if len(parts) > 1:
-            return Blocks(parts)
+            return as_array(Blocks(parts))
         return parts[0] if parts else np.empty((0, self.spec.dimension), np.float32)
 
     def blocks(self) -> Iterator[Floats]:

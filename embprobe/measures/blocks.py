@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -175,7 +175,12 @@ def blocks_of(vectors: Rows | Blocks, rows: int | None = None) -> Iterator[tuple
         yield start, vectors[start : start + step]
 
 
-def rows_at(vectors: Rows | Blocks, positions: Sequence[int] | Positions) -> Rows | Blocks:
+def as_array(blocks: Blocks) -> Rows:
+    """Return the blocks themselves, as what they are used as: type checkers take them for an array from here on."""
+    return cast(Rows, blocks)
+
+
+def rows_at(vectors: Rows | Blocks, positions: Sequence[int] | Positions) -> Rows:
     """Return the vectors at these positions, in this order.
 
     All of them come as they are, few (:data:`COPIED`) as a copy, and many as :class:`Blocks`, which read them when they
@@ -183,11 +188,11 @@ def rows_at(vectors: Rows | Blocks, positions: Sequence[int] | Positions) -> Row
     """
     chosen = np.asarray(positions, np.int64)
     if len(chosen) == len(vectors) and (chosen == np.arange(len(chosen))).all():
-        return vectors
+        return as_array(vectors) if isinstance(vectors, Blocks) else vectors
     if len(chosen) * vectors.shape[1] * vectors.dtype.itemsize <= COPIED:
         few: Rows = vectors[chosen]
         return few
-    return (vectors if isinstance(vectors, Blocks) else Blocks([vectors])).at(chosen)
+    return as_array((vectors if isinstance(vectors, Blocks) else Blocks([vectors])).at(chosen))
 
 
 def _in_range(positions: NDArray[Any], count: int) -> Positions:

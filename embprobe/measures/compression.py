@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.measures.blocks import blocks_of
@@ -18,7 +19,7 @@ from embprobe.measures.geometry import centred, principal_axes
 from embprobe.measures.vectors import ScoreArray, Vectors, check_finite
 from embprobe.system.threads import matrix_product
 
-Transform = Callable[[Vectors], Vectors]
+Transform = Callable[[Vectors], NDArray[np.floating]]
 """A function of vectors ``[m, d]`` that returns ``[m, e]`` in their precision, at least float32."""
 
 LEVELS = 255
@@ -143,7 +144,7 @@ def _whiten(train: Vectors) -> Transform:
 def _checked(transform: Transform, dimension: int) -> Transform:
     """Let ``transform`` run in float64, on vectors of the fitted dimension, and return them in their own precision."""
 
-    def compress(vectors: Vectors) -> Vectors:
+    def compress(vectors: Vectors) -> NDArray[np.floating]:
         if vectors.shape[1] != dimension:
             raise EmbprobeError(
                 f"A compression fitted on {dimension} dimensions cannot be applied to {vectors.shape[1]}."

@@ -116,7 +116,7 @@ def predict_knn(
 
 def _rows_of(vectors: Vectors) -> int:
     """Return how many of the rows are held at once: a multiple of 1,024, the keys of each of FAISS's products."""
-    return max(1, _BLOCK // (4 * 1024 * vectors.shape[1])) * 1024
+    return max(1, _BLOCK // (4 * 1024 * int(vectors.shape[1]))) * 1024
 
 
 def _directions(vectors: Vectors) -> Similarities:

@@ -334,7 +334,7 @@ def test_vectors_of_many_shards_are_not_copied(tmp_path: Path, reads: Reads) -> 
         rows = store.rows_of(shard)
         store.write_shard(shard, np.full((4, 10_000), shard, np.float32), rows, [])
     tracemalloc.start()
-    vectors = store.vectors()
+    vectors: Any = store.vectors()
     first = vectors[5:8]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -560,7 +560,7 @@ def _predictions(
         encoder, part = task
         fit = tests[0].parts[part][0]
         train = rows_at(vectors[encoder], fit)
-        change = fit_compression(transform, train) if transform else _unchanged
+        change: Callable[[Vectors], Vectors] = fit_compression(transform, train) if transform else _unchanged
         new = [change(rows_at(test.rows.vectors[encoder], test.parts[part][1])) for test in tests]
         return predict(change(train), labels[fit], groups[fit], new)
 
