@@ -131,6 +131,20 @@ class Blocks(NDArrayOperatorsMixin):
         arrays = (np.asarray(each) if isinstance(each, Blocks) else each for each in inputs)
         return getattr(ufunc, method)(*arrays, **options)
 
+    # Parts stay as they are: ``x /= 2`` lets x be another array.
+
+    def __iadd__(self, other: Any) -> Any:
+        return self + other
+
+    def __isub__(self, other: Any) -> Any:
+        return self - other
+
+    def __imul__(self, other: Any) -> Any:
+        return self * other
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self / other
+
     def _span(self, start: int, stop: int, rest: Sequence[Any]) -> Rows:
         """Read the rows from ``start`` to before ``stop``."""
         if self._chosen is not None:

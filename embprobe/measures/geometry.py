@@ -270,7 +270,7 @@ def principal_axes(vectors: Vectors) -> tuple[ScoreArray, ScoreArray, ScoreArray
     for part in parts:
         x = np.concatenate([triangle, part])
         with threads_for(x.size * min(x.shape)):
-            triangle = np.linalg.qr(x, mode="r")
+            triangle = np.asarray(np.linalg.qr(x, mode="r"))
     with threads_for(triangle.size * len(triangle)):
         _, deviations, axes = np.linalg.svd(triangle, full_matrices=False)
     varies = deviations > deviations[0] * max(vectors.shape) * np.finfo(np.float64).eps

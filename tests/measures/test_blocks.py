@@ -103,6 +103,14 @@ def test_what_numpy_does_with_an_array_it_does_with_them(cuts: list[int]) -> Non
     ]
     for ours, theirs in pairs:
         assert np.array_equal(ours, theirs)
+    scaled: Any = x
+    scaled /= 2
+    scaled -= 1
+    scaled *= 3
+    assert np.array_equal(scaled, (array / 2 - 1) * 3) and np.array_equal(x, array)
+    scaled = x
+    scaled += 1
+    assert np.array_equal(scaled, array + 1) and np.array_equal(x, array)
     with pytest.raises(AttributeError, match="no attribute 'iloc'"):
         _ = x.iloc
     with pytest.raises(TypeError):
