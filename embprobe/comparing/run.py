@@ -20,11 +20,12 @@ from embprobe.comparing.result import (
 from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.embeddings.session import Session
 from embprobe.encoders import load_encoder
-from embprobe.encoders.spec import Encoder, Floats
+from embprobe.encoders.spec import Encoder
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.groups import CONCEPT, IMAGE, MOTIF, Grouping, choose_grouping
 from embprobe.images.rows import Images, Row
 from embprobe.images.unlabelled import MAX_UNLABELLED, lacking_keys, may_lack, without_unlabelled
+from embprobe.measures.blocks import rows_at
 from embprobe.measures.cka import Kernel, chance_cka, cka_of_kernels
 from embprobe.measures.disagreement import Pair, disagreement_pairs, pair_cosines, random_pairs
 from embprobe.measures.knn import Positions
@@ -32,7 +33,7 @@ from embprobe.measures.mutual_knn import nearest_others, neighbor_overlap_by_cha
 from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, every_natural_pair_effect
 from embprobe.measures.pair_effects import influence_scores
 from embprobe.measures.rank_correlation import correlation_by_chance, cosine_ranks, rank_correlation_effects
-from embprobe.measures.vectors import ScoreArray
+from embprobe.measures.vectors import ScoreArray, Vectors
 from embprobe.statistics import resample
 from embprobe.system.text import printable, visible
 from embprobe.system.threads import one_thread, side_by_side
@@ -171,7 +172,7 @@ class _Compared:
     """The rows, labels and random choices of rows that all pairs of encoders share; each one's neighbours and ranks."""
 
     def __init__(
-        self, embedded: EmbeddingSet, colors: Floats | None, settings: ComparisonSettings, session: Session
+        self, embedded: EmbeddingSet, colors: Vectors | None, settings: ComparisonSettings, session: Session
     ) -> None:
         self.embedded, self._colors, self._settings, self._seed = embedded, colors, settings, session.seed
         rows, n, rng = embedded.rows, len(embedded.rows), np.random.default_rng(session.seed)
@@ -185,9 +186,9 @@ class _Compared:
         candidates = min(max(settings.k, CANDIDATES), n - 2)
         random = random_pairs(n, seed=session.seed)
 
-        def prepared(vectors: Floats) -> tuple[Positions, ScoreArray, ScoreArray, Kernel]:
+        def prepared(vectors: Vectors) -> tuple[Positions, ScoreArray, ScoreArray, Kernel]:
             near = nearest_others(vectors, candidates, at=self.at, device=session.device)
-            return near, cosine_ranks(vectors[self._ranked]), pair_cosines(vectors, random), Kernel.of(vectors)
+            return near, cosine_ranks(rows_at(vectors, self._ranked)), pair_cosines(vectors, random), Kernel.of(vectors)
 
         most = max(vectors.nbytes for vectors in embedded.vectors.values()) + _RANKING * len(self._ranked) ** 2
         each = side_by_side(prepared, embedded.vectors.values(), memory=most, device=session.device)
@@ -235,8 +236,8 @@ class _Compared:
             if 1 < len({values[i] for i in at}) <= len(at) // 4  # a value that few images have is rarely met
         }
         if self._colors is not None:
-            attributes[COLOR] = self._colors[at]
-        explained = {name: vectors[at] for name, vectors in self.embedded.vectors.items() if name != COLORS}
+            attributes[COLOR] = rows_at(self._colors, at)
+        explained = {name: rows_at(vectors, at) for name, vectors in self.embedded.vectors.items() if name != COLORS}
         if len(at) <= MIN_PARTNERS + len(attributes) or len(explained) < 2:
             return []
         explanations, groups = [], self._groups_at(at)

@@ -14,6 +14,7 @@ from embprobe.encoders.spec import Floats
 from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images, Row
 from embprobe.images.unlabelled import describe_left_out
+from embprobe.measures.blocks import rows_at
 from embprobe.measures.vectors import LabelArray, lack_direction
 from embprobe.system.text import visible
 
@@ -38,6 +39,8 @@ class EmbeddingSet:
 
     rows: Images
     vectors: dict[str, Floats]
+    """Of a store they are its memory maps, never a copy: :class:`~embprobe.measures.blocks.Blocks` if it has several
+    shards, which are indexed and computed with as arrays are, and which ``np.asarray`` makes an array."""
     encoders: Mapping[str, Encoder] = field(default_factory=dict, compare=False, repr=False)
     """Those that made the vectors, as far as they are at hand: they can embed changed images and texts, too."""
     notes: tuple[str, ...] = field(default=(), compare=False)
@@ -94,21 +97,28 @@ class EmbeddingSet:
 
     def at(self, keys: Iterable[str]) -> EmbeddingSet:
         """Return the rows with these keys, in this order; keys that are not there are passed over."""
-        position = {row.key: i for i, row in enumerate(self.rows.rows)}
-        return self.take([position[key] for key in keys if key in position])
+        wanted, own = list(keys), self.keys()
+        if wanted == own:
+            return self
+        position = {key: i for i, key in enumerate(own)}
+        return self.take([position[key] for key in wanted if key in position])
 
-    def take(self, positions: Sequence[int]) -> EmbeddingSet:
-        """Return the rows at these positions, in this order."""
+    def take(self, positions: Sequence[int] | NDArray[np.int64]) -> EmbeddingSet:
+        """Return the rows at these positions, in this order; many vectors are not copied (:func:`rows_at`)."""
         chosen = np.asarray(positions, np.int64)
-        vectors = {name: each[chosen] for name, each in self.vectors.items()}
+        if len(chosen) == len(self) and (chosen == np.arange(len(self))).all():
+            return self
+        vectors = {name: rows_at(each, chosen) for name, each in self.vectors.items()}
         return replace(self, rows=self.rows.take(chosen.tolist()), vectors=vectors)
 
     def restricted_to(self, *others: EmbeddingSet) -> EmbeddingSet:
         """Return the rows that the others have too."""
-        shared = set.intersection(*({row.key for row in other.rows.rows} for other in others))
+        if all(other.rows is self.rows for other in others):
+            return self  # as nearly always
+        shared = set.intersection(*(set(other.keys()) for other in others))
         if len(shared) == len(self.rows):
-            return self  # as nearly always, and a million vectors are copied for nothing
-        return self.at(row.key for row in self.rows.rows if row.key in shared)
+            return self
+        return self.at(key for key in self.keys() if key in shared)
 
     def without_direction(self) -> dict[str, list[int]]:
         """Return by encoder the positions of rows whose vector is zero or not finite; encoders with none are missing.
@@ -138,7 +148,7 @@ class EmbeddingSet:
             raise EmbprobeError(
                 f"No image of '{self.rows.name}' has a vector with a direction by every encoder: {'; '.join(notes)}."
             )
-        kept = self.take([i for i in range(len(self)) if i not in gone])
+        kept = self.take(np.setdiff1d(np.arange(len(self)), list(gone)))
         return replace(kept, notes=(*self.notes, *notes))
 
     def label(self, name: str) -> LabelArray:
@@ -190,7 +200,7 @@ def of_given(images: Images, given: Sequence[GivenVectors]) -> EmbeddingSet:
     positions = {each.spec.name: each.positions(keys) for each in given}
     there = np.flatnonzero(np.all([found >= 0 for found in positions.values()], axis=0))
     notes = [note for each in given for note in _unmatched(images, each, positions[each.spec.name])]
-    vectors = {each.spec.name: each.vectors[positions[each.spec.name][there]] for each in given}
+    vectors = {each.spec.name: rows_at(each.vectors, positions[each.spec.name][there]) for each in given}
     rows = images if len(there) == len(images) else images.take(there.tolist())
     return EmbeddingSet(rows, vectors, {each.spec.name: each for each in given}, tuple(notes))
 

@@ -6,11 +6,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embprobe.embeddings.manifest import Rejected, ShardFacts
 from embprobe.embeddings.store import Store, vectors_file
 from embprobe.encoders.spec import EncoderSpec, Floats
 from embprobe.images.rows import Row
+from embprobe.measures.blocks import blocks_of
+from embprobe.measures.vectors import Vectors
 
 _REASON = "the encoder's vector is not finite (nan or inf)"
 
@@ -50,6 +53,11 @@ def finite_part(
     return floats[finite], [rows[i] for i in np.flatnonzero(finite).tolist()], rejected
 
 
+def are_finite(vectors: Vectors) -> NDArray[np.bool_]:
+    """Return which vectors are finite, read block by block. ``[n, d] -> [n]``."""
+    return np.concatenate([np.isfinite(block).all(axis=1) for _, block in blocks_of(vectors)] or [np.empty(0, bool)])
+
+
 def holding_infinite(folder: Path, shards: Iterable[tuple[int, ShardFacts]]) -> list[int]:
     """Return the shards of a store whose files hold vectors that are not finite, as earlier versions wrote them.
 
@@ -79,6 +87,6 @@ def reject_infinite(store: Store) -> None:
 def _is_finite(path: Path) -> bool:
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        return not isinstance(vectors, np.ndarray) or bool(np.isfinite(vectors).all())
+        return not isinstance(vectors, np.ndarray) or bool(are_finite(vectors).all())
     except (OSError, ValueError, EOFError, TypeError):
         return True

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embprobe.embeddings.embedding_set import EmbeddingSet, of_given
 from embprobe.embeddings.extract import extract, extract_together
-from embprobe.embeddings.finite import hint, holding_infinite, is_not_finite
+from embprobe.embeddings.finite import are_finite, hint, holding_infinite, is_not_finite
 from embprobe.embeddings.job import Progress
 from embprobe.embeddings.keep import keep_vectors
+from embprobe.embeddings.manifest import ShardFacts, manifest_file
 from embprobe.embeddings.store import Store
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.given import GivenVectors
-from embprobe.encoders.spec import Encoder
+from embprobe.encoders.spec import Encoder, Floats
 from embprobe.errors import UsageError
 from embprobe.images.rows import Images
 from embprobe.images.unlabelled import MAX_UNLABELLED, describe_left_out
+from embprobe.measures.blocks import rows_at
 from embprobe.system.text import visible
 
+REMEMBERED = 64
+"""Stores that a session keeps open, at most: each shard is a memory map, of which systems allow some ten thousands."""
 _TOGETHER = 200_000
 """Rows of sets that are encoded together, at most: each is an object in memory."""
 ProgressBar = Callable[[str, int], AbstractContextManager[Progress | None]]
@@ -62,6 +68,8 @@ class Session:
     """Called with what else was left out, a sentence without a full stop; the same one may come again."""
     max_unlabelled: float = MAX_UNLABELLED
     """The largest share of the images that may lack a label that is needed: they are left out. More is an error."""
+    _opened: dict[Path, _Opened] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The stores that were read last, by folder."""
 
     def embed(self, images: Images, encoders: Sequence[Encoder], activity: str) -> EmbeddingSet:
         """Return each encoder's vectors of the rows that have one by all of them.
@@ -80,7 +88,7 @@ class Session:
             raise UsageError(f"There are no vectors of changed images in {names}.")
         parts = [of_given(images, given)] if given else []
         if networks:
-            parts.append(joined(self._extracted(images, networks, activity)))
+            parts.append(_joined([self._read(store) for store in self._extracted(images, networks, activity)]))
         if given:
             for note in parts[0].notes:
                 self.note(note)
@@ -149,38 +157,105 @@ class Session:
 
     def _extracted(self, images: Images, encoders: Sequence[Encoder], activity: str, **options: Any) -> list[Store]:
         with self.progress(activity, len(images)) as progress:
-            stores = extract(
-                images,
-                encoders,
-                self.workspace,
-                device=self.device,
-                fast_decode=self.fast_decode,
-                max_pixels=self.max_pixels,
-                progress=progress,
-                **options,
-            )
+            known = [None] if options else [self._remembered(images, encoder) for encoder in encoders]
+            stores = [store for store in known if store is not None]
+            if len(stores) < len(known):
+                stores = extract(
+                    images,
+                    encoders,
+                    self.workspace,
+                    device=self.device,
+                    fast_decode=self.fast_decode,
+                    max_pixels=self.max_pixels,
+                    progress=progress,
+                    **options,
+                )
+            elif progress is not None:
+                progress(len(images))
         self.extracted(stores)
         return stores
+
+    def _remembered(self, images: Images, encoder: Encoder) -> Store | None:
+        """Return the store of these images and this encoder if it was read before and is as it was then."""
+        spec = encoder.spec.with_decoding("fast" if self.fast_decode else "exact", self.max_pixels)
+        folder = self.workspace.store(images, spec)
+        opened = self._opened.get(folder)
+        if opened is None or opened.of != (spec.fingerprint, images.fingerprint):
+            return None
+        store = Store(folder, spec, images, self.device, dict(opened.shards), opened.shard_rows)
+        return store if opened.is_of(store) else None
+
+    def _read(self, store: Store) -> EmbeddingSet:
+        """Return the finite vectors of a complete store, which is opened and checked once (:data:`REMEMBERED`)."""
+        opened = self._opened.pop(store.folder, None)
+        if opened is None or not opened.is_of(store):
+            opened = _opened(store)
+        self._opened[store.folder] = opened  # the last of them
+        while len(self._opened) > REMEMBERED:
+            del self._opened[next(iter(self._opened))]
+        return opened.embedding_set(store)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The finite vectors of a store that was read, without its rows, and by which it is known to be unchanged."""
+
+    of: tuple[str, str]
+    """The fingerprints of encoder and images."""
+    shards: Mapping[int, ShardFacts]
+    shard_rows: int
+    manifest: tuple[int, ...]
+    """The state of the manifest, which is replaced whenever a store is written."""
+    vectors: Floats
+    kept: NDArray[np.int64] | None
+    """Positions of the images that the vectors are of; None: all of them have one."""
+    bad: Sequence[str]
+    """Keys of the images whose vector is not finite."""
+
+    def is_of(self, store: Store) -> bool:
+        """Return whether the vectors are those that the store has now."""
+        return self.shards == store.shards and self.manifest == _state(store.folder) and not store.damaged()
+
+    def embedding_set(self, store: Store) -> EmbeddingSet:
+        """Return the vectors with the store's rows; ``notes`` count those whose vector is not finite."""
+        rows = store.images if self.kept is None else store.images.take(self.kept.tolist())
+        notes = []
+        if self.bad:
+            what = f"have a vector by {visible(store.spec.name)} that is not finite (nan or inf)"
+            notes.append(f"{describe_left_out(self.bad, len(store.images), what)}; {hint(store.spec)}")
+        return EmbeddingSet(rows, {store.spec.name: self.vectors}, notes=tuple(notes))
+
+
+def _opened(store: Store) -> _Opened:
+    """Open the vectors of a complete store, and leave out those that are not finite."""
+    manifest, rejected = _state(store.folder), store.rejected
+    vectors, bad = store.vectors(), [row.key for row in rejected if is_not_finite(row)]
+    kept = np.setdiff1d(np.arange(len(store.images)), [row.row for row in rejected])
+    if holding_infinite(store.folder, store.shards.items()):  # of an earlier version, and not extracted again since
+        finite = are_finite(vectors)
+        bad += [store.images.rows[i].key for i in kept[~finite].tolist()]
+        kept, vectors = kept[finite], rows_at(vectors, np.flatnonzero(finite))
+    of = store.spec.fingerprint, store.images.fingerprint
+    all_of_them = len(kept) == len(store.images)
+    return _Opened(of, dict(store.shards), store.shard_rows, manifest, vectors, None if all_of_them else kept, bad)
+
+
+def _state(folder: Path) -> tuple[int, ...]:
+    """Return by which a store's manifest is known to be the same file, unchanged; nothing if there is none."""
+    try:
+        status = manifest_file(folder).stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def joined(stores: Sequence[Store]) -> EmbeddingSet:
     """Return the rows that every one of these stores has, with the vectors of each; there is at least one store."""
-    parts = [_finite(store) for store in stores]
+    return _joined([_opened(store).embedding_set(store) for store in stores])
+
+
+def _joined(parts: Sequence[EmbeddingSet]) -> EmbeddingSet:
     first, *others = (part.restricted_to(*parts) for part in parts)
     vectors = first.vectors | {name: v for part in others for name, v in part.vectors.items()}
     notes = dict.fromkeys(note for part in parts for note in part.notes)
     return EmbeddingSet(first.rows, vectors, notes=tuple(notes))
-
-
-def _finite(store: Store) -> EmbeddingSet:
-    """Return the finite vectors of a store; ``notes`` count the rows whose vector is not."""
-    rows, vectors, notes = store.embedded(), store.vectors(), list[str]()
-    bad = [row.key for row in store.rejected if is_not_finite(row)]
-    if holding_infinite(store.folder, store.shards.items()):  # of an earlier version, and not extracted again since
-        finite = np.isfinite(vectors).all(axis=1)
-        bad += [rows.rows[i].key for i in np.flatnonzero(~finite).tolist()]
-        rows, vectors = rows.take(np.flatnonzero(finite).tolist()), vectors[finite]
-    if bad:
-        what = f"have a vector by {visible(store.spec.name)} that is not finite (nan or inf)"
-        notes.append(f"{describe_left_out(bad, len(store.images), what)}; {hint(store.spec)}")
-    return EmbeddingSet(rows, {store.spec.name: vectors}, notes=tuple(notes))

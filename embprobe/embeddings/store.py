@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,7 @@ from embprobe.embeddings.manifest import SCHEMA, Manifest, Rejected, ShardFacts,
 from embprobe.encoders.spec import EncoderSpec, Floats
 from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images, Row
+from embprobe.measures.blocks import Blocks, as_array
 from embprobe.system.files import replacing, sweep
 from embprobe.system.text import printable
 
@@ -224,12 +225,17 @@ class Store:
     def embedded(self) -> Images:
         """The rows that have a vector, in the order of :meth:`vectors`."""
         missing = {rejected.row for rejected in self.rejected}
-        return self.images.take(i for i in range(len(self.images)) if i not in missing)
+        return self.images.take(i for i in range(len(self.images)) if i not in missing) if missing else self.images
 
     def vectors(self) -> Floats:
-        """All vectors ``[n, d]``; raises :class:`EmbprobeError` if a shard is missing or damaged."""
-        parts = list(self.blocks())
-        return np.concatenate(parts) if parts else np.empty((0, self.spec.dimension), np.float32)
+        """All vectors ``[n, d]``, without a copy: the memory map of the only shard, or :class:`Blocks` of them all.
+
+        Files stay as they are, whatever is done to the numbers. Raises as :meth:`blocks` does.
+        """
+        parts = list(self._opened("c" if len(self.shards) == 1 else "r"))
+        if len(parts) > 1:
+            return as_array(Blocks(parts))
+        return parts[0] if parts else np.empty((0, self.spec.dimension), np.float32)
 
     def blocks(self) -> Iterator[Floats]:
         """Open the vectors shard by shard, each ``[n, d]`` as a memory map, in the order of :meth:`keys`.
@@ -237,11 +243,15 @@ class Store:
         Raises:
             EmbprobeError: The store is not complete, or a shard is missing or damaged.
         """
+        return self._opened("r")
+
+    def _opened(self, mode: Literal["r", "c"]) -> Iterator[Floats]:
+        """Open the vectors shard by shard; "c": what is changed in memory, as users do, never reaches the file."""
         if not self.complete:
             raise EmbprobeError(f"The store '{self.folder}' is not complete. Extract again to finish it.")
         for shard, facts in sorted(self.shards.items()):
             try:
-                block: Floats | None = np.load(vectors_file(self.folder, shard), mmap_mode="r", allow_pickle=False)
+                block: Floats | None = np.load(vectors_file(self.folder, shard), mmap_mode=mode, allow_pickle=False)
             except (OSError, ValueError, EOFError):
                 block = None
             if not isinstance(block, np.ndarray) or block.shape != (facts.rows, self.spec.dimension):

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
+from embprobe.measures.blocks import blocks_of
 from embprobe.measures.geometry import COINCIDE
 from embprobe.measures.vectors import ScoreArray, Vectors, check_finite, check_same_rows
 from embprobe.system.threads import matrix_product
 
 _ROWS = 4096
 """Rows widened to float64 at a time: 25 MB of 768 dimensions."""
+_EXACT = 2**26
+"""Numbers of an encoder up to which products are of float64."""
 
 
 def cka(a: Vectors, b: Vectors) -> ScoreArray:
@@ -29,6 +34,9 @@ def cka(a: Vectors, b: Vectors) -> ScoreArray:
     Vectors are taken with their lengths. The scores are θ + IF_i as in :mod:`embprobe.measures.geometry`: with h_i the
     sum over j of the products of K and L as centred there, HSIC is the mean of h_i up to a factor, and its influence
     2 (h_i − mean h). Time O(n d e), memory O(n + d e): vectors may be memory-mapped.
+
+    Means, lengths and sums over rows are of float64 always, the products of rows as well up to 2²⁶ numbers an encoder
+    (87,000 × 768). Of more they are of float32, each block's added up in float64: the CKA is then good to 1e-6.
 
     Args:
         a: One encoder's vectors, ``[n, d]``.
@@ -97,15 +105,14 @@ class Kernel:
 
         Raises :class:`EmbprobeError` for numbers that are not finite, and if all rows coincide.
         """
-        blocks = [vectors[start : start + _ROWS] for start in range(0, len(vectors), _ROWS)]
-        check_finite(*blocks)
-        largest = max(float(np.abs(block).max()) for block in blocks) or 1.0
+        check_finite(vectors)
+        largest = max(float(np.abs(block).max()) for _, block in blocks_of(vectors, _ROWS)) or 1.0
         sums = np.zeros(vectors.shape[1])
-        for block in blocks:
+        for _, block in blocks_of(vectors, _ROWS):
             sums += (np.asarray(block, np.float64) / largest).sum(0)
         mean = sums / len(vectors)
         spread = total = 0.0
-        for block in blocks:
+        for _, block in blocks_of(vectors, _ROWS):
             wide = np.asarray(block, np.float64) / largest
             spread += float(np.square(wide - mean).sum())
             total += float(np.square(wide).sum())
@@ -113,10 +120,11 @@ class Kernel:
             raise EmbprobeError("All embeddings coincide, so nothing can be compared.")
         return cls(vectors, mean * largest, float(np.sqrt(spread / len(vectors))) * largest)
 
-    def parts(self) -> Iterator[ScoreArray]:
+    def parts(self, dtype: type[np.floating]) -> Iterator[NDArray[np.floating]]:
         """Yield the centred and scaled rows block by block, ``[m, d]`` each."""
-        for start in range(0, len(self.vectors), _ROWS):
-            yield (np.asarray(self.vectors[start : start + _ROWS], np.float64) - self.mean) / self.scale
+        mean, scale = self.mean.astype(dtype), dtype(self.scale)
+        for _, block in blocks_of(self.vectors, _ROWS):
+            yield (np.asarray(block, dtype) - mean) / scale
 
     @cached_property
     def own(self) -> ScoreArray:
@@ -140,25 +148,30 @@ def _products(x: Kernel, y: Kernel) -> ScoreArray:
     K̃_ij = x_i · x_j + (p_i + p_j) / (n − 2) − Σp / ((n − 1)(n − 2)), with p_i = ‖x_i‖², is K without its diagonal,
     centred so that its rows sum to zero; the sum of products is written out so that no n × n matrix is needed.
     """
-    n = len(x.vectors)
+    n, exact = len(x.vectors), max(x.vectors.size, y.vectors.size) <= _EXACT
     cross = np.zeros((x.vectors.shape[1], y.vectors.shape[1]))
     x_by_q, y_by_p = np.zeros(x.vectors.shape[1]), np.zeros(y.vectors.shape[1])
     p, q = np.empty(n), np.empty(n)
-    start = 0
-    for u, v in zip(x.parts(), y.parts(), strict=True):
-        rows = slice(start, start + len(u))
-        p[rows], q[rows] = np.square(u).sum(1), np.square(v).sum(1)
-        cross += matrix_product(u.T, v)
-        x_by_q += q[rows] @ u
-        y_by_p += p[rows] @ v
-        start += len(u)
+    for rows, u, v in _both(x, y, exact):
+        p[rows], q[rows] = (np.einsum("nd,nd->n", w, w, dtype=np.float64) for w in (u, v))
+        cross += matrix_product(u.T, v)  # of a kernel with itself BLAS computes half of it
+        x_by_q += q[rows].astype(u.dtype) @ u
+        y_by_p += p[rows].astype(v.dtype) @ v
     c = 1 / (n - 2)
     alpha, beta = c * p - c * p.sum() / (n - 1), c * q - c * q.sum() / (n - 1)
     means = (n - 1) * alpha * beta + c * alpha * (q.sum() - q) + c * beta * (p.sum() - p) + c * c * (p @ q - p * q)
     products = means - p * q * (1 + 2 * c) - beta * p - alpha * q
-    start = 0
-    for u, v in zip(x.parts(), y.parts(), strict=True):
-        rows = slice(start, start + len(u))
-        products[rows] += np.einsum("nd,nd->n", matrix_product(u, cross), v) + c * (u @ x_by_q + v @ y_by_p)
-        start += len(u)
+    for rows, u, v in _both(x, y, exact):
+        with_y = matrix_product(u, cross.astype(u.dtype))
+        by_row = np.einsum("nd,nd->n", with_y, v, dtype=np.float64)
+        products[rows] += by_row + c * (u @ x_by_q.astype(u.dtype) + v @ y_by_p.astype(v.dtype))
     return np.asarray(products)
+
+
+def _both(x: Kernel, y: Kernel, exact: bool) -> Iterator[tuple[slice, NDArray[np.floating], NDArray[np.floating]]]:
+    """Yield the same rows of two kernels block by block, and their place; of one kernel the same array twice."""
+    dtype, start = np.float64 if exact else np.float32, 0
+    others = itertools.repeat(None) if x is y else y.parts(dtype)
+    for u, other in zip(x.parts(dtype), others, strict=False):
+        yield slice(start, start + len(u)), u, u if other is None else other
+        start += len(u)

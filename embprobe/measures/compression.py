@@ -11,19 +11,24 @@ import re
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.measures.blocks import blocks_of
 from embprobe.measures.geometry import centred, principal_axes
 from embprobe.measures.vectors import ScoreArray, Vectors, check_finite
 from embprobe.system.threads import matrix_product
 
-Transform = Callable[[Vectors], Vectors]
+Transform = Callable[[Vectors], NDArray[np.floating]]
 """A function of vectors ``[m, d]`` that returns ``[m, e]`` in their precision, at least float32."""
 
 LEVELS = 255
 """Steps of int8 between the smallest and the largest training value of a dimension."""
 RIDGE = 1e-4
 """Share of the mean variance that whiten adds to each variance, so that it does not blow up noise in the least one."""
+
+_ROWS = 16_384
+"""Rows widened to float64 at a time: 100 MB of 768 dimensions."""
 
 _NAME = re.compile(r"(truncate|pca):([1-9][0-9]{0,5})|(int8|binary|whiten)")
 
@@ -117,7 +122,9 @@ def _pca(train: Vectors, keep: int) -> Transform:
 
 
 def _int8(train: Vectors) -> Transform:
-    low, high = np.asarray(train.min(0), np.float64), np.asarray(train.max(0), np.float64)
+    ends = [(block.min(0), block.max(0)) for _, block in blocks_of(train)]
+    low = np.min([least for least, _ in ends], axis=0).astype(np.float64)
+    high = np.max([most for _, most in ends], axis=0).astype(np.float64)
     step = (high - low) / LEVELS
     divisor = np.where(step > 0, step, 1)  # a constant dimension stays what it is
     return lambda x: low + np.clip(np.rint((x - low) / divisor), 0, LEVELS) * step
@@ -137,12 +144,14 @@ def _whiten(train: Vectors) -> Transform:
 def _checked(transform: Transform, dimension: int) -> Transform:
     """Let ``transform`` run in float64, on vectors of the fitted dimension, and return them in their own precision."""
 
-    def compress(vectors: Vectors) -> Vectors:
+    def compress(vectors: Vectors) -> NDArray[np.floating]:
         if vectors.shape[1] != dimension:
             raise EmbprobeError(
                 f"A compression fitted on {dimension} dimensions cannot be applied to {vectors.shape[1]}."
             )
         check_finite(vectors)
-        return transform(np.asarray(vectors, np.float64)).astype(np.result_type(vectors, np.float32))
+        kind = np.result_type(vectors.dtype, np.float32)
+        blocks = blocks_of(vectors, _ROWS) if len(vectors) else [(0, vectors)]
+        return np.concatenate([transform(np.asarray(block, np.float64)).astype(kind) for _, block in blocks])
 
     return compress

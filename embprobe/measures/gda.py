@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_labels, l2_normalize
+from embprobe.measures.blocks import ROWS
+from embprobe.measures.vectors import (
+    LabelArray,
+    ScoreArray,
+    Vectors,
+    add_by_label,
+    check_directions,
+    check_labels,
+    unit_blocks,
+)
 from embprobe.system.threads import matrix_product
 
 _CELLS = 2**24
@@ -46,12 +55,16 @@ def predict_gda(train: Vectors, labels: LabelArray, tests: Sequence[Vectors]) ->
     if len(labels) != len(train):
         raise EmbprobeError(f"There are {len(train)} embeddings to fit on, but {len(labels)} labels for them.")
     check_labels(labels)
-    x = l2_normalize(train)
-    classes, coded = np.unique(labels, return_inverse=True)
-    means = np.stack([x[coded == i].mean(0) for i in range(len(classes))])
-    x -= means[coded]
-    scatter = matrix_product(x.T, x)
-    weights = _weights(scatter, means, n=len(x))
+    check_directions(train, min_rows=2)
+    classes, coded, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    sums, scatter = np.zeros((len(classes), train.shape[1])), np.zeros((train.shape[1], train.shape[1]))
+    for rows, x in unit_blocks(train):
+        add_by_label(sums, coded[rows], x)
+    means = sums / counts[:, None]
+    for rows, x in unit_blocks(train):
+        deviations = x - means[coded[rows]]
+        scatter += matrix_product(deviations.T, deviations)
+    weights = _weights(scatter, means, n=len(train))
     offsets = (weights * means).sum(1) / 2
     return [classes[_best(test, weights, offsets)] for test in tests]
 
@@ -75,7 +88,5 @@ def _best(test: Vectors, weights: ScoreArray, offsets: ScoreArray) -> NDArray[np
         raise EmbprobeError(
             f"GDA was fitted on embeddings of {weights.shape[1]} dimensions and cannot judge those of {test.shape[1]}."
         )
-    x, step = l2_normalize(test, min_rows=1), max(1, _CELLS // len(weights))
-    return np.concatenate(
-        [(matrix_product(x[i : i + step], weights.T) - offsets).argmax(1) for i in range(0, len(x), step)]
-    )
+    blocks = unit_blocks(test, min_rows=1, rows=max(1, min(_CELLS // len(weights), ROWS)))
+    return np.concatenate([(matrix_product(x, weights.T) - offsets).argmax(1) for _, x in blocks])

@@ -9,20 +9,40 @@ mean as resampling the images moves θ. So these scores have intervals like all 
 of its own: it may lie outside the range of θ. And an interval says how θ scatters, not how a finite n biases it.
 
 Where vectors are taken as directions, each row may have any positive length.
+
+Vectors are read block by block, and divided by their length, averaged and decomposed in float64. The products of images
+with images are of float64 too, but in :func:`uniformity` for images that have to be divided into blocks: of float32.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_finite, l2_normalize
+from embprobe.measures.blocks import blocks_of, rows_at
+from embprobe.measures.vectors import (
+    LabelArray,
+    ScoreArray,
+    Vectors,
+    add_by_label,
+    check_directions,
+    check_finite,
+    l2_normalize,
+    unit_blocks,
+)
 from embprobe.system.threads import matrix_product, side_by_side, threads_for
 
 COINCIDE = 1e-12
 """Share of the squared lengths that float32's rounding alone can leave around a mean: (6e-8)² is 4e-15."""
 _ROWS = 512
 """Rows compared at a time."""
+_TALL = 16_384
+"""Rows decomposed at a time: 100 MB of 768 dimensions."""
+_SUMS = 2**24
+"""Numbers of labels' sums held at a time: 128 MiB."""
 
 
 def alignment(vectors: Vectors, labels: LabelArray) -> ScoreArray:
@@ -49,17 +69,24 @@ def alignment(vectors: Vectors, labels: LabelArray) -> ScoreArray:
         >>> alignment(x, np.array(["a", "a", "b", "c"]))  # at a right angle: 1 + 1; alone; alone
         array([ 2.,  2., nan, nan])
     """
-    x = l2_normalize(vectors)
-    if len(labels) != len(x):
-        raise ValueError(f"need one label per vector, got {len(labels)} and {len(x)}")
+    check_directions(vectors, min_rows=2)
+    if len(labels) != len(vectors):
+        raise ValueError(f"need one label per vector, got {len(labels)} and {len(vectors)}")
     values, coded, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if counts.max() < 2:
         raise EmbprobeError("Every image is alone in its label, so there is nothing it could be aligned with.")
-    sums = np.zeros((len(values), x.shape[1]))
-    np.add.at(sums, coded, x)
-    others = counts[coded] - 1
-    to_others = np.einsum("nd,nd->n", x, sums[coded] - x)
-    cosine = np.divide(to_others, others, out=np.full(len(x), np.nan), where=others > 0)
+    cosine, step = np.full(len(vectors), np.nan), max(1, _SUMS // vectors.shape[1])
+    for first in range(0, len(values), step):  # so many labels that their sums can be held
+        at = np.flatnonzero((first <= coded) & (coded < first + step))
+        some, label = rows_at(vectors, at), coded[at] - first
+        sums = np.zeros((min(step, len(values)), vectors.shape[1]))
+        for rows, x in unit_blocks(some, min_rows=1):
+            add_by_label(sums, label[rows], x)
+        others = counts[coded[at]] - 1
+        for rows, x in unit_blocks(some, min_rows=1):
+            to_others = np.einsum("nd,nd->n", x, sums[label[rows]] - x)
+            here = others[rows]
+            cosine[at[rows]] = np.divide(to_others, here, out=np.full(len(x), np.nan), where=here > 0)
     return np.asarray(np.maximum(2 - 2 * cosine, 0))
 
 
@@ -67,7 +94,8 @@ def uniformity(vectors: Vectors, *, partners: int = 2_500, seed: int = 0) -> Sco
     """Measure how evenly directions cover the sphere: log of the mean of exp(−2 ‖x − y‖²) over pairs of images.
 
     Wang and Isola 2020, section 4.1, with t = 2. With u_i the mean of the kernel between image i and its partners and U
-    the mean of u_i, IF_i = 2 (u_i − U) / U. Time O(n ``partners`` d).
+    the mean of u_i, IF_i = 2 (u_i − U) / U. Time O(n ``partners`` d). Where images are divided into blocks, cosines are
+    of float32 and the kernel is summed in float64: the statistic is good to 1e-6.
 
     Args:
         vectors: ``[n, d]``, taken as directions.
@@ -89,14 +117,15 @@ def uniformity(vectors: Vectors, *, partners: int = 2_500, seed: int = 0) -> Sco
     """
     if partners < 1:
         raise ValueError(f"partners must be at least 1, got {partners}")
-    x = l2_normalize(vectors)
-    n = len(x)
+    check_directions(vectors, min_rows=2)
+    n = len(vectors)
     blocks = max(1, n // (partners + 1))
     order = np.random.default_rng(seed).permutation(n) if blocks > 1 else np.arange(n)
     kernel = np.empty(n)
     # Blocks, not partners drawn for each image: every pair counts for both, as the influence supposes.
     for block in np.array_split(order, blocks):
-        kernel[block] = _mean_kernel(x[block])
+        x = l2_normalize(vectors[block])
+        kernel[block] = _mean_kernel(x if blocks == 1 else x.astype(np.float32))
     mean = kernel.mean()
     return np.asarray(np.log(mean) + 2 * (kernel - mean) / mean)
 
@@ -121,8 +150,8 @@ def mean_cosine(vectors: Vectors) -> ScoreArray:
         >>> mean_cosine(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).round(3)  # θ = 1/3; u = 1/2, 1/2, 0
         array([ 0.667,  0.667, -0.333])
     """
-    x = l2_normalize(vectors)
-    to_others = (x @ x.sum(0) - 1) / (len(x) - 1)
+    total = _sum_of_directions(vectors)
+    to_others = (_along(vectors, total) - 1) / (len(vectors) - 1)
     return np.asarray(2 * to_others - to_others.mean())
 
 
@@ -155,8 +184,10 @@ def effective_rank(vectors: Vectors) -> ScoreArray:
     entropy = -float(share @ np.log(share))
     # dH = −Σ_k dσ_k (log p_k + H) / Σσ, where the λ_k in dσ_k cancel: the entropy does not depend on scale.
     slope = -(np.log(share) + entropy) / deviations.sum() / (2 * deviations)
-    squares = matrix_product(np.asarray(vectors, np.float64) - mean, axes) ** 2
-    return np.asarray(np.exp(entropy) * (1 + squares @ slope))
+    influence = [
+        matrix_product(np.asarray(block, np.float64) - mean, axes) ** 2 @ slope for _, block in blocks_of(vectors)
+    ]
+    return np.asarray(np.exp(entropy) * (1 + np.concatenate(influence)))
 
 
 def conformity(vectors: Vectors) -> ScoreArray:
@@ -180,12 +211,11 @@ def conformity(vectors: Vectors) -> ScoreArray:
         >>> conformity(np.array([[1.0, 0.0], [0.0, 1.0]])).round(3)  # the mean lies between, 45 degrees from both
         array([0.707, 0.707])
     """
-    x = l2_normalize(vectors)
-    mean = x.mean(0)
+    mean = _sum_of_directions(vectors) / len(vectors)
     length = float(np.linalg.norm(mean))
     if length**2 < COINCIDE:
         raise EmbprobeError("The mean of the embeddings is zero, so no image can conform to it.")
-    return np.asarray(x @ (mean / length))
+    return _along(vectors, mean / length)
 
 
 def modality_gap(images: Vectors, texts: Vectors) -> ScoreArray:
@@ -215,12 +245,11 @@ def modality_gap(images: Vectors, texts: Vectors) -> ScoreArray:
             f"Images and texts must be pairs of one dimension; they have shapes {np.shape(images)} "
             f"and {np.shape(texts)}."
         )
-    difference = l2_normalize(images) - l2_normalize(texts)
-    gap = difference.mean(0)
+    gap = (_sum_of_directions(images) - _sum_of_directions(texts)) / len(images)
     length = float(np.linalg.norm(gap))
     if length**2 < COINCIDE:
         raise EmbprobeError("The mean image and the mean text coincide. Are these really images and texts?")
-    return np.asarray(difference @ (gap / length))
+    return np.asarray(_along(images, gap / length) - _along(texts, gap / length))
 
 
 def principal_axes(vectors: Vectors) -> tuple[ScoreArray, ScoreArray, ScoreArray]:
@@ -234,39 +263,59 @@ def principal_axes(vectors: Vectors) -> tuple[ScoreArray, ScoreArray, ScoreArray
         >>> mean, deviations, abs(axes[:, 0])  # varies in the second dimension alone, by 1 about 2
         (array([1., 2.]), array([1.]), array([0., 1.]))
     """
-    mean, x = centred(vectors)
+    mean, parts = centred(vectors, rows=_TALL)
     # The triangle of QR has the singular values and right vectors of the matrix, without the precision that a
-    # covariance loses, and without left vectors [n, d].
-    with threads_for(x.size * min(x.shape)):
-        _, deviations, axes = np.linalg.svd(np.linalg.qr(x, mode="r"), full_matrices=False)
-    varies = deviations > deviations[0] * max(x.shape) * np.finfo(np.float64).eps
-    return mean, np.asarray(axes[varies].T), np.asarray(deviations[varies] / np.sqrt(len(x)))
+    # covariance loses, and without left vectors [n, d]. Of many rows it is that of the triangle so far and some more.
+    triangle = np.empty((0, vectors.shape[1]))
+    for part in parts:
+        x = np.concatenate([triangle, part])
+        with threads_for(x.size * min(x.shape)):
+            triangle = np.asarray(np.linalg.qr(x, mode="r"))
+    with threads_for(triangle.size * len(triangle)):
+        _, deviations, axes = np.linalg.svd(triangle, full_matrices=False)
+    varies = deviations > deviations[0] * max(vectors.shape) * np.finfo(np.float64).eps
+    return mean, np.asarray(axes[varies].T), np.asarray(deviations[varies] / np.sqrt(len(vectors)))
 
 
-def centred(vectors: Vectors) -> tuple[ScoreArray, ScoreArray]:
-    """Return the mean ``[d]`` and the vectors less their mean ``[n, d]``, in float64.
+def centred(vectors: Vectors, *, rows: int | None = None) -> tuple[ScoreArray, Iterator[ScoreArray]]:
+    """Return the mean ``[d]`` and the vectors less their mean block by block, ``[m, d]`` each, in float64.
 
     Raises :class:`EmbprobeError` for fewer than two rows, if all coincide, and for numbers that are not finite.
     """
     if len(vectors) < 2:
         raise EmbprobeError(f"Variance needs at least two images; there are {len(vectors)}.")
     check_finite(vectors)
-    wide = np.asarray(vectors, np.float64)
-    mean = wide.mean(0)
-    x = wide - mean
-    if np.square(x).sum() <= COINCIDE * np.square(wide).sum():
+    mean = np.sum([block.sum(0, dtype=np.float64) for _, block in blocks_of(vectors)], axis=0) / len(vectors)
+    around = total = 0.0
+    for _, block in blocks_of(vectors):
+        wide = np.asarray(block, np.float64)
+        around += float(np.square(wide - mean).sum())
+        total += float(np.square(wide).sum())
+    if around <= COINCIDE * total:
         raise EmbprobeError("All embeddings coincide, so there is no variance to measure. Has the encoder collapsed?")
-    return mean, x
+    return np.asarray(mean), (np.asarray(block, np.float64) - mean for _, block in blocks_of(vectors, rows))
 
 
-def _mean_kernel(x: ScoreArray) -> ScoreArray:
+def _sum_of_directions(vectors: Vectors) -> ScoreArray:
+    """Add up the rows, each divided by its length. ``[n, d] -> [d]``."""
+    return np.asarray(np.sum([x.sum(0) for _, x in unit_blocks(vectors)], axis=0))
+
+
+def _along(vectors: Vectors, direction: ScoreArray) -> ScoreArray:
+    """Multiply the rows, each divided by its length, by a vector. ``[n, d], [d] -> [n]``."""
+    return np.concatenate([x @ direction for _, x in unit_blocks(vectors)])
+
+
+def _mean_kernel(x: NDArray[np.floating]) -> ScoreArray:
     """Average exp(−2 ‖x − y‖²) over the other rows, for each of the unit rows. ``[m, d] -> [m]``."""
 
     def means(start: int) -> ScoreArray:
         kernel = matrix_product(x[start : start + _ROWS], x.T)
-        np.exp(4 * kernel - 4, out=kernel)  # −2 ‖x − y‖² = 4 cos − 4
+        kernel *= 4
+        kernel -= 4  # −2 ‖x − y‖² = 4 cos − 4
+        np.exp(kernel, out=kernel)
         position = np.arange(len(kernel))
         kernel[position, start + position] = 0  # itself
-        return np.asarray(kernel.sum(1) / (len(x) - 1))
+        return np.asarray(kernel.sum(1, dtype=np.float64) / (len(x) - 1))
 
     return np.concatenate(side_by_side(means, range(0, len(x), _ROWS), memory=2 * 8 * _ROWS * len(x)))

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import LabelArray, Vectors, check_labels, l2_normalize
+from embprobe.measures.blocks import rows_at
+from embprobe.measures.vectors import LabelArray, Vectors, check_directions, check_labels, unit_blocks
 from embprobe.system.threads import side_by_side, threads_for
 
 Similarities = NDArray[np.float32]
@@ -14,8 +15,10 @@ Positions = NDArray[np.int64]
 
 _CELLS = 2**28
 """Similarities held on a GPU at once: 1 GiB."""
-_ROWS = 16_384
-"""Rows widened at once: 100 MB of 768 dimensions."""
+_MOST = 65_536
+"""Queries of a product on a GPU, at most."""
+_BLOCK = 2**28
+"""Bytes of directions held at once: of queries, and of the keys that are searched together."""
 _VOTES = 2**24
 """Sums of votes held at once: 128 MiB."""
 _QUERIES = 1_024
@@ -27,7 +30,9 @@ _QUERY_CELLS = 2**18
 def nearest(queries: Vectors, keys: Vectors, k: int, *, device: str = "cpu") -> tuple[Similarities, Positions]:
     """Find the ``k`` nearest keys of every query by cosine, exactly.
 
-    FAISS searches on the CPU, torch on any other ``device``; no m × n array is held.
+    FAISS searches on the CPU, torch on any other ``device``; no m × n array is held. Directions are divided by their
+    length in float64, and products are of float32. Beside the result two blocks of directions are held, 512 MB, however
+    many vectors there are, and on another device the directions of all keys.
 
     Args:
         queries: ``[m, d]``.
@@ -54,10 +59,13 @@ def nearest(queries: Vectors, keys: Vectors, k: int, *, device: str = "cpu") -> 
             f"Embeddings of {queries.shape[1]} and {keys.shape[1]} dimensions cannot be compared: "
             "they must come from the same encoder."
         )
-    a, b = _directions(queries), _directions(keys)
-    similarity, position = _by_faiss(a, b, k) if device == "cpu" else _by_torch(a, b, k, device)
-    order = np.lexsort((position, -similarity), axis=1)
-    return np.take_along_axis(similarity, order, 1), np.take_along_axis(position, order, 1)
+    if device != "cpu":
+        similarity, position = _by_torch(queries, keys, k, device)
+    elif max(len(queries), len(keys)) <= _rows_of(keys):
+        similarity, position = _by_faiss(_directions(queries), _directions(keys), k)
+    else:
+        similarity, position = _by_blocks(queries, keys, k)
+    return _nearest_first(similarity, position)
 
 
 def predict_knn(
@@ -106,12 +114,42 @@ def predict_knn(
     return predicted
 
 
+def _rows_of(vectors: Vectors) -> int:
+    """Return how many of the rows are held at once: a multiple of 1,024, the keys of each of FAISS's products."""
+    return max(1, _BLOCK // (4 * 1024 * int(vectors.shape[1]))) * 1024
+
+
 def _directions(vectors: Vectors) -> Similarities:
     """Divide rows by their length, in float32; a block at a time, because a million rows in float64 are 6 GB."""
     directions = np.empty(vectors.shape, np.float32)
-    for start in range(0, len(vectors), _ROWS):
-        directions[start : start + _ROWS] = l2_normalize(vectors[start : start + _ROWS], min_rows=1)
+    for rows, block in unit_blocks(vectors, min_rows=1, dtype=np.float32):
+        directions[rows] = block
     return directions
+
+
+def _nearest_first(similarity: Similarities, position: Positions) -> tuple[Similarities, Positions]:
+    """Sort each row by cosine, highest first, and equal ones by position."""
+    order = np.lexsort((position, -similarity), axis=1)
+    return np.take_along_axis(similarity, order, 1), np.take_along_axis(position, order, 1)
+
+
+def _by_blocks(queries: Vectors, keys: Vectors, k: int) -> tuple[Similarities, Positions]:
+    """Search for some queries among some keys at a time, and keep the nearest that were found so far."""
+    check_directions(queries)
+    check_directions(keys)
+    similarity, position = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+    step = _rows_of(keys)
+    for start in range(0, len(queries), step):
+        rows = np.arange(start, min(start + step, len(queries)))
+        some = _directions(rows_at(queries, rows))
+        near, at = np.empty((len(some), 0), np.float32), np.empty((len(some), 0), np.int64)
+        for first in range(0, len(keys), step):
+            block = _directions(rows_at(keys, np.arange(first, min(first + step, len(keys)))))
+            new, new_at = _by_faiss(some, block, min(k, len(block)))
+            near, at = _nearest_first(np.concatenate([near, new], 1), np.concatenate([at, new_at + first], 1))
+            near, at = near[:, :k].copy(), at[:, :k].copy()
+        similarity[rows], position[rows] = near, at
+    return similarity, position
 
 
 def _votes(weight: NDArray[np.float64], label: Positions, count: int) -> NDArray[np.float64]:
@@ -136,13 +174,15 @@ def _by_faiss(queries: Similarities, keys: Similarities, k: int) -> tuple[Simila
     return np.concatenate([each for each, _ in found]), np.concatenate([each for _, each in found])
 
 
-def _by_torch(queries: Similarities, keys: Similarities, k: int, device: str) -> tuple[Similarities, Positions]:
+def _by_torch(queries: Vectors, keys: Vectors, k: int, device: str) -> tuple[Similarities, Positions]:
     import torch
 
-    columns, step = torch.from_numpy(keys).to(device).T, max(1, _CELLS // len(keys))
+    every, step = torch.empty(keys.shape, dtype=torch.float32, device=device), min(max(1, _CELLS // len(keys)), _MOST)
+    for place, block in unit_blocks(keys, min_rows=1, dtype=np.float32):
+        every[place] = torch.from_numpy(block).to(device)
+    columns = every.T
     similarity, position = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-    for start in range(0, len(queries), step):
-        rows = slice(start, start + step)
-        top = (torch.from_numpy(queries[rows]).to(device) @ columns).topk(k, dim=1)
+    for rows, block in unit_blocks(queries, min_rows=1, rows=step, dtype=np.float32):
+        top = (torch.from_numpy(block).to(device) @ columns).topk(k, dim=1)
         similarity[rows], position[rows] = top.values.cpu().numpy(), top.indices.cpu().numpy()
     return similarity, position

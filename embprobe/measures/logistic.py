@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
+from embprobe.measures.blocks import Blocks, blocks_of, rows_at
 from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_finite, check_labels
 from embprobe.system.threads import threads_for
 
@@ -97,7 +98,10 @@ class Logistic:
         return float((own - largest - np.log(np.exp(logits - largest[:, None]).sum(1))).sum())
 
     def _logits(self, vectors: Vectors) -> ScoreArray:
-        return np.asarray(np.asarray(vectors, np.float64) @ self.weights + self.bias, np.float64)
+        logits = np.empty((len(vectors), len(self.classes)))
+        for start, block in blocks_of(vectors, ROWS):
+            logits[start : start + len(block)] = np.asarray(block, np.float64) @ self.weights + self.bias
+        return logits
 
 
 def logistic_path(
@@ -220,11 +224,12 @@ def _fit_chosen(
 ) -> Logistic:
     """Choose C by fits to the rows ``fit`` and accuracy on those that are held out, then fit all rows."""
     right: list[tuple[int, float]] = []
-    for classifier in _converged(_walk(train[fit], labels[fit], C_GRID, TOLERANCE, device), on_unconverged):
-        correct = int((classifier.predict(train[held_out]) == labels[held_out]).sum())
-        right.append((correct, classifier.log_likelihood(train[held_out], labels[held_out])))
+    fitted, held = rows_at(train, fit), rows_at(train, held_out)
+    for classifier in _converged(_walk(fitted, labels[fit], C_GRID, TOLERANCE, device), on_unconverged):
+        correct = int((classifier.predict(held) == labels[held_out]).sum())
+        right.append((correct, classifier.log_likelihood(held, labels[held_out])))
         since_best = len(right) - 1 - right.index(max(right))
-        learned = max(right)[0] > right[0][0] or (classifier.predict(train[fit]) == labels[fit]).all()
+        learned = max(right)[0] > right[0][0] or (classifier.predict(fitted) == labels[fit]).all()
         if since_best >= PATIENCE and learned:
             break
     chosen = right.index(max(right))
@@ -310,13 +315,21 @@ class _Problem:
         return torch.diag(between.sum(1)) - between
 
 
+def _moments(train: Vectors) -> tuple[ScoreArray, float]:
+    """Return the mean of the rows ``[d]`` and the root of the mean variance of a dimension, both in float64."""
+    if not isinstance(train, Blocks):
+        return np.asarray(train.mean(0, dtype=np.float64)), float(np.sqrt(train.var(0, dtype=np.float64).mean()))
+    mean = np.sum([block.sum(0, dtype=np.float64) for _, block in blocks_of(train)], axis=0) / len(train)
+    squares = sum(float(np.square(np.asarray(block, np.float64) - mean).sum()) for _, block in blocks_of(train))
+    return mean, float(np.sqrt(squares / train.size))
+
+
 def _problem(train: Vectors, labels: NDArray[np.int64], classes: int, device: str) -> _Problem:
     """Scale the features and rotate them into the eigenbasis of their covariance."""
     import torch
 
     n, d = train.shape
-    mean = train.mean(0, dtype=np.float64)
-    scale = float(np.sqrt(train.var(0, dtype=np.float64).mean()))
+    mean, scale = _moments(train)
     rounding = max(float(np.finfo(train.dtype).eps), n * float(np.finfo(np.float64).eps))
     if scale <= rounding * float(np.abs(mean).max()):
         scale = np.inf  # all rows are alike but for rounding: weights are 0

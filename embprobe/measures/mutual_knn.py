@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.measures.blocks import rows_at
 from embprobe.measures.knn import Positions, Similarities, nearest
 from embprobe.measures.pair_effects import PairEffects, PairTally
 from embprobe.measures.vectors import ScoreArray, Vectors, check_same_rows
@@ -104,7 +105,7 @@ def ranked_others(
     As :func:`nearest_others`, but ``k`` may be every other row, n − 1; raises as :func:`nearest` does.
     """
     rows = np.arange(len(vectors)) if at is None else at
-    similarity, position = nearest(vectors if at is None else vectors[at], vectors, k + 1, device=device)
+    similarity, position = nearest(vectors if at is None else rows_at(vectors, at), vectors, k + 1, device=device)
     itself = position == rows[:, None]
     itself[~itself.any(1), -1] = True  # pushed out by k + 1 duplicates: leave out the last of them
     return similarity[~itself].reshape(len(rows), k), position[~itself].reshape(len(rows), k)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
+from embprobe.measures.blocks import Blocks, blocks_of
 from embprobe.measures.pair_effects import PairEffects, PairTally
-from embprobe.measures.vectors import ScoreArray, Vectors, l2_normalize
+from embprobe.measures.vectors import ScoreArray, Vectors, check_directions, l2_normalize, lack_direction, lengths
 
-Attribute = NDArray[Any] | Sequence[AbstractSet[str]] | Sequence[str]
+Attribute = NDArray[Any] | Blocks | Sequence[AbstractSet[str]] | Sequence[str]
 """One value per image: labels ``[n]``, measured properties such as colour histograms ``[n, d]``, or sets of words."""
 MIN_PARTNERS = 9
 """Partners an image needs, plus one for each attribute held constant: with fewer a rank correlation says little."""
@@ -22,6 +23,8 @@ MIN_PARTNERS = 9
 _DECIMALS = 7  # of a similarity: smaller differences are rounding, and count as ties
 _ROUNDING = 1e-9  # share of a variance that rounding alone leaves when the controls explain all of it
 _CHUNK = 256
+_WIDENED = 2**25
+"""Numbers of an encoder up to which its directions are held in float64, twice: 512 MiB."""
 _Similarity = Callable[[int, int], ScoreArray]
 
 
@@ -134,19 +137,20 @@ def _measure(
     tallies: _Tallies | None = None,
 ) -> tuple[dict[tuple[str, str], ScoreArray], int]:
     """Return the scores by attribute and encoder, and the number of partners; influences are added to ``tallies``."""
-    directions = {name: l2_normalize(each) for name, each in vectors.items()}
+    for each in vectors.values():
+        check_directions(each, min_rows=2)
     for attribute in targets:
         if attribute not in attributes:
             known = ", ".join(map(repr, attributes)) or "none"
             raise EmbprobeError(f"There is no attribute '{attribute}'; there are {known}.")
-    n, needed = len(next(iter(directions.values()))), MIN_PARTNERS + len(attributes) - 1
+    n, needed = len(next(iter(vectors.values()))), MIN_PARTNERS + len(attributes) - 1
     if min(n - 1, partners) < needed:
         raise EmbprobeError(
             f"Natural pairs in {len(attributes)} attribute(s) need at least {needed + 1} images and {needed} partners "
             f"for each; there are {n} images and {partners} partners."
         )
     shifts = np.random.default_rng(seed).permutation(np.arange(1, n))[:partners]
-    by_encoder = {name: _cosine(x, shifts) for name, x in directions.items()}
+    by_encoder = {name: _cosine(each, shifts) for name, each in vectors.items()}
     by_attribute = {name: _similarity(name, values, n, shifts) for name, values in attributes.items()}
     scores = {key: np.empty(n) for key in itertools.product(targets, vectors)}
     attributes_vary: set[str] = set()
@@ -218,15 +222,14 @@ def _similarity(name: str, attribute: Attribute, n: int, shifts: NDArray[np.int6
     """Return a function of start and end that gives those rows' similarities to their partners ``[rows, partners]``."""
     if len(attribute) != n:
         raise EmbprobeError(f"There are {n:,} embeddings, but {len(attribute):,} values of the attribute '{name}'.")
-    if not isinstance(attribute, np.ndarray) and isinstance(attribute[0], AbstractSet):
+    if not isinstance(attribute, np.ndarray | Blocks) and isinstance(attribute[0], AbstractSet):
         return _jaccard([frozenset(words) for words in attribute], shifts)
-    values = np.asarray(attribute)
+    values = attribute if isinstance(attribute, Blocks) else np.asarray(attribute)
     if values.ndim == 2:
-        lengths = np.linalg.norm(np.asarray(values, np.float64), axis=1, keepdims=True)
-        bad = int((~np.isfinite(lengths) | (lengths == 0)).sum())
+        bad = int(lack_direction(values).sum())
         if bad:
             raise EmbprobeError(f"{bad:,} of {n:,} rows of the attribute '{name}' are zero or not finite.")
-        return _cosine(values / lengths, shifts)
+        return _cosine(values, shifts)
     if values.ndim != 1 or values.dtype.kind == "f":
         raise EmbprobeError(
             f"The attribute '{name}' is neither labels, nor rows of numbers, nor sets of words. Cut a single number an "
@@ -238,12 +241,34 @@ def _similarity(name: str, attribute: Attribute, n: int, shifts: NDArray[np.int6
     )
 
 
-def _cosine(x: ScoreArray, shifts: NDArray[np.int64]) -> _Similarity:
+def _cosine(vectors: Vectors, shifts: NDArray[np.int64]) -> _Similarity:
+    if vectors.size > _WIDENED:
+        return _cosine_of_many(vectors, shifts)
+    x = l2_normalize(vectors)
     around = np.concatenate([x, x])  # so that the partners at one shift of consecutive images are a slice, not a copy
 
     def similarity(start: int, end: int) -> ScoreArray:
         here = x[start:end]
         return np.stack([np.einsum("nd,nd->n", here, around[start + s : end + s]) for s in shifts], axis=1)
+
+    return similarity
+
+
+def _cosine_of_many(vectors: Vectors, shifts: NDArray[np.int64]) -> _Similarity:
+    """Read partners when they are compared, so that no more than the lengths of all rows are held in float64."""
+    n = len(vectors)
+    norms = np.concatenate([lengths(block) for _, block in blocks_of(vectors)])
+
+    def similarity(start: int, end: int) -> ScoreArray:
+        here, cosines = l2_normalize(vectors[start:end], min_rows=1), np.empty((end - start, len(shifts)))
+        for column, first in enumerate(((start + shifts) % n).tolist()):
+            behind = first + end - start - n  # partners from the front again, if any
+            partners = vectors[first : first + end - start]
+            if behind > 0:
+                partners = np.concatenate([partners, vectors[:behind]])
+            cosines[:, column] = np.einsum("nd,nd->n", here, partners, dtype=np.float64)
+            cosines[:, column] /= norms[_partners(start, end, n, shifts[column : column + 1])[:, 0]]
+        return cosines
 
     return similarity
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
+from embprobe.measures.blocks import Blocks, blocks_of
 
-Vectors = NDArray[np.floating]
+Vectors = NDArray[np.floating] | Blocks
+"""An array, or the blocks of a store, which measures that take many rows read one by one."""
 LabelArray = NDArray[np.str_]
 ScoreArray = NDArray[np.float64]
 
@@ -30,10 +34,37 @@ def l2_normalize(vectors: Vectors, *, min_rows: int = 2) -> ScoreArray:
         array([[0.6, 0.8],
                [0. , 1. ]])
     """
-    if len(vectors) < min_rows:
-        raise EmbprobeError(f"This measure needs at least {min_rows} images; there are {len(vectors)}.")
+    _check_number(vectors, min_rows)
     wide = np.asarray(vectors, np.float64)
     return np.asarray(wide / lengths(wide)[:, None])
+
+
+def unit_blocks(
+    vectors: Vectors, *, min_rows: int = 2, rows: int | None = None, dtype: type[np.floating] = np.float64
+) -> Iterator[tuple[slice, NDArray[np.floating]]]:
+    """Yield what :func:`l2_normalize` returns block by block: the place of the rows, and the rows ``[m, d]``.
+
+    Rows are divided by their length in float64, and rounded to ``dtype`` at the end. Raises as it does.
+
+    Example:
+        >>> [(place.start, block.tolist()) for place, block in unit_blocks(np.array([[3.0, 4.0], [0.0, 2.0]]), rows=1)]
+        [(0, [[0.6, 0.8]]), (1, [[0.0, 1.0]])]
+    """
+    _check_number(vectors, min_rows)
+    for start, block in blocks_of(vectors, rows):
+        try:
+            unit = l2_normalize(block, min_rows=1)
+        except EmbprobeError:
+            check_directions(vectors)  # counts all of them
+            raise
+        yield slice(start, start + len(block)), unit.astype(dtype, copy=False)
+
+
+def add_by_label(sums: ScoreArray, labels: NDArray[np.int64], rows: NDArray[np.floating]) -> None:
+    """Add rows ``[m, d]`` to the sums ``[c, d]`` of their labels, numbers from 0 to c − 1, ``[m]``."""
+    order = np.argsort(labels, kind="stable")
+    present, starts = np.unique(labels[order], return_index=True)
+    sums[present] += np.add.reduceat(rows[order], starts, axis=0, dtype=sums.dtype)
 
 
 def lengths(vectors: Vectors) -> ScoreArray:
@@ -44,7 +75,7 @@ def lengths(vectors: Vectors) -> ScoreArray:
     norms = np.linalg.norm(np.asarray(vectors, np.float64), axis=1)
     bad = int(_directionless(norms).sum())
     if bad:
-        raise EmbprobeError(f"{bad:,} of {len(norms):,} embeddings are zero or not finite, so they have no direction.")
+        raise _no_direction(bad, len(norms))
     return np.asarray(norms)
 
 
@@ -55,17 +86,38 @@ def lack_direction(vectors: Vectors) -> NDArray[np.bool_]:
         >>> lack_direction(np.array([[0, 0], [1e-30, 0], [1e30, 1e30], [1, np.nan]], np.float32)).tolist()
         [True, False, False, True]
     """
+    return vectors.each(_lacking) if isinstance(vectors, Blocks) else _lacking(vectors)
+
+
+def _lacking(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
     # Summed in float64, in which no square of a float32 is too large or too small; nothing as large as the vectors.
     return _directionless(np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)))
+
+
+def _check_number(vectors: Vectors, min_rows: int) -> None:
+    if len(vectors) < min_rows:
+        raise EmbprobeError(f"This measure needs at least {min_rows} images; there are {len(vectors)}.")
+
+
+def _no_direction(bad: int, count: int) -> EmbprobeError:
+    return EmbprobeError(f"{bad:,} of {count:,} embeddings are zero or not finite, so they have no direction.")
 
 
 def _directionless(norms: ScoreArray) -> NDArray[np.bool_]:
     return np.asarray(~np.isfinite(norms) | (norms == 0))
 
 
+def check_directions(vectors: Vectors, *, min_rows: int = 1) -> None:
+    """Raise :class:`EmbprobeError` as :func:`l2_normalize` does, for too few rows and those without a direction."""
+    _check_number(vectors, min_rows)
+    if bad := int(lack_direction(vectors).sum()):
+        raise _no_direction(bad, len(vectors))
+
+
 def check_finite(*arrays: Vectors) -> None:
     """Raise :class:`EmbprobeError` if a row of an array holds a number that is not finite."""
-    bad = sum(int((~np.isfinite(vectors)).any(axis=1).sum()) for vectors in arrays)
+    blocks = (block for vectors in arrays for _, block in blocks_of(vectors))
+    bad = sum(int((~np.isfinite(block)).any(axis=1).sum()) for block in blocks)
     if bad:
         raise EmbprobeError(f"{bad:,} embeddings hold numbers that are not finite, so nothing can be measured on them.")
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from embprobe.errors import EmbprobeError
-from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_labels, l2_normalize
+from embprobe.measures.blocks import ROWS
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_labels, l2_normalize, unit_blocks
 from embprobe.system.threads import matrix_product
 
 _CELLS = 2**24
@@ -82,7 +83,8 @@ def predict_zero_shot(images: Vectors, class_vectors: Vectors, classes: LabelArr
             f"Images have {images.shape[1]} dimensions and texts {class_vectors.shape[1]}: "
             "they must come from the two sides of one encoder."
         )
-    x, names, step = l2_normalize(images, min_rows=1), l2_normalize(class_vectors), max(1, _CELLS // len(classes))
-    best = np.concatenate([matrix_product(x[i : i + step], names.T).argmax(1) for i in range(0, len(x), step)])
+    names, step = l2_normalize(class_vectors), max(1, min(_CELLS // len(classes), ROWS))
+    blocks = unit_blocks(images, min_rows=1, rows=step)
+    best = np.concatenate([matrix_product(x, names.T).argmax(1) for _, x in blocks])
     predicted: LabelArray = np.asarray(classes)[best]
     return predicted

@@ -64,7 +64,7 @@ def threads_for(multiplications: float) -> AbstractContextManager[None]:
     return _threads(few=multiplications < LARGE or _here.aside)
 
 
-def matrix_product(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+def matrix_product(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[Any]:
     """Multiply ``[n, d]`` by ``[d, c]``, on all allowed threads if the product is :data:`LARGE`."""
     with threads_for(a.size * b.shape[1]):
         return np.asarray(a @ b)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from embprobe.encoders.spec import EncoderSpec, Floats
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images
 from embprobe.images.decoding import UnreadableImage
+from embprobe.measures.blocks import Blocks
 from tests.conftest import CountingEncoder, Reads, make_encoder, noise, row_of
 
 
@@ -310,3 +312,37 @@ def test_a_store_of_another_encoder_or_other_images_is_refused(tmp_path: Path, r
         open_store(store.folder, make_encoder("other").spec, store.images)
     with pytest.raises(EmbprobeError, match="another encoder or other images"):
         open_store(store.folder, store.spec, reads(3))
+
+
+# --- without a copy ------------------------------------------------------------------------------------------------
+
+
+def test_vectors_of_one_shard_are_its_memory_map_and_no_change_of_them_reaches_the_file(
+    tmp_path: Path, reads: Reads
+) -> None:
+    store = new_store(tmp_path / "store", reads(3))
+    fill(store, 0)
+    vectors = store.vectors()
+    assert isinstance(vectors, np.memmap) and vectors.tolist() == [[0] * 3, [1] * 3, [2] * 3]
+    vectors /= 2  # as users do
+    assert vectors[2, 0] == 1 and store.vectors()[2, 0] == 2
+
+
+def test_vectors_of_many_shards_are_not_copied(tmp_path: Path, reads: Reads) -> None:
+    store = Store(tmp_path / "store", replace(make_encoder().spec, dimension=10_000), reads(12), "cpu", shard_rows=4)
+    for shard in range(3):
+        rows = store.rows_of(shard)
+        store.write_shard(shard, np.full((4, 10_000), shard, np.float32), rows, [])
+    tracemalloc.start()
+    vectors: Any = store.vectors()
+    first = vectors[5:8]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(vectors, Blocks) and vectors.shape == (12, 10_000) and first.tolist()[2][0] == 1
+    assert peak < vectors.nbytes / 4
+    assert np.array_equal(vectors, np.concatenate(list(store.blocks())))
+    assert not first.flags.writeable  # a view of the file
+
+
+def test_a_store_without_rows_has_no_vectors(tmp_path: Path) -> None:
+    assert new_store(tmp_path / "store", Images("none", ())).vectors().shape == (0, 3)

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
 from embprobe.interventions.treatments import Levels, Treatment, assign, repeat
+from embprobe.measures.blocks import rows_at
 from embprobe.measures.compression import check_compression, fit_compression
 from embprobe.measures.control_task import control_labels
 from embprobe.measures.decoding import balance, correct, guess_majority
@@ -34,7 +35,6 @@ from embprobe.system.threads import side_by_side
 
 if TYPE_CHECKING:
     from embprobe.embeddings.embedding_set import EmbeddingSet
-    from embprobe.encoders.spec import Floats
     from embprobe.probing.context import ProbeContext
 
 FOLDS = 5
@@ -544,7 +544,7 @@ def _fewest(labels: LabelArray) -> int:
 
 def _predictions(
     predict: Predict,
-    vectors: Mapping[str, Floats],
+    vectors: Mapping[str, Vectors],
     labels: LabelArray,
     groups: LabelArray,
     tests: Sequence[Test],
@@ -559,9 +559,9 @@ def _predictions(
     def fitted(task: tuple[str, int]) -> list[LabelArray]:
         encoder, part = task
         fit = tests[0].parts[part][0]
-        train = vectors[encoder][fit]
-        change = fit_compression(transform, train) if transform else np.asarray
-        new = [change(test.rows.vectors[encoder][test.parts[part][1]]) for test in tests]
+        train = rows_at(vectors[encoder], fit)
+        change: Callable[[Vectors], Vectors] = fit_compression(transform, train) if transform else _unchanged
+        new = [change(rows_at(test.rows.vectors[encoder], test.parts[part][1])) for test in tests]
         return predict(change(train), labels[fit], groups[fit], new)
 
     tasks = list(itertools.product(vectors, range(len(tests[0].parts))))
@@ -575,6 +575,10 @@ def _predictions(
         for test, each in zip(tests, predicted, strict=True):
             predictions[encoder][test.name][test.parts[part][1]] = each
     return predictions
+
+
+def _unchanged(vectors: Vectors) -> Vectors:
+    return vectors
 
 
 def _few(

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from embprobe.images.rows import Images
 from embprobe.measures import geometry
+from embprobe.measures.blocks import rows_at
 from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import Key
@@ -84,7 +85,9 @@ class Geometry(Measure):
             labels = embedded.label(self.label)
             if statistic == "alignment":
                 return {encoder: geometry.alignment(each, labels) for encoder, each in vectors.items()}
-            texts = context.texts(labels.tolist())
+            place = {label: i for i, label in enumerate(dict.fromkeys(labels.tolist()))}
+            which = [place[label] for label in labels.tolist()]
+            texts = {encoder: rows_at(each, which) for encoder, each in context.texts(list(place)).items()}
             return {encoder: geometry.modality_gap(vectors[encoder], each) for encoder, each in texts.items()}
         if statistic == "uniformity":
             return {e: geometry.uniformity(each, seed=context.session.seed) for e, each in vectors.items()}
