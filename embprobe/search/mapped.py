@@ -1,8 +1,8 @@
-"""The vectors of a store where they lie: memory maps of its shards, read by position or block by block."""
+"""The vectors of a store where they lie, read by position or block by block."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,57 +13,38 @@ from embprobe.encoders.spec import Floats
 
 BLOCK = 2**22
 """Numbers of a block: 16 MiB, enough that a call for each costs nothing, and little beside any index."""
+Block = NDArray[np.int64] | range
+"""Positions of rows that are read together."""
 
 
 @dataclass(frozen=True)
 class MappedVectors:
     """The vectors ``[n, d]`` of a store's rows; none is in memory before it is read."""
 
-    shards: Sequence[Floats]
-    starts: NDArray[np.int64]
-    """The position of each shard's first row; behind them the number of rows."""
-    dimension: int
+    vectors: Floats
 
     @classmethod
     def of(cls, store: Store) -> MappedVectors:
-        """Open a store's shards; raises :class:`EmbprobeError` if one is missing or damaged."""
-        shards = [np.asarray(shard) for shard in store.blocks()]
-        starts = np.concatenate([[0], np.cumsum([len(shard) for shard in shards])]).astype(np.int64)
-        return cls(shards, starts, store.spec.dimension)
+        """Open a store's vectors; raises :class:`EmbprobeError` if a shard is missing or damaged."""
+        return cls(store.vectors())
 
     def __len__(self) -> int:
-        return int(self.starts[-1])
+        return len(self.vectors)
 
     def at(self, positions: NDArray[np.int64]) -> Floats:
         """Return copies of the rows at these positions, in their order, ``[m, d]``."""
-        rows = np.empty((len(positions), self.dimension), np.float32)
-        shard_of = np.searchsorted(self.starts, positions, side="right") - 1
-        for shard in np.unique(shard_of):
-            here = shard_of == shard
-            rows[here] = self.shards[shard][positions[here] - self.starts[shard]]
-        return rows
+        return np.asarray(self.vectors[positions])
 
-    def blocks(self, among: NDArray[np.int64] | None = None, rows: int = 0) -> list[NDArray[np.int64] | range]:
-        """Split all positions, or sorted ones, into blocks for :meth:`read`: of so many rows, or :data:`BLOCK` numbers.
-
-        No block lies in two shards, unless positions are given.
-        """
-        step = rows or max(1, BLOCK // max(1, self.dimension))
+    def blocks(self, among: NDArray[np.int64] | None = None, rows: int = 0) -> list[Block]:
+        """Split all positions, or sorted ones, into blocks of so many rows, or of :data:`BLOCK` numbers."""
+        step = rows or max(1, BLOCK // max(1, self.vectors.shape[1]))
         if among is not None:
             return [among[start : start + step] for start in range(0, len(among), step)]
-        return [
-            range(start, min(start + step, int(stop)))
-            for first, stop in zip(self.starts[:-1], self.starts[1:], strict=True)
-            for start in range(int(first), int(stop), step)
-        ]
+        return [range(start, min(start + step, len(self))) for start in range(0, len(self), step)]
 
-    def read(self, block: NDArray[np.int64] | range) -> Floats:
-        """Return a block's rows ``[m, d]``: a view of the disk where they lie side by side."""
-        if not isinstance(block, range):
-            return self.at(block)
-        shard = int(np.searchsorted(self.starts, block.start, side="right")) - 1
-        first = int(self.starts[shard])
-        return self.shards[shard][block.start - first : block.stop - first]
+    def read(self, block: Block) -> Floats:
+        """Return a block's rows ``[m, d]``: a view of the disk where they lie side by side in one shard."""
+        return np.asarray(self.vectors[block.start : block.stop]) if isinstance(block, range) else self.at(block)
 
     def __iter__(self) -> Iterator[Floats]:
         return (self.read(block) for block in self.blocks())

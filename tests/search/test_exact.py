@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from embprobe.measures.blocks import Blocks, as_array
 from embprobe.search import exact
 from embprobe.search.directions import l2_normalize
 from embprobe.search.exact import search_exactly
@@ -21,8 +22,7 @@ from tests.search.test_index import store_of
 
 def in_shards(vectors: NDArray[np.float32], *cuts: int) -> MappedVectors:
     """Vectors cut into shards behind these positions."""
-    shards = np.split(vectors, cuts)
-    return MappedVectors(shards, np.cumsum([0, *map(len, shards)]), vectors.shape[1])
+    return MappedVectors(as_array(Blocks(np.split(vectors, cuts))))
 
 
 def test_by_hand_over_two_shards() -> None:
@@ -83,10 +83,8 @@ def test_more_queries_than_a_pass_takes(monkeypatch: pytest.MonkeyPatch) -> None
 def test_rows_are_read_from_the_disk_without_a_copy(tmp_path: Path) -> None:
     vectors = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
     mapped = MappedVectors.of(store_of(tmp_path, vectors, shard_rows=8))
-    assert len(mapped) == 30 and len(mapped.shards) == 4
-    for shard in mapped.shards:
-        assert isinstance(shard.base, np.memmap)
-    assert np.array_equal(np.concatenate([*mapped]), vectors)
-    assert all(np.shares_memory(mapped.read(block), mapped.shards[i]) for i, block in enumerate(mapped.blocks()))
+    assert len(mapped) == 30 and np.array_equal(np.concatenate([*mapped]), vectors)
+    for block in mapped.blocks(rows=4):  # two of each shard
+        assert not mapped.read(block).flags.owndata
     order = np.random.default_rng(1).permutation(30)
     assert np.array_equal(mapped.at(order), vectors[order])

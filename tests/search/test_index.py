@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from embprobe.embeddings.store import Store
 from embprobe.encoders.spec import Floats
+from embprobe.measures.blocks import Blocks
 from embprobe.search import index as module
 from embprobe.search.index import l2_normalize, open_index
 from tests.conftest import Reads, cosines, make_encoder, snapshot
@@ -64,7 +65,7 @@ def test_a_row_of_zeros_is_no_nan(tmp_path: Path) -> None:
 def test_few_rows_are_searched_where_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = store_of(tmp_path, np.eye(3, dtype=np.float32))
     before = snapshot(tmp_path)
-    monkeypatch.setattr(Store, "vectors", lambda store: pytest.fail("all vectors are copied"))
+    monkeypatch.setattr(Blocks, "__array__", lambda *how: pytest.fail("all vectors are copied"))
     assert open_index(store).search(np.eye(3, dtype=np.float32), 1)[1].tolist() == [[0], [1], [2]]
     assert snapshot(tmp_path) == before
 
@@ -73,7 +74,7 @@ def test_the_index_of_many_rows_is_written_beside_the_store_and_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "EXACT_UP_TO", 100)
-    monkeypatch.setattr(Store, "vectors", lambda store: pytest.fail("all vectors are copied"))
+    monkeypatch.setattr(Blocks, "__array__", lambda *how: pytest.fail("all vectors are copied"))
     store = store_of(tmp_path, clustered(300))
     open_index(store)
     path = tmp_path / "index.faiss"
