@@ -37,8 +37,8 @@ from PIL import Image
 if TYPE_CHECKING:
     from torch import Tensor
 
-from embprobe.comparing.result import ComparisonSettings
-from embprobe.comparing.run import COLORS, compare
+from embprobe.comparing.result import COLORS, ComparisonSettings
+from embprobe.comparing.run import compare
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.store import open_store
 from embprobe.embeddings.workspace import Workspace

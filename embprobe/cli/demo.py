@@ -13,7 +13,7 @@ from embprobe.cli.report import report
 
 def demo(workspace: WorkspaceOption = WORKSPACE, device: DeviceOption = "auto", seed: SeedOption = 0) -> None:
     """Extract, probe, find neighbours, compare: the bundled pair on bundled images, a minute or two on two cores."""
-    from embprobe.comparing.run import COLORS
+    from embprobe.comparing.result import COLORS
     from embprobe.embeddings.workspace import Workspace
     from embprobe.images import load_images
     from embprobe.probing.card import bundled_card

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
-from embprobe.comparing.result import Comparison, Disagreement, DisagreementPair
+from embprobe.comparing.result import Comparison, Disagreement, DisagreementPair, load_comparison
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.naming import short_names
+from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Row
 from embprobe.plots.letters import drawable
 from embprobe.plots.style import PALETTE, figure, save
@@ -33,12 +34,23 @@ _LETTERS = 30
 def save_pairs(comparison: Comparison, workspace: Workspace) -> None:
     """Write the numbers into a folder of the workspace, and a sheet for every two encoders beside them.
 
-    What cannot be written is logged as a warning: the comparison is worth more.
+    Of a comparison that is there already only missing sheets are drawn. What cannot be written is logged as a warning:
+    the comparison is worth more.
     """
     path = comparison.path(workspace)
-    written("comparison", path, lambda: comparison.save(workspace))
+    known = _is_saved(comparison, path.parent)
+    if not known:
+        written("comparison", path, lambda: comparison.save(workspace))
     for both, sheet in zip(comparison.both_ways(), sheets_of(comparison, path.parent), strict=True):
-        written("figure", sheet, partial(plot_pairs, both, comparison.rows, sheet))
+        if not (known and sheet.is_file()):
+            written("figure", sheet, partial(plot_pairs, both, comparison.rows, sheet))
+
+
+def _is_saved(comparison: Comparison, folder: Path) -> bool:
+    try:
+        return load_comparison(folder) == comparison
+    except EmbprobeError:
+        return False
 
 
 def sheets_of(comparison: Comparison, folder: Path) -> list[Path]:

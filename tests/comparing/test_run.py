@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from embprobe.comparing import run as comparing
+from embprobe.comparing import measured as comparing
 from embprobe.comparing.result import Comparison, ComparisonSettings, ImagesSummary, load_comparison, rows_by_key
 from embprobe.comparing.run import compare, make_settings
 from embprobe.embeddings.session import Session
