@@ -127,11 +127,12 @@ def pair_cosines(vectors: Vectors, pairs: Positions) -> ScoreArray:
     for start in range(0, len(rows), _ROWS):
         part = rows[start : start + _ROWS]
         norms[part] = lengths(vectors[part])
-    cosines = np.empty(len(pairs))
+    cosines, order = np.empty(len(pairs)), np.argsort(pairs[:, 0], kind="stable")  # one side is read in its order
     for start in range(0, len(pairs), _ROWS):
-        first, second = pairs[start : start + _ROWS].T
+        some = order[start : start + _ROWS]
+        first, second = pairs[some].T
         x, y = (np.asarray(vectors[side], np.float64) for side in (first, second))
-        cosines[start : start + _ROWS] = np.einsum("pd,pd->p", x, y) / norms[first] / norms[second]
+        cosines[some] = np.einsum("pd,pd->p", x, y) / norms[first] / norms[second]
     return cosines
 
 
