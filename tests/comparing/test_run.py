@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,6 +154,27 @@ def test_the_same_seed_gives_the_same_file_and_another_question_another_name(few
     assert load_comparison(comparison.save(workspace).parent) == comparison
     assert replace(comparison, settings=ComparisonSettings(k=5)).fingerprint != comparison.fingerprint
     assert replace(comparison, seed=1).fingerprint != comparison.fingerprint
+
+
+def test_what_was_compared_before_is_not_compared_again(
+    few: Images, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = compared(few, workspace, KIND, LOOK)
+    path = before.save(workspace)
+    measured = list[str]()
+    measure = comparing.measure
+
+    def counted(*facts: Any, **options: Any) -> Any:
+        measured.append("once more")
+        return measure(*facts, **options)
+
+    monkeypatch.setattr(comparing, "measure", counted)
+    again = compared(few, workspace, KIND, LOOK)
+    assert again == before and again.rows.keys() == before.rows.keys() and not measured
+    relabelled = few.labelled(lambda row: {**row.labels, "category": "one"})
+    assert compared(relabelled, workspace, KIND, LOOK).explanations != before.explanations and len(measured) == 1
+    path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
+    assert compared(few, workspace, KIND, LOOK) == before and len(measured) == 2
 
 
 def test_what_cannot_be_compared(few: Images, workspace: Workspace) -> None:
