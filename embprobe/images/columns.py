@@ -149,8 +149,7 @@ class Label:
     @classmethod
     def coded(cls, codes: Any, values: Iterable[str]) -> Label:
         """Make a column of the positions of each row's value among ``values``, -1 where it has none."""
-        numbers = np.asarray(codes, np.int32)
-        return cls(pa.DictionaryArray.from_arrays(pa.array(numbers, mask=numbers < 0), texts_of(values)))
+        return cls(pa.DictionaryArray.from_arrays(_integers(np.asarray(codes, np.int32)), texts_of(values)))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -163,8 +162,13 @@ class Label:
     @property
     def codes(self) -> NDArray[np.int32]:
         """The position of each row's value in the dictionary, -1 where it has none."""
-        codes: NDArray[np.int32] = self.values.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        return codes
+        indices = self.values.indices
+        present, numbers = indices.buffers()
+        here = slice(indices.offset, indices.offset + len(indices))
+        codes = np.frombuffer(numbers, np.int32)[here] if len(indices) else np.empty(0, np.int32)
+        if not indices.null_count:
+            return codes
+        return np.where(np.unpackbits(np.frombuffer(present, np.uint8), bitorder="little")[here], codes, np.int32(-1))
 
     @cached_property
     def _shared(self) -> list[str] | None:
@@ -199,7 +203,7 @@ class Label:
 
     def take(self, rows: Positions | slice) -> Label:
         """Return the values of some rows."""
-        return Label(self.values[rows] if isinstance(rows, slice) else self.values.take(pa.array(rows)))
+        return Label(self.values[rows] if isinstance(rows, slice) else self.values.take(_integers(rows)))
 
     def or_else(self, other: Label | None) -> Label:
         """Return these values, and the other's where a row has none."""
@@ -270,7 +274,7 @@ class Columns(Sequence[Row]):
 
     def take(self, rows: Positions | slice) -> Columns:
         """Return some rows, in this order."""
-        taken = rows if isinstance(rows, slice) else pa.array(np.asarray(rows, np.int64))
+        taken = rows if isinstance(rows, slice) else _integers(np.asarray(rows, np.int64))
 
         def part(of: pa.Array) -> pa.Array:
             return of[taken] if isinstance(taken, slice) else of.take(taken)
@@ -385,11 +389,27 @@ def labels_of(rows: Iterable[Mapping[str, str]]) -> dict[str, Label]:
     return {name: Label.coded(codes[name], values[name]) for name in codes}
 
 
+# Arrow's own function for these, ``pa.array``, imports pandas to ask whether it was given some of its objects, which
+# takes a quarter of a second of every command.
+
+
 def _array(values: Iterable[bytes]) -> pa.LargeBinaryArray:
+    """Return bytes as a column."""
     remaining, parts = iter(values), []
     while part := list(islice(remaining, 16 * _CHUNK)):
-        parts.append(pa.array(part, pa.large_binary()))
-    return pa.concat_arrays(parts) if parts else pa.array([], pa.large_binary())
+        ends = np.zeros(len(part) + 1, np.int64)
+        np.cumsum([len(each) for each in part], out=ends[1:])
+        buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(part))]
+        parts.append(pa.Array.from_buffers(pa.large_binary(), len(part), buffers))
+    return pa.concat_arrays(parts) if parts else pa.nulls(0, pa.large_binary())
+
+
+def _integers(numbers: NDArray[np.int32] | NDArray[np.int64]) -> pa.Array:
+    """Return integers as a column, those below 0 as missing."""
+    missing = numbers < 0
+    present = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing.any() else None
+    kind = pa.int32() if numbers.dtype == np.int32 else pa.int64()
+    return pa.Array.from_buffers(kind, len(numbers), [present, pa.py_buffer(np.ascontiguousarray(numbers))])
 
 
 def _rows_of(columns: Sequence[pa.Array]) -> Iterator[tuple[bytes, ...]]:
