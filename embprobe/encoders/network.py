@@ -25,6 +25,7 @@ from embprobe.encoders.spec import (
 from embprobe.encoders.texts import CutText, note_cut
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.system.overrides import Override, Setting
+from embprobe.system.threads import threads_for
 
 ImageFeatures = Callable[[Any, Tensor], Tensor]
 """Computes features ``[n, d]`` from the network and a batch ``[n, 3, s, s]``."""
@@ -115,6 +116,11 @@ class NetworkEncoder:
         return _EXACT_CONVOLUTIONS if self.device.startswith("cuda") else nullcontext()
 
 
+def _multiplications(network: nn.Module, input_size: int) -> float:
+    """Estimate the multiplications of one image: each weight once for a patch of 16 x 16 pixels."""
+    return sum(weight.numel() for weight in network.parameters()) * (input_size / 16) ** 2
+
+
 def network_encoder(
     network: nn.Module,
     *,
@@ -181,7 +187,7 @@ def network_encoder(
     if convolutional:
         network.to(memory_format=torch.channels_last)
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), threads_for(_multiplications(network, input_size)):
             features: Any = image(network, torch.zeros(1, 3, input_size, input_size, device=device))
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).partition("\n")[0]

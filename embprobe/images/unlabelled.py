@@ -56,7 +56,8 @@ def without_unlabelled(
 
 def lacking_keys(images: Images, label: str) -> list[str]:
     """Return the keys of the images that lack a label."""
-    return images.take(images.lacking(label)).keys
+    lacking = images.lacking(label)
+    return images.take(lacking).keys if lacking else []
 
 
 def may_lack(lacking: int, images: int, most: float) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from PIL import Image
 
@@ -48,6 +49,10 @@ def error_bar(row: Result) -> list[list[float]]:
     return [[max(0.0, row.estimate - row.low)], [max(0.0, row.high - row.estimate)]]
 
 
+_saved: WeakSet[Figure] = WeakSet()
+"""Figures whose texts were made legible when they were saved."""
+
+
 @contextmanager
 def figure(
     *,
@@ -69,7 +74,8 @@ def figure(
         canvas = Figure(figsize=(width, height), layout="constrained")
         axes = canvas.subplots(rows, columns, squeeze=False, height_ratios=heights, width_ratios=widths)
         yield canvas, list(axes.flat)
-        _finish(canvas)
+        if canvas not in _saved:
+            _finish(canvas)
 
 
 def save(canvas: Figure, out: Path, *, vector: bool = False, subject: str = "") -> None:
@@ -78,6 +84,7 @@ def save(canvas: Figure, out: Path, *, vector: bool = False, subject: str = "") 
     ``subject`` is a mark of what the figure is of, by which :func:`free_path` knows it again.
     """
     _finish(canvas)
+    _saved.add(canvas)
     for path in (out, out.with_suffix(".svg")) if vector else (out,):
         metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {_SUBJECT: subject} if subject else {}
         with replacing(path) as temporary:

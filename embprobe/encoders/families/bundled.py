@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -117,12 +118,10 @@ def load(model: str, weights: str, *, device: str, pooling: str = "", precision:
         EmbprobeError: The file holds something else.
     """
     from embprobe.encoders.towers.weights import load_towers
+    from embprobe.system.threads import one_thread
 
-    if weights:
-        towers = load_towers(Path(weights))
-    else:
-        with as_file(_bundled(model)) as path:
-            towers = load_towers(path)
+    with as_file(_bundled(model)) if not weights else nullcontext(Path(weights)) as path, one_thread():
+        towers = load_towers(path)
     return towers_encoder(
         towers, family="bundled", model=model, weights=weights, device=device, pooling=pooling, precision=precision
     )

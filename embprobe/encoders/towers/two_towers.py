@@ -144,11 +144,11 @@ class ClusterHead(nn.Module):
 class TwoTowers(nn.Module):
     """The ViT, and a text side where texts are used, with a head on each: the contents of a bundled weights file."""
 
-    def __init__(self, *, seed: int, text: TextTower | LanguageModel | None = None, head: Head = "none") -> None:
+    def __init__(self, *, seed: int | None, text: TextTower | LanguageModel | None = None, head: Head = "none") -> None:
         """Draw the weights of the ViT and the heads from a seed.
 
         Args:
-            seed: Of the weights; the global random state is left as it was.
+            seed: Of the weights; the global random state is left as it was. None where weights are to be loaded.
             text: The text side, which may be None whatever the head is if images alone are to be encoded. A
                 :class:`LanguageModel` is neither trained nor saved.
             head: The kind of head, the same on both sides.
@@ -159,7 +159,7 @@ class TwoTowers(nn.Module):
         self.text = text if isinstance(text, TextTower) else None
         self.language = text if isinstance(text, LanguageModel) else None
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(seed or 0)
             self.image_projection = build_head(head, WIDTH)
             self.text_projection = nn.Identity() if text is None else build_head(head, text.width)
 

@@ -21,18 +21,20 @@ _DEVIATION_WITHIN_2 = 0.87962566103423978
 """Standard deviation of a standard normal distribution that is cut at -2 and 2."""
 
 
-def build_vit(seed: int) -> VisionTransformer:
+def build_vit(seed: int | None) -> VisionTransformer:
     """Build the ViT with fresh weights: 16 tokens and CLS, width 128, depth 6, 2 heads, CLS pooling, 1.3 M parameters.
 
     Three convolutions take the place of the patches: with so few images a ViT learns twice as much from each behind a
     stem (Xiao et al. 2021, "Early Convolutions Help Transformers See Better"). Multi-crop objectives may feed smaller
     crops. The same seed always gives the same weights, and the global random state is left as it was.
+    Without a seed the weights are still to be loaded.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed or 0)
         vit = VisionTransformer(backbone=_stem(), grid=IMAGE_SIZE // PATCH_SIZE, width=WIDTH, depth=6, heads=2)
-        _draw_weights(vit)
-        _standardise(vit.patch_embed.backbone)
+        if seed is not None:
+            _draw_weights(vit)
+            _standardise(vit.patch_embed.backbone)
     return vit
 
 

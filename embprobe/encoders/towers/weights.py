@@ -62,7 +62,7 @@ def load_towers(path: Path, language: LanguageModel | None = None) -> TwoTowers:
             )
         has_text_tower = any(key.startswith("text.") for key in state)
         text = TextTower(seed=0, vocabulary=vocabulary) if has_text_tower else language
-        towers = TwoTowers(seed=0, text=text, head=head)
+        towers = TwoTowers(seed=None, text=text, head=head)
         if not towers.has_text:
             state = {key: value for key, value in state.items() if not key.startswith("text_projection.")}
         load_strictly(towers, state, path.name)
