@@ -96,8 +96,8 @@ def extract_together(
 ) -> None:
     """Encode several sets of images, so that :func:`extract` finds the store of each complete.
 
-    Rows at the same place of sets that show the same image, changed in different ways, are read and decoded once. A set
-    of which nothing can be read or encoded is left to :func:`extract`, which says so.
+    An image that several rows show, changed in different ways, is read and decoded once for all of them. A set of which
+    nothing can be read or encoded is left to :func:`extract`, which says so.
 
     Args:
         sets: the sets of rows.
@@ -121,6 +121,7 @@ def extract_together(
             fast_decode=fast_decode,
             max_pixels=max_pixels,
             progress=progress,
+            together=True,
         )
 
 
@@ -136,6 +137,7 @@ def _extract(
     batch_size: int | None = None,
     engine: Engine | None = None,
     seconds: Seconds | None = None,
+    together: bool = False,
     finish: Callable[[Sequence[Store]], None] = lambda stores: None,
 ) -> list[list[Store]]:
     """Return by set of images each encoder's complete store of it; ``finish`` is called before the locks are let go."""
@@ -176,7 +178,8 @@ def _extract(
         every = sets[0] if len(sets) == 1 else Images("together", tuple(row for images in sets for row in images.rows))
         notify = _counting(progress, shards, len(every))
         size = batch_size or (BATCH_SIZE if device == "cpu" else GPU_BATCH_SIZE)
-        job = Job(every, [encoders[i] for i in chosen], [specs[i] for i in chosen], shards, device, size, notify)
+        networks = [encoders[i] for i in chosen]
+        job = Job(every, networks, [specs[i] for i in chosen], shards, device, size, notify, together)
         if shards:
             with closing((engine or _local)(job)) as encoded:
                 _write(encoded, of_sets, {} if seconds is None else seconds)
@@ -213,7 +216,7 @@ def _take(reusable: Sequence[Reusable]) -> None:
 
 
 def _missing(of_sets: Sequence[Sequence[Reusable]]) -> list[Shard]:
-    """List the shards that stores lack, with the rows to encode, those of one number in different sets side by side.
+    """List the shards that stores lack, with the rows to encode.
 
     Encoders whose stores of a set lack the same rows share a shard, so that an image is read once for all of them;
     another version may have begun a store with shards of another size.

@@ -65,6 +65,8 @@ class Job:
     device: str
     batch_size: int
     progress: Progress
+    together: bool = False
+    """Whether a picture that several rows show is read once for all of them; shards then come in any order."""
 
 
 Engine = Callable[[Job], Generator[Encoded]]

@@ -47,7 +47,9 @@ def intervene(images: Images, name: str, strength: float, *, seed: int, donors: 
     def change(row: Row) -> tuple[str, Callable[[Image.Image], Image.Image]]:
         edit = edits[row.key]
         mark = f"{name}={float(strength)!r}@{seed}{origin}" + (f"|{edit.mark}" if edit.mark else "")
-        return mark, lambda image: edit.apply(image, _rng(row, seed))
+        source = (row.content, row.change and row.key)  # how a picture was changed before may depend on its key
+        drawn = (float(strength), seed, row.key)
+        return mark, lambda image: edit.make(image, _rng(row, seed), source=source, name=name, drawn=drawn)
 
     def labels(row: Row) -> Mapping[str, str]:
         word = words.get(row.key)

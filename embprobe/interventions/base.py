@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
 
 from embprobe.images.rows import Images, Row
+from embprobe.interventions.sharing import changing, picture_once
 
 Rng = np.random.Generator
 Change = Callable[[Image.Image, float, Rng], Image.Image]
@@ -26,6 +27,31 @@ class Edit:
     """Identifies all that the result depends on beside the row, the strength and the seed: a word, a donor row."""
     word: str = ""
     """The word drawn into the image, or the word that a control resembles; it becomes the row's label ``word``."""
+    matches: Edit | None = None
+    """The intervention's own edit, where this is that of a control which is matched to it."""
+    match: Callable[[Image.Image, Image.Image, Rng], Image.Image] | None = None
+    """``match(original, changed, rng)``: makes that control of what the intervention makes."""
+
+    def make(self, image: Image.Image, rng: Rng, *, source: Hashable, name: str, drawn: Hashable) -> Image.Image:
+        """Change the image; in a pass over one picture, what the intervention has made of it before is taken.
+
+        Args:
+            image: The picture to change.
+            rng: Decides all that is random in the change.
+            source: Identifies the picture: two with the same one, in one pass, have the same pixels.
+            name: That of the intervention, or of its control (``hue/lightness``).
+            drawn: Identifies the strength and the random generator.
+
+        Raises:
+            UnreadableImage: The image cannot be changed.
+        """
+        with changing(image, source):
+            if self.matches is None or self.match is None:
+                return picture_once(image, (name, drawn, self.mark), lambda: self.apply(image, rng))
+            edit, untouched = self.matches, copy.deepcopy(rng)
+            own = (name.partition("/")[0], drawn, edit.mark)
+            changed = picture_once(image, own, lambda: edit.apply(image, untouched))
+            return self.match(image, changed, rng)
 
 
 Plan = Callable[[Row, float, Rng], Edit]
@@ -104,7 +130,7 @@ def matched(
             def apply(image: Image.Image, rng: Rng) -> Image.Image:
                 return match(image, edit.apply(image, copy.deepcopy(rng)), rng)
 
-            return Edit(apply, edit.mark + mark)
+            return Edit(apply, edit.mark + mark, matches=edit, match=match)
 
         if isinstance(plan, SamePlan):
             return SamePlan(lambda strength: control(plan.edit(strength)))
