@@ -16,6 +16,14 @@ Seconds = dict[str, float]
 """How long each stage took (read, decode, encode, write), summed over the workers."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Images whose vectors will be asked for, and the encoders that will be asked."""
+
+    images: Images
+    encoders: Sequence[Encoder]
+
+
 def add_seconds(total: Seconds, more: Mapping[str, float]) -> None:
     """Add the seconds of each stage to those of a total."""
     for stage, taken in more.items():

@@ -1,0 +1,67 @@
+"""Group the sets of images that are encoded together: within bounds of memory and open files, and none twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from embprobe.embeddings.job import Wanted
+from embprobe.encoders.spec import Encoder
+from embprobe.system.files import most_open_files
+
+
+def groups_of(wanted: Sequence[Wanted], *, most_rows: int) -> Iterator[list[Wanted]]:
+    """Yield the sets that are encoded together, in their order, each with those of its encoders that read pictures.
+
+    Sets without rows, pictures or such encoders are left out; so are sets whose vectors are taken from the store of a
+    larger one, and those of more than ``most_rows`` rows, which gain nothing.
+
+    Args:
+        wanted: The sets.
+        most_rows: Rows of a group, at most: each is an object in memory.
+    """
+    able = [replace(each, encoders=_reading(each)) for each in wanted if 0 < len(each.images) <= most_rows]
+    group: list[Wanted] = []
+    rows = stores = 0
+    for each in _largest([each for each in able if each.encoders and each.images.has_pictures]):
+        # a store holds the file of its lock open
+        if group and (rows + len(each.images) > most_rows or stores + len(each.encoders) > most_open_files() // 2):
+            yield group
+            group, rows, stores = [], 0, 0
+        group.append(each)
+        rows, stores = rows + len(each.images), stores + len(each.encoders)
+    if group:
+        yield group
+
+
+def _reading(wanted: Wanted) -> list[Encoder]:
+    return [encoder for encoder in wanted.encoders if encoder.spec.image_input is not None]
+
+
+def _largest(wanted: Sequence[Wanted]) -> list[Wanted]:
+    """Leave out sets whose rows are all in a larger one, unchanged or changed in the same way.
+
+    Their vectors are taken from its store, without reading an image, when they are embedded.
+    """
+    families: dict[tuple[str, str], list[Wanted]] = {}
+    for each in wanted:
+        if each.images.place:
+            family = each.images.place, each.images.name.partition("+")[2]
+            families.setdefault(family, []).append(each)
+    left_out: set[int] = set()
+    for members in families.values():
+        if len(members) > 1:
+            largest = max(members, key=lambda each: len(each.images))
+            left_out.update(id(each) for each in members if _is_part(each, largest))
+    return [each for each in wanted if id(each) not in left_out]
+
+
+def _is_part(part: Wanted, whole: Wanted) -> bool:
+    """Return whether a larger set has all rows and encoders of another one."""
+    if len(part.images) >= len(whole.images):
+        return False
+    encoders = {encoder.spec.fingerprint for encoder in whole.encoders}
+    if not encoders.issuperset(encoder.spec.fingerprint for encoder in part.encoders):
+        return False
+    rows = {(row.key, row.content) for row in whole.images.rows}
+    return rows.issuperset((row.key, row.content) for row in part.images.rows)
