@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from embprobe.embeddings.finite import finite_part, hint, holding_infinite, is_not_finite, reject_infinite
-from embprobe.embeddings.job import Encoded, Engine, Job, Progress, Seconds, Shard, Wanted, add_seconds
+from embprobe.embeddings.job import Encoded, Engine, Job, Progress, Seconds, Shard, Wanted, add_seconds, merged
 from embprobe.embeddings.reuse import Reusable, find_reusable
 from embprobe.embeddings.store import Store, open_store
 from embprobe.embeddings.workspace import Workspace
@@ -130,14 +130,9 @@ def extract_wanted(
     Raises:
         EmbprobeError: another process writes one of the stores, or the disk is full.
     """
-    different: dict[str, Wanted] = {}
-    for each in wanted:
-        if len(each.images) and each.encoders:
-            before = different.setdefault(each.images.fingerprint, Wanted(each.images, []))
-            different[each.images.fingerprint] = replace(before, encoders=[*before.encoders, *each.encoders])
-    if different:
+    if different := merged(wanted):
         _extract(
-            list(different.values()),
+            different,
             workspace,
             device=device,
             fast_decode=fast_decode,

@@ -24,6 +24,16 @@ class Wanted:
     encoders: Sequence[Encoder]
 
 
+def merged(wanted: Sequence[Wanted]) -> list[Wanted]:
+    """Return each set of images once, with the encoders of all that name it; without those that have no row."""
+    different: dict[str, Wanted] = {}
+    for each in wanted:
+        if len(each.images) and each.encoders:
+            before = different.setdefault(each.images.fingerprint, Wanted(each.images, []))
+            different[each.images.fingerprint] = Wanted(before.images, [*before.encoders, *each.encoders])
+    return list(different.values())
+
+
 def add_seconds(total: Seconds, more: Mapping[str, float]) -> None:
     """Add the seconds of each stage to those of a total."""
     for stage, taken in more.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from embprobe.embeddings.job import Wanted
+from embprobe.embeddings.job import Wanted, merged
 from embprobe.encoders.spec import Encoder
 from embprobe.system.files import most_open_files
 
@@ -20,10 +20,10 @@ def groups_of(wanted: Sequence[Wanted], *, most_rows: int) -> Iterator[list[Want
         wanted: The sets.
         most_rows: Rows of a group, at most: each is an object in memory.
     """
-    able = [replace(each, encoders=_reading(each)) for each in wanted if 0 < len(each.images) <= most_rows]
+    able = [replace(each, encoders=_reading(each)) for each in merged(wanted) if each.images.has_pictures]
     group: list[Wanted] = []
     rows = stores = 0
-    for each in _largest([each for each in able if each.encoders and each.images.has_pictures]):
+    for each in _largest([each for each in able if each.encoders and len(each.images) <= most_rows]):
         # a store holds the file of its lock open
         if group and (rows + len(each.images) > most_rows or stores + len(each.encoders) > most_open_files() // 2):
             yield group
@@ -35,7 +35,9 @@ def groups_of(wanted: Sequence[Wanted], *, most_rows: int) -> Iterator[list[Want
 
 
 def _reading(wanted: Wanted) -> list[Encoder]:
-    return [encoder for encoder in wanted.encoders if encoder.spec.image_input is not None]
+    """Return the encoders that read pictures, each once."""
+    reading = (encoder for encoder in wanted.encoders if encoder.spec.image_input is not None)
+    return list({encoder.spec.fingerprint: encoder for encoder in reading}.values())
 
 
 def _largest(wanted: Sequence[Wanted]) -> list[Wanted]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -48,8 +49,10 @@ def intervene(images: Images, name: str, strength: float, *, seed: int, donors: 
         edit = edits[row.key]
         mark = f"{name}={float(strength)!r}@{seed}{origin}" + (f"|{edit.mark}" if edit.mark else "")
         source = (row.content, row.change and row.key)  # how a picture was changed before may depend on its key
-        drawn = (float(strength), seed, row.key)
-        return mark, lambda image: edit.make(image, _rng(row, seed), source=source, name=name, drawn=drawn)
+        drawn = (seed, row.key)
+        return mark, lambda image: edit.make(
+            image, _rng(row, seed), source=source, name=name, strength=float(strength), drawn=drawn
+        )
 
     def labels(row: Row) -> Mapping[str, str]:
         word = words.get(row.key)
@@ -68,7 +71,7 @@ def plan_of(intervention: Intervention, strength: float, donors: Images, *, seed
     check_strength(intervention, strength)
     plan = intervention.planner(donors)
     if isinstance(plan, SamePlan):
-        edit = plan.edit(strength)
+        edit = replace(plan.edit(strength), same=True)
         return lambda row: edit
 
     def planned(row: Row) -> Edit:

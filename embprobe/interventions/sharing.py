@@ -63,30 +63,42 @@ def changing(image: Image.Image, name: Hashable) -> Iterator[None]:
         _here.image, _here.name, _here.made = before
 
 
-def once(image: Image.Image, purpose: Hashable, make: Callable[[], Made]) -> Made:
-    """Return ``make()``, or what it returned before for the same purpose and the picture that is being changed.
+def is_remembered(image: Image.Image) -> bool:
+    """Return whether this is the picture that is changed, in a pass over one picture."""
+    return _here.made is not None and image is _here.image
 
-    The result must not be written to. Of any other image than the one that is changed nothing is remembered.
+
+def recall(image: Image.Image, purpose: Hashable) -> object:
+    """Return what was remembered for a purpose of the picture that is being changed; None if nothing was."""
+    if _here.made is None or image is not _here.image or (key := (_here.name, purpose)) not in _here.made:
+        return None
+    _here.made.move_to_end(key)
+    return _here.made[key]
+
+
+def remember(image: Image.Image, purpose: Hashable, made: object) -> None:
+    """Remember a picture, an array or a tuple of them for a purpose of the picture that is being changed.
+
+    It must not be written to. Of any other image than the one that is changed nothing is remembered.
     """
     if _here.made is None or image is not _here.image:
-        return make()
-    key = (_here.name, purpose)
-    if key in _here.made:
-        _here.made.move_to_end(key)
-        return cast(Made, _here.made[key])
-    made = make()
-    _here.made[key] = made
+        return
+    _here.made[_here.name, purpose] = made
     _here.size += _bytes(made)
     while _here.size > MOST and len(_here.made) > 1:
         _here.size -= _bytes(_here.made.popitem(last=False)[1])
-    return made
 
 
-def picture_once(image: Image.Image, purpose: Hashable, make: Callable[[], Image.Image]) -> Image.Image:
-    """Return a copy of the picture that :func:`once` remembers: who gets it may draw into it."""
-    if _here.made is None or image is not _here.image:
-        return make()
-    return once(image, purpose, make).copy()
+def once(image: Image.Image, purpose: Hashable, make: Callable[[], Made]) -> Made:
+    """Return ``make()``, or what it returned before for the same purpose and the picture that is being changed.
+
+    The result must not be written to.
+    """
+    before = recall(image, purpose)
+    if before is None:
+        before = make()
+        remember(image, purpose, before)
+    return cast(Made, before)
 
 
 def _bytes(made: object) -> int:

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from embprobe.images.decoding import flatten
 from embprobe.images.rows import WHITE
+from embprobe.interventions.sharing import once
 
 FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSansMono-Bold.ttf")
 """The freely licensed faces that come with matplotlib."""
@@ -76,7 +77,8 @@ def draw_word(
     face = FONTS[int(rng.integers(len(FONTS)))]
     paint = color or _color(rng)
     size = _size(face, word, max(4, round(share * image.width)), max(4, round(_TALLEST * image.height)))
-    written = _layer(word, face, size, paint, _stroke(size))
+    # the same for the word and for the controls that are made of it
+    written = once(image, ("written", word, face, size, paint), lambda: _layer(word, face, size, paint, _stroke(size)))
     x, y = _place(image, written.width, written.height, rng, place)
     drawn = _in_ink(ink, written, word, paint, _stroke(size), image.width, rng)
     x += (written.width - drawn.width) // 2
@@ -239,9 +241,7 @@ def _place(image: Image.Image, width: int, height: int, rng: np.random.Generator
     across, down = max(image.width - width, 0) + 1, max(image.height - height, 0) + 1
     if place == "random":
         return int(rng.integers(across)), int(rng.integers(down))
-    sums = np.zeros((image.height + 1, image.width + 1))
-    inner = sums[1:, 1:]
-    np.cumsum(np.cumsum(_detail(image), axis=0, out=inner), axis=1, out=inner)
+    sums = once(image, "detail", lambda: _detail_sums(image))
     wide, high = min(width, image.width), min(height, image.height)
     hidden = sums[high:, wide:] - sums[:-high, wide:]
     hidden -= sums[high:, :-wide]
@@ -249,6 +249,14 @@ def _place(image: Image.Image, width: int, height: int, rng: np.random.Generator
     good = np.flatnonzero(hidden.ravel() <= hidden.min() * _NEARLY + 1e-6)
     y, x = divmod(int(rng.choice(good)), hidden.shape[1])
     return x, y
+
+
+def _detail_sums(image: Image.Image) -> NDArray[np.float64]:
+    """Sum the weights of all pixels above and to the left of each corner of a pixel, ``[h + 1, w + 1]``."""
+    sums = np.zeros((image.height + 1, image.width + 1))
+    inner = sums[1:, 1:]
+    np.cumsum(np.cumsum(_detail(image), axis=0, out=inner), axis=1, out=inner)
+    return sums
 
 
 def _detail(image: Image.Image) -> NDArray[np.float64]:

@@ -166,6 +166,7 @@ class _Picture:
         self._shared = shared
         self._fetched: bytes | Image.Image | UnreadableImage | None = None
         self._decoded: dict[tuple[int | None, int], Image.Image | UnreadableImage] = {}
+        self._crops: dict[Hashable, Pixels] = {}
 
     def fetch(self, row: Row) -> bytes | Image.Image:
         """Return the result of the row's ``fetch``."""
@@ -194,6 +195,14 @@ class _Picture:
             raise image
         # a change gets a copy, for it may draw into its image
         return row.rgb(image if row.change is None else image.copy(), at_least=side, max_pixels=max_pixels)
+
+    def cropped(self, row: Row, image: Image.Image, image_input: ImageInput) -> Pixels:
+        """Return the crop of the row's picture that an encoder takes; of a picture as it is, each is made once."""
+        if not self._shared or row.change is not None:
+            return cropped(image, image_input)
+        if geometry(image_input) not in self._crops:
+            self._crops[geometry(image_input)] = cropped(image, image_input)
+        return self._crops[geometry(image_input)]
 
 
 class _Readings:
@@ -273,7 +282,7 @@ class _Reading:
             if (side, most) not in pictures:
                 pictures[side, most] = picture.rgb(row, side, most)
             if geometry(image_input) not in crops:
-                crops[geometry(image_input)] = cropped(pictures[side, most], image_input)
+                crops[geometry(image_input)] = picture.cropped(row, pictures[side, most], image_input)
         seconds["decode"] += time.perf_counter() - fetched
         return crops
 
