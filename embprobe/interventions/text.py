@@ -316,7 +316,12 @@ def _tried(face: str, text: str) -> tuple[int, int]:
 
 def _extent(face: str, text: str, size: float) -> tuple[int, int]:
     """Measure width and height of the ink in pixels; a font's own box has room for side bearings, too."""
-    left, top, right, bottom = _font(face, size).getmask(text, stroke_width=_stroke(size)).getbbox() or (0, 0, 1, 1)
+    return _outlined(face, text, float(np.float32(size)), _stroke(size))
+
+
+@lru_cache(maxsize=2**14)
+def _outlined(face: str, text: str, size: float, stroke: int) -> tuple[int, int]:
+    left, top, right, bottom = _font(face, size).getmask(text, stroke_width=stroke).getbbox() or (0, 0, 1, 1)
     return right - left, bottom - top
 
 
@@ -326,18 +331,25 @@ def _may_fit(face: str, text: str, size: float, width: int, tallest: int) -> boo
     To draw the outline takes four fifths of the time. It widens the letters on each side by its width, rounded to a
     64th of a pixel: by a pixel less only where the letters reach by hardly more than that into the last one.
     """
-    mask = _font(face, size).getmask(text)
-    left, top, right, bottom = mask.getbbox() or (0, 0, 1, 1)
-    across, down = right - left + 2 * _stroke(size) - width, bottom - top + 2 * _stroke(size) - tallest
+    across, down, faint_across, faint_down = _letters(face, text, float(np.float32(size)))
+    across, down = across + 2 * _stroke(size) - width, down + 2 * _stroke(size) - tallest
     if max(across, down) > 2:
         return False
-    if across > 0:
-        columns = (mask.crop((x, top, x + 1, bottom)) for x in (left, right - 1))
-        across -= sum(column.getextrema()[1] < _FAINT for column in columns)
-    if down > 0:
-        rows = (mask.crop((left, y, right, y + 1)) for y in (top, bottom - 1))
-        down -= sum(row.getextrema()[1] < _FAINT for row in rows)
-    return max(across, down) <= 0
+    return max(across - faint_across if across > 0 else across, down - faint_down if down > 0 else down) <= 0
+
+
+@lru_cache(maxsize=2**14)
+def _letters(face: str, text: str, size: float) -> tuple[int, int, int, int]:
+    """Measure the letters without an outline: width, height, and how many of the outer columns and rows are faint.
+
+    FreeType takes sizes of single precision, so that those which many widths try are the same few.
+    """
+    mask = _font(face, size).getmask(text)
+    left, top, right, bottom = mask.getbbox() or (0, 0, 1, 1)
+    columns = (mask.crop((x, top, x + 1, bottom)) for x in (left, right - 1))
+    rows = (mask.crop((left, y, right, y + 1)) for y in (top, bottom - 1))
+    faint_across, faint_down = (sum(line.getextrema()[1] < _FAINT for line in lines) for lines in (columns, rows))
+    return right - left, bottom - top, faint_across, faint_down
 
 
 def _stroke(size: float) -> int:
