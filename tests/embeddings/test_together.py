@@ -277,3 +277,10 @@ def test_only_one_picture_at_a_time_is_remembered(tmp_path: Path, monkeypatch: p
     extract_together(sets, [make_encoder(side=8)], spaces(tmp_path)[0])
     assert len(shown) == 36 and max(shown) == 3 and max(largest) <= 3 * 12 * 8 * 3
     assert sharing._here.made is None
+
+
+def test_progress_is_told_while_pictures_are_read_and_not_when_batches_are_full(tmp_path: Path) -> None:
+    images, done = Files()(6), list[int]()
+    sets = [images, changed(images, "negative"), changed(images, "mirrored")]
+    extract_together(sets, [make_encoder(side=8)], spaces(tmp_path)[0], progress=done.append)
+    assert sum(done) == 18 and len(done) >= 2 and max(done) < 18

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def files(count: int = 12) -> Images:
         buffer = io.BytesIO()
         noise(i, (16, 12)).save(buffer, format="PNG")
         labels = {"concept": f"c{i // 2}", "name": f"thing{i // 2}", "look": f"l{i % 2}"}
-        rows.append(Row(f"{i:02d}", labels, f"{i}", buffer.getvalue if i % 3 else (lambda b=buffer: b.getvalue())))
+        rows.append(Row(f"{i:02d}", labels, f"{i}", buffer.getvalue if i % 3 else partial(bytes, buffer.getvalue())))
     return Images("files", tuple(rows))
 
 

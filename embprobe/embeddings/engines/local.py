@@ -41,20 +41,23 @@ def run(job: Job) -> Generator[Encoded]:
     all rows that show it, changed or not.
     """
     with _crew(job) as crew:
-        waiting: deque[Future[list[_Batch]]] = deque()
+        waiting: deque[tuple[int, Future[list[_Batch]]]] = deque()
         readings, parts = _Readings(job), defaultdict[int, list[_Batch]](list)
 
         def finish() -> Iterator[Encoded]:
-            for batch in waiting.popleft().result():
+            count, future = waiting.popleft()
+            full = future.result()
+            job.progress(count)  # as they are read: of sets together, most batches are full only near the end
+            for batch in full:
                 parts[batch.shard].append(batch)
-                job.progress(len(batch.good) + len(batch.rejected))
                 shard = job.shards[batch.shard]
                 if len(parts[batch.shard]) == -(-len(shard.rows) // job.batch_size):
                     of_shard = sorted(parts.pop(batch.shard), key=lambda part: part.number)
                     yield _joined(shard, of_shard, job)
 
         for pictures in _chunks(job):
-            waiting.append(crew.pool.submit(_encode, pictures, readings, job, crew.seats))
+            count = sum(map(len, pictures))
+            waiting.append((count, crew.pool.submit(_encode, pictures, readings, job, crew.seats)))
             if len(waiting) > crew.ahead:
                 yield from finish()
         while waiting:

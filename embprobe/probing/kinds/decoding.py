@@ -392,9 +392,9 @@ class Decoding(Measure):
         With ``control`` the same images get that control of the treatments instead.
         """
         parts = self._parts(context)
-        embedded = self._embed(parts.images, context, control)
         if not parts.tested:
-            return self._folds(embedded, context)
+            return self._folds(parts.images, context, control)
+        embedded = self._embed(parts.images, context, control)
         fit_rows = embedded.at(row.key for row in embedded.rows.rows if row.key in parts.fit)
         everything = np.arange(len(fit_rows.rows))
         rows = {name: embedded.at(keys) for name, keys in parts.tested.items()}
@@ -450,12 +450,15 @@ class Decoding(Measure):
         times = min(2 * len(self.treatments), FEW // len(pool))
         return repeat(pool, times) if times > 1 else pool
 
-    def _folds(self, embedded: EmbeddingSet, context: ProbeContext) -> tuple[EmbeddingSet, list[Test]]:
+    def _folds(
+        self, images: Images, context: ProbeContext, control: str | None = None
+    ) -> tuple[EmbeddingSet, list[Test]]:
         """Return all images as one test: each by a classifier fitted on the four folds it is not in.
 
         A group is never in two folds, and the groups of a label are shared out evenly among them (stratified folds,
         Kohavi 1995).
         """
+        embedded = self._embed(images, context, control)
         names, first, coded = np.unique(context.groups(embedded.rows), return_index=True, return_inverse=True)
         if len(names) < FOLDS:
             raise NotApplicable(f"it needs at least {FOLDS} {context.resampled}s to fit on some and test on others")
