@@ -299,9 +299,13 @@ def _middle(width: int, height: int) -> NDArray[np.float64]:
 def _size(face: str, text: str, width: int, tallest: int) -> float:
     """Find the largest size of a face, in steps of a tenth of a pixel, at which the ink of the text fits."""
     across, down = _tried(face, text)
-    size = math.ceil(10.5 * _TRIED * min(width / across, tallest / down)) / 10
+    size = first = math.ceil(10.5 * _TRIED * min(width / across, tallest / down)) / 10
+    wide, high, *_ = _letters(face, text, float(np.float32(size)))
+    jitter = 2 * len(text) + 4  # pixels: each letter's place and the ink's edges are rounded at each size
     while size > _SMALLEST:
-        if _may_fit(face, text, size, width, tallest):
+        share, outline = size / first, 2 * _stroke(size)
+        over = max(share * wide + outline - width, share * high + outline - tallest)
+        if over <= jitter and _may_fit(face, text, size, width, tallest):
             across, down = _extent(face, text, size)
             if across <= width and down <= tallest:
                 break
