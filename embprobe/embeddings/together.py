@@ -9,6 +9,9 @@ from embprobe.embeddings.job import Wanted, merged
 from embprobe.encoders.spec import Encoder
 from embprobe.system.files import most_open_files
 
+_VECTORS = 2**30
+"""Bytes of the vectors of a group, at most: most of its shards are full, and written, near the end of the pass."""
+
 
 def groups_of(wanted: Sequence[Wanted], *, most_rows: int) -> Iterator[list[Wanted]]:
     """Yield the sets that are encoded together, in their order, each with those of its encoders that read pictures.
@@ -22,14 +25,15 @@ def groups_of(wanted: Sequence[Wanted], *, most_rows: int) -> Iterator[list[Want
     """
     able = [replace(each, encoders=_reading(each)) for each in merged(wanted) if each.images.has_pictures]
     group: list[Wanted] = []
-    rows = stores = 0
+    rows = stores = held = 0
     for each in _largest([each for each in able if each.encoders and len(each.images) <= most_rows]):
-        # a store holds the file of its lock open
-        if group and (rows + len(each.images) > most_rows or stores + len(each.encoders) > most_open_files() // 2):
+        rows, stores = rows + len(each.images), stores + len(each.encoders)  # which hold the files of their locks open
+        held += 4 * len(each.images) * sum(encoder.spec.dimension for encoder in each.encoders)
+        if group and (rows > most_rows or stores > most_open_files() // 2 or held > _VECTORS):
             yield group
-            group, rows, stores = [], 0, 0
+            group, rows, stores = [], len(each.images), len(each.encoders)
+            held = 4 * rows * sum(encoder.spec.dimension for encoder in each.encoders)
         group.append(each)
-        rows, stores = rows + len(each.images), stores + len(each.encoders)
     if group:
         yield group
 

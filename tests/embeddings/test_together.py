@@ -250,6 +250,15 @@ def test_no_more_stores_are_written_together_than_files_may_be_open(
     assert encoder.encoded == 15 and set(files.read.values()) == {2}
 
 
+def test_no_more_vectors_are_held_than_are_allowed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("embprobe.embeddings.together._VECTORS", 2 * 5 * 3 * 4)  # two sets of 5 rows in 3 dimensions
+    files, (space, _) = Files(), spaces(tmp_path)
+    images, encoder = files(5), make_encoder(side=8)
+    sets = [images, *(changed(images, name) for name in ("negative", "mirrored", "drawn"))]
+    Session(space).prepare([replace(each, name=f"{i}") for i, each in enumerate(sets)], [encoder], "four")
+    assert encoder.encoded == 20 and set(files.read.values()) == {2}
+
+
 def test_sources_that_cannot_be_hashed_are_shared_by_the_rows_that_have_the_same_one(tmp_path: Path) -> None:
     class Source(list[int]):
         def __call__(self) -> Image.Image:
