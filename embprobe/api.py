@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from embprobe.comparing.result import Comparison
     from embprobe.encoders.spec import Encoder
     from embprobe.probing.card import Card
+    from embprobe.probing.context import NotApplicable
     from embprobe.search.maps import Maps
     from embprobe.search.neighbors import Neighborhood
 
@@ -226,19 +227,59 @@ def probe(
         >>> results.rows[0].role, str(results.rows[0].key)
         ('subject', 'category decoding, unseen images')
     """
-    from embprobe.plots.probe import save_probe
-    from embprobe.probing.run import run_probe
+    from embprobe.probing.context import NotApplicable
 
     card = _card(attribute)
+    (results,) = probe_cards(images, [card], encoders, quick=quick, save=save, **settings)
+    if isinstance(results, NotApplicable):
+        raise results
+    return results
+
+
+def probe_cards(
+    images: ImageSource,
+    cards: Sequence[Card],
+    encoders: Any = None,
+    *,
+    quick: bool = False,
+    save: bool = True,
+    **settings: Unpack[Settings],
+) -> Iterator[Results | NotApplicable]:
+    """Yield for each card what :func:`probe` returns, or why nothing of it can be measured.
+
+    Each image is read once for all cards and all that is done to it.
+    """
+    from embprobe.plots.probe import save_probe
+    from embprobe.probing.context import NotApplicable
+    from embprobe.probing.run import Asked, prepare_probes, run_probe
+
     subjects = open_subjects(images, encoders, **settings)
     session, names = subjects.session, [encoder.spec.name for encoder in subjects.encoders]
-    wanted = [name for name in card.references if name not in names]
-    references = [_load(name, session.device, settings.get("precision", "")) for name in wanted]
-    results = run_probe(card, subjects.images, subjects.encoders, references, session, quick=quick)
-    if save:
-        _keep(subjects)
-        save_probe(results, session.workspace)
-    return results
+    wanted = dict.fromkeys(name for card in cards for name in card.references if name not in names)
+    loaded = {name: _load(name, session.device, settings.get("precision", "")) for name in wanted}
+    asked = [
+        Asked(card, subjects.encoders, [loaded[name] for name in card.references if name in loaded], quick)
+        for card in cards
+    ]
+    prepared = prepare_probes(asked, subjects.images, session)
+    for each in asked:
+        try:
+            results = run_probe(
+                each.card,
+                subjects.images,
+                each.encoders,
+                each.references,
+                session,
+                quick=quick,
+                prepared=prepared,
+            )
+        except NotApplicable as reason:
+            yield reason
+            continue
+        if save:
+            _keep(subjects)
+            save_probe(results, session.workspace)
+        yield results
 
 
 def compare(

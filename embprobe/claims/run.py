@@ -16,7 +16,7 @@ from embprobe.probing.context import NotApplicable
 from embprobe.probing.kinds.decoding import UNSEEN
 from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.results import Conclusions, Result, Results
-from embprobe.probing.run import run_probe
+from embprobe.probing.run import Asked, prepare_probes, run_probe
 from embprobe.probing.scores import Scores
 from embprobe.statistics import Estimate, holm, resample
 from embprobe.system.threads import one_thread
@@ -117,8 +117,7 @@ def _measure(
     """Return by card what it measured, or why it could measure nothing."""
     roles = tuple(cast.encoders)
     wanted = [(*CONTENT, roles), (*RANK, roles), *((c.card, c.number, (c.a, c.b)) for c in claims)]
-    measured: dict[str, _CardResults] = {}
-    failed: dict[str, str] = {}
+    asked: dict[str, Asked] = {}
     for name in dict.fromkeys(name for name, _, _ in wanted):
         here = [(number, needed) for of, number, needed in wanted if of == name]
         card = card_of(name)
@@ -127,8 +126,21 @@ def _measure(
         )
         encoders = cast.playing(role for role in roles if any(role in needed for _, needed in here))
         references = [each for each in cast.references if each.spec.name not in [e.spec.name for e in encoders]]
+        asked[name] = Asked(card, encoders, references)
+    prepared = prepare_probes(list(asked.values()), images, session)
+    measured: dict[str, _CardResults] = {}
+    failed: dict[str, str] = {}
+    for name, each in asked.items():
         try:  # differences are the claims' business
-            results = run_probe(card, images, encoders, references, session, differences=False)
+            results = run_probe(
+                each.card,
+                images,
+                each.encoders,
+                each.references,
+                session,
+                differences=False,
+                prepared=prepared,
+            )
             measured[name] = _CardResults(results)
         except NotApplicable as reason:
             failed[name] = str(reason).removesuffix(".")

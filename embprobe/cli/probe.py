@@ -72,13 +72,12 @@ def probe(
     rows, session = subjects.images, subjects.session
     probed: list[Results] = []
     numbers: list[Path] = []
-    for one in cards:
-        try:
-            results = api.probe(rows, one, subjects.encoders, quick=quick, session=session, precision=run.precision)
-        except NotApplicable as reason:
+    every_card = api.probe_cards(rows, cards, subjects.encoders, quick=quick, session=session, precision=run.precision)
+    for one, results in zip(cards, every_card, strict=True):
+        if isinstance(results, NotApplicable):
             if len(cards) == 1:
-                raise
-            note(str(reason))
+                raise results
+            note(str(results))
             continue
         folder = results.folder(session.workspace)
         probed.append(results)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 
@@ -13,12 +14,12 @@ import torch
 from PIL import Image
 
 from embprobe.embeddings.finite import finite_part, hint, holding_infinite, is_not_finite, reject_infinite
-from embprobe.embeddings.job import Encoded, Engine, Job, Progress, Seconds, Shard, add_seconds
+from embprobe.embeddings.job import Encoded, Engine, Job, Progress, Seconds, Shard, Wanted, add_seconds, merged
 from embprobe.embeddings.reuse import Reusable, find_reusable
 from embprobe.embeddings.store import Store, open_store
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.preprocessing import preprocess
-from embprobe.encoders.spec import Encoder, Floats
+from embprobe.encoders.spec import Decoding, Encoder, EncoderSpec, Floats
 from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images
 from embprobe.system.locks import held
@@ -69,8 +70,7 @@ def extract(
     if not len(images):
         raise EmbprobeError(f"There are no images in '{images.name}' to extract.")
     (stores,) = _extract(
-        [images],
-        encoders,
+        [Wanted(images, encoders)],
         workspace,
         device=device,
         batch_size=batch_size,
@@ -94,14 +94,33 @@ def extract_together(
     max_pixels: int | None = None,
     progress: Progress | None = None,
 ) -> None:
+    """Encode several sets of images by the same encoders: :func:`extract_wanted`."""
+    extract_wanted(
+        [Wanted(images, encoders) for images in sets],
+        workspace,
+        device=device,
+        fast_decode=fast_decode,
+        max_pixels=max_pixels,
+        progress=progress,
+    )
+
+
+def extract_wanted(
+    wanted: Sequence[Wanted],
+    workspace: Workspace,
+    *,
+    device: str = "cpu",
+    fast_decode: bool = False,
+    max_pixels: int | None = None,
+    progress: Progress | None = None,
+) -> None:
     """Encode several sets of images, so that :func:`extract` finds the store of each complete.
 
-    Rows at the same place of sets that show the same image, changed in different ways, are read and decoded once. A set
-    of which nothing can be read or encoded is left to :func:`extract`, which says so.
+    An image that several rows show, changed in different ways, is read and decoded once for all of them. A set of which
+    nothing can be read or encoded is left to :func:`extract`, which says so.
 
     Args:
-        sets: the sets of rows.
-        encoders: as :func:`extract` takes them, and so are the other arguments.
+        wanted: the sets of rows, each with its encoders as :func:`extract` takes them.
         workspace: holds the stores.
         device: where the encoders compute.
         fast_decode: decode large JPEGs at reduced scale.
@@ -111,22 +130,20 @@ def extract_together(
     Raises:
         EmbprobeError: another process writes one of the stores, or the disk is full.
     """
-    different = list({images.fingerprint: images for images in sets if len(images)}.values())
-    if different:
+    if different := merged(wanted):
         _extract(
             different,
-            encoders,
             workspace,
             device=device,
             fast_decode=fast_decode,
             max_pixels=max_pixels,
             progress=progress,
+            together=True,
         )
 
 
 def _extract(
-    sets: Sequence[Images],
-    encoders: Sequence[Encoder],
+    wanted: Sequence[Wanted],
     workspace: Workspace,
     *,
     device: str,
@@ -136,13 +153,23 @@ def _extract(
     batch_size: int | None = None,
     engine: Engine | None = None,
     seconds: Seconds | None = None,
+    together: bool = False,
     finish: Callable[[Sequence[Store]], None] = lambda stores: None,
 ) -> list[list[Store]]:
     """Return by set of images each encoder's complete store of it; ``finish`` is called before the locks are let go."""
-    specs = [encoder.spec.with_decoding("fast" if fast_decode else "exact", max_pixels) for encoder in encoders]
-    first = {spec.fingerprint: i for i, spec in reversed(list(enumerate(specs)))}
-    chosen = sorted(first.values())  # two names of one encoder need one store
-    places = [(images, specs[i]) for images in sets for i in chosen]
+    decoding: Decoding = "fast" if fast_decode else "exact"
+    sets = [each.images for each in wanted]
+    specs = [[encoder.spec.with_decoding(decoding, max_pixels) for encoder in each.encoders] for each in wanted]
+    chosen: dict[str, tuple[Encoder, EncoderSpec]] = {}  # two names of one encoder need one store
+    for each, of_set in zip(wanted, specs, strict=True):
+        for encoder, spec in zip(each.encoders, of_set, strict=True):
+            chosen.setdefault(spec.fingerprint, (encoder, spec))
+    number = {fingerprint: i for i, fingerprint in enumerate(chosen)}
+    parts = [
+        (part, i) for part, of_set in enumerate(specs) for i in sorted({number[spec.fingerprint] for spec in of_set})
+    ]
+    networks, each_spec = [encoder for encoder, _ in chosen.values()], [spec for _, spec in chosen.values()]
+    places = [(sets[part], each_spec[i]) for part, i in parts]
     folders = [workspace.store(images, spec) for images, spec in places]
 
     def opened() -> list[Store]:
@@ -171,21 +198,22 @@ def _extract(
                         reject_infinite(store)
         reusable = [find_reusable(store, workspace) for store in stores]
         _take(reusable)
-        of_sets = [reusable[k : k + len(chosen)] for k in range(0, len(reusable), len(chosen))]
-        shards = _missing(of_sets)
+        of_sets: list[dict[int, Reusable]] = [{} for _ in sets]
+        for (part, i), each_reusable in zip(parts, reusable, strict=True):
+            of_sets[part][i] = each_reusable
+        shards = _missing(sets, of_sets)
         every = sets[0] if len(sets) == 1 else Images.joined("together", sets)
         notify = _counting(progress, shards, len(every))
         size = batch_size or (BATCH_SIZE if device == "cpu" else GPU_BATCH_SIZE)
-        job = Job(every, [encoders[i] for i in chosen], [specs[i] for i in chosen], shards, device, size, notify)
+        job = Job(every, networks, each_spec, shards, device, size, notify, together)
         if shards:
             with closing((engine or _local)(job)) as encoded:
-                _write(encoded, of_sets, {} if seconds is None else seconds)
+                _write(encoded, sets, of_sets, {} if seconds is None else seconds)
         finish(stores)
-    returned = []
-    for k in range(len(sets)):
-        by_fingerprint = {store.spec.fingerprint: store for store in stores[k * len(chosen) : (k + 1) * len(chosen)]}
-        returned.append([replace(by_fingerprint[spec.fingerprint], spec=spec) for spec in specs])
-    return returned
+    by_place = {(part, each_spec[i].fingerprint): store for (part, i), store in zip(parts, stores, strict=True)}
+    return [
+        [replace(by_place[part, spec.fingerprint], spec=spec) for spec in of_set] for part, of_set in enumerate(specs)
+    ]
 
 
 def _local(job: Job) -> Generator[Encoded]:
@@ -212,18 +240,18 @@ def _take(reusable: Sequence[Reusable]) -> None:
                 store.taken += len(rows)
 
 
-def _missing(of_sets: Sequence[Sequence[Reusable]]) -> list[Shard]:
-    """List the shards that stores lack, with the rows to encode, those of one number in different sets side by side.
+def _missing(sets: Sequence[Images], of_sets: Sequence[Mapping[int, Reusable]]) -> list[Shard]:
+    """List the shards that stores lack, with the rows to encode.
 
     Encoders whose stores of a set lack the same rows share a shard, so that an image is read once for all of them;
     another version may have begun a store with shards of another size.
     """
     lacking: dict[tuple[int, int, int, Sequence[int]], list[int]] = {}
     for part, reusable in enumerate(of_sets):
-        for i, each in enumerate(reusable):
+        for i, each in reusable.items():
             for number in each.store.missing:
                 lacking.setdefault((each.store.shard_rows, number, part, each.new_rows(number)), []).append(i)
-    before = _offsets(of_sets)
+    before = _offsets(sets)
     ordered = sorted(lacking.items(), key=lambda item: (*item[0][:3], *item[1]))
     return [
         Shard(number, _moved(rows, before[part]), tuple(encoders), part)
@@ -231,10 +259,9 @@ def _missing(of_sets: Sequence[Sequence[Reusable]]) -> list[Shard]:
     ]
 
 
-def _offsets(of_sets: Sequence[Sequence[Reusable]]) -> list[int]:
+def _offsets(sets: Sequence[Images]) -> list[int]:
     """Return for each set how many rows the sets before it have."""
-    counts = [len(reusable[0].store.images) for reusable in of_sets]
-    return [sum(counts[:part]) for part in range(len(counts))]
+    return [0, *itertools.accumulate(len(images) for images in sets)]
 
 
 def _moved(rows: Sequence[int], by: int) -> Sequence[int]:
@@ -261,9 +288,14 @@ def _counting(progress: Progress | None, shards: Sequence[Shard], count: int) ->
     return notify
 
 
-def _write(encoded_shards: Iterator[Encoded], of_sets: Sequence[Sequence[Reusable]], seconds: Seconds) -> None:
+def _write(
+    encoded_shards: Iterator[Encoded],
+    sets: Sequence[Images],
+    of_sets: Sequence[Mapping[int, Reusable]],
+    seconds: Seconds,
+) -> None:
     """Write shards to their stores as they come from an engine, with the vectors that are taken from other stores."""
-    before = _offsets(of_sets)
+    before = _offsets(sets)
     for encoded in encoded_shards:
         began, number, offset = time.perf_counter(), encoded.shard.number, before[encoded.shard.part]
         good = [position - offset for position in encoded.good]

@@ -16,6 +16,24 @@ Seconds = dict[str, float]
 """How long each stage took (read, decode, encode, write), summed over the workers."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Images whose vectors will be asked for, and the encoders that will be asked."""
+
+    images: Images
+    encoders: Sequence[Encoder]
+
+
+def merged(wanted: Sequence[Wanted]) -> list[Wanted]:
+    """Return each set of images once, with the encoders of all that name it; without those that have no row."""
+    different: dict[str, Wanted] = {}
+    for each in wanted:
+        if len(each.images) and each.encoders:
+            before = different.setdefault(each.images.fingerprint, Wanted(each.images, []))
+            different[each.images.fingerprint] = Wanted(before.images, [*before.encoders, *each.encoders])
+    return list(different.values())
+
+
 def add_seconds(total: Seconds, more: Mapping[str, float]) -> None:
     """Add the seconds of each stage to those of a total."""
     for stage, taken in more.items():
@@ -65,6 +83,8 @@ class Job:
     device: str
     batch_size: int
     progress: Progress
+    together: bool = False
+    """Whether a picture that several rows show is read once for all of them; shards then come in any order."""
 
 
 Engine = Callable[[Job], Generator[Encoded]]

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.embeddings.embedding_set import EmbeddingSet, of_given
-from embprobe.embeddings.extract import extract, extract_together
+from embprobe.embeddings.extract import extract, extract_wanted
 from embprobe.embeddings.finite import are_finite, hint, holding_infinite, is_not_finite
-from embprobe.embeddings.job import Progress
+from embprobe.embeddings.job import Progress, Wanted
 from embprobe.embeddings.keep import keep_vectors
 from embprobe.embeddings.manifest import ShardFacts, manifest_file
 from embprobe.embeddings.store import Store
+from embprobe.embeddings.together import groups_of
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.given import GivenVectors
 from embprobe.encoders.spec import Encoder, Floats
@@ -83,7 +84,7 @@ class Session:
         given = [encoder for encoder in encoders if isinstance(encoder, GivenVectors)]
         networks = [encoder for encoder in encoders if not isinstance(encoder, GivenVectors)]
         self._check(images, networks)
-        if given and any(row.change is not None for row in images.rows):
+        if given and images.changed:
             names = ", ".join(each.spec.name for each in given)
             raise UsageError(f"There are no vectors of changed images in {names}.")
         parts = [of_given(images, given)] if given else []
@@ -104,21 +105,19 @@ class Session:
         )
 
     def prepare(self, sets: Sequence[Images], encoders: Sequence[Encoder], activity: str) -> None:
+        """Encode several sets of images together by the same encoders: :meth:`prepare_wanted`."""
+        self.prepare_wanted([Wanted(images, encoders) for images in sets], activity)
+
+    def prepare_wanted(self, wanted: Sequence[Wanted], activity: str) -> None:
         """Encode several sets of images together, so that :meth:`embed` finds their vectors in the workspace.
 
-        Sets that show the same images, changed in different ways, are read and decoded once. ``activity`` names the
-        progress bar. A set that no encoder can embed is left to :meth:`embed`, which says so.
+        An image that several sets show, changed in different ways, is read and decoded once. ``activity`` names the
+        progress bar. Sets that no encoder can embed, and one of too many rows, are left to :meth:`embed`.
         """
-        networks = [encoder for encoder in encoders if encoder.spec.image_input is not None]
-        waiting = [images for images in sets if len(images) and images.has_pictures]
-        while networks and waiting:
-            together = [waiting.pop(0)]
-            while waiting and sum(map(len, together)) + len(waiting[0]) <= _TOGETHER:
-                together.append(waiting.pop(0))
-            with self.progress(activity, sum(map(len, together))) as progress:
-                extract_together(
+        for together in groups_of(wanted, most_rows=_TOGETHER):
+            with self.progress(activity, sum(len(each.images) for each in together)) as progress:
+                extract_wanted(
                     together,
-                    networks,
                     self.workspace,
                     device=self.device,
                     fast_decode=self.fast_decode,

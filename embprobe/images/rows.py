@@ -102,7 +102,8 @@ class Images:
     @property
     def changed(self) -> bool:
         """Whether an intervention changes any of the images."""
-        return self.columns.changes is not None
+        changes = self.columns.changes
+        return changes is not None and any(changes.at(i) is not None for i in range(len(self)))
 
     @cached_property
     def fingerprint(self) -> str:

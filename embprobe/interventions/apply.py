@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -46,7 +47,10 @@ def intervene(images: Images, name: str, strength: float, *, seed: int, donors: 
 
     def change(row: Row) -> Change:
         edit = plan(row)
-        return lambda image: edit.apply(image, _rng(row, seed))
+        source = (row.content, row.change and row.key)  # how a picture was changed before may depend on its key
+        return lambda image: edit.make(
+            image, _rng(row, seed), source=source, name=name, strength=float(strength), drawn=(seed, row.key)
+        )
 
     suffix = f"{name}={strength:g}@{seed}"
     if isinstance(plan, SameEdit):
@@ -78,7 +82,7 @@ def plan_of(intervention: Intervention, strength: float, donors: Images, *, seed
     check_strength(intervention, strength)
     plan = intervention.planner(donors)
     if isinstance(plan, SamePlan):
-        return SameEdit(plan.edit(strength))
+        return SameEdit(replace(plan.edit(strength), same=True))
 
     def planned(row: Row) -> Edit:
         try:

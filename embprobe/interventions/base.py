@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
 
 from embprobe.images.rows import Images, Row
+from embprobe.interventions.sharing import changing, is_remembered, recall, remember
 
 Rng = np.random.Generator
 Change = Callable[[Image.Image, float, Rng], Image.Image]
@@ -26,6 +27,52 @@ class Edit:
     """Identifies all that the result depends on beside the row, the strength and the seed: a word, a donor row."""
     word: str = ""
     """The word drawn into the image, or the word that a control resembles; it becomes the row's label ``word``."""
+    same: bool = False
+    """Whether all rows have this edit (:class:`SamePlan`)."""
+    matches: Edit | None = None
+    """The intervention's own edit, where this is that of a control which is matched to it."""
+    match: Callable[[Image.Image, Image.Image, Rng], Image.Image] | None = None
+    """``match(original, changed, rng)``: makes that control of what the intervention makes."""
+
+    def make(
+        self, image: Image.Image, rng: Rng, *, source: Hashable, name: str, strength: float, drawn: Hashable
+    ) -> Image.Image:
+        """Change the image; in a pass over one picture, what the intervention has made of it before is taken.
+
+        Args:
+            image: The picture to change.
+            rng: Decides all that is random in the change.
+            source: Identifies the picture: two with the same one, in one pass, have the same pixels.
+            name: That of the intervention, or of its control (``hue/lightness``).
+            strength: Its strength.
+            drawn: Identifies the random generator.
+
+        Raises:
+            UnreadableImage: The image cannot be changed.
+        """
+        with changing(image, source):
+            if self.matches is None or self.match is None:
+                return self._made(image, rng, name, strength, drawn)
+            own, _, _ = name.partition("/")
+            changed = self.matches._made(image, copy.deepcopy(rng), own, strength, drawn)
+            return self.match(image, changed, rng)
+
+    def _made(self, image: Image.Image, rng: Rng, name: str, strength: float, drawn: Hashable) -> Image.Image:
+        """Change the image, or return a copy of the picture that the same change has made of it before.
+
+        An edit that all rows have is shared by those whose random generators differ, if it has drawn nothing.
+        """
+        if not is_remembered(image):
+            return self.apply(image, rng)
+        still, own = (name, strength, self.mark), (name, strength, self.mark, drawn)
+        for key in (still, own) if self.same else (own,):
+            before = recall(image, key)
+            if isinstance(before, Image.Image):
+                return before.copy()  # who gets it may draw into it
+        state = rng.bit_generator.state
+        made = self.apply(image, rng)
+        remember(image, still if self.same and rng.bit_generator.state == state else own, made.copy())
+        return made
 
 
 Plan = Callable[[Row, float, Rng], Edit]
@@ -115,10 +162,10 @@ def matched(
             def apply(image: Image.Image, rng: Rng) -> Image.Image:
                 return match(image, edit.apply(image, copy.deepcopy(rng)), rng)
 
-            return Edit(apply, edit.mark + mark)
+            return Edit(apply, edit.mark + mark, matches=edit, match=match)
 
         if isinstance(plan, SamePlan):
-            return SamePlan(lambda strength: control(plan.edit(strength)))
+            return SamePlan(lambda strength: control(replace(plan.edit(strength), same=True)))
         return lambda row, strength, rng: control(plan(row, strength, rng))
 
     return bind

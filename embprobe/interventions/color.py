@@ -16,6 +16,7 @@ from PIL import Image
 
 from embprobe.images.decoding import UnreadableImage, flatten
 from embprobe.images.rows import WHITE
+from embprobe.interventions.sharing import once
 
 Values = NDArray[np.float64]
 
@@ -329,8 +330,8 @@ def _opacity(image: Image.Image) -> Values:
 
 def _with_chroma(image: Image.Image, change: Callable[[Values], Values]) -> Image.Image:
     """Replace every colour's a and b by ``change(lab)``, ``[n, 3] -> [n, 2]``, lightness and transparency kept."""
-    codes, inverse = _distinct(_codes(np.asarray(image)).ravel())  # each colour is worked out once
-    lab = _oklab(codes)
+    codes, inverse = _distinct_of(image)  # each colour is worked out once
+    lab = once(image, "oklab", lambda: _oklab(codes)).copy()
     lab[:, 1:] = change(lab)
     return _with_colors(image, _in_bytes(lab), inverse)
 
@@ -342,6 +343,11 @@ def _with_colors(image: Image.Image, colors: NDArray[np.uint8], inverse: NDArray
     packed = np.concatenate([colors, np.zeros((len(colors), 1), np.uint8)], axis=1).view(np.uint32).ravel()
     changed[..., :3] = packed[inverse].view(np.uint8).reshape(*changed.shape[:2], 4)[..., :3]
     return Image.fromarray(changed)
+
+
+def _distinct_of(image: Image.Image) -> tuple[NDArray[np.uint32], NDArray[Any]]:
+    """Return the distinct codes of an image's colours, in order, and the place of each pixel's among them."""
+    return once(image, "colors", lambda: _distinct(_codes(np.asarray(image)).ravel()))
 
 
 def _distinct(codes: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[Any]]:
@@ -359,12 +365,13 @@ def _distinct(codes: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[An
 
 def _pairs(original: Image.Image, changed: Image.Image) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[Any]]:
     """Return the distinct pairs of a pixel's colours before and after, in order, and the pair of each pixel."""
-    before, after = (_codes(np.asarray(image)).ravel() for image in (original, changed))
-    unique, inverse = _distinct(before)
+    after = _codes(np.asarray(changed)).ravel()
+    unique, inverse = _distinct_of(original)
     becomes = np.zeros(len(unique), np.uint32)
     becomes[inverse] = after
     if (becomes[inverse] == after).all():  # a colour always became the same one: the pairs are the colours
         return unique, becomes, inverse
+    before = _codes(np.asarray(original)).ravel()
     both, inverse = np.unique(before.astype(np.uint64) << 24 | after, return_inverse=True)
     return (both >> 24).astype(np.uint32), (both & 0xFFFFFF).astype(np.uint32), inverse
 

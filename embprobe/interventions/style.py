@@ -23,6 +23,10 @@ Values = NDArray[np.floating]
 
 _SAMPLES = 3
 """Points along x and along y of each pixel at which a dot's ink is sampled."""
+_CACHED = 2**15
+"""Pixels of a band of rows that is worked on at a time, so that it stays in the processor's cache."""
+_SUMMED = 2**16
+"""Values that are rounded and compared at a time; NumPy sums float32 as float64 by 8,192."""
 _EASEL = 256
 """Pixels along the shorter side at which washes are computed; a brush leaves nothing finer."""
 
@@ -69,15 +73,26 @@ def oil(image: Image.Image, strength: float) -> Image.Image:
     picture = _on_paper(image).astype(np.float64)  # running sums in float32 would blur what should be exact
     radius = max(round(strength * min(image.size)), 1)
     height, width = picture.shape[:2]
-    padded = np.pad(picture, ((radius, radius), (radius, radius), (0, 0)), mode="symmetric")
-    lightness = padded.mean(axis=-1, keepdims=True)
+    channels = [np.pad(picture[..., channel], radius, mode="symmetric") for channel in range(3)]
+    lightness = sum(channels) / 3
     side = radius + 1
-    means = ndimage.uniform_filter(np.concatenate([padded, lightness, lightness**2], axis=-1), (side, side, 1))
+    means = [ndimage.uniform_filter(values, side) for values in (*channels, lightness, lightness**2)]
     places = np.ndindex(2, 2)  # of the square: its first or its last row and column at the pixel
     corners = [(side // 2 + radius * below, side // 2 + radius * right) for below, right in places]
-    squares = np.stack([means[top : top + height, left : left + width] for top, left in corners])
-    calmest = (squares[..., 4] - squares[..., 3] ** 2).argmin(axis=0)
-    return _printed(np.take_along_axis(squares[..., :3], calmest[None, ..., None], axis=0)[0], image)
+    painted = np.empty((height, width, 3), np.uint8)
+    band = max(_CACHED // width, 1)
+    for top in range(0, height, band):
+        rows = min(band, height - top)
+        squares = [[each[top + y : top + y + rows, x : x + width] for each in means] for y, x in corners]
+        chosen = [each.copy() for each in squares[0][:3]]
+        least = squares[0][4] - squares[0][3] ** 2
+        for *colors, mean, of_squares in squares[1:]:
+            varies = of_squares - mean**2
+            calmer = varies < least
+            for values, others in zip([least, *chosen], [varies, *colors], strict=True):
+                np.copyto(values, others, where=calmer)
+        painted[top : top + rows] = _in_bytes(np.stack(chosen, axis=-1))
+    return Image.fromarray(painted).convert(image.mode)
 
 
 def halftone(image: Image.Image, strength: float) -> Image.Image:
@@ -160,8 +175,7 @@ def match_blur(original: Image.Image, changed: Image.Image) -> Image.Image:
     sigma = high
     for _ in range(40):
         np.multiply(spectrum, np.exp(squares * (-(sigma**2) / 2)), out=blurring)
-        blurred = _in_bytes(fft.idctn(blurring, axes=(0, 1)))
-        change = _mean_difference(picture, _in_shares(blurred))
+        blurred, change = _compared(picture, fft.idctn(blurring, axes=(0, 1), overwrite_x=True))
         if abs(change - target) <= 0.01 * target or (sigma == high and change < target):
             break
         low, high = (sigma, high) if change < target else (low, sigma)
@@ -178,6 +192,23 @@ def mean_change(a: Image.Image, b: Image.Image) -> float:
 
 def _mean_difference(a: Values, b: Values) -> float:
     return float(np.abs(a - b).mean(dtype=np.float64))
+
+
+def _compared(picture: Values, values: Values) -> tuple[NDArray[np.uint8], float]:
+    """Round values in 0..1 to bytes; return them and their mean absolute difference from a picture in 0..1.
+
+    The same as :func:`_in_bytes` and :func:`_mean_difference`, bit by bit, in blocks that stay in the cache. Their
+    length is a multiple of the blocks in which NumPy sums, so that the sum is the same, too.
+    """
+    before, after = picture.ravel(), values.ravel()
+    rounded = np.empty(after.size, np.uint8)
+    total = 0.0
+    for start in range(0, after.size, _SUMMED):
+        block = slice(start, start + _SUMMED)
+        rounded[block] = _in_bytes(after[block])
+        difference = np.abs(before[block] - _in_shares(rounded[block]))
+        total = float(np.add.reduce(difference, dtype=np.float64, initial=total))
+    return rounded.reshape(values.shape), total / after.size
 
 
 def _dots(covered: Values, pitch: float) -> Values:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from embprobe.images.decoding import UnreadableImage, flatten
 from embprobe.images.rows import WHITE, Images, Row
-from embprobe.interventions.base import Edit, Plan, Planner, Rng
+from embprobe.interventions.base import Edit, Plan, Planner, Rng, pixels
 from embprobe.interventions.color import recolor, srgb_to_oklab, transfer_palette, vivid
 
 _CANDIDATES = 200
@@ -30,6 +30,8 @@ _DESCRIBING = ("category", "style", "name")
 """The donors' labels that decide which of them match."""
 _SMALL = 32
 """Side in pixels at which an image's features are computed."""
+_KNOWN = 2**20
+"""Pixels of an image up to which the textures that all images get are remembered."""
 TEXTURES = ("brick", "grass", "gravel")
 """Photographs of scikit-image without an object in them, in the public domain (CC0)."""
 
@@ -48,8 +50,11 @@ def palette(donors: Images) -> Plan:
 def hued(change: Callable[[Image.Image, float, float], Image.Image], hue: float | None = None) -> Planner:
     """Make a planner for ``change(image, hue, strength)``, with a hue in degrees, or a random one for each row."""
 
+    if hue is not None:
+        return pixels(lambda image, strength, rng: change(image, hue, strength))
+
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
-        chosen = float(rng.uniform(0, 360)) if hue is None else hue
+        chosen = float(rng.uniform(0, 360))
         return Edit(lambda image, rng: change(image, chosen, strength))
 
     return lambda donors: plan
@@ -141,8 +146,11 @@ def background(image: Image.Image, strength: float, rng: Rng, *, texture: str = 
         raise UnreadableImage("it has no transparent background that could be swapped")
     if strength == 0:
         return image.copy()
-    chosen = np.random.default_rng(list(texture.encode())) if texture else rng
-    photograph = _texture(image.size, chosen, texture or TEXTURES[int(rng.integers(len(TEXTURES)))])
+    if texture:
+        known = image.width * image.height <= _KNOWN
+        photograph = (_same_texture if known else _same_texture.__wrapped__)(image.size, texture)
+    else:
+        photograph = _texture(image.size, rng, TEXTURES[int(rng.integers(len(TEXTURES)))])
     canvas = Image.blend(Image.new("RGB", image.size, (255, 255, 255)), photograph, strength).convert("RGBA")
     return canvas if alone else Image.alpha_composite(canvas, image)
 
@@ -154,15 +162,23 @@ def _texture(size: tuple[int, int], rng: Rng, name: str) -> Image.Image:
     top, left = rng.integers(0, values.shape[0] - side + 1, 2)
     grey = np.rot90(values[top : top + side, left : left + side], int(rng.integers(4)))
     tint = np.array([0.5, 0.5, 0.5]) + 0.5 * rng.random(3)
-    colored = np.rint(grey[..., None] * tint / tint.max()).astype(np.uint8)
-    return Image.fromarray(colored).resize(size, Image.Resampling.LANCZOS)
+    levels = np.rint(np.arange(256.0)[:, None] * tint / tint.max()).astype(np.uint8)  # each grey is tinted once
+    channels = Image.fromarray(np.ascontiguousarray(grey))
+    colored = Image.merge("RGB", [channels.point(levels[:, channel].tolist()) for channel in range(3)])
+    return colored.resize(size, Image.Resampling.LANCZOS)
+
+
+@lru_cache(maxsize=2 * len(TEXTURES))
+def _same_texture(size: tuple[int, int], name: str) -> Image.Image:
+    """Take the square of a texture that all images of a size get."""
+    return _texture(size, np.random.default_rng(list(name.encode())), name)
 
 
 @lru_cache(maxsize=len(TEXTURES))
-def _texture_values(name: str) -> NDArray[np.float64]:
+def _texture_values(name: str) -> NDArray[np.uint8]:
     import skimage.data
 
-    values: NDArray[np.float64] = getattr(skimage.data, name)().astype(np.float64)
+    values: NDArray[np.uint8] = getattr(skimage.data, name)()
     return values
 
 

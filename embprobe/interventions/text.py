@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from embprobe.images.decoding import flatten
 from embprobe.images.rows import WHITE
+from embprobe.interventions.sharing import once
 
 FONTS = ("DejaVuSans-Bold.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSansMono-Bold.ttf")
 """The freely licensed faces that come with matplotlib."""
@@ -76,7 +77,8 @@ def draw_word(
     face = FONTS[int(rng.integers(len(FONTS)))]
     paint = color or _color(rng)
     size = _size(face, word, max(4, round(share * image.width)), max(4, round(_TALLEST * image.height)))
-    written = _layer(word, face, size, paint, _stroke(size))
+    # the same for the word and for the controls that are made of it
+    written = once(image, ("written", word, face, size, paint), lambda: _layer(word, face, size, paint, _stroke(size)))
     x, y = _place(image, written.width, written.height, rng, place)
     drawn = _in_ink(ink, written, word, paint, _stroke(size), image.width, rng)
     x += (written.width - drawn.width) // 2
@@ -239,9 +241,7 @@ def _place(image: Image.Image, width: int, height: int, rng: np.random.Generator
     across, down = max(image.width - width, 0) + 1, max(image.height - height, 0) + 1
     if place == "random":
         return int(rng.integers(across)), int(rng.integers(down))
-    sums = np.zeros((image.height + 1, image.width + 1))
-    inner = sums[1:, 1:]
-    np.cumsum(np.cumsum(_detail(image), axis=0, out=inner), axis=1, out=inner)
+    sums = once(image, "detail", lambda: _detail_sums(image))
     wide, high = min(width, image.width), min(height, image.height)
     hidden = sums[high:, wide:] - sums[:-high, wide:]
     hidden -= sums[high:, :-wide]
@@ -249,6 +249,14 @@ def _place(image: Image.Image, width: int, height: int, rng: np.random.Generator
     good = np.flatnonzero(hidden.ravel() <= hidden.min() * _NEARLY + 1e-6)
     y, x = divmod(int(rng.choice(good)), hidden.shape[1])
     return x, y
+
+
+def _detail_sums(image: Image.Image) -> NDArray[np.float64]:
+    """Sum the weights of all pixels above and to the left of each corner of a pixel, ``[h + 1, w + 1]``."""
+    sums = np.zeros((image.height + 1, image.width + 1))
+    inner = sums[1:, 1:]
+    np.cumsum(np.cumsum(_detail(image), axis=0, out=inner), axis=1, out=inner)
+    return sums
 
 
 def _detail(image: Image.Image) -> NDArray[np.float64]:
@@ -291,9 +299,13 @@ def _middle(width: int, height: int) -> NDArray[np.float64]:
 def _size(face: str, text: str, width: int, tallest: int) -> float:
     """Find the largest size of a face, in steps of a tenth of a pixel, at which the ink of the text fits."""
     across, down = _tried(face, text)
-    size = math.ceil(10.5 * _TRIED * min(width / across, tallest / down)) / 10
+    size = first = math.ceil(10.5 * _TRIED * min(width / across, tallest / down)) / 10
+    wide, high, *_ = _letters(face, text, float(np.float32(size)))
+    jitter = 2 * len(text) + 4  # pixels: each letter's place and the ink's edges are rounded at each size
     while size > _SMALLEST:
-        if _may_fit(face, text, size, width, tallest):
+        share, outline = size / first, 2 * _stroke(size)
+        over = max(share * wide + outline - width, share * high + outline - tallest)
+        if over <= jitter and _may_fit(face, text, size, width, tallest):
             across, down = _extent(face, text, size)
             if across <= width and down <= tallest:
                 break
@@ -308,7 +320,12 @@ def _tried(face: str, text: str) -> tuple[int, int]:
 
 def _extent(face: str, text: str, size: float) -> tuple[int, int]:
     """Measure width and height of the ink in pixels; a font's own box has room for side bearings, too."""
-    left, top, right, bottom = _font(face, size).getmask(text, stroke_width=_stroke(size)).getbbox() or (0, 0, 1, 1)
+    return _outlined(face, text, float(np.float32(size)), _stroke(size))
+
+
+@lru_cache(maxsize=2**14)
+def _outlined(face: str, text: str, size: float, stroke: int) -> tuple[int, int]:
+    left, top, right, bottom = _font(face, size).getmask(text, stroke_width=stroke).getbbox() or (0, 0, 1, 1)
     return right - left, bottom - top
 
 
@@ -318,18 +335,25 @@ def _may_fit(face: str, text: str, size: float, width: int, tallest: int) -> boo
     To draw the outline takes four fifths of the time. It widens the letters on each side by its width, rounded to a
     64th of a pixel: by a pixel less only where the letters reach by hardly more than that into the last one.
     """
-    mask = _font(face, size).getmask(text)
-    left, top, right, bottom = mask.getbbox() or (0, 0, 1, 1)
-    across, down = right - left + 2 * _stroke(size) - width, bottom - top + 2 * _stroke(size) - tallest
+    across, down, faint_across, faint_down = _letters(face, text, float(np.float32(size)))
+    across, down = across + 2 * _stroke(size) - width, down + 2 * _stroke(size) - tallest
     if max(across, down) > 2:
         return False
-    if across > 0:
-        columns = (mask.crop((x, top, x + 1, bottom)) for x in (left, right - 1))
-        across -= sum(column.getextrema()[1] < _FAINT for column in columns)
-    if down > 0:
-        rows = (mask.crop((left, y, right, y + 1)) for y in (top, bottom - 1))
-        down -= sum(row.getextrema()[1] < _FAINT for row in rows)
-    return max(across, down) <= 0
+    return max(across - faint_across if across > 0 else across, down - faint_down if down > 0 else down) <= 0
+
+
+@lru_cache(maxsize=2**14)
+def _letters(face: str, text: str, size: float) -> tuple[int, int, int, int]:
+    """Measure the letters without an outline: width, height, and how many of the outer columns and rows are faint.
+
+    FreeType takes sizes of single precision, so that those which many widths try are the same few.
+    """
+    mask = _font(face, size).getmask(text)
+    left, top, right, bottom = mask.getbbox() or (0, 0, 1, 1)
+    columns = (mask.crop((x, top, x + 1, bottom)) for x in (left, right - 1))
+    rows = (mask.crop((left, y, right, y + 1)) for y in (top, bottom - 1))
+    faint_across, faint_down = (sum(line.getextrema()[1] < _FAINT for line in lines) for lines in (columns, rows))
+    return right - left, bottom - top, faint_across, faint_down
 
 
 def _stroke(size: float) -> int:

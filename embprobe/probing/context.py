@@ -11,6 +11,7 @@ import numpy as np
 
 from embprobe.embeddings.embedding_set import zeros_note
 from embprobe.embeddings.extract import NoVectors
+from embprobe.embeddings.session import no_progress
 from embprobe.encoders.given import GivenVectors
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
@@ -58,6 +59,8 @@ class ProbeContext:
     """The images of the whole card, where a measure takes fewer because some lack a label; None otherwise."""
     undirected: set[tuple[str, str]] = field(default_factory=set)
     """Encoders and keys of images whose vectors of zeros are noted already."""
+    prepared: frozenset[str] = frozenset()
+    """Fingerprints of the sets of images that were encoded beforehand; their progress was shown then."""
 
     @property
     def encoders(self) -> list[Encoder]:
@@ -76,6 +79,11 @@ class ProbeContext:
         return choose_grouping(self._every, self.card.resample)
 
     @property
+    def everything(self) -> Images:
+        """All images, with those that lack a label: the stores of images as they are, are of all."""
+        return self.images if self.stored is None else self.stored
+
+    @property
     def _every(self) -> Images:
         """All images of the card, whichever measure they are for."""
         return self.images if self.of_card is None else self.of_card
@@ -84,8 +92,7 @@ class ProbeContext:
         """Return the context of a measure that takes fewer images; groups, donors and notes stay those of the card."""
         if len(images) == len(self.images):
             return self
-        stored = self.images if self.stored is None else self.stored
-        return replace(self, images=images, stored=stored, of_card=self._every)
+        return replace(self, images=images, stored=self.everything, of_card=self._every)
 
     @property
     def resampled(self) -> str:
@@ -117,13 +124,6 @@ class ProbeContext:
             raise NotApplicable(f"no image in '{self.images.name}' is what it asks for: {known.condition}")
         return known.of(self.images, seed=self.session.seed)
 
-    def prepare(self, sets: Sequence[Images], activity: str) -> None:
-        """Encode sets of images together, so that :meth:`embed` finds their vectors.
-
-        Images that several of the sets show, changed in different ways, are read and decoded once.
-        """
-        self.session.prepare(sets, self.encoders, activity)
-
     def embed(self, images: Images, activity: str) -> EmbeddingSet:
         """Return every encoder's vectors of these rows; ``activity`` names the progress bar.
 
@@ -135,15 +135,17 @@ class ProbeContext:
         return self._directed(self._embedded(images, self.encoders, activity), activity)
 
     def _embedded(self, images: Images, encoders: Sequence[Encoder], activity: str) -> EmbeddingSet:
-        if _are_changed(images):
+        if images.changed:
             if not images.has_pictures:
                 raise NotApplicable(f"it changes images, and '{self.images.name}' has vectors and no pictures")
             encoders = self._able_to_embed()
+        quiet = images.fingerprint in self.prepared
+        session = replace(self.session, progress=no_progress) if quiet else self.session
         try:
-            return self.session.embed(images, encoders, activity)
+            return session.embed(images, encoders, activity)
         except EmbprobeError as error:
             reason = _failure_of_all(images)
-            if reason is None and isinstance(error, NoVectors) and _are_changed(images):
+            if reason is None and isinstance(error, NoVectors) and images.changed:
                 raise NotApplicable(str(error).removesuffix(".")) from None
             if reason is None:
                 raise
@@ -163,7 +165,7 @@ class ProbeContext:
 
     def _directed(self, embedded: EmbeddingSet, activity: str) -> EmbeddingSet:
         """Return the rows whose vectors all have a direction; each of the others is noted once for an encoder."""
-        changed = _are_changed(embedded.rows)
+        changed = embedded.rows.changed
         under = f" under {activity}" if changed else ""
         for encoder, positions in embedded.without_direction().items():
             rows = [embedded.rows.rows[i] for i in positions]
@@ -189,8 +191,7 @@ class ProbeContext:
 
         ``encoders`` are others than those that are probed. Rows are left out as :meth:`embed` does.
         """
-        everything = self.images if self.stored is None else self.stored
-        embedded = self._embedded(everything, self.encoders if encoders is None else encoders, "all images")
+        embedded = self._embedded(self.everything, self.encoders if encoders is None else encoders, "all images")
         return self._directed(embedded.at(row.key for row in images.rows), "")
 
     def treated(self, images: Images, treatment: str) -> Images:
@@ -268,10 +269,6 @@ class ProbeContext:
                 floor=floor,
                 p=(p or {}).get(encoder),
             )
-
-
-def _are_changed(images: Images) -> bool:
-    return any(row.change is not None for row in images.rows)
 
 
 def _failure_of_all(images: Images) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, FiniteFloat
@@ -18,12 +19,22 @@ from embprobe.probing.selection import Selection
 from embprobe.system.models import Strict
 
 if TYPE_CHECKING:
+    from embprobe.encoders.spec import Encoder
     from embprobe.probing.context import ProbeContext
 
 Treatments = dict[str, Annotated[list[str], Field(min_length=1)]]
 """By the value of a label, what is done to an image that gets it: ``hue 120``, ``word=thus 0.9``, ``none``."""
 Labels = Annotated[list[str], Field(min_length=1)]
 Strengths = Annotated[list[FiniteFloat], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Images that a measure will embed: as they are, or changed in one way."""
+
+    images: Images
+    encoders: Sequence[Encoder] | None = None
+    """None: those of the card."""
 
 
 class Measure(Strict, ABC):
@@ -56,6 +67,16 @@ class Measure(Strict, ABC):
         Raises:
             NotApplicable: These images lack what the measure needs; what was yielded before counts.
         """
+
+    def conditions(self, context: ProbeContext) -> Iterator[Condition]:
+        """Yield the images that :meth:`scores` will embed, so that each is read once for all conditions of all cards.
+
+        Without it, or where it leaves images out, they are read when they are embedded. Nothing is embedded here.
+
+        Raises:
+            NotApplicable: These images lack what the measure needs; what was yielded before counts.
+        """
+        yield from ()
 
     def needed_labels(self, images: Images) -> Sequence[str]:
         """Return the labels that all images must have; where one is missing nothing is measured."""

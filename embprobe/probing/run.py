@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embprobe.embeddings.job import Wanted
+from embprobe.embeddings.session import ignore_note
 from embprobe.encoders.given import GivenVectors
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images, MissingLabel
@@ -39,6 +42,7 @@ def run_probe(
     *,
     differences: bool = True,
     quick: bool = False,
+    prepared: frozenset[str] | None = None,
 ) -> Results:
     """Measure a card for every encoder, with the paired differences between encoders, and conclude.
 
@@ -55,19 +59,19 @@ def run_probe(
         session: The workspace, the device and the seed.
         differences: Whether the subjects are compared with each other.
         quick: Measure only what the headline and the checks need.
+        prepared: What :func:`prepare_probes` returned for this card among others; None: it is called for this one.
 
     Raises:
         NotApplicable: Nothing of the card can be measured on these images.
         MissingLabel: A share of more than ``session.max_unlabelled`` of the images lack a label that others have.
         EmbprobeError: There are not at least two values to resample.
     """
-    labelled, unlabelled = card.labelled(images, max_unlabelled=session.max_unlabelled)
-    card = card.of(labelled)
-    card = card.quickly() if quick else card
-    for measure in card.measures:  # before anything slow
-        measure.check()
-    stored = images if unlabelled else None
-    context = ProbeContext(card, labelled, encoders, _able(references, images), session, stored=stored)
+    if prepared is None:
+        asked = Asked(card, encoders, references, quick=quick)
+        prepared = prepare_probes([asked], images, session)
+    context, unlabelled = _context(card, images, encoders, references, session, quick=quick)
+    context = replace(context, prepared=prepared)
+    card = context.card
     for note in unlabelled:
         context.announce(note)
     for name in (each.spec.name for each in references if each not in context.references):
@@ -102,6 +106,72 @@ def run_probe(
         conclusions=conclude(card, Measured(scores, resampled, rows), subjects if differences else []),
         left_out=context.left_out,
     )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A card with the encoders that it is measured for, as :func:`run_probe` takes them."""
+
+    card: Card
+    encoders: Sequence[Encoder]
+    references: Sequence[Encoder]
+    quick: bool = False
+
+
+def prepare_probes(asked: Sequence[Asked], images: Images, session: Session) -> frozenset[str]:
+    """Encode all that some cards will measure in one pass over the images, each read and decoded once.
+
+    A card or a measure that these images do not allow is passed over: :func:`run_probe` says why.
+
+    Returns:
+        The fingerprints of the sets of images that have their vectors now.
+    """
+    wanted = [each for card in asked for each in _wanted(card, images, session)]
+    different = len({each.images.fingerprint for each in wanted})
+    titles = asked[0].card.title if len(asked) == 1 else f"{len(asked)} probes"
+    session.prepare_wanted(wanted, f"{titles}, {different} condition{'' if different == 1 else 's'}")
+    return frozenset(each.images.fingerprint for each in wanted)
+
+
+def _wanted(asked: Asked, images: Images, session: Session) -> Iterator[Wanted]:
+    """Yield the sets of images that a card embeds, with their encoders."""
+    quiet = replace(session, note=ignore_note)  # the run itself notes all of it
+    try:
+        context, _ = _context(asked.card, images, asked.encoders, asked.references, quiet, quick=asked.quick)
+        _check_resampled(context)
+    except EmbprobeError:
+        return
+    for measure in context.card.measures:
+        with suppress(EmbprobeError):
+            own, _ = labelled_for(measure, context.images, max_unlabelled=session.max_unlabelled)
+            for condition in measure.conditions(context.on(own)):
+                encoders = context.encoders if condition.encoders is None else condition.encoders
+                if not condition.images.changed or not _all_given(asked.encoders):
+                    yield Wanted(condition.images, encoders)
+
+
+def _all_given(encoders: Sequence[Encoder]) -> bool:
+    """Return whether a user brings the vectors of all encoders: there are none of changed images."""
+    return all(isinstance(encoder, GivenVectors) for encoder in encoders)
+
+
+def _context(
+    card: Card,
+    images: Images,
+    encoders: Sequence[Encoder],
+    references: Sequence[Encoder],
+    session: Session,
+    *,
+    quick: bool,
+) -> tuple[ProbeContext, tuple[str, ...]]:
+    """Return the context of a card that is put to some images, and notes on those that lack a label."""
+    labelled, unlabelled = card.labelled(images, max_unlabelled=session.max_unlabelled)
+    card = card.of(labelled)
+    card = card.quickly() if quick else card
+    for measure in card.measures:  # before anything slow
+        measure.check()
+    stored = images if unlabelled else None
+    return ProbeContext(card, labelled, encoders, _able(references, images), session, stored=stored), unlabelled
 
 
 def _corrected(rows: Sequence[Result], headline: Key | None) -> list[Result]:

@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from embprobe.embeddings.embedding_set import EmbeddingSet
+from embprobe.embeddings.job import Wanted
 from embprobe.embeddings.session import Session
 from embprobe.encoders.spec import Encoder, EncoderSpec, Floats
 from embprobe.errors import UsageError
@@ -59,6 +60,9 @@ class Oracle:
 @dataclass(frozen=True)
 class OracleSession(Session):
     """Where encoders are oracles; for the references and what measures colour one that only sees colours stands in."""
+
+    def prepare_wanted(self, wanted: Sequence[Wanted], activity: str) -> None:
+        """Do nothing: no image is read."""
 
     def embed(self, images: Images, encoders: Sequence[Encoder], activity: str) -> EmbeddingSet:
         return EmbeddingSet(images, {encoder.spec.name: _oracle(encoder).vectors(images) for encoder in encoders})

@@ -51,6 +51,16 @@ def making(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def most_open_files() -> int:
+    """Return the number of files that this process may have open at the same time."""
+    try:
+        import resource
+    except ImportError:  # Windows: the limit of its C library
+        return 512
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 2**20 if most == resource.RLIM_INFINITY else most
+
+
 def sweep(folder: Path, stem: str = "*", *, older_than: float = 0.0) -> None:
     """Remove the temporary files of killed processes that nothing has written to for ``older_than`` seconds.
 

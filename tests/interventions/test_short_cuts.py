@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 import pytest
+import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
 from embprobe.images import Images
-from embprobe.interventions import color, style, text
+from embprobe.interventions import color, nuisance, style, swaps, text
 from embprobe.interventions.text import FONTS, Ink, draw_word
 from embprobe.interventions.words import NEUTRAL
 
@@ -226,3 +228,70 @@ def test_a_blur_that_matches_is_found_as_with_whole_images(photo: Image.Image) -
         low, high = (sigma, high) if change < target else (low, sigma)
         sigma = math.sqrt(low * high)
     assert style.match_blur(photo, changed).tobytes() == blurred.tobytes()
+
+
+def plain_oil(image: Image.Image, strength: float) -> Image.Image:
+    """Stack the means of all four squares of every pixel, and choose the calmest."""
+    picture = style._on_paper(image).astype(np.float64)
+    radius = max(round(strength * min(image.size)), 1)
+    height, width = picture.shape[:2]
+    padded = np.pad(picture, ((radius, radius), (radius, radius), (0, 0)), mode="symmetric")
+    lightness = padded.mean(axis=-1, keepdims=True)
+    side = radius + 1
+    means = ndimage.uniform_filter(np.concatenate([padded, lightness, lightness**2], axis=-1), (side, side, 1))
+    corners = [(side // 2 + radius * below, side // 2 + radius * right) for below in (0, 1) for right in (0, 1)]
+    squares = np.stack([means[top : top + height, left : left + width] for top, left in corners])
+    calmest = (squares[..., 4] - squares[..., 3] ** 2).argmin(axis=0)
+    return style._printed(np.take_along_axis(squares[..., :3], calmest[None, ..., None], axis=0)[0], image)
+
+
+@pytest.mark.parametrize("cached", [1, 1_000, 2**15])
+@pytest.mark.parametrize("strength", [0.005, 0.03])
+def test_oil_in_bands_is_that_of_all_squares_at_once(
+    photo: Image.Image, emoji: Images, strength: float, cached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(style, "_CACHED", cached)
+    flat = Image.new("RGB", (31, 17), (10, 200, 90))  # squares that vary equally: the first of them counts
+    for image in (photo, flat, emoji.rows[100].read()):
+        assert style.oil(image, strength).tobytes() == plain_oil(image, strength).tobytes()
+
+
+@pytest.mark.parametrize("cached", [1, 1_000, 2**14])
+def test_noise_in_bands_is_that_of_one_draw(photo: Image.Image, cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nuisance, "_CACHED", cached)
+    values = np.asarray(photo)
+    normal = np.random.default_rng(5).standard_normal(values.shape)
+    plain = np.rint(values + 255 * 0.1 * normal).clip(0, 255).astype(np.uint8)
+    assert np.array_equal(np.asarray(nuisance.noise(photo, 0.1, np.random.default_rng(5))), plain)
+
+
+@pytest.mark.parametrize("shape", [(7, 5, 3), (91, 91, 3), (128, 128, 3), (301, 517, 3)])
+def test_bytes_and_their_difference_in_blocks_are_those_of_whole_pictures(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.random(shape, np.float32)
+    values = (picture + rng.normal(0, 0.1, shape)).astype(np.float32)
+    whole = style._in_bytes(values.copy())
+    rounded, difference = style._compared(picture, values)
+    assert np.array_equal(rounded, whole)
+    assert difference == style._mean_difference(picture, style._in_shares(whole))
+
+
+@pytest.mark.parametrize("face", FONTS)
+@pytest.mark.parametrize(("width", "tallest"), [(1_201, 900), (400, 1_000), (900, 300)])
+def test_a_large_words_size_is_found_without_drawing_it_at_sizes_that_are_surely_too_large(
+    face: str, width: int, tallest: int
+) -> None:
+    for word in ("thus", "i", "AVATAR"):
+        assert text._size(face, word, width, tallest) == plain_size(face, word, width, tallest), word
+
+
+@pytest.mark.parametrize("texture", ["brick", "grass", "gravel"])
+def test_a_texture_tinted_by_a_table_is_tinted_value_by_value(texture: str) -> None:
+    rng, values = np.random.default_rng(3), getattr(skimage.data, texture)().astype(np.float64)
+    side = int(rng.integers(values.shape[0] // 2, values.shape[0] + 1))
+    top, left = rng.integers(0, values.shape[0] - side + 1, 2)
+    grey = np.rot90(values[top : top + side, left : left + side], int(rng.integers(4)))
+    tint = np.array([0.5, 0.5, 0.5]) + 0.5 * rng.random(3)
+    colored = Image.fromarray(np.rint(grey[..., None] * tint / tint.max()).astype(np.uint8))
+    plain = colored.resize((70, 50), Image.Resampling.LANCZOS)
+    assert swaps._texture((70, 50), np.random.default_rng(3), texture).tobytes() == plain.tobytes()

@@ -6,15 +6,17 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Generator, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from queue import SimpleQueue
+from threading import Lock
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from embprobe.embeddings.engines.schedule import Pictures, Place, passes
 from embprobe.embeddings.job import Encoded, Job, Seconds, Shard, add_seconds
 from embprobe.embeddings.manifest import Rejected
 from embprobe.encoders.network import NetworkEncoder
@@ -23,6 +25,7 @@ from embprobe.encoders.spec import Encoder, Floats, ImageInput
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Row
+from embprobe.interventions.sharing import one_picture
 from embprobe.system.devices import each_of
 from embprobe.system.threads import allowed_threads, one_thread
 from embprobe.system.threads import cores as _cores
@@ -32,56 +35,57 @@ _SEATS_PER_GPU = 2
 
 
 def run(job: Job) -> Generator[Encoded]:
-    """Encode the shards of a job on this machine; yields them in order, each as soon as its last batch is done.
+    """Encode the shards of a job on this machine; yields each as soon as its last batch is done.
 
-    Shards that follow each other and show the same images, each changed in its own way, are encoded together: an image
-    is then read and decoded once for all of them.
+    They come in order, unless the job is one of several sets together: then each picture is read and decoded once for
+    all rows that show it, changed or not.
     """
     with _crew(job) as crew:
-        waiting: deque[tuple[Sequence[Shard], bool, Future[list[_Batch]]]] = deque()
-        parts: list[list[_Batch]] = []
+        waiting: deque[tuple[int, Future[list[_Batch]]]] = deque()
+        readings, parts = _Readings(job), defaultdict[int, list[_Batch]](list)
 
         def finish() -> Iterator[Encoded]:
-            shards, last, future = waiting.popleft()
-            parts.append(future.result())
-            for part in parts[-1]:
-                job.progress(len(part.good) + len(part.rejected))
-            if last:
-                for shard, of_shard in zip(shards, zip(*parts, strict=True), strict=True):
+            count, future = waiting.popleft()
+            full = future.result()
+            job.progress(count)  # as they are read: of sets together, most batches are full only near the end
+            for batch in full:
+                parts[batch.shard].append(batch)
+                shard = job.shards[batch.shard]
+                if len(parts[batch.shard]) == -(-len(shard.rows) // job.batch_size):
+                    of_shard = sorted(parts.pop(batch.shard), key=lambda part: part.number)
                     yield _joined(shard, of_shard, job)
-                parts.clear()
 
-        for shards in _together(job):
-            count = len(shards[0].rows)
-            for start in range(0, count, job.batch_size):
-                stop = min(start + job.batch_size, count)
-                batch = crew.pool.submit(_encode, shards, start, stop, job, crew.seats)
-                waiting.append((shards, stop == count, batch))
-                if len(waiting) > crew.ahead:
-                    yield from finish()
+        for pictures in _chunks(job):
+            count = sum(map(len, pictures))
+            waiting.append((count, crew.pool.submit(_encode, pictures, readings, job, crew.seats)))
+            if len(waiting) > crew.ahead:
+                yield from finish()
         while waiting:
             yield from finish()
 
 
-def _together(job: Job) -> Iterator[list[Shard]]:
-    """Yield the shards of a job, those that follow each other and show the same images in one list."""
-    group: list[Shard] = []
-    shown: list[object] = []
-    for shard in job.shards:
-        sources: list[object] = [job.images.rows[i].source for i in shard.rows]
-        if group and sources != shown:
-            yield group
-            group = []
-        shown = sources
-        group.append(shard)
-    if group:
-        yield group
+def _chunks(job: Job) -> Iterator[Pictures]:
+    """Yield the pictures that a worker reads at a time: about a batch of rows, and just one where nothing is shared."""
+    if not job.together:
+        for number, shard in enumerate(job.shards):
+            slots = range(len(shard.rows))
+            for start in range(0, len(slots), job.batch_size):
+                yield [[Place(number, slot)] for slot in slots[start : start + job.batch_size]]
+        return
+    for pictures in passes(job):
+        size = max(1, job.batch_size * len(pictures) // sum(map(len, pictures)))
+        for start in range(0, len(pictures), size):
+            yield pictures[start : start + size]
 
 
 @dataclass(frozen=True)
 class _Batch:
     """Positions of the rows that could be read, each encoder's vectors for them, and the rows that could not."""
 
+    shard: int
+    """The position of their shard in the job."""
+    number: int
+    """Which of the shard's batches it is."""
     good: list[int]
     vectors: list[Floats]
     rejected: list[Rejected]
@@ -144,17 +148,18 @@ def _on(encoder: Encoder, device: str) -> Encoder:
     return encoder.on(device) if isinstance(encoder, NetworkEncoder) else encoder
 
 
-def _encode(
-    shards: Sequence[Shard], start: int, stop: int, job: Job, seats: SimpleQueue[Sequence[Encoder]]
-) -> list[_Batch]:
-    """Read the rows from ``start`` to ``stop`` of shards that show the same images; encode those that can be read."""
-    readings = [_Reading(shard, [job.specs[i].require_image_input() for i in shard.lacking]) for shard in shards]
-    for i in range(start, stop):
-        rows = [(shard.rows[i], job.images.rows[shard.rows[i]]) for shard in shards]
-        picture = _Picture(shared=len(shards) > 1)
-        for (position, row), reading in zip(rows, readings, strict=True):
-            reading.read(position, row, picture)
-    return [_vectors(reading, job, seats) for reading in readings]
+def _encode(pictures: Pictures, readings: _Readings, job: Job, seats: SimpleQueue[Sequence[Encoder]]) -> list[_Batch]:
+    """Read the rows that show some pictures; encode the batches of which no row is left to read."""
+    full = []
+    for places in pictures:
+        picture = _Picture(shared=len(places) > 1)
+        with one_picture() if len(places) > 1 else nullcontext():
+            for place in places:
+                reading = readings.of(place)
+                position = job.shards[place.shard].rows[place.slot]
+                if reading.read(place.slot, position, job.images.rows[position], picture):
+                    full.append(readings.close(reading))
+    return [_vectors(reading, job, seats) for reading in full]
 
 
 class _Picture:
@@ -164,6 +169,7 @@ class _Picture:
         self._shared = shared
         self._fetched: bytes | Image.Image | UnreadableImage | None = None
         self._decoded: dict[tuple[int | None, int], Image.Image | UnreadableImage] = {}
+        self._crops: dict[Hashable, Pixels] = {}
 
     def fetch(self, row: Row) -> bytes | Image.Image:
         """Return the result of the row's ``fetch``."""
@@ -193,31 +199,85 @@ class _Picture:
         # a change gets a copy, for it may draw into its image
         return row.rgb(image if row.change is None else image.copy(), at_least=side, max_pixels=max_pixels)
 
+    def cropped(self, row: Row, image: Image.Image, image_input: ImageInput) -> Pixels:
+        """Return the crop of the row's picture that an encoder takes; of a picture as it is, each is made once."""
+        if not self._shared or row.change is not None:
+            return cropped(image, image_input)
+        if geometry(image_input) not in self._crops:
+            self._crops[geometry(image_input)] = cropped(image, image_input)
+        return self._crops[geometry(image_input)]
+
+
+class _Readings:
+    """The batches that are being read, by whichever workers."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._lock = Lock()
+        self._open: dict[tuple[int, int], _Reading] = {}
+
+    def of(self, place: Place) -> _Reading:
+        """Return the batch that a row belongs to."""
+        number, size = place.slot // self._job.batch_size, self._job.batch_size
+        with self._lock:
+            if (place.shard, number) not in self._open:
+                shard = self._job.shards[place.shard]
+                image_inputs = [self._job.specs[i].require_image_input() for i in shard.lacking]
+                count = min(size, len(shard.rows) - number * size)
+                self._open[place.shard, number] = _Reading(place.shard, number, count, shard.lacking, image_inputs)
+            return self._open[place.shard, number]
+
+    def close(self, reading: _Reading) -> _Reading:
+        """Forget a batch of which all rows are read, and return it."""
+        with self._lock:
+            return self._open.pop((reading.shard, reading.number))
+
 
 class _Reading:
-    """The rows of a shard that were read, and the crops of them that its encoders take."""
+    """The rows of a batch that were read, and the crops of them that its encoders take."""
 
-    def __init__(self, shard: Shard, image_inputs: Sequence[ImageInput]) -> None:
-        self.shard, self.image_inputs = shard, image_inputs
-        self.good: list[int] = []
-        self.crops: list[dict[Hashable, Pixels]] = []
-        self.rejected: list[Rejected] = []
+    def __init__(
+        self, shard: int, number: int, count: int, lacking: Sequence[int], image_inputs: Sequence[ImageInput]
+    ) -> None:
+        self.shard, self.number, self.lacking, self.image_inputs = shard, number, lacking, image_inputs
         self.seconds: Seconds = defaultdict(float)
+        self._count = count
+        self._lock = Lock()
+        self._read: dict[int, tuple[int, dict[Hashable, Pixels]] | Rejected] = {}
 
-    def read(self, position: int, row: Row, picture: _Picture) -> None:
-        """Read the row at a position, or list it among the rejected."""
+    @property
+    def good(self) -> list[int]:
+        """The positions of the rows that could be read, in order."""
+        return [each[0] for _, each in sorted(self._read.items()) if isinstance(each, tuple)]
+
+    @property
+    def crops(self) -> list[dict[Hashable, Pixels]]:
+        """Their crops by geometry."""
+        return [each[1] for _, each in sorted(self._read.items()) if isinstance(each, tuple)]
+
+    @property
+    def rejected(self) -> list[Rejected]:
+        """The rows that could not be read, in order."""
+        return [each for _, each in sorted(self._read.items()) if isinstance(each, Rejected)]
+
+    def read(self, slot: int, position: int, row: Row, picture: _Picture) -> bool:
+        """Read the row at a position, or list it among the rejected; return whether it was the batch's last."""
+        seconds: Seconds = defaultdict(float)
         try:
-            self.crops.append(self._crops(row, picture))
-            self.good.append(position)
+            read: tuple[int, dict[Hashable, Pixels]] | Rejected = (position, self._crops(row, picture, seconds))
         except UnreadableImage as reason:
-            self.rejected.append(Rejected(row.key, str(reason), position))
+            read = Rejected(row.key, str(reason), position)
+        with self._lock:
+            self._read[slot] = read
+            add_seconds(self.seconds, seconds)
+            return len(self._read) == self._count
 
-    def _crops(self, row: Row, picture: _Picture) -> dict[Hashable, Pixels]:
+    def _crops(self, row: Row, picture: _Picture, seconds: Seconds) -> dict[Hashable, Pixels]:
         """Return what the encoders will see of the row's picture, by geometry; each way of decoding is done once."""
         began = time.perf_counter()
         picture.fetch(row)
         fetched = time.perf_counter()
-        self.seconds["read"] += fetched - began
+        seconds["read"] += fetched - began
         pictures = {}
         crops: dict[Hashable, Pixels] = {}
         for image_input in self.image_inputs:
@@ -225,21 +285,21 @@ class _Reading:
             if (side, most) not in pictures:
                 pictures[side, most] = picture.rgb(row, side, most)
             if geometry(image_input) not in crops:
-                crops[geometry(image_input)] = cropped(pictures[side, most], image_input)
-        self.seconds["decode"] += time.perf_counter() - fetched
+                crops[geometry(image_input)] = picture.cropped(row, pictures[side, most], image_input)
+        seconds["decode"] += time.perf_counter() - fetched
         return crops
 
 
 def _vectors(reading: _Reading, job: Job, seats: SimpleQueue[Sequence[Encoder]]) -> _Batch:
     """Encode the crops of a reading by the encoders that lack them."""
-    seconds, lacking = reading.seconds, reading.shard.lacking
-    if not reading.good:
-        return _Batch([], [], reading.rejected, seconds)
+    seconds, good, crops = reading.seconds, reading.good, reading.crops
+    if not good:
+        return _Batch(reading.shard, reading.number, [], [], reading.rejected, seconds)
     began = time.perf_counter()
     tensors: dict[ImageInput, Tensor] = {}
     for image_input in reading.image_inputs:
         if image_input not in tensors:
-            pixels = np.stack([each[geometry(image_input)] for each in reading.crops])
+            pixels = np.stack([each[geometry(image_input)] for each in crops])
             tensors[image_input] = normalized(pixels, image_input)
     seconds["decode"] += time.perf_counter() - began
     encoders = seats.get()
@@ -247,7 +307,7 @@ def _vectors(reading: _Reading, job: Job, seats: SimpleQueue[Sequence[Encoder]])
         began = time.perf_counter()
         vectors = [
             encoders[i].encode_images(tensors[image_input])
-            for i, image_input in zip(lacking, reading.image_inputs, strict=True)
+            for i, image_input in zip(reading.lacking, reading.image_inputs, strict=True)
         ]
         seconds["encode"] += time.perf_counter() - began
     except torch.OutOfMemoryError:
@@ -256,4 +316,4 @@ def _vectors(reading: _Reading, job: Job, seats: SimpleQueue[Sequence[Encoder]])
         raise EmbprobeError(f"The GPU has not enough memory for {batch}.") from None
     finally:
         seats.put(encoders)
-    return _Batch(reading.good, vectors, reading.rejected, seconds)
+    return _Batch(reading.shard, reading.number, good, vectors, reading.rejected, seconds)

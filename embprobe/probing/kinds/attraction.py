@@ -13,7 +13,7 @@ from embprobe.measures.attraction import attraction, separable
 from embprobe.measures.vectors import LabelArray
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import SHUFFLED, Key
-from embprobe.probing.measure import Labels, Measure, Treatments, levels
+from embprobe.probing.measure import Condition, Labels, Measure, Treatments, levels
 from embprobe.probing.scores import Scores
 
 if TYPE_CHECKING:
@@ -46,14 +46,20 @@ class Attraction(Measure):
         chosen = [next((label for label in names if not images.lacks(label)), names[-1]) for names in labels]
         return [label for label in chosen if label != IMAGE]
 
+    def conditions(self, context: ProbeContext) -> Iterator[Condition]:
+        self._label(context, self.among)
+        chosen = context.select(self.images)
+        if not self.treatments:
+            self._label(context, self.attribute)
+        yield Condition(self._treated(chosen, context) if self.treatments else context.everything)
+
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield for every image its influence value of the attraction."""
         among = self._label(context, self.among)
         chosen = context.select(self.images)
         if self.treatments:
             label = self.attribute[-1]
-            treated = cross(chosen, {label: levels(self.treatments)}, seed=context.session.seed, donors=context.images)
-            embedded = context.embed(treated, label)
+            embedded = context.embed(self._treated(chosen, context), label)
         else:
             label = self._label(context, self.attribute)
             embedded = context.untouched(chosen)
@@ -70,6 +76,11 @@ class Attraction(Measure):
         if self.control_task:
             shuffled = _shuffled(attribute, content, context.session.seed)
             yield from self._measured(self._key(among, SHUFFLED), embedded, shuffled, content, context)
+
+    def _treated(self, chosen: Images, context: ProbeContext) -> Images:
+        """Return every image under every treatment."""
+        dealt = {self.attribute[-1]: levels(self.treatments)}
+        return cross(chosen, dealt, seed=context.session.seed, donors=context.images)
 
     def _measured(
         self, key: Key, embedded: EmbeddingSet, attribute: LabelArray, content: LabelArray, context: ProbeContext

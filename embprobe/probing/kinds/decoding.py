@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
@@ -26,7 +26,7 @@ from embprobe.measures.logistic import TooFewGroups, predict_logistic
 from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
 from embprobe.probing.context import GUESSING, NotApplicable
 from embprobe.probing.key import GAIN, SHOTS, SHUFFLED, Key
-from embprobe.probing.measure import Measure, Treatments, levels
+from embprobe.probing.measure import Condition, Measure, Treatments, levels
 from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.scores import Scores
 from embprobe.probing.selection import Selection
@@ -159,6 +159,14 @@ class Decoding(Measure):
                 "transforms": [transform for transform in self.transforms if (transform, None) in conditions],
             }
         )
+
+    def conditions(self, context: ProbeContext) -> Iterator[Condition]:
+        parts = self._parts(context)
+        for control in (None, *self.controls):
+            treated = self._treated(parts.images, context, control)
+            yield Condition(context.everything if treated is None else treated)
+        if self.held_out and parts.tested:
+            yield Condition(self._newly_treated(parts, context))
 
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield accuracy on every test beside guessing, and what is beyond trivial encoders and beyond controls.
@@ -383,13 +391,32 @@ class Decoding(Measure):
 
         With ``control`` the same images get that control of the treatments instead.
         """
+        parts = self._parts(context)
+        if not parts.tested:
+            return self._folds(parts.images, context, control)
+        embedded = self._embed(parts.images, context, control)
+        fit_rows = embedded.at(row.key for row in embedded.rows.rows if row.key in parts.fit)
+        everything = np.arange(len(fit_rows.rows))
+        rows = {name: embedded.at(keys) for name, keys in parts.tested.items()}
+        if self.held_out and control is None:
+            new = context.embed(self._newly_treated(parts, context), f"{self.label}, held out")
+            rows |= {_held_out(name): new.at(keys) for name, keys in parts.tested.items()}
+        fitted = set(fit_rows.label(self.label))
+        if not any(fitted.intersection(each.label(self.label)) for each in rows.values()):
+            raise NotApplicable(f"no test image has a {self.label} that images to fit on have")
+        return fit_rows, [
+            Test(name, each, [(everything, np.arange(len(each.rows)))]) for name, each in rows.items() if len(each.rows)
+        ]
+
+    def _parts(self, context: ProbeContext) -> _Parts:
+        """Return the images that are fitted on or tested, before anything is done to them."""
         if not self.treatments:
             context.require(self.label)
         pool = context.select(self.images)
         if not self._are_told_apart(pool):
             official = official_split(pool)
             if official is None:
-                return self._folds(pool, context, control)
+                return _Parts(self._folded(pool, context))
             fit_selection, of_tests = (Selection(where={"split": [value]}) for value in official)
             limit = min((each.limit for each in self.tests.values() if each.limit), default=None)
             fit_selection = fit_selection.model_copy(update={"limit": self.fit.limit})
@@ -407,36 +434,31 @@ class Decoding(Measure):
                 )
         used_keys = fit.union(*tested.values())
         chosen = pool.take(i for i, row in enumerate(pool.rows) if row.key in used_keys)
-        embedded = self._embed(chosen, context, control)
-        fit_rows = embedded.at(row.key for row in embedded.rows.rows if row.key in fit)
-        everything = np.arange(len(fit_rows.rows))
-        rows = {name: embedded.at(keys) for name, keys in tested.items()}
-        if self.held_out and control is None:
-            keys = {key for test_keys in tested.values() for key in test_keys}
-            under = context.treated(chosen, self.under)
-            others = under.take(i for i, row in enumerate(chosen.rows) if row.key in keys)
-            treated = assign(others, self.label, levels(self.held_out), seed=seed + 1, donors=context.images)
-            new = context.embed(treated, f"{self.label}, held out")
-            rows |= {_held_out(name): new.at(keys) for name, keys in tested.items()}
-        fitted = set(fit_rows.label(self.label))
-        if not any(fitted.intersection(each.label(self.label)) for each in rows.values()):
-            raise NotApplicable(f"no test image has a {self.label} that images to fit on have")
-        return fit_rows, [
-            Test(name, each, [(everything, np.arange(len(each.rows)))]) for name, each in rows.items() if len(each.rows)
-        ]
+        return _Parts(chosen, fit, tested)
+
+    def _newly_treated(self, parts: _Parts, context: ProbeContext) -> Images:
+        """Return the test images under treatments that the classifier has never seen."""
+        keys = {key for test_keys in parts.tested.values() for key in test_keys}
+        under = context.treated(parts.images, self.under)
+        others = under.take(i for i, row in enumerate(parts.images.rows) if row.key in keys)
+        return assign(others, self.label, levels(self.held_out), seed=context.session.seed + 1, donors=context.images)
+
+    def _folded(self, pool: Images, context: ProbeContext) -> Images:
+        """Return the images that are divided into folds; where the label is done to images, few of them repeatedly."""
+        if not self.treatments:
+            pool = self._learnable(pool, context)
+        times = min(2 * len(self.treatments), FEW // len(pool))
+        return repeat(pool, times) if times > 1 else pool
 
     def _folds(
-        self, pool: Images, context: ProbeContext, control: str | None = None
+        self, images: Images, context: ProbeContext, control: str | None = None
     ) -> tuple[EmbeddingSet, list[Test]]:
         """Return all images as one test: each by a classifier fitted on the four folds it is not in.
 
         A group is never in two folds, and the groups of a label are shared out evenly among them (stratified folds,
-        Kohavi 1995). Where the label is what is done to images, few images have it done several times.
+        Kohavi 1995).
         """
-        if not self.treatments:
-            pool = self._learnable(pool, context)
-        times = min(2 * len(self.treatments), FEW // len(pool))
-        embedded = self._embed(repeat(pool, times) if times > 1 else pool, context, control)
+        embedded = self._embed(images, context, control)
         names, first, coded = np.unique(context.groups(embedded.rows), return_index=True, return_inverse=True)
         if len(names) < FOLDS:
             raise NotApplicable(f"it needs at least {FOLDS} {context.resampled}s to fit on some and test on others")
@@ -461,13 +483,20 @@ class Decoding(Measure):
         context.note(f"decoding of {self.label}: {reason}")
         return pool.take(kept)
 
-    def _embed(self, images: Images, context: ProbeContext, control: str | None = None) -> EmbeddingSet:
+    def _treated(self, images: Images, context: ProbeContext, control: str | None = None) -> Images | None:
+        """Return the images with the treatments, or a control of theirs; None if nothing is done to them."""
+        if not self.treatments and self.under == "none":
+            return None
         images = context.treated(images, self.under)
-        if self.treatments:
-            dealt = levels(self.treatments) if control is None else self._controlled(control)[1]
-            images = assign(images, self.label, dealt, seed=context.session.seed, donors=context.images)
-        elif self.under == "none":
-            return context.untouched(images)
+        if not self.treatments:
+            return images
+        dealt = levels(self.treatments) if control is None else self._controlled(control)[1]
+        return assign(images, self.label, dealt, seed=context.session.seed, donors=context.images)
+
+    def _embed(self, chosen: Images, context: ProbeContext, control: str | None = None) -> EmbeddingSet:
+        images = self._treated(chosen, context, control)
+        if images is None:
+            return context.untouched(chosen)
         embedded = context.embed(images, self.label if control is None else f"{self.label}, {control}")
         if self.treatments and (gone := set(images.label(self.label)) - set(embedded.label(self.label).tolist())):
             raise NotApplicable(f"no image with the {self.label} '{min(gone)}' has a vector by every encoder")
@@ -508,6 +537,15 @@ def official_split(images: Images) -> tuple[str, str] | None:
     values = {row.labels.get("split") for row in images.rows}
     test = next((value for value in HELD_OUT if value in values), None)
     return ("train", test) if "train" in values and test else None
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The images of a decoding, and the keys of those fitted on and of those of each test; no keys: folds."""
+
+    images: Images
+    fit: Set[str] = frozenset()
+    tested: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from embprobe.measures.pair_effects import influence_scores
 from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import BEYOND_CONTROL, CONTROL, PERCENTILE, Key
-from embprobe.probing.measure import Measure, Strengths
+from embprobe.probing.measure import Condition, Measure, Strengths
 from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.scores import Scores
 
@@ -44,22 +44,21 @@ class Displacement(Measure):
     def declared_keys(self) -> Sequence[Key]:
         return [self._key(variant, strength) for variant in self._variants for strength in self.strengths]
 
+    def conditions(self, context: ProbeContext) -> Iterator[Condition]:
+        chosen = context.select(self.images)
+        yield Condition(chosen)
+        for name, size in (change for strength in dict.fromkeys(self.strengths) for change in self._changes(strength)):
+            yield Condition(context.intervene(chosen, name, size))
+
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield one key after the other, each for all strengths."""
         chosen = context.select(self.images)
-        changes = {
-            strength: [
-                (f"{name} {size:g}", context.intervene(chosen, name, size)) for name, size in self._changes(strength)
-            ]
-            for strength in dict.fromkeys(self.strengths)
-        }
-        context.prepare([chosen, *(images for each in changes.values() for _, images in each)], self.intervention)
         before = context.embed(chosen, "as they are")
         by_variant: dict[str | None, list[Scores]] = {variant: [] for variant in self._variants}
         impossible: dict[float, NotApplicable] = {}
-        for strength, change in changes.items():
+        for strength in dict.fromkeys(self.strengths):
             try:
-                shared, afters = self._changed(strength, before, change, context)
+                shared, afters = self._changed(strength, before, chosen, context)
             except NotApplicable as reason:
                 impossible[strength] = reason
                 continue
@@ -81,10 +80,11 @@ class Displacement(Measure):
             context.note(f"{self.kind} by {self.intervention} {strength:g}: {str(failure).removesuffix('.')}")
 
     def _changed(
-        self, strength: float, before: EmbeddingSet, change: Sequence[tuple[str, Images]], context: ProbeContext
+        self, strength: float, before: EmbeddingSet, chosen: Images, context: ProbeContext
     ) -> tuple[EmbeddingSet, list[EmbeddingSet]]:
         """Return those of the images that can be changed as they are, and under the intervention and its control."""
-        afters = [context.embed(images, activity) for activity, images in change]
+        changes = self._changes(strength)
+        afters = [context.embed(context.intervene(chosen, name, size), f"{name} {size:g}") for name, size in changes]
         shared = before.restricted_to(*afters)
         if len(shared.rows) < 2:
             raise NotApplicable(

@@ -13,7 +13,7 @@ from embprobe.measures.blocks import rows_at
 from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import Key
-from embprobe.probing.measure import Measure
+from embprobe.probing.measure import Condition, Measure
 from embprobe.probing.scores import Scores
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ class Geometry(Measure):
 
     def read_labels(self, images: Images) -> Sequence[str]:
         return [*super().read_labels(images), *([self.label] if self.label else [])]
+
+    def conditions(self, context: ProbeContext) -> Iterator[Condition]:
+        yield Condition(context.everything)
 
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield every statistic as scores of images whose mean it is; then raise for those that were not possible."""

@@ -14,7 +14,7 @@ from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, natural_pai
 from embprobe.measures.pair_effects import influence_scores
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import Key
-from embprobe.probing.measure import Measure
+from embprobe.probing.measure import Condition, Measure
 from embprobe.probing.scores import Scores
 
 if TYPE_CHECKING:
@@ -55,6 +55,16 @@ class NaturalPairs(Measure):
     def declared_keys(self) -> Sequence[Key]:
         """Return the key with all other attributes held constant; those whose label no image has are done without."""
         return [self._key([name for name in self.attributes if name != self.of])]
+
+    def conditions(self, context: ProbeContext) -> Iterator[Condition]:
+        from embprobe.encoders import load_encoder
+
+        context.require(*_labels(self.attributes[self.of]))
+        yield Condition(context.everything)
+        known = [encoder.spec.name for encoder in context.encoders]
+        for source in self.attributes.values():
+            if not _labels(source) and source not in known and context.images.has_pictures:
+                yield Condition(context.everything, [load_encoder(source, device=context.session.device)])
 
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield for every image an influence score; their mean is that of the images' partial rank correlations."""

@@ -19,7 +19,7 @@ from embprobe.measures.preference import preference
 from embprobe.measures.vectors import LabelArray, ScoreArray
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import BEYOND_CONTROL, Key
-from embprobe.probing.measure import Measure, Treatments, levels
+from embprobe.probing.measure import Condition, Measure, Treatments, levels
 from embprobe.probing.scores import Scores
 
 if TYPE_CHECKING:
@@ -83,23 +83,50 @@ class Preference(Measure):
         keys = [self._key(self.cue, rival) for rival in (_THIRD, self._object)]
         return [*keys, self._control_key(self.conflict), self._beyond_key] if self.control else keys
 
+    def conditions(self, context: ProbeContext) -> Iterator[Condition]:
+        chosen = self._chosen(context)
+        if self.conflict is not None:
+            yield Condition(self._conflicting(self.conflict, self._named(chosen, context), context))
+        else:
+            yield Condition(self._treated(chosen, context) if self.treatments else context.everything)
+
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield for every anchor the share of triplets in which the first of the two is nearer."""
-        context.require(*self._labels(), *self._present(self.within, context), *self._present(self.apart, context))
-        chosen = context.select(self.images)
+        chosen = self._chosen(context)
         if self.conflict is None:
             yield from self._between_labels(chosen, context)
         else:
             yield from self._between_words(self.conflict, chosen, context)
 
+    def _chosen(self, context: ProbeContext) -> Images:
+        context.require(*self._labels(), *self._present(self.within, context), *self._present(self.apart, context))
+        return context.select(self.images)
+
+    def _treated(self, chosen: Images, context: ProbeContext) -> Images:
+        """Return the images with the treatments, each with one or with all."""
+        dealt, seed = levels(self.treatments), context.session.seed
+        if self.crossed:
+            return cross(chosen, {self.cue: dealt}, seed=seed, donors=context.images)
+        return assign(chosen, self.cue, dealt, seed=seed, donors=context.images)
+
+    def _named(self, chosen: Images, context: ProbeContext) -> Images:
+        """Return the images that have a name to draw."""
+        named = chosen.take(i for i, row in enumerate(chosen.rows) if word_of(row))
+        if len(named) < 2:
+            raise NotApplicable(f"fewer than two images in '{context.images.name}' have a name to draw")
+        return named
+
+    def _conflicting(self, conflict: str, named: Images, context: ProbeContext) -> Images:
+        """Return the images as they are, with the conflicting word, and with its control."""
+        done = {_CONFLICT: Treatment.parse(conflict), _CLEAN: Treatment(None)}
+        if self.control:
+            done[_CONTROL] = Treatment.parse(self._controlled(conflict))
+        factors = {"treatment": {name: [each] for name, each in done.items()}}
+        return cross(named, factors, seed=context.session.seed, donors=named)
+
     def _between_labels(self, chosen: Images, context: ProbeContext) -> Iterator[Scores]:
         if self.treatments:
-            dealt, seed = levels(self.treatments), context.session.seed
-            if self.crossed:
-                treated = cross(chosen, {self.cue: dealt}, seed=seed, donors=context.images)
-            else:
-                treated = assign(chosen, self.cue, dealt, seed=seed, donors=context.images)
-            embedded = context.embed(treated, self.cue)
+            embedded = context.embed(self._treated(chosen, context), self.cue)
         else:
             embedded = context.untouched(chosen)
         concepts, cues = embedded.label(self.concept), embedded.label(self.cue)
@@ -114,16 +141,9 @@ class Preference(Measure):
         An encoder that cannot read prefers neither the word's concept nor a third one: 0.5. Under the control it is 0.5
         for every encoder, because no letter is left.
         """
-        named = chosen.take(i for i, row in enumerate(chosen.rows) if word_of(row))
-        if len(named) < 2:
-            raise NotApplicable(f"fewer than two images in '{context.images.name}' have a name to draw")
+        named = self._named(chosen, context)
         treatment = Treatment.parse(conflict)
-        done = {_CONFLICT: treatment, _CLEAN: Treatment(None)}
-        if self.control:
-            done[_CONTROL] = Treatment.parse(self._controlled(conflict))
-        factors = {"treatment": {name: [each] for name, each in done.items()}}
-        treated = cross(named, factors, seed=context.session.seed, donors=named)
-        embedded = context.embed(treated, conflict)
+        embedded = context.embed(self._conflicting(conflict, named, context), conflict)
         own = np.array([word_of(row) or "" for row in embedded.rows.rows])
         role = embedded.label("treatment")
         clean = role == _CLEAN

@@ -17,7 +17,7 @@ from embprobe.measures.variance import permutation_p, plain_shares, variance_sha
 from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.key import Key
-from embprobe.probing.measure import Labels, Measure, Treatments, levels
+from embprobe.probing.measure import Condition, Labels, Measure, Treatments, levels
 from embprobe.probing.scores import Scores
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ class Variance(Measure):
 
     def declared_keys(self) -> Sequence[Key]:
         return [Key(kind=self.kind, target=factor) for factor in self.of]
+
+    def conditions(self, context: ProbeContext) -> Iterator[Condition]:
+        yield Condition(self._design(context).images)
 
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield for every value of the unit a jackknife pseudo-value of each share, with a permutation test's p."""

@@ -16,7 +16,7 @@ from embprobe.measures.vectors import LabelArray, Vectors
 from embprobe.measures.zero_shot import class_vectors, predict_zero_shot
 from embprobe.probing.context import GUESSING, NotApplicable
 from embprobe.probing.key import ACCURACY, Key
-from embprobe.probing.measure import Labels, Measure
+from embprobe.probing.measure import Condition, Labels, Measure
 from embprobe.probing.scores import Scores
 
 if TYPE_CHECKING:
@@ -53,12 +53,15 @@ class ZeroShot(Measure):
                 keys += [key for k in self.k for key in self._recalls(k)]
         return keys
 
+    def conditions(self, context: ProbeContext) -> Iterator[Condition]:
+        chosen = self._chosen(context)
+        for text in self.treatments:
+            treated = self._treated(chosen, text, context)
+            yield Condition(context.everything if treated is None else treated)
+
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield accuracy under every treatment, of encoders with text; on unchanged images also recall@k both ways."""
-        context.require(self.label)
-        if not any(encoder.spec.has_text for encoder in context.encoders):
-            raise NotApplicable("none of the encoders has a text side")
-        chosen = context.select(self.images)
+        chosen = self._chosen(context)
         names = np.unique(chosen.label(self.label))
         texts = context.texts([template.replace("{}", name) for name in names.tolist() for template in self.templates])
         classes = {
@@ -66,13 +69,25 @@ class ZeroShot(Measure):
         }
         for text in self.treatments:
             treatment = Treatment.parse(text)
-            if treatment.intervention is None and self.images.limit is None:
-                embedded = context.untouched(chosen)
-            else:  # of few images the vectors of all are not needed
-                embedded = context.embed(context.treated(chosen, text), text)
+            treated = self._treated(chosen, text, context)
+            embedded = context.untouched(chosen) if treated is None else context.embed(treated, text)
             yield from self._named(treatment, embedded, classes, names, context)
             if treatment.intervention is None:
                 yield from self._retrieved(embedded, classes, names, context)
+
+    def _chosen(self, context: ProbeContext) -> Images:
+        context.require(self.label)
+        if not any(encoder.spec.has_text for encoder in context.encoders):
+            raise NotApplicable("none of the encoders has a text side")
+        return context.select(self.images)
+
+    def _treated(self, chosen: Images, text: str, context: ProbeContext) -> Images | None:
+        """Return the images under a treatment; None if they are embedded as they are, with all others.
+
+        Of few images the vectors of all are not needed.
+        """
+        plain = Treatment.parse(text).intervention is None and self.images.limit is None
+        return None if plain else context.treated(chosen, text)
 
     def _named(
         self, treatment: Treatment, embedded: EmbeddingSet, classes: Classes, names: LabelArray, context: ProbeContext
