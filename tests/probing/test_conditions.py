@@ -21,7 +21,7 @@ from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import Encoder
 from embprobe.images import Images, Row
-from embprobe.images import rows as rows_of_images
+from embprobe.images import row as module_of_rows
 from embprobe.images.decoding import decode
 from embprobe.interventions import registry
 from embprobe.probing.card import attributes, bundled_card
@@ -76,7 +76,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
         counted[encoded] += 1
         return decode(encoded, **options)
 
-    monkeypatch.setattr(rows_of_images, "decode", counting)
+    monkeypatch.setattr(module_of_rows, "decode", counting)
     return counted
 
 
