@@ -300,6 +300,81 @@ def source(*names: str) -> str:
     )
 
 
+RATES: Mapping[str, float] = {
+    "core seconds to decode and resize a JPEG of 500 x 375": 0.003,
+    "images of ViT-B/16 a second on one GPU": 1000,
+    "dollars a core hour": 0.05,
+    "dollars a GPU hour": 2.5,
+}
+"""Assumptions of docs/scale.md; its text says where each comes from."""
+
+
+def scale() -> str:
+    """Return a table of what images cost by their number: the first row measured, the others computed from it."""
+    content = record("scale")
+    count, steps, disk = content["count"], content["steps"], content["disk"]
+    decode, rate, core, gpu = RATES.values()
+    lines = [
+        "| images | list | read, write, small pictures | decode | encode | store | index of codes | dollars |",
+        "|---" * 8 + "|",
+    ]
+    listing, extracting = (steps[name]["processor_seconds"] for name in ("list", "extract"))
+    row_bytes = sum(disk[part] for part in ("labels", "marks")) / count
+    for images in (10**6, 10**8, 10**9):
+        times = images / count
+        core_hours = (extracting * times + decode * images) / 3600
+        gpu_hours = images / rate / 3600
+        cells = (
+            f"10{_SUPERSCRIPT[len(str(images)) - 1]}",
+            _duration(listing * times),
+            f"{_duration(extracting * times)} of a core",
+            f"{_duration(decode * images)} of a core",
+            f"{_duration(images / rate)} of a GPU",
+            _bytes(images * (4 * 768 + row_bytes)),
+            _bytes(1.25 * images * (96 + 8)),
+            f"{core_hours * core + gpu_hours * gpu:,.0f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    side, named = content["picture_side"], {name: _bytes(size) for name, size in disk.items()}
+    took = {name: _duration(step["seconds"]) for name, step in steps.items()}
+    memory = {name: f"{step['peak_mib']:,.0f} MiB" for name, step in steps.items()}
+    measured = (
+        f"Measured: {count:,} JPEGs of {side} x {side} in one tar, by `{content['encoder']}` (432 numbers), on "
+        f"{content['cores']} cores.",
+        f"Listing took {took['list']} and {memory['list']};",
+        f"extracting, with the listing, {took['extract']} and {memory['extract']} at its peak;",
+        f"the first search, with listing and index, {took['index']} and {memory['index']};",
+        f"another search {took['search']}, most of it listing.",
+        f"On the disk: vectors {named['vectors']}, keys and labels {named['labels']}, marks {named['marks']}, index "
+        f"{named['index']}.",
+    )
+    assumed = (
+        f"Assumed, for vectors of 768 numbers: {'; '.join(f'{value:,g} {name}' for name, value in RATES.items())}.",
+        "The core seconds were measured on the machine of benchmarks/RESULTS.md.",
+        "The rate of a GPU is a round number below what others publish (clip-retrieval 1,100 images a second from",
+        "files on an A100; timm 2,841 a second without decoding on an RTX 4090); no GPU was at hand to measure it.",
+        "Prices are round numbers that vary threefold between providers, for cores and GPUs that are never idle.",
+    )
+    return "\n".join([*lines, "", " ".join(measured), "", " ".join(assumed)])
+
+
+_SUPERSCRIPT = {6: "⁶", 8: "⁸", 9: "⁹"}
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _bytes(count: float) -> str:
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count:,.0f} bytes"
+
+
 BLOCKS: Mapping[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
@@ -313,6 +388,7 @@ BLOCKS: Mapping[str, Callable[..., str]] = {
         explanation,
         arms,
         seeds,
+        scale,
         pairs,
         source,
     )
