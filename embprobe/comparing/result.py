@@ -133,16 +133,16 @@ class Comparison:
     encoders: Mapping[str, str]
     """The fingerprints of their specs, by name."""
     settings: Annotated[ComparisonSettings, Field(alias="terms")]
-    queries: Annotated[Count, Field(alias="images_whose_neighbours_were_compared")] = 0
+    queries: Annotated[Count, Field(alias="images_whose_neighbours_were_compared")]
     """The number of images whose neighbours were compared; these were sought among all."""
     resampled: str
     """The unit of the bootstrap: ``concept`` or ``image``."""
     seed: Count
-    agreements: Annotated[tuple[Agreement, ...], Field(alias="agreement")] = ()
+    agreements: Annotated[tuple[Agreement, ...], Field(alias="agreement")]
     """Three measures of every two encoders."""
-    explanations: Annotated[tuple[Explanation, ...], Field(alias="explanation")] = ()
+    explanations: Annotated[tuple[Explanation, ...], Field(alias="explanation")]
     """Every attribute of every two encoders."""
-    disagreements: Annotated[tuple[Disagreement, ...], Field(alias="disagreement")] = ()
+    disagreements: Annotated[tuple[Disagreement, ...], Field(alias="disagreement")]
     """Both directions of every two encoders, one after the other."""
     made_from: Annotated[str, Field(exclude_if=lambda mark: not mark)] = ""
     """A hash of the rows that were compared and of their labels; "" in files of earlier versions."""

@@ -131,8 +131,12 @@ def compare(
         compared=len(embedded.rows),
         encoders={encoder.spec.name: encoder.spec.fingerprint for encoder in encoders},
         settings=settings,
+        queries=0,
         resampled=grouping.label,
         seed=session.seed,
+        agreements=(),
+        explanations=(),
+        disagreements=(),
         made_from=_made_from(embedded.rows, settings, session),
     )
     before = _saved(asked, session)

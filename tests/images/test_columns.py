@@ -176,7 +176,7 @@ def test_a_row_takes_150_bytes_and_a_change_no_object(make: Callable[[Path, byte
 
     def taken() -> float:
         gc.collect()
-        return tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes()
+        return float(tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes())
 
     tracemalloc.start()
     try:

@@ -8,7 +8,7 @@ statistics of layers and of compressions; and in the bundled encoders themselves
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
@@ -24,8 +24,9 @@ from embprobe.images.rows import Images, Row
 from embprobe.interventions import color, nuisance, style
 from embprobe.interventions.base import Planner, matched, pixels
 from embprobe.interventions.registry import INTERVENTIONS
+from embprobe.measures.blocks import blocks_of
 from embprobe.measures.variance import permutation_p
-from embprobe.measures.vectors import LabelArray, ScoreArray
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
 from embprobe.probing import run as probing_run
 from embprobe.probing.context import ProbeContext
 from embprobe.probing.key import BEYOND_CONTROL, CONTROL
@@ -120,9 +121,15 @@ def measures(name: str) -> ModuleType:
 
 
 def not_normalised(module: str) -> Callable[[Patch], None]:
+    def blocks(vectors: Vectors, *, rows: int | None = None, **options: Any) -> Iterator[tuple[slice, Vectors]]:
+        return ((slice(start, start + len(block)), block) for start, block in blocks_of(vectors, rows))
+
     def fault(patch: Patch) -> None:
         """Take vectors with their lengths."""
-        patch.setattr(measures(module), "l2_normalize", lambda vectors, min_rows=2: np.asarray(vectors, np.float64))
+        if module == "knn":
+            patch.setattr(measures(module), "unit_blocks", blocks)
+        else:
+            patch.setattr(measures(module), "l2_normalize", lambda vectors, min_rows=2: np.asarray(vectors, np.float64))
 
     fault.__name__ = f"{module}_not_normalised"
     return fault
