@@ -76,7 +76,10 @@ class Edit:
 
 
 Plan = Callable[[Row, float, Rng], Edit]
-"""``plan(row, strength, rng)`` returns the row's edit; raises ``UnreadableImage`` if the row cannot be changed."""
+"""``plan(row, strength, rng)`` returns the row's edit; raises ``UnreadableImage`` if the row cannot be changed.
+
+It is called for every row beforehand, and again, in several threads, when a row is read; it must return the same.
+"""
 Planner = Callable[[Images], Plan]
 """``planner(donors)`` returns a plan that takes words, palettes and drawings from these rows."""
 
