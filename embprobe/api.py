@@ -251,7 +251,7 @@ def probe_cards(
     """
     from embprobe.plots.probe import save_probe
     from embprobe.probing.context import NotApplicable
-    from embprobe.probing.run import Asked, prepare_probes, run_probe
+    from embprobe.probing.run import Asked, run_probes
 
     subjects = open_subjects(images, encoders, **settings)
     session, names = subjects.session, [encoder.spec.name for encoder in subjects.encoders]
@@ -261,22 +261,8 @@ def probe_cards(
         Asked(card, subjects.encoders, [loaded[name] for name in card.references if name in loaded], quick)
         for card in cards
     ]
-    prepared = prepare_probes(asked, subjects.images, session)
-    for each in asked:
-        try:
-            results = run_probe(
-                each.card,
-                subjects.images,
-                each.encoders,
-                each.references,
-                session,
-                quick=quick,
-                prepared=prepared,
-            )
-        except NotApplicable as reason:
-            yield reason
-            continue
-        if save:
+    for results in run_probes(asked, subjects.images, session):
+        if save and not isinstance(results, NotApplicable):
             _keep(subjects)
             save_probe(results, session.workspace)
         yield results

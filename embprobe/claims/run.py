@@ -16,7 +16,7 @@ from embprobe.probing.context import NotApplicable
 from embprobe.probing.kinds.decoding import UNSEEN
 from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.results import Conclusions, Result, Results
-from embprobe.probing.run import Asked, prepare_probes, run_probe
+from embprobe.probing.run import Asked, run_probes
 from embprobe.probing.scores import Scores
 from embprobe.statistics import Estimate, holm, resample
 from embprobe.system.threads import one_thread
@@ -127,23 +127,14 @@ def _measure(
         encoders = cast.playing(role for role in roles if any(role in needed for _, needed in here))
         references = [each for each in cast.references if each.spec.name not in [e.spec.name for e in encoders]]
         asked[name] = Asked(card, encoders, references)
-    prepared = prepare_probes(list(asked.values()), images, session)
     measured: dict[str, _CardResults] = {}
     failed: dict[str, str] = {}
-    for name, each in asked.items():
-        try:  # differences are the claims' business
-            results = run_probe(
-                each.card,
-                images,
-                each.encoders,
-                each.references,
-                session,
-                differences=False,
-                prepared=prepared,
-            )
+    every_card = run_probes(list(asked.values()), images, session, differences=False)  # they are the claims' business
+    for name, results in zip(asked, every_card, strict=True):
+        if isinstance(results, NotApplicable):
+            failed[name] = str(results).removesuffix(".")
+        else:
             measured[name] = _CardResults(results)
-        except NotApplicable as reason:
-            failed[name] = str(reason).removesuffix(".")
     return measured, failed
 
 

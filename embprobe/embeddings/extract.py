@@ -85,27 +85,6 @@ def extract(
 
 
 def extract_together(
-    sets: Sequence[Images],
-    encoders: Sequence[Encoder],
-    workspace: Workspace,
-    *,
-    device: str = "cpu",
-    fast_decode: bool = False,
-    max_pixels: int | None = None,
-    progress: Progress | None = None,
-) -> None:
-    """Encode several sets of images by the same encoders: :func:`extract_wanted`."""
-    extract_wanted(
-        [Wanted(images, encoders) for images in sets],
-        workspace,
-        device=device,
-        fast_decode=fast_decode,
-        max_pixels=max_pixels,
-        progress=progress,
-    )
-
-
-def extract_wanted(
     wanted: Sequence[Wanted],
     workspace: Workspace,
     *,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embprobe.embeddings.embedding_set import EmbeddingSet, of_given
-from embprobe.embeddings.extract import extract, extract_wanted
+from embprobe.embeddings.extract import extract, extract_together
 from embprobe.embeddings.finite import are_finite, hint, holding_infinite, is_not_finite
 from embprobe.embeddings.job import Progress, Wanted
 from embprobe.embeddings.keep import keep_vectors
@@ -104,11 +104,7 @@ class Session:
             notes=tuple(notes),
         )
 
-    def prepare(self, sets: Sequence[Images], encoders: Sequence[Encoder], activity: str) -> None:
-        """Encode several sets of images together by the same encoders: :meth:`prepare_wanted`."""
-        self.prepare_wanted([Wanted(images, encoders) for images in sets], activity)
-
-    def prepare_wanted(self, wanted: Sequence[Wanted], activity: str) -> None:
+    def prepare(self, wanted: Sequence[Wanted], activity: str) -> None:
         """Encode several sets of images together, so that :meth:`embed` finds their vectors in the workspace.
 
         An image that several sets show, changed in different ways, is read and decoded once. ``activity`` names the
@@ -116,7 +112,7 @@ class Session:
         """
         for together in groups_of(wanted, most_rows=_TOGETHER):
             with self.progress(activity, sum(len(each.images) for each in together)) as progress:
-                extract_wanted(
+                extract_together(
                     together,
                     self.workspace,
                     device=self.device,

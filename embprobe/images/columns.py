@@ -252,14 +252,10 @@ class Columns(Sequence[Row]):
     def __iter__(self) -> Iterator[Row]:
         for start in range(0, len(self), _CHUNK):
             stop = min(start + _CHUNK, len(self))
-            keys = self.keys[start:stop].to_pylist()
-            contents = [
-                b"".join(parts) for parts in zip(*(p[start:stop].to_pylist() for p in self.content), strict=True)
-            ]
             columns = [(name, label.between(start, stop)) for name, label in self.labels.items()]
-            for i in range(stop - start):
+            for i, (key, *content) in enumerate(_rows_of([part[start:stop] for part in (self.keys, *self.content)])):
                 labels = {name: value for name, values in columns if (value := values[i]) is not None}
-                yield self._row(start + i, keys[i].decode(*_CODEC), labels, contents[i])
+                yield self._row(start + i, key.decode(*_CODEC), labels, b"".join(content))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or len(other) != len(self):
@@ -306,11 +302,8 @@ class Columns(Sequence[Row]):
 
     def identities(self) -> Iterator[bytes]:
         """Yield each row's key and content, a zero byte between them: what its vectors are known by."""
-        for start in range(0, len(self), _CHUNK):
-            parts = [part[start : start + _CHUNK].to_pylist() for part in self.content]
-            keys = self.keys[start : start + _CHUNK].to_pylist()
-            for key, *content in zip(keys, *parts, strict=True):
-                yield b"".join((key, b"\0", *content))
+        for key, *content in _rows_of((self.keys, *self.content)):
+            yield b"".join((key, b"\0", *content))
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Columns:
@@ -320,9 +313,6 @@ class Columns(Sequence[Row]):
             ValueError: They have different limits of pixels.
         """
         listed = list(rows)
-        limits = {row.max_pixels for row in listed}
-        if len(limits) > 1:
-            raise ValueError("the rows of one set are read under one limit of pixels")
         changed = any(row.change is not None for row in listed)
         return cls(
             keys=texts_of(row.key for row in listed),
@@ -330,15 +320,17 @@ class Columns(Sequence[Row]):
             labels=labels_of(row.labels for row in listed),
             sources=References.of([row.source for row in listed]),
             changes=References.of([row.change for row in listed]) if changed else None,
-            max_pixels=limits.pop() if limits else MAX_PIXELS,
+            max_pixels=_one_limit(row.max_pixels for row in listed),
         )
 
     @staticmethod
     def joined(parts: Sequence[Columns]) -> Columns:
-        """Return the rows of one set after the other; there is at least one."""
+        """Return the rows of one set after the other; there is at least one.
+
+        Raises:
+            ValueError: They have different limits of pixels.
+        """
         names = dict.fromkeys(name for part in parts for name in part.labels)
-        if len({part.max_pixels for part in parts}) > 1:
-            raise ValueError("the rows of one set are read under one limit of pixels")
         changed = any(part.changes is not None for part in parts)
         return replace(
             parts[0],
@@ -347,6 +339,7 @@ class Columns(Sequence[Row]):
             labels={name: Label.joined([part.label(name) for part in parts]) for name in names},
             sources=References.joined([part.sources for part in parts]),
             changes=References.joined([part.all_changes() for part in parts]) if changed else None,
+            max_pixels=_one_limit(part.max_pixels for part in parts),
         )
 
     def contents(self) -> pa.LargeBinaryArray:
@@ -428,6 +421,13 @@ def _integers(numbers: NDArray[np.int32] | NDArray[np.int64]) -> pa.Array:
     present = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing.any() else None
     kind = pa.int32() if numbers.dtype == np.int32 else pa.int64()
     return pa.Array.from_buffers(kind, len(numbers), [present, pa.py_buffer(np.ascontiguousarray(numbers))])
+
+
+def _one_limit(limits: Iterable[int]) -> int:
+    different = set(limits) or {MAX_PIXELS}
+    if len(different) > 1:
+        raise ValueError("the rows of one set are read under one limit of pixels")
+    return different.pop()
 
 
 def _rows_of(columns: Sequence[pa.Array]) -> Iterator[tuple[bytes, ...]]:

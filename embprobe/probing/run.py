@@ -129,8 +129,34 @@ def prepare_probes(asked: Sequence[Asked], images: Images, session: Session) -> 
     wanted = [each for card in asked for each in _wanted(card, images, session)]
     different = len({each.images.fingerprint for each in wanted})
     titles = asked[0].card.title if len(asked) == 1 else f"{len(asked)} probes"
-    session.prepare_wanted(wanted, f"{titles}, {different} condition{'' if different == 1 else 's'}")
+    session.prepare(wanted, f"{titles}, {different} condition{'' if different == 1 else 's'}")
     return frozenset(each.images.fingerprint for each in wanted)
+
+
+def run_probes(
+    asked: Sequence[Asked], images: Images, session: Session, *, differences: bool = True
+) -> Iterator[Results | NotApplicable]:
+    """Yield for each card what :func:`run_probe` returns, or why nothing of it can be measured on these images.
+
+    Each image is read once for all cards: :func:`prepare_probes`.
+    """
+    prepared = prepare_probes(asked, images, session)
+    for each in asked:
+        try:
+            results = run_probe(
+                each.card,
+                images,
+                each.encoders,
+                each.references,
+                session,
+                differences=differences,
+                quick=each.quick,
+                prepared=prepared,
+            )
+        except NotApplicable as reason:
+            yield reason
+        else:
+            yield results
 
 
 def _wanted(asked: Asked, images: Images, session: Session) -> Iterator[Wanted]:

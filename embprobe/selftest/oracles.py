@@ -61,7 +61,7 @@ class Oracle:
 class OracleSession(Session):
     """Where encoders are oracles; for the references and what measures colour one that only sees colours stands in."""
 
-    def prepare_wanted(self, wanted: Sequence[Wanted], activity: str) -> None:
+    def prepare(self, wanted: Sequence[Wanted], activity: str) -> None:
         """Do nothing: no image is read."""
 
     def embed(self, images: Images, encoders: Sequence[Encoder], activity: str) -> EmbeddingSet:

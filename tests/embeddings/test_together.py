@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 import embprobe.embeddings.engines.schedule
 import embprobe.embeddings.store
-from embprobe.embeddings.extract import extract, extract_together, extract_wanted
+from embprobe.embeddings.extract import extract, extract_together
 from embprobe.embeddings.job import Wanted
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.store import Store
@@ -56,6 +56,11 @@ class Files:
         return Row(f"{i:02d}", {}, f"{i}", source)
 
 
+def by(sets: Sequence[Images], encoders: Sequence[Encoder]) -> list[Wanted]:
+    """Return sets whose vectors by the same encoders are wanted."""
+    return [Wanted(images, encoders) for images in sets]
+
+
 def draws_into_its_image(image: Image.Image) -> Image.Image:
     image.paste((255, 0, 0), (0, 0, 6, 8))
     return image
@@ -87,7 +92,7 @@ def test_an_image_is_read_once_for_all_changes_and_encoders(tmp_path: Path) -> N
     sets = [images, *(changed(images, name) for name in ("negative", "drawn", "mirrored"))]
     a, b = make_encoder("a", side=8), make_encoder("b", side=6)
     done: list[int] = []
-    extract_together(sets, [a, b], space, progress=done.append)
+    extract_together(by(sets, [a, b]), space, progress=done.append)
     assert set(files.read.values()) == {1} and len(files.read) == 10
     assert (a.encoded, b.encoded, sum(done)) == (40, 40, 40)
     for each in sets:
@@ -98,7 +103,7 @@ def test_an_image_is_read_once_for_all_changes_and_encoders(tmp_path: Path) -> N
 def test_a_change_that_draws_into_its_image_changes_no_other_set(tmp_path: Path) -> None:
     images, (space, _) = Files()(3), spaces(tmp_path)
     drawn, encoder = changed(images, "drawn"), make_encoder(side=8)
-    extract_together([drawn, images], [encoder], space)
+    extract_together(by([drawn, images], [encoder]), space)
     (plain,), (red,) = (extract(each, [encoder], space) for each in (images, drawn))
     assert (red.vectors()[:, 0] > plain.vectors()[:, 0]).all()  # half of it is red
     assert np.array_equal(plain.vectors(), extract(images, [encoder], spaces(tmp_path)[1])[0].vectors())
@@ -124,7 +129,7 @@ def test_every_store_is_byte_for_byte_what_it_would_be_alone(
         space, alone = spaces(Path(root))
         for each in sets[:begun]:  # some are there already, of one encoder
             stores_of(each, encoders[:1], space)
-        extract_together(sets, encoders, space)
+        extract_together(by(sets, encoders), space)
         for each in sets:
             for store in stores_of(each, encoders, alone):
                 folder = space.store(each, store.spec)
@@ -146,7 +151,7 @@ def test_a_set_of_which_nothing_can_be_read_is_left_to_the_one_who_embeds_it(tmp
     images, (space, _) = Files()(5), spaces(tmp_path)
     encoder, refused = make_encoder(side=8), changed(images, "refused")
     session = Session(space)
-    session.prepare([images, refused], [encoder], "both")
+    session.prepare(by([images, refused], [encoder]), "both")
     assert len(session.embed(images, [encoder], "plain")) == 5
     with pytest.raises(EmbprobeError, match="not to be changed"):
         session.embed(refused, [encoder], "refused")
@@ -157,7 +162,7 @@ def test_interventions_make_the_same_vectors_together_and_alone(tmp_path: Path, 
     names = (("hue", 120.0), ("hue/lightness", 120.0), ("greyscale", 1.0), ("word=thus", 0.6), ("noise", 0.05))
     sets = [intervene(named, name, strength, seed=0) for name, strength in names]
     encoder = make_encoder(side=8)
-    extract_together(sets, [encoder], space)
+    extract_together(by(sets, [encoder]), space)
     for each in sets:
         together, by_itself = (extract(each, [encoder], where) for where in (space, alone))
         assert together[0].written == 0
@@ -169,7 +174,7 @@ def test_too_many_rows_are_encoded_in_several_goes(monkeypatch: pytest.MonkeyPat
     files, (space, _) = Files(), spaces(tmp_path)
     images, encoder = files(5), make_encoder(side=8)
     sets = [images, changed(images, "negative"), replace(changed(images, "mirrored"), name="m")]
-    Session(space).prepare(sets, [encoder], "three")
+    Session(space).prepare(by(sets, [encoder]), "three")
     assert encoder.encoded == 15 and set(files.read.values()) == {3}
 
 
@@ -197,7 +202,7 @@ def test_images_are_shared_in_whatever_order_and_however_often_sets_show_them(
         patch.setattr(embprobe.embeddings.engines.schedule, "WAITING", waiting)
         patch.setattr(embprobe.embeddings.extract, "BATCH_SIZE", batch)
         space, alone = spaces(Path(root))
-        extract_together(sets, encoders, space)
+        extract_together(by(sets, encoders), space)
         if waiting == 2**30:
             assert files.read == {f"{row:02d}": 1 for row in shown}
         for each in sets:
@@ -212,7 +217,7 @@ def test_batches_are_those_of_a_set_alone(tmp_path: Path) -> None:
     images, (space, alone) = Files()(40), spaces(tmp_path)
     sets = [images.take(range(0, 40, 3)), images, changed(images, "negative").take(range(1, 40, 2))]
     together, by_itself = make_encoder(side=8), make_encoder(side=8)
-    extract_together(sets, [together], space)
+    extract_together(by(sets, [together]), space)
     for each in sets:
         extract(each, [by_itself], alone)
     assert Counter(together.batches) == Counter(by_itself.batches)  # in shards of 4 rows
@@ -222,7 +227,7 @@ def test_each_set_has_its_own_encoders(tmp_path: Path) -> None:
     files, (space, _) = Files(), spaces(tmp_path)
     images, a, b = files(5), make_encoder("a", side=8), make_encoder("b", side=8)
     negative = changed(images, "negative")
-    extract_wanted([Wanted(images, [a]), Wanted(negative, [b]), Wanted(images, [a])], space)
+    extract_together([Wanted(images, [a]), Wanted(negative, [b]), Wanted(images, [a])], space)
     assert (a.encoded, b.encoded, set(files.read.values())) == (5, 5, {1})
     assert extract(images, [a], space)[0].written == extract(negative, [b], space)[0].written == 0
     assert not space.store(images, b.spec).exists()
@@ -232,7 +237,7 @@ def test_a_set_that_is_part_of_another_takes_its_vectors(tmp_path: Path) -> None
     files, (space, _) = Files(), spaces(tmp_path)
     images, encoder = replace(files(9), place="here"), make_encoder(side=8)
     part = images.take([1, 4, 7])
-    Session(space).prepare([part, images, changed(part, "negative")], [encoder], "all")
+    Session(space).prepare(by([part, images, changed(part, "negative")], [encoder]), "all")
     assert encoder.encoded == 12 and set(files.read.values()) == {1}
     (vectors,) = Session(space).embed(part, [encoder], "part").vectors.values()
     assert np.array_equal(vectors, extract(images, [encoder], space)[0].vectors()[[1, 4, 7]])
@@ -246,7 +251,7 @@ def test_no_more_stores_are_written_together_than_files_may_be_open(
     files, (space, _) = Files(), spaces(tmp_path)
     images, encoder = files(5), make_encoder(side=8)
     sets = [images, changed(images, "negative"), replace(changed(images, "mirrored"), name="m")]
-    Session(space).prepare(sets, [encoder], "three")
+    Session(space).prepare(by(sets, [encoder]), "three")
     assert encoder.encoded == 15 and set(files.read.values()) == {2}
 
 
@@ -255,7 +260,7 @@ def test_no_more_vectors_are_held_than_are_allowed(monkeypatch: pytest.MonkeyPat
     files, (space, _) = Files(), spaces(tmp_path)
     images, encoder = files(5), make_encoder(side=8)
     sets = [images, *(changed(images, name) for name in ("negative", "mirrored", "drawn"))]
-    Session(space).prepare([replace(each, name=f"{i}") for i, each in enumerate(sets)], [encoder], "four")
+    Session(space).prepare(by([replace(each, name=f"{i}") for i, each in enumerate(sets)], [encoder]), "four")
     assert encoder.encoded == 20 and set(files.read.values()) == {2}
 
 
@@ -267,7 +272,7 @@ def test_sources_that_cannot_be_hashed_are_shared_by_the_rows_that_have_the_same
 
     source, encoder = Source(), make_encoder(side=8)
     images = Images("one", (Row("k", {}, "c", source),))
-    extract_together([images, changed(images, "negative")], [encoder], spaces(tmp_path)[0])
+    extract_together(by([images, changed(images, "negative")], [encoder]), spaces(tmp_path)[0])
     assert len(source) == 1 and encoder.encoded == 2
 
 
@@ -283,7 +288,7 @@ def test_only_one_picture_at_a_time_is_remembered(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("embprobe.interventions.base.remember", watched)
     images = Files()(12)
     sets = [intervene(images, "posterize", strength, seed=0) for strength in (5.0, 6.0, 7.0)]
-    extract_together(sets, [make_encoder(side=8)], spaces(tmp_path)[0])
+    extract_together(by(sets, [make_encoder(side=8)]), spaces(tmp_path)[0])
     assert len(shown) == 36 and max(shown) == 3 and max(largest) <= 3 * 12 * 8 * 3
     assert sharing._here.made is None
 
@@ -291,5 +296,5 @@ def test_only_one_picture_at_a_time_is_remembered(tmp_path: Path, monkeypatch: p
 def test_progress_is_told_while_pictures_are_read_and_not_when_batches_are_full(tmp_path: Path) -> None:
     images, done = Files()(6), list[int]()
     sets = [images, changed(images, "negative"), changed(images, "mirrored")]
-    extract_together(sets, [make_encoder(side=8)], spaces(tmp_path)[0], progress=done.append)
+    extract_together(by(sets, [make_encoder(side=8)]), spaces(tmp_path)[0], progress=done.append)
     assert sum(done) == 18 and len(done) >= 2 and max(done) < 18

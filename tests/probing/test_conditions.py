@@ -41,7 +41,7 @@ class Listening(OracleSession):
     wanted: Counter[str] = field(default_factory=Counter)
     embedded: Counter[str] = field(default_factory=Counter)
 
-    def prepare_wanted(self, wanted: Sequence[Wanted], activity: str) -> None:
+    def prepare(self, wanted: Sequence[Wanted], activity: str) -> None:
         self.wanted.update(each.images.fingerprint for each in wanted)
 
     def embed(self, images: Images, encoders: Sequence[Encoder], activity: str) -> EmbeddingSet:
