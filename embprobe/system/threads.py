@@ -31,8 +31,6 @@ CALL = 2**27
 """Bytes that one of several calls side by side may hold. Larger ones come one after another."""
 TOGETHER = 2**32
 """Bytes that calls side by side may hold together."""
-_LIBRARIES = ("numpy", "scipy.linalg", "torch", "faiss", "sklearn")
-"""Modules that bring threads of their own, once they are imported."""
 
 
 def allowed_threads() -> int:
@@ -167,7 +165,7 @@ def _want(few: bool) -> None:
         _here.few = few
         if not _process.allowed:
             return  # nothing is changed, and nothing was
-        pools = _pools(tuple(name in sys.modules for name in _LIBRARIES))
+        pools = _pools(len(sys.modules))
         if few:
             for pool in pools:  # all of them first: OpenBLAS may set OpenMP's number, too
                 _process.before.setdefault(pool.filepath, pool.num_threads)
@@ -195,9 +193,13 @@ def _allowed_now() -> int:
     return int(said) if said.isdecimal() and int(said) else cores()
 
 
-@lru_cache
-def _pools(loaded: tuple[bool, ...]) -> list[Any]:
-    """Return the pools of threads of the libraries that are loaded; looking for them takes some milliseconds."""
+@lru_cache(maxsize=1)
+def _pools(modules: int) -> list[Any]:
+    """Return the pools of threads of all loaded libraries; looking for them takes a millisecond.
+
+    Args:
+        modules: The number of modules that have been imported: any of them may have brought a library.
+    """
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
     return list(ThreadpoolController().lib_controllers)

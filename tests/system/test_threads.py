@@ -43,6 +43,25 @@ def test_the_settings_of_all_libraries_are_one_inside_and_restored_outside() -> 
     assert threads() == {3}
 
 
+def test_libraries_that_any_module_brings_later_are_set_too() -> None:
+    program = """
+import numpy, torch
+from threadpoolctl import threadpool_info
+from embprobe.system.threads import one_thread
+threads = lambda: {library["filepath"]: library["num_threads"] for library in threadpool_info()}
+before = threads()
+with one_thread():
+    import numba.np.ufunc.omppool  # UMAP's, imported at its first loop: the system's own OpenMP beside torch's
+    import faiss
+    with one_thread():
+        assert len(threads()) > len(before) and set(threads().values()) == {1}, threads()
+assert before.items() <= threads().items(), (before, threads())
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "3"}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_settings_are_restored_after_an_error() -> None:
     with pytest.raises(KeyError), one_thread():
         raise KeyError
