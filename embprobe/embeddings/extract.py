@@ -184,7 +184,8 @@ def _extract(
         every = sets[0] if len(sets) == 1 else Images.joined("together", sets)
         notify = _counting(progress, shards, len(every))
         size = batch_size or (BATCH_SIZE if device == "cpu" else GPU_BATCH_SIZE)
-        job = Job(every, networks, each_spec, shards, device, size, notify, together)
+        forkable = all(images.forkable for images in sets)
+        job = Job(every, networks, each_spec, shards, device, size, notify, together, forkable)
         if shards:
             with closing((engine or _local)(job)) as encoded:
                 _write(encoded, sets, of_sets, {} if seconds is None else seconds)

@@ -85,6 +85,8 @@ class Job:
     progress: Progress
     together: bool = False
     """Whether a picture that several rows show is read once for all of them; shards then come in any order."""
+    forkable: bool = False
+    """Whether rows may be read in forks of the process: nothing but files of this machine and our own code is used."""
 
 
 Engine = Callable[[Job], Generator[Encoded]]

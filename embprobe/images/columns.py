@@ -61,6 +61,8 @@ class Changes:
 
     rows: Columns
     plan: Callable[[Row], Change]
+    ours: bool = False
+    """Whether they need neither locks, connections nor devices."""
 
     def __getitem__(self, number: int) -> Change:
         return ChangeAt(self, number)
@@ -289,11 +291,19 @@ class Columns(Sequence[Row]):
             changes=None if self.changes is None else self.changes.take(rows),
         )
 
-    def changed_by(self, marks: str | Sequence[str], change: Callable[[Row], Change]) -> Columns:
+    @property
+    def changed_by_us(self) -> bool:
+        """Whether all changes, and those before them, need neither locks, connections nor devices."""
+        for each in () if self.changes is None else self.changes.lists:
+            if not (each.ours and each.rows.changed_by_us if isinstance(each, Changes) else each == [None]):
+                return False
+        return True
+
+    def changed_by(self, marks: str | Sequence[str], change: Callable[[Row], Change], *, ours: bool = False) -> Columns:
         """Change every image when it is read: each row's mark is added to its content, or the one that all share."""
         one = isinstance(marks, str)
         mark = Label.coded(np.zeros(len(self)), [f"|{marks}"]) if one else Label.of(f"|{mark}" for mark in marks)
-        changes = References[Change | None]((Changes(self, change),), np.arange(len(self)))
+        changes = References[Change | None]((Changes(self, change, ours),), np.arange(len(self)))
         return replace(self, content=(*self.content, mark.values), changes=changes)
 
     def key_texts(self) -> list[str]:

@@ -195,14 +195,26 @@ class Images:
         """
         return self.changed_by(suffix, [change(row)[0] for row in self.rows], lambda row: change(row)[1])
 
-    def changed_by(self, suffix: str, marks: str | Sequence[str], change: Callable[[Row], Change]) -> Images:
-        """Change every image as :meth:`map` does, with the marks of all rows, or the one that they share, given."""
-        return replace(self._of(self.columns.changed_by(marks, change)), name=f"{self.name}+{suffix}")
+    def changed_by(
+        self, suffix: str, marks: str | Sequence[str], change: Callable[[Row], Change], *, ours: bool = False
+    ) -> Images:
+        """Change every image as :meth:`map` does, with the marks of all rows, or the one that they share, given.
+
+        ``ours`` promises that the change needs neither locks, connections nor devices (:attr:`forkable`).
+        """
+        return replace(self._of(self.columns.changed_by(marks, change, ours=ours)), name=f"{self.name}+{suffix}")
+
+    @property
+    def forkable(self) -> bool:
+        """Whether a fork of this process may read the images: files of this machine that only our own code changes."""
+        return bool(self.place) and "://" not in self.place and self.columns.changed_by_us
 
     @staticmethod
     def joined(name: str, sets: Sequence[Images]) -> Images:
         """Put the rows of several sets one after the other; keys may then be repeated."""
-        return Images(name, Columns.joined([each.columns for each in sets]))
+        places = {each.place for each in sets}
+        place = places.pop() if len(places) == 1 else ""
+        return Images(name, Columns.joined([each.columns for each in sets]), place=place)
 
     def _of(self, rows: Columns) -> Images:
         return replace(self, rows=rows, opened_as="")

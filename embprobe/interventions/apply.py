@@ -54,14 +54,14 @@ def intervene(images: Images, name: str, strength: float, *, seed: int, donors: 
 
     suffix = f"{name}={strength:g}@{seed}"
     if isinstance(plan, SameEdit):
-        changed = images.changed_by(suffix, _mark(front, plan.edit), change)
+        changed = images.changed_by(suffix, _mark(front, plan.edit), change, ours=not intervention.origin)
         words = Label.of([plan.edit.word or None] * len(images)) if plan.edit.word else None
     else:
         marks, drawn = list[str](), list[str | None]()
         for edit in map(plan, images.rows):  # edits are planned again when they are made, and none is kept
             marks.append(_mark(front, edit))
             drawn.append(edit.word or None)
-        changed = images.changed_by(suffix, marks, change)
+        changed = images.changed_by(suffix, marks, change, ours=not intervention.origin)
         words = Label.of(drawn) if any(drawn) else None
     if words is None:
         return changed

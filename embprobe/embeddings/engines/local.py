@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Generator, Hashable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Lock
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from embprobe.embeddings.engines.processes import Read, reader
+from embprobe.embeddings.engines.reading import ReadRow
 from embprobe.embeddings.engines.schedule import Pictures, Place, passes
 from embprobe.embeddings.job import Encoded, Job, Seconds, Shard, add_seconds
 from embprobe.embeddings.manifest import Rejected
 from embprobe.encoders.network import NetworkEncoder
-from embprobe.encoders.preprocessing import Pixels, cropped, decoded_side, geometry, normalized
+from embprobe.encoders.preprocessing import geometry, normalized
 from embprobe.encoders.spec import Encoder, Floats, ImageInput
 from embprobe.errors import EmbprobeError
-from embprobe.images.decoding import UnreadableImage
-from embprobe.images.rows import Row
-from embprobe.interventions.sharing import one_picture
 from embprobe.system.devices import each_of
 from embprobe.system.threads import allowed_threads, one_thread
 from embprobe.system.threads import cores as _cores
@@ -57,7 +55,7 @@ def run(job: Job) -> Generator[Encoded]:
 
         for pictures in _chunks(job):
             count = sum(map(len, pictures))
-            waiting.append((count, crew.pool.submit(_encode, pictures, readings, job, crew.seats)))
+            waiting.append((count, crew.pool.submit(_encode, pictures, readings, job, crew)))
             if len(waiting) > crew.ahead:
                 yield from finish()
         while waiting:
@@ -111,6 +109,7 @@ class _Crew:
     pool: ThreadPoolExecutor
     ahead: int
     seats: SimpleQueue[Sequence[Encoder]]
+    read: Read
 
 
 @contextmanager
@@ -125,11 +124,16 @@ def _crew(job: Job) -> Iterator[_Crew]:
     seats: SimpleQueue[Sequence[Encoder]] = SimpleQueue()
     for places in _seats(job, workers):
         seats.put(places)
-    with one_thread(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with (
+        one_thread(),
+        ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        reader(job, workers) as read,
+    ):
         try:
-            yield _Crew(pool, 2 * workers, seats)
-        finally:
-            pool.shutdown(cancel_futures=True)  # after an error nobody waits for the rest
+            yield _Crew(pool, 2 * workers, seats, read)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # nobody waits for the rest
+            raise
 
 
 def _seats(job: Job, workers: int) -> Iterator[Sequence[Encoder]]:
@@ -148,64 +152,10 @@ def _on(encoder: Encoder, device: str) -> Encoder:
     return encoder.on(device) if isinstance(encoder, NetworkEncoder) else encoder
 
 
-def _encode(pictures: Pictures, readings: _Readings, job: Job, seats: SimpleQueue[Sequence[Encoder]]) -> list[_Batch]:
+def _encode(pictures: Pictures, readings: _Readings, job: Job, crew: _Crew) -> list[_Batch]:
     """Read the rows that show some pictures; encode the batches of which no row is left to read."""
-    full = []
-    for places in pictures:
-        picture = _Picture(shared=len(places) > 1)
-        with one_picture() if len(places) > 1 else nullcontext():
-            for place in places:
-                reading = readings.of(place)
-                position = job.shards[place.shard].rows[place.slot]
-                if reading.read(place.slot, position, job.images.rows[position], picture):
-                    full.append(readings.close(reading))
-    return [_vectors(reading, job, seats) for reading in full]
-
-
-class _Picture:
-    """An image that is fetched and decoded once for all rows that show it, changed or not."""
-
-    def __init__(self, *, shared: bool) -> None:
-        self._shared = shared
-        self._fetched: bytes | Image.Image | UnreadableImage | None = None
-        self._decoded: dict[tuple[int | None, int], Image.Image | UnreadableImage] = {}
-        self._crops: dict[Hashable, Pixels] = {}
-
-    def fetch(self, row: Row) -> bytes | Image.Image:
-        """Return the result of the row's ``fetch``."""
-        if self._fetched is None:
-            try:
-                self._fetched = row.fetch()
-            except UnreadableImage as reason:
-                self._fetched = reason
-        if isinstance(self._fetched, UnreadableImage):
-            raise self._fetched
-        return self._fetched
-
-    def rgb(self, row: Row, side: int | None, max_pixels: int) -> Image.Image:
-        """Return what the row's ``rgb`` returns."""
-        fetched = self.fetch(row)
-        if not self._shared:
-            return row.rgb(fetched, at_least=side, max_pixels=max_pixels)
-        how = side, max_pixels
-        if how not in self._decoded:
-            try:
-                self._decoded[how] = row.undone(fetched, at_least=side, max_pixels=max_pixels)
-            except UnreadableImage as reason:
-                self._decoded[how] = reason
-        image = self._decoded[how]
-        if isinstance(image, UnreadableImage):
-            raise image
-        # a change gets a copy, for it may draw into its image
-        return row.rgb(image if row.change is None else image.copy(), at_least=side, max_pixels=max_pixels)
-
-    def cropped(self, row: Row, image: Image.Image, image_input: ImageInput) -> Pixels:
-        """Return the crop of the row's picture that an encoder takes; of a picture as it is, each is made once."""
-        if not self._shared or row.change is not None:
-            return cropped(image, image_input)
-        if geometry(image_input) not in self._crops:
-            self._crops[geometry(image_input)] = cropped(image, image_input)
-        return self._crops[geometry(image_input)]
+    full = [reading for row in crew.read(pictures) if (reading := readings.add(row)) is not None]
+    return [_vectors(reading, job, crew.seats) for reading in full]
 
 
 class _Readings:
@@ -216,104 +166,64 @@ class _Readings:
         self._lock = Lock()
         self._open: dict[tuple[int, int], _Reading] = {}
 
-    def of(self, place: Place) -> _Reading:
-        """Return the batch that a row belongs to."""
-        number, size = place.slot // self._job.batch_size, self._job.batch_size
+    def add(self, row: ReadRow) -> _Reading | None:
+        """Add a row to its batch; return the batch if the row was its last."""
+        number = row.place.slot // self._job.batch_size
         with self._lock:
-            if (place.shard, number) not in self._open:
-                shard = self._job.shards[place.shard]
-                image_inputs = [self._job.specs[i].require_image_input() for i in shard.lacking]
-                count = min(size, len(shard.rows) - number * size)
-                self._open[place.shard, number] = _Reading(place.shard, number, count, shard.lacking, image_inputs)
-            return self._open[place.shard, number]
-
-    def close(self, reading: _Reading) -> _Reading:
-        """Forget a batch of which all rows are read, and return it."""
-        with self._lock:
-            return self._open.pop((reading.shard, reading.number))
+            reading = self._open.setdefault((row.place.shard, number), _Reading(row.place.shard, number))
+            reading.read[row.place.slot] = row
+            rows = len(self._job.shards[row.place.shard].rows)
+            if len(reading.read) < min(self._job.batch_size, rows - number * self._job.batch_size):
+                return None
+            return self._open.pop((row.place.shard, number))
 
 
+@dataclass(frozen=True)
 class _Reading:
-    """The rows of a batch that were read, and the crops of them that its encoders take."""
+    """The rows of a batch that were read."""
 
-    def __init__(
-        self, shard: int, number: int, count: int, lacking: Sequence[int], image_inputs: Sequence[ImageInput]
-    ) -> None:
-        self.shard, self.number, self.lacking, self.image_inputs = shard, number, lacking, image_inputs
-        self.seconds: Seconds = defaultdict(float)
-        self._count = count
-        self._lock = Lock()
-        self._read: dict[int, tuple[int, dict[Hashable, Pixels]] | Rejected] = {}
+    shard: int
+    number: int
+    read: dict[int, ReadRow] = field(default_factory=dict)
+    """By their positions in the shard."""
 
     @property
-    def good(self) -> list[int]:
-        """The positions of the rows that could be read, in order."""
-        return [each[0] for _, each in sorted(self._read.items()) if isinstance(each, tuple)]
-
-    @property
-    def crops(self) -> list[dict[Hashable, Pixels]]:
-        """Their crops by geometry."""
-        return [each[1] for _, each in sorted(self._read.items()) if isinstance(each, tuple)]
-
-    @property
-    def rejected(self) -> list[Rejected]:
-        """The rows that could not be read, in order."""
-        return [each for _, each in sorted(self._read.items()) if isinstance(each, Rejected)]
-
-    def read(self, slot: int, position: int, row: Row, picture: _Picture) -> bool:
-        """Read the row at a position, or list it among the rejected; return whether it was the batch's last."""
-        seconds: Seconds = defaultdict(float)
-        try:
-            read: tuple[int, dict[Hashable, Pixels]] | Rejected = (position, self._crops(row, picture, seconds))
-        except UnreadableImage as reason:
-            read = Rejected(row.key, str(reason), position)
-        with self._lock:
-            self._read[slot] = read
-            add_seconds(self.seconds, seconds)
-            return len(self._read) == self._count
-
-    def _crops(self, row: Row, picture: _Picture, seconds: Seconds) -> dict[Hashable, Pixels]:
-        """Return what the encoders will see of the row's picture, by geometry; each way of decoding is done once."""
-        began = time.perf_counter()
-        picture.fetch(row)
-        fetched = time.perf_counter()
-        seconds["read"] += fetched - began
-        pictures = {}
-        crops: dict[Hashable, Pixels] = {}
-        for image_input in self.image_inputs:
-            side, most = decoded_side(image_input), image_input.max_pixels
-            if (side, most) not in pictures:
-                pictures[side, most] = picture.rgb(row, side, most)
-            if geometry(image_input) not in crops:
-                crops[geometry(image_input)] = picture.cropped(row, pictures[side, most], image_input)
-        seconds["decode"] += time.perf_counter() - fetched
-        return crops
+    def rows(self) -> list[ReadRow]:
+        """The rows in order."""
+        return [row for _, row in sorted(self.read.items())]
 
 
 def _vectors(reading: _Reading, job: Job, seats: SimpleQueue[Sequence[Encoder]]) -> _Batch:
     """Encode the crops of a reading by the encoders that lack them."""
-    seconds, good, crops = reading.seconds, reading.good, reading.crops
+    seconds: Seconds = {}
+    for row in reading.rows:
+        add_seconds(seconds, row.seconds)
+    rejected = [row.crops for row in reading.rows if isinstance(row.crops, Rejected)]
+    good = [row.position for row in reading.rows if not isinstance(row.crops, Rejected)]
     if not good:
-        return _Batch(reading.shard, reading.number, [], [], reading.rejected, seconds)
+        return _Batch(reading.shard, reading.number, [], [], rejected, seconds)
     began = time.perf_counter()
+    lacking = job.shards[reading.shard].lacking
+    image_inputs = [job.specs[i].require_image_input() for i in lacking]
     tensors: dict[ImageInput, Tensor] = {}
-    for image_input in reading.image_inputs:
+    for image_input in image_inputs:
         if image_input not in tensors:
-            pixels = np.stack([each[geometry(image_input)] for each in crops])
+            how = geometry(image_input)
+            pixels = np.stack([row.crops[how] for row in reading.rows if not isinstance(row.crops, Rejected)])
             tensors[image_input] = normalized(pixels, image_input)
-    seconds["decode"] += time.perf_counter() - began
+    add_seconds(seconds, {"decode": time.perf_counter() - began})
     encoders = seats.get()
     try:
         began = time.perf_counter()
         vectors = [
             encoders[i].encode_images(tensors[image_input])
-            for i, image_input in zip(reading.lacking, reading.image_inputs, strict=True)
+            for i, image_input in zip(lacking, image_inputs, strict=True)
         ]
-        seconds["encode"] += time.perf_counter() - began
+        add_seconds(seconds, {"encode": time.perf_counter() - began})
     except torch.OutOfMemoryError:
         smaller = f"batches of {job.batch_size} images: use --batch-size {job.batch_size // 2}"
         batch = smaller if job.batch_size > 1 else "one image"
         raise EmbprobeError(f"The GPU has not enough memory for {batch}.") from None
     finally:
         seats.put(encoders)
-    return _Batch(reading.shard, reading.number, good, vectors, reading.rejected, seconds)
+    return _Batch(reading.shard, reading.number, good, vectors, rejected, seconds)
