@@ -294,10 +294,10 @@ class Columns(Sequence[Row]):
     @property
     def changed_by_us(self) -> bool:
         """Whether all changes, and those before them, need neither locks, connections nor devices."""
-        for each in () if self.changes is None else self.changes.lists:
-            if not (each.ours and each.rows.changed_by_us if isinstance(each, Changes) else each == [None]):
-                return False
-        return True
+        lists = () if self.changes is None else self.changes.lists
+        plans = [each for each in lists if isinstance(each, Changes)]
+        others = [each for each in lists if isinstance(each, list) and not any(each)]  # of rows that are as they were
+        return len(plans) + len(others) == len(lists) and all(each.ours and each.rows.changed_by_us for each in plans)
 
     def changed_by(self, marks: str | Sequence[str], change: Callable[[Row], Change], *, ours: bool = False) -> Columns:
         """Change every image when it is read: each row's mark is added to its content, or the one that all share."""

@@ -102,7 +102,8 @@ def test_connections_and_code_of_others_stay_in_the_process(
 ) -> None:
     hue = intervene(images, "hue", 60, seed=0)
     assert hue.forkable and intervene(hue, "word=thus", 0.5, seed=1).forkable
-    assert Images.joined("both", [images, hue]).forkable
+    both = Images.joined("both", [images, hue])
+    assert both.forkable and replace(both, rows=list(both.rows)).forkable
     elsewhere = replace(images, place="https://example.org/images.tar")
     memory = Images("memory", list(images.rows))
     theirs = images.map("theirs", lambda row: ("theirs", ImageOps.invert))
