@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 
 import embprobe.embeddings.store
-from embprobe.embeddings.engines import processes
+from embprobe.embeddings.engines import processes, reading
 from embprobe.embeddings.engines.schedule import Pictures
 from embprobe.embeddings.extract import extract, extract_together
 from embprobe.embeddings.job import Job, Wanted
@@ -52,9 +52,9 @@ def images(tmp_path: Path) -> Images:
 @pytest.fixture
 def readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], set[int]]:
     """Return a function that names the processes that have read pictures since it was called last."""
-    told, read_rows = tmp_path / "readers", processes.read_rows
+    told, read_rows = tmp_path / "readers", reading.read_rows
 
-    def telling(job: Job, pictures: Pictures) -> list[processes.ReadRow]:
+    def telling(job: Job, pictures: Pictures) -> list[reading.ReadRow]:
         with told.open("a") as file:
             file.write(f"{os.getpid()}\n")
         time.sleep(0.01)  # time for the other one
@@ -149,7 +149,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 import torch
-from embprobe.embeddings.engines import processes
+from embprobe.embeddings.engines import processes, reading
 from embprobe.embeddings.extract import extract
 from embprobe.embeddings.workspace import Workspace
 from embprobe.images import load_images
