@@ -2,6 +2,7 @@ from . import measures as measures
 from . import statistics as statistics
 from .api import EmbeddingSet as EmbeddingSet
 from .api import Results as Results
+from .api import benchmark as benchmark
 from .api import check_claims as check_claims
 from .api import compare as compare
 from .api import draw_map as draw_map

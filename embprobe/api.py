@@ -22,6 +22,7 @@ from embprobe.system.devices import resolve_device
 from embprobe.system.written import written
 
 if TYPE_CHECKING:
+    from embprobe.benchmark.table import Benchmark
     from embprobe.claims.model import Claim
     from embprobe.claims.roles import Roles
     from embprobe.claims.run import Study
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EmbeddingSet",
     "Results",
+    "benchmark",
     "check_claims",
     "compare",
     "draw_map",
@@ -266,6 +268,60 @@ def probe_cards(
             _keep(subjects)
             save_probe(results, session.workspace)
         yield results
+
+
+def benchmark(
+    datasets: Any = None,
+    encoders: Any = None,
+    *,
+    tasks: Sequence[str] | None = None,
+    baseline: str = "",
+    label: str = "",
+    domains: str = "",
+    **settings: Unpack[Settings],
+) -> Benchmark:
+    """Measure encoders at tasks on data sets with their official splits, with intervals and paired differences.
+
+    Args:
+        datasets: Names that :func:`load_images` opens, images, or data sets that are opened already; one or several.
+            Default: the bundled emoji.
+        encoders: Names or encoders. Default: the bundled pair.
+        tasks: ``knn-1``, ``knn-20``, ``linear-probe``, ``gda``, ``zero-shot``, ``image-to-text``, ``text-to-image``.
+            Default: all that a data set and an encoder allow.
+        baseline: The encoder that all others are compared with. Default: every two are compared.
+        label: The label whose values are the classes. Default: the card's, else ``category``.
+        domains: The label whose values are domains, each tested by what was fitted on the others. Default: the card's.
+        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
+
+    Returns:
+        A cell for every data set, split, encoder and task: ``.to_frame()``, ``.differences()``, ``.as_json()``.
+
+    Raises:
+        UsageError: There is no such data set, encoder, task or baseline.
+        EmbprobeError: Nothing can be measured.
+    """
+    from embprobe.benchmark.dataset import Dataset, dataset_of, open_dataset
+    from embprobe.benchmark.run import run_benchmark
+    from embprobe.benchmark.table import Benchmark
+    from embprobe.benchmark.tasks import TASKS, find_task
+
+    asked = [find_task(name) for name in dict.fromkeys(tasks or TASKS)]
+    most = settings.get("max_unlabelled", MAX_UNLABELLED)
+    if (known := settings.get("session")) is not None:
+        most = known.max_unlabelled
+    opened: list[Dataset] = []
+    for each in [datasets] if isinstance(datasets, str | Path | Images | Dataset) else datasets or [IMAGES]:
+        if isinstance(each, Images):
+            each = dataset_of(each, label=label, domains=domains, most=most)
+        elif not isinstance(each, Dataset):
+            each = open_dataset(str(each), label=label, domains=domains, max_unlabelled=most)
+        opened.append(each)
+    device = resolve_device(settings.get("device", "auto")) if known is None else known.device
+    precision = settings.get("precision", "")
+    loaded = [_load(each, device, precision) if isinstance(each, str) else each for each in _several(encoders)]
+    subjects = list({encoder.spec.name: encoder for encoder in loaded}.values())
+    session = open_session(**settings)
+    return Benchmark.of(run_benchmark(opened, subjects, asked, session), baseline=baseline, seed=session.seed)
 
 
 def compare(

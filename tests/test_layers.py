@@ -16,7 +16,7 @@ FLOORS = (
     {"interventions"},
     {"embeddings"},
     {"search", "probing"},
-    {"comparing", "claims", "selftest"},
+    {"comparing", "claims", "selftest", "benchmark"},
     {"plots"},
     {"pretraining", "report", "export"},
     {"api"},

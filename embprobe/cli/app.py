@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from embprobe.cli.atlas import atlas
+from embprobe.cli.benchmark import benchmark
 from embprobe.cli.compare import compare
 from embprobe.cli.console import any_letters
 from embprobe.cli.datasets import datasets
@@ -39,6 +40,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "demo": demo,
         "preview": preview,
         "probe": probe,
+        "benchmark": benchmark,
         "compare": compare,
         "neighbors": neighbors,
         "map": draw_map,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from embprobe.embeddings.store import Store
     from embprobe.encoders import Encoder
     from embprobe.images import Images
+    from embprobe.images.reading import Reading
 
 LISTED = 10
 """Images or problems printed one by one; the others are counted."""
@@ -23,15 +24,22 @@ LISTED = 10
 
 def open_rows(images: str, run: RunOptions | None = None) -> Images:
     """Open the images as the options of a run say, and print their reader's notes before any work begins."""
-    from embprobe.images import load_images
-    from embprobe.images.paths import parse_levels
+    from embprobe.images import open_images
 
-    run = run or RunOptions()
-    folders = None if run.folders is None else parse_levels(run.folders)
-    rows = load_images(images, folders=folders, key_column=run.key_column, labels=run.label)
+    rows = open_images(images, reading_of(run or RunOptions()))
     for remark in rows.notes:
         note(f"{remark}.")
     return rows
+
+
+def reading_of(run: RunOptions) -> Reading:
+    """Return how the options of a run say that images are to be read."""
+    from embprobe.images.relabelling import parse_labels
+    from embprobe.images.paths import parse_levels
+    from embprobe.images.reading import Reading
+
+    folders = None if run.folders is None else tuple(parse_levels(run.folders))
+    return Reading(key_column=run.key_column, labels=parse_labels(run.label or ()), folders=folders)
 
 
 def choose_device(device: str) -> str:

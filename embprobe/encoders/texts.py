@@ -1,17 +1,34 @@
-"""Note texts that are longer than an encoder's context: its tokenizer cuts them without a word."""
+"""Encode texts, and note those that are longer than an encoder's context: its tokenizer cuts them without a word."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from embprobe.system.text import visible
+
+if TYPE_CHECKING:
+    from embprobe.encoders.spec import Encoder, Floats
 
 log = logging.getLogger("embprobe")
 _SHOWN = 30
 """Letters of a text that a note shows."""
+_AT_ONCE = 256
+"""Texts that go through a text tower at once."""
+
+
+def encode_texts(encoder: Encoder, texts: Sequence[str]) -> Floats:
+    """Return vectors of texts ``[n, d]``; embprobe's own encoders split them themselves, and count those they cut."""
+    from embprobe.encoders.network import NetworkEncoder
+
+    if isinstance(encoder, NetworkEncoder):
+        return encoder.encode_texts(texts)
+    blocks = [encoder.encode_texts(texts[i : i + _AT_ONCE]) for i in range(0, len(texts), _AT_ONCE)]
+    return np.concatenate(blocks)
 
 
 @dataclass(frozen=True)

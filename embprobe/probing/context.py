@@ -13,6 +13,7 @@ from embprobe.embeddings.embedding_set import zeros_note
 from embprobe.embeddings.extract import NoVectors
 from embprobe.embeddings.session import no_progress
 from embprobe.encoders.given import GivenVectors
+from embprobe.encoders.texts import encode_texts
 from embprobe.errors import EmbprobeError
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.groups import Grouping, choose_grouping
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 GUESSING = "guessing"
 """The majority baseline, in the place of an encoder: the most frequent label, without looking."""
-_TEXTS = 256
-"""Texts that go through a text tower at once."""
 
 
 class NotApplicable(EmbprobeError):
@@ -212,7 +211,7 @@ class ProbeContext:
         order = [place[text] for text in texts]
         with threads_for(LARGE):  # a text tower's products are, but for the smallest
             return {
-                encoder.spec.name: _encode_texts(encoder, different)[order]
+                encoder.spec.name: encode_texts(encoder, different)[order]
                 for encoder in self.encoders
                 if encoder.spec.has_text
             }
@@ -284,12 +283,3 @@ def _failure_of_all(images: Images) -> str | None:
         else:
             return None
     return first
-
-
-def _encode_texts(encoder: Encoder, texts: Sequence[str]) -> Floats:
-    """Return vectors of texts ``[n, d]``; embprobe's own encoders split them themselves, and count those they cut."""
-    from embprobe.encoders.network import NetworkEncoder
-
-    if isinstance(encoder, NetworkEncoder):
-        return encoder.encode_texts(texts)
-    return np.concatenate([encoder.encode_texts(texts[i : i + _TEXTS]) for i in range(0, len(texts), _TEXTS)])

@@ -14,12 +14,14 @@ from pydantic import Field, model_validator
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
+from embprobe.images.splits import official_split
 from embprobe.interventions.treatments import Levels, Treatment, assign, repeat
 from embprobe.measures.blocks import rows_at
 from embprobe.measures.compression import check_compression, fit_compression
 from embprobe.measures.control_task import control_labels
 from embprobe.measures.decoding import balance, correct, guess_majority
 from embprobe.measures.few_shot import draw_shots
+from embprobe.measures.folds import FOLDS, group_folds
 from embprobe.measures.gda import predict_gda
 from embprobe.measures.knn import predict_knn
 from embprobe.measures.logistic import TooFewGroups, predict_logistic
@@ -37,14 +39,10 @@ if TYPE_CHECKING:
     from embprobe.embeddings.embedding_set import EmbeddingSet
     from embprobe.probing.context import ProbeContext
 
-FOLDS = 5
-"""Of images whose labels do not say which of them are fitted on and which are tests."""
 FEW = 2_000
 """Treated images that are enough to fit on; more are made of fewer."""
 UNSEEN = "unseen images"
 """The test in folds, and of a data set's official split."""
-HELD_OUT = ("test", "validation", "valid", "val")
-"""The names that data sets give the images to test on, by the label ``split``; the first that is there is taken."""
 RARE = 0.2
 """Labels with less than this share of the mean number of test images are left out of balanced accuracy: their recall is
 of a handful of images, and would count as much as that of any other label."""
@@ -459,13 +457,11 @@ class Decoding(Measure):
         Kohavi 1995).
         """
         embedded = self._embed(images, context, control)
-        names, first, coded = np.unique(context.groups(embedded.rows), return_index=True, return_inverse=True)
-        if len(names) < FOLDS:
+        groups = np.array(context.groups(embedded.rows))
+        if len(np.unique(groups)) < FOLDS:
             raise NotApplicable(f"it needs at least {FOLDS} {context.resampled}s to fit on some and test on others")
-        rank = np.random.default_rng(context.session.seed).permutation(len(names))
-        if not self.treatments:  # of a label that images get, every group may have all values
-            rank[np.lexsort((rank, embedded.label(self.label)[first]))] = np.arange(len(names))
-        fold = (rank % FOLDS)[coded]
+        labels = None if self.treatments else embedded.label(self.label)  # every group may have all treatments
+        fold = group_folds(groups, labels, seed=context.session.seed)
         parts = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(FOLDS)]
         return embedded, [Test(UNSEEN, embedded, parts)]
 
@@ -521,22 +517,6 @@ class Decoding(Measure):
         return lambda train, labels, groups, tests: predict_logistic(
             train, labels, groups, tests, seed=seed, device=device, on_unconverged=unconverged.append
         )
-
-
-def official_split(images: Images) -> tuple[str, str] | None:
-    """Return the values of the label ``split`` for images to fit on and to test on, if a data set has such a split.
-
-    Example:
-        >>> from embprobe.images import Images, Row
-        >>> rows = [Row(key=s, labels={"split": s}, content=s, source=str) for s in ("train", "val", "test")]
-        >>> official_split(Images("three", tuple(rows)))
-        ('train', 'test')
-    """
-    if images.lacks("split"):
-        return None
-    values = {row.labels.get("split") for row in images.rows}
-    test = next((value for value in HELD_OUT if value in values), None)
-    return ("train", test) if "train" in values and test else None
 
 
 @dataclass(frozen=True)

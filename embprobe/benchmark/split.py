@@ -1,0 +1,175 @@
+"""Splits: the images that classifiers are fitted on, and those that they are tested on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embprobe.benchmark.dataset import Dataset
+from embprobe.embeddings.embedding_set import EmbeddingSet
+from embprobe.errors import EmbprobeError
+from embprobe.images.groups import IMAGE, Grouping
+from embprobe.images.splits import SPLIT
+from embprobe.measures.folds import FOLDS, group_folds
+from embprobe.measures.vectors import LabelArray
+from embprobe.system.text import visible
+
+Positions = NDArray[np.int64]
+Kind = Literal["official", "folds", "domain", "elsewhere"]
+"""The data set's own split; folds where it has none; a domain that no fitted image is of; another set's images."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows to fit on and rows to test, and for each part of the test its rows and those that it is fitted on."""
+
+    name: str
+    """``train → test``, ``5 folds over images``, ``photo, fitted on other domains``."""
+    kind: Kind
+    fit: EmbeddingSet
+    test: EmbeddingSet
+    parts: Sequence[tuple[Positions, Positions]]
+    """Positions in ``fit`` and in ``test``; every test row is in one part."""
+    fit_labels: LabelArray
+    truth: LabelArray
+    fit_groups: LabelArray
+    groups: LabelArray
+    """Of the test rows: what an interval resamples."""
+    unit: str
+    """The label whose values are these groups; ``image`` where each is by itself."""
+    notes: tuple[str, ...] = ()
+
+
+def splits_of(
+    dataset: Dataset, embedded: EmbeddingSet, grouping: Grouping, *, seed: int, training: Split | None = None
+) -> Iterator[Split]:
+    """Yield the main split of a data set, then one for every domain.
+
+    Args:
+        dataset: The data set.
+        embedded: Its rows that have a vector by every encoder.
+        grouping: The groups that are folded and resampled whole.
+        seed: Decides the folds.
+        training: The main split of the data set that this one is ``fitted_on``, of the same encoders.
+
+    Raises:
+        EmbprobeError: No image can be tested.
+    """
+    if training is not None:
+        yield _elsewhere(dataset, embedded, grouping, training)
+    elif dataset.fit:
+        values = np.array(embedded.rows.label(SPLIT))
+        name = f"{dataset.fit} → {dataset.test}"
+        fit, test = np.flatnonzero(values == dataset.fit), np.flatnonzero(values == dataset.test)
+        yield _apart(name, "official", dataset, embedded, grouping, fit, test)
+    else:
+        yield _folds(dataset, embedded, grouping, seed)
+    if dataset.domains:
+        domains = embedded.label(dataset.domains)
+        for domain in np.unique(domains).tolist():
+            test = np.flatnonzero(domains == domain)
+            fit = np.flatnonzero(domains != domain)
+            if dataset.fit:
+                fit = fit[np.array(embedded.rows.label(SPLIT))[fit] == dataset.fit]
+            if len(fit):
+                name = f"{domain}, fitted on the other {dataset.domains}s"
+                yield _apart(name, "domain", dataset, embedded, grouping, fit, test)
+
+
+def _apart(
+    name: str,
+    kind: Kind,
+    dataset: Dataset,
+    embedded: EmbeddingSet,
+    grouping: Grouping,
+    fit: Positions,
+    test: Positions,
+) -> Split:
+    if not len(fit) or not len(test):
+        raise EmbprobeError(f"No image of '{dataset.name}' is left to {'test' if len(fit) else 'fit on'}.")
+    fitted, tested = embedded.take(fit), embedded.take(test)
+    notes = _shared_groups(fitted, tested, grouping) if kind == "official" else ()
+    return _split(name, kind, fitted, tested, [(np.arange(len(fit)), np.arange(len(test)))], dataset, grouping, notes)
+
+
+def _split(
+    name: str,
+    kind: Kind,
+    fit: EmbeddingSet,
+    test: EmbeddingSet,
+    parts: Sequence[tuple[Positions, Positions]],
+    dataset: Dataset,
+    grouping: Grouping,
+    notes: tuple[str, ...] = (),
+) -> Split:
+    labels, truth = fit.label(dataset.label), test.label(dataset.label)
+    new = ~np.isin(truth, labels)
+    if new.any():
+        count = f"{int(new.sum()):,} of {len(truth):,} test images"
+        first = f"first '{visible(str(truth[new][0]))}'"
+        reason = f"have a {dataset.label} that no image to fit on has, {first}: a classifier is wrong on them"
+        notes = (*notes, f"{count} {reason}")
+    return Split(
+        name,
+        kind,
+        fit,
+        test,
+        parts,
+        labels,
+        truth,
+        np.array(grouping.of(fit.rows) if kind != "elsewhere" else [""] * len(labels)),
+        np.array(grouping.of(test.rows)),
+        grouping.label,
+        notes,
+    )
+
+
+def _shared_groups(fit: EmbeddingSet, test: EmbeddingSet, grouping: Grouping) -> tuple[str, ...]:
+    """Return a note if groups lie on both sides of an official split."""
+    if grouping.label == IMAGE:
+        return ()
+    shared = set(grouping.of(fit.rows)).intersection(grouping.of(test.rows))
+    if not shared:
+        return ()
+    return (f"{len(shared):,} {grouping.label}s have images on both sides of the split, first '{min(shared)}'",)
+
+
+def _elsewhere(dataset: Dataset, embedded: EmbeddingSet, grouping: Grouping, training: Split) -> Split:
+    """Return a split that is fitted on another set's training images of the classes that are tested."""
+    truth = embedded.label(dataset.label)
+    fit = np.flatnonzero(np.isin(training.fit_labels, truth))
+    if len(np.unique(training.fit_labels[fit])) < 2:
+        raise EmbprobeError(
+            f"'{training.fit.rows.name}' and '{dataset.name}' share no two classes: one of them may have other names."
+        )
+    fitted = training.fit.take(fit)
+    parts = [(np.arange(len(fit)), np.arange(len(truth)))]
+    split = _split(f"fitted on {dataset.fitted_on}", "elsewhere", fitted, embedded, parts, dataset, grouping)
+    return replace(split, fit_groups=training.fit_groups[fit])
+
+
+def _folds(dataset: Dataset, embedded: EmbeddingSet, grouping: Grouping, seed: int) -> Split:
+    """Return folds over groups; images of a class that no other group has could not be learned, and are left out."""
+    labels, groups = embedded.label(dataset.label), np.array(grouping.of(embedded.rows))
+    groups_of = Counter(label for label, _ in set(zip(labels.tolist(), groups.tolist(), strict=True)))
+    kept = np.array([i for i, label in enumerate(labels.tolist()) if groups_of[label] > 1], np.int64)
+    notes: tuple[str, ...] = ()
+    if alone := len(labels) - len(kept):
+        lonely = sorted(label for label, count in groups_of.items() if count == 1)
+        notes = (f"{alone:,} of {len(labels):,} images have a {dataset.label} that no other {grouping.label} has, and "
+                 f"are left out, first '{visible(lonely[0])}'",)  # fmt: skip
+    if len(np.unique(labels[kept])) < 2:
+        raise EmbprobeError(
+            f"'{dataset.name}' has no official split, and fewer than two values of '{dataset.label}' have images in "
+            f"two {grouping.label}s: there is nothing to fit on and test on."
+        )
+    chosen = embedded.take(kept)
+    fold = group_folds(groups[kept], labels[kept], seed=seed)
+    parts = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(FOLDS)]
+    name = f"{FOLDS} folds over {grouping.label}s"
+    return _split(name, "folds", chosen, chosen, parts, dataset, grouping, notes)

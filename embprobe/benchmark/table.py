@@ -1,0 +1,222 @@
+"""The table of a benchmark: its cells side by side, paired differences between encoders, and means over data sets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from embprobe.benchmark.cell import Cell, Scored
+from embprobe.benchmark.run import LeftOut, Ran
+from embprobe.benchmark.tasks import find_task
+from embprobe.errors import EmbprobeError, UsageError
+from embprobe.measures.decoding import balance
+from embprobe.statistics import Resampled, holm, resample
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "dataset", "split", "kind", "task", "encoder", "metric", "estimate", "low", "high", "chance", "fitted", "tested",
+    "classes", "groups", "resampled", "seed", "seconds",
+)  # fmt: skip
+"""Of a table of cells."""
+
+
+@dataclass(frozen=True, order=True)
+class Line:
+    """A line of the table: a task on a split of a data set."""
+
+    dataset: str
+    split: str
+    task: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The main number of one encoder less that of another on the same images, paired."""
+
+    line: Line
+    encoder: str
+    against: str
+    estimate: float
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+    """Holm-corrected over all differences of the data set."""
+    detectable: float
+    """The least true difference that these images would have shown with a probability of 0.8."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Cells of some data sets, encoders and tasks, and what follows from them."""
+
+    cells: Sequence[Cell]
+    scores: Sequence[Scored]
+    paths: Sequence[Path]
+    left_out: Sequence[LeftOut] = ()
+    baseline: str = ""
+    """The encoder that all others are compared with; "" compares every two."""
+    seed: int = 0
+    _drawn: dict[Line, Resampled] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, ran: Ran, *, baseline: str = "", seed: int = 0) -> Benchmark:
+        """Return what a run gave, with a baseline.
+
+        Raises:
+            UsageError: The baseline is none of the encoders.
+            EmbprobeError: No cell has a number.
+        """
+        if not ran.cells:
+            reasons = "; ".join(dict.fromkeys(each.reason.removesuffix(".") for each in ran.left_out))
+            raise EmbprobeError(f"No cell of this benchmark could be scored: {reasons or 'no task is possible'}.")
+        names = dict.fromkeys(cell.encoder.name for cell in ran.cells)
+        if baseline and baseline not in names:
+            raise UsageError(f"The baseline '{baseline}' is none of the encoders: {', '.join(names)}.")
+        return cls(ran.cells, ran.scores, ran.paths, ran.left_out, baseline, seed)
+
+    @cached_property
+    def encoders(self) -> list[str]:
+        """The names of the encoders, in their order."""
+        return list(dict.fromkeys(cell.encoder.name for cell in self.cells))
+
+    @cached_property
+    def lines(self) -> dict[Line, dict[str, int]]:
+        """By line the position of each encoder's cell; an encoder without one is missing."""
+        lines: dict[Line, dict[str, int]] = {}
+        for i, cell in enumerate(self.cells):
+            lines.setdefault(Line(cell.dataset.name, cell.split.name, cell.task), {})[cell.encoder.name] = i
+        return lines
+
+    def differences(self) -> list[Difference]:
+        """Return the paired differences of the main numbers: to the baseline, or between every two encoders.
+
+        p is corrected by Holm's procedure over all differences of a data set.
+        """
+        found: list[Difference] = []
+        for dataset in dict.fromkeys(line.dataset for line in self.lines):
+            tested = []
+            for line, encoders in self.lines.items():
+                if line.dataset != dataset:
+                    continue
+                column = {name: i for i, name in enumerate(encoders)}
+                for a, b in self._pairs(list(encoders)):
+                    tested.append((line, a, b, self._resampled(line).difference(column[a], column[b])))
+            adjusted = holm([estimate.p or 0.0 for *_, estimate in tested])
+            for (line, a, b, each), p in zip(tested, adjusted, strict=True):
+                least = (1.96 + 0.84) * (each.high - each.low) / (2 * 1.96)
+                found.append(Difference(line, a, b, each.estimate, each.low, each.high, each.p or 0.0, p, least))
+        return found
+
+    def _pairs(self, encoders: Sequence[str]) -> list[tuple[str, str]]:
+        if self.baseline:
+            return [(name, self.baseline) for name in encoders if name != self.baseline and self.baseline in encoders]
+        return list(itertools.combinations(encoders, 2))
+
+    def _resampled(self, line: Line) -> Resampled:
+        """Return the main scores of a line, ``[n, encoders]``, resampled over the groups of its images."""
+        if line not in self._drawn:
+            at = list(self.lines[line].values())
+            first = self.scores[at[0]]
+            if any(list(self.scores[i].keys) != list(first.keys) for i in at):
+                raise EmbprobeError(
+                    f"Encoders were tested on other images of '{line.dataset}' ({line.split}, {line.task}), so they "
+                    "cannot be compared. Run the benchmark with all of them at once."
+                )
+            matrix = np.stack([main_scores(self.cells[i], self.scores[i]) for i in at], axis=1)
+            self._drawn[line] = resample(matrix, first.groups, seed=self.seed, unit=self.cells[at[0]].split.resampled)
+        return self._drawn[line]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the cells as rows of a table, with the columns of :data:`COLUMNS`."""
+        return [row_of(cell) for cell in self.cells]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the cells as a pandas data frame.
+
+        Raises:
+            EmbprobeError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise EmbprobeError("A data frame needs pandas: pip install pandas.") from None
+        frame: pd.DataFrame = pd.DataFrame(self.rows(), columns=list(COLUMNS))
+        return frame
+
+    def to_csv(self) -> str:
+        """Return the cells as CSV, a header first."""
+        return csv_of(self.rows())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return cells, differences and what was left out for JSON."""
+        return {
+            "schema": 1,
+            "baseline": self.baseline or None,
+            "cells": [cell.model_dump(mode="json", by_alias=True) for cell in self.cells],
+            "differences": [{**asdict(each.line), **_without_line(each)} for each in self.differences()],
+            "left_out": [asdict(each) for each in self.left_out],
+            "files": [str(path) for path in self.paths],
+        }
+
+
+def main_scores(cell: Cell, scored: Scored) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the scores whose mean is the main number, ``[n]``."""
+    if cell.main != "mean per class":
+        return scored.values
+    return balance(scored.values, np.array(scored.classes))
+
+
+def row_of(cell: Cell) -> dict[str, Any]:
+    """Return a cell as a row of a table, with the columns of :data:`COLUMNS`."""
+    return {
+        "dataset": cell.dataset.name,
+        "split": cell.split.name,
+        "kind": cell.split.kind,
+        "task": cell.task,
+        "encoder": cell.encoder.name,
+        "metric": cell.main,
+        "estimate": cell.value.estimate,
+        "low": cell.value.low,
+        "high": cell.value.high,
+        "chance": cell.chance,
+        "fitted": cell.split.fitted,
+        "tested": cell.split.tested,
+        "classes": cell.dataset.classes,
+        "groups": cell.split.groups,
+        "resampled": cell.split.resampled,
+        "seed": cell.seed,
+        "seconds": cell.seconds,
+    }
+
+
+def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows of cells as CSV, a header first; texts that a spreadsheet would run begin with an apostrophe."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+    return out.getvalue()
+
+
+def title_of(task: str) -> str:
+    """Return a task's title."""
+    return find_task(task).title
+
+
+def _without_line(difference: Difference) -> dict[str, Any]:
+    return {name: value for name, value in asdict(difference).items() if name != "line"}
+
+
+def _harmless(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -1,0 +1,147 @@
+"""Tasks: what is read from an encoder's vectors of a data set, each a score from 0 to 1 for every test image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from embprobe.errors import UsageError
+from embprobe.measures.decoding import correct
+from embprobe.measures.gda import predict_gda
+from embprobe.measures.knn import predict_knn
+from embprobe.measures.logistic import predict_logistic
+from embprobe.measures.retrieval import recall_at_k
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
+from embprobe.measures.zero_shot import predict_zero_shot
+from embprobe.system.suggestions import did_you_mean
+
+Needs = Literal["fit", "names", "captions"]
+"""Images to fit on; the names of classes, as texts; captions of images."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts, and their vectors by one encoder."""
+
+    texts: LabelArray
+    """``[c]``"""
+    vectors: Vectors
+    """``[c, d]``"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The vectors of images to fit on and to test by one encoder, and all that a task may need of them."""
+
+    train: Vectors
+    labels: LabelArray
+    groups: LabelArray
+    test: Vectors
+    truth: LabelArray
+    names: Texts | None = None
+    """The names of all classes; None for an encoder without text."""
+    captions: Texts | None = None
+    """A caption of each test image; None without text or captions."""
+    seed: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question to an encoder's vectors."""
+
+    name: str
+    title: str
+    """As a table shows it."""
+    needs: frozenset[Needs]
+    score: Callable[[Part], ScoreArray]
+    """Returns the score of each test image, ``[m]``, from 0 to 1."""
+    unit: str = "accuracy"
+    method: int = 1
+    """Another number where the same vectors give other scores than in an earlier version."""
+
+    @property
+    def classifies(self) -> bool:
+        """Whether a score says that an image's class was named rightly, so that chance and classes have a meaning."""
+        return "captions" not in self.needs
+
+
+def _knn(k: int) -> Task:
+    def score(part: Part) -> ScoreArray:
+        return correct(predict_knn(part.train, part.labels, part.test, k=k, device=part.device), part.truth)
+
+    return Task(f"knn-{k}", f"k-NN ({k})", frozenset({"fit"}), score)
+
+
+def _linear(part: Part) -> ScoreArray:
+    [predicted] = predict_logistic(
+        part.train, part.labels, part.groups, [part.test], seed=part.seed, device=part.device
+    )
+    return correct(predicted, part.truth)
+
+
+def _gda(part: Part) -> ScoreArray:
+    [predicted] = predict_gda(part.train, part.labels, [part.test])
+    return correct(predicted, part.truth)
+
+
+def _zero_shot(part: Part) -> ScoreArray:
+    assert part.names is not None
+    return correct(predict_zero_shot(part.test, part.names.vectors, part.names.texts), part.truth)
+
+
+def _image_to_text(part: Part) -> ScoreArray:
+    assert part.captions is not None
+    texts, first = np.unique(part.captions.texts, return_index=True)
+    return recall_at_k(part.test, part.captions.vectors[first], part.captions.texts, texts, k=1, device=part.device)
+
+
+def _text_to_image(part: Part) -> ScoreArray:
+    assert part.captions is not None
+    texts = part.captions.texts
+    return recall_at_k(part.captions.vectors, part.test, texts, texts, k=1, device=part.device)
+
+
+_FIXED = (
+    Task("linear-probe", "linear probe", frozenset({"fit"}), _linear),
+    Task("gda", "GDA", frozenset({"fit"}), _gda),
+    Task("zero-shot", "zero-shot", frozenset({"names"}), _zero_shot),
+    Task("image-to-text", "image to text, R@1", frozenset({"captions"}), _image_to_text, unit="recall@1"),
+    Task("text-to-image", "text to image, R@1", frozenset({"captions"}), _text_to_image, unit="recall@1"),
+)
+_NUMBERED: dict[str, Callable[[int], Task]] = {"knn": _knn}
+TASKS = ("knn-1", "knn-20", "linear-probe", "gda", "zero-shot", "image-to-text", "text-to-image")
+"""Those of a benchmark where none is named: every one that data set and encoder allow."""
+
+
+def find_task(name: str) -> Task:
+    """Return a task by its name.
+
+    Args:
+        name: ``knn-K`` for k-NN of K neighbours, ``linear-probe``, ``gda``, ``zero-shot``, ``image-to-text`` or
+            ``text-to-image``.
+
+    Raises:
+        UsageError: There is no such task.
+
+    Example:
+        >>> find_task("knn-5").title
+        'k-NN (5)'
+    """
+    for task in _FIXED:
+        if task.name == name:
+            return task
+    match = re.fullmatch(r"(.+)-([1-9]\d{0,5})", name)
+    if match and match[1] in _NUMBERED:
+        return _NUMBERED[match[1]](int(match[2]))
+    raise UsageError(f"There is no task '{name}'.{did_you_mean(name, TASKS, quoted=True)} Tasks: {', '.join(TASKS)}.")
+
+
+def able(tasks: Sequence[Task], *, names: bool, captions: bool) -> list[Task]:
+    """Return the tasks that an encoder can be asked: with texts for names, and for captions, or without."""
+    there: set[Needs] = {"fit", *(["names"] if names else []), *(["captions"] if captions else [])}  # type: ignore[list-item]
+    return [task for task in tasks if task.needs <= there]
