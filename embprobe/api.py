@@ -22,7 +22,7 @@ from embprobe.system.devices import resolve_device
 from embprobe.system.written import written
 
 if TYPE_CHECKING:
-    from embprobe.benchmark.table import Benchmark
+    from embprobe.benchmarking.table import Benchmark
     from embprobe.claims.model import Claim
     from embprobe.claims.roles import Roles
     from embprobe.claims.run import Study
@@ -300,10 +300,10 @@ def benchmark(
         UsageError: There is no such data set, encoder, task or baseline.
         EmbprobeError: Nothing can be measured.
     """
-    from embprobe.benchmark.dataset import Dataset, dataset_of, open_dataset
-    from embprobe.benchmark.run import run_benchmark
-    from embprobe.benchmark.table import Benchmark
-    from embprobe.benchmark.tasks import TASKS, find_task
+    from embprobe.benchmarking.dataset import Dataset, dataset_of, open_dataset
+    from embprobe.benchmarking.run import run_benchmark
+    from embprobe.benchmarking.table import Benchmark
+    from embprobe.benchmarking.tasks import TASKS, find_task
 
     asked = [find_task(name) for name in dict.fromkeys(tasks or TASKS)]
     most = settings.get("max_unlabelled", MAX_UNLABELLED)

@@ -16,7 +16,7 @@ FLOORS = (
     {"interventions"},
     {"embeddings"},
     {"search", "probing"},
-    {"comparing", "claims", "selftest", "benchmark"},
+    {"comparing", "claims", "selftest", "benchmarking"},
     {"plots"},
     {"pretraining", "report", "export"},
     {"api"},

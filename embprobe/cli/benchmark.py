@@ -22,8 +22,13 @@ from embprobe.cli.session import choose_device, load_encoders, start_session
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
-    from embprobe.benchmark.cell import Cell
-    from embprobe.benchmark.table import Benchmark, Difference, Line
+    from embprobe.benchmarking.cell import Cell
+    from embprobe.benchmarking.table import Benchmark, Difference, Line
+
+_NAME = 18
+"""Letters of an encoder's name on a line of a heading."""
+_BESIDE = 3
+"""Pairs of encoders whose differences have columns of their own; more stand in lines below."""
 
 
 def benchmark(
@@ -59,8 +64,8 @@ def benchmark(
 ) -> None:
     """Measure encoders on data sets: k-NN, linear probe, GDA, zero-shot, retrieval, by their official splits."""
     from embprobe import api
-    from embprobe.benchmark.dataset import open_dataset
-    from embprobe.benchmark.tasks import find_task
+    from embprobe.benchmarking.dataset import open_dataset
+    from embprobe.benchmarking.tasks import find_task
     from embprobe.cli.options import IMAGES
     from embprobe.cli.session import reading_of
     from embprobe.system.files import replacing
@@ -88,30 +93,36 @@ def benchmark(
 
 
 def print_benchmark(table: Benchmark) -> None:
-    """Print a table for every data set: a line a task, a column an encoder, and the differences that are certain."""
-    from embprobe.encoders.naming import short_names
+    """Print a table for every data set: a line a task, a column an encoder, and one for every difference."""
+    from embprobe.encoders.naming import names_in_lines, short_names
 
-    console, short = output(width=140), short_names(table.encoders)
-    differences = table.differences()
+    console, short, pairs = output(width=160), short_names(table.encoders), table.pairs()
+    differences = {(each.line, each.encoder, each.against): each for each in table.differences()}
+    lines_of = names_in_lines(table.encoders, _NAME)
+    beside = len(pairs) <= _BESIDE or bool(table.baseline)
     for dataset in dict.fromkeys(line.dataset for line in table.lines):
-        lines = {line: encoders for line, encoders in table.lines.items() if line.dataset == dataset}
-        cells = {line: {name: table.cells[i] for name, i in at.items()} for line, at in lines.items()}
+        lines = [line for line in table.lines if line.dataset == dataset]
+        cells = {line: {name: table.cells[i] for name, i in table.lines[line].items()} for line in lines}
         grid = Table(title=escape(visible(dataset)), title_justify="left", caption_justify="left")
-        grid.caption = _caption([cell for of_line in cells.values() for cell in of_line.values()])
+        grid.caption = _caption([cell for of_line in cells.values() for cell in of_line.values()], table)
         grid.add_column("task")
         grid.add_column("chance", justify="right")
         for name in table.encoders:
-            grid.add_column(escape(short[name]), justify="right")
+            grid.add_column(escape(lines_of[name]), justify="right")
+        for a, b in pairs if beside else []:
+            grid.add_column(escape(f"{lines_of[a]}\n- {lines_of[b]}"), justify="right")
         split = ""
         for line, of_line in cells.items():
             first = next(iter(of_line.values()))
             if line.split != split:
                 split = line.split
-                grid.add_row(f"[bold]{escape(visible(split))}[/bold]", *[""] * (1 + len(table.encoders)))
-            row = [_value(of_line.get(name)) for name in table.encoders]
-            grid.add_row(_title(first), "" if first.chance is None else f"{first.chance:.3f}", *row, end_section=True)
+                grid.add_row(f"[bold]{escape(visible(split))}[/bold]")
+            values = [_value(of_line.get(name)) for name in table.encoders]
+            against = [_difference(differences.get((line, *pair))) for pair in pairs] if beside else []
+            chance = "" if first.chance is None else f"{first.chance:.3f}"
+            grid.add_row(_title(first), chance, *values, *against, end_section=True)
         console.print(grid)
-        for each in differences:
+        for each in [] if beside else differences.values():
             if each.line.dataset == dataset:
                 console.print(escape(visible(_sentence(each, short))), soft_wrap=True)
     for reason in table.left_out:
@@ -120,26 +131,41 @@ def print_benchmark(table: Benchmark) -> None:
 
 
 def _value(cell: Cell | None) -> str:
-    if cell is None:
+    return f"{cell.value.estimate:.3f}\n{cell.value.low:.3f} to {cell.value.high:.3f}" if cell else "-"
+
+
+def _difference(difference: Difference | None) -> str:
+    """Return a difference with its p and interval and, if it is undecided, the least that could have been shown."""
+    from embprobe.probing.results import format_p
+    from embprobe.statistics import CERTAIN
+
+    if difference is None:
         return "-"
-    return f"{cell.value.estimate:.3f}\n{cell.value.low:.3f} to {cell.value.high:.3f}"
+    detects = f"\ndetects {difference.detectable:.3f}" if difference.p_adjusted >= CERTAIN else ""
+    p, interval = format_p(difference.p_adjusted), f"{difference.low:+.3f} to {difference.high:+.3f}"
+    return f"{difference.estimate:+.3f}, {p}\n{interval}{detects}"
 
 
 def _title(cell: Cell) -> str:
-    from embprobe.benchmark.table import title_of
+    from embprobe.benchmarking.tasks import find_task
 
-    mean = ", mean per class" if cell.main == "mean per class" else ""
-    return f"{title_of(cell.task)}{mean}"
+    mean = "\nmean per class" if cell.main == "mean per class" else ""
+    return f"{find_task(cell.task).title}{mean}"
 
 
-def _caption(cells: list[Cell]) -> str:
+def _caption(cells: list[Cell], table: Benchmark) -> str:
     """Return what the intervals of a data set's cells are over, and how its images are split."""
     from embprobe.probing.results import span
 
     groups = span([cell.split.groups for cell in cells])
+    unit = cells[0].split.resampled
+    over = f"{groups} test images" if unit == "image" else f"{groups} {unit}s of test images"
     folds = any(cell.split.kind == "folds" for cell in cells)
-    own = " It has no official split: every image is tested by what was fitted on the other folds." if folds else ""
-    return f"95 % bootstrap intervals over {groups} {cells[0].split.resampled}s of test images.{own}"
+    own = " In folds, for want of an official split, every image is tested by what the others fitted." if folds else ""
+    several = len(table.encoders) > 1
+    p = " p is corrected (Holm) over the differences of a split; 'detects' is the least difference that these images "
+    p += "would show with a probability of 0.8."
+    return f"95 % bootstrap intervals over {over}.{own}{p if several else ''}"
 
 
 def _sentence(difference: Difference, short: dict[str, str]) -> str:

@@ -34,9 +34,9 @@ def open_rows(images: str, run: RunOptions | None = None) -> Images:
 
 def reading_of(run: RunOptions) -> Reading:
     """Return how the options of a run say that images are to be read."""
-    from embprobe.images.relabelling import parse_labels
     from embprobe.images.paths import parse_levels
     from embprobe.images.reading import Reading
+    from embprobe.images.relabelling import parse_labels
 
     folders = None if run.folders is None else tuple(parse_levels(run.folders))
     return Reading(key_column=run.key_column, labels=parse_labels(run.label or ()), folders=folders)

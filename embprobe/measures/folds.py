@@ -35,7 +35,7 @@ def group_folds(
     Example:
         >>> groups, labels = np.array(list("aabbccdd")), np.array(list("xxxxyyyy"))
         >>> fold = group_folds(groups, labels, folds=2)
-        >>> fold[0] == fold[1], fold[0] != fold[2], fold[4] != fold[6]
+        >>> bool(fold[0] == fold[1]), bool(fold[0] != fold[2]), bool(fold[4] != fold[6])
         (True, True, True)
     """
     names, first, coded = np.unique(np.asarray(groups), return_index=True, return_inverse=True)

@@ -16,6 +16,7 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images
 from embprobe.images.decoding import UnreadableImage
 from embprobe.measures import logistic
+from embprobe.measures.folds import FOLDS
 from embprobe.probing.context import GUESSING, NotApplicable
 from embprobe.probing.key import GAIN, SHOTS
 from embprobe.probing.kinds import decoding
@@ -260,7 +261,7 @@ def test_no_concept_is_fitted_and_tested_in_one_fold(workspace: Workspace, monke
     recorder = Recorder()
     monkeypatch.setattr(decoding, "predict_knn", recorder)
     results = probe(workspace, shades(11), [make_encoder()], CATEGORY)
-    assert len(recorder.calls) == decoding.FOLDS == 5
+    assert len(recorder.calls) == FOLDS == 5
     tested = [red for _, test in recorder.calls for red in red_of(test)]
     assert sorted(tested) == [20 * i + 10 for i in range(11)]  # every concept once
     for train, test in recorder.calls:

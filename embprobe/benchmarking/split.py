@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from embprobe.benchmark.dataset import Dataset
+from embprobe.benchmarking.dataset import Dataset
 from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.errors import EmbprobeError
 from embprobe.images.groups import IMAGE, Grouping

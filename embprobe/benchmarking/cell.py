@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from embprobe.benchmark.split import Kind
+from embprobe.benchmarking.split import Kind
 from embprobe.embeddings.workspace import Workspace, distinct_slug
 from embprobe.errors import EmbprobeError
 from embprobe.measures.vectors import ScoreArray

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embprobe.benchmark.cell import Cell, Scored
-from embprobe.benchmark.run import LeftOut, Ran
-from embprobe.benchmark.tasks import find_task
+from embprobe.benchmarking.cell import Cell, Scored
+from embprobe.benchmarking.run import LeftOut, Ran
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.measures.decoding import balance
 from embprobe.statistics import Resampled, holm, resample
@@ -51,7 +50,7 @@ class Difference:
     high: float
     p: float
     p_adjusted: float
-    """Holm-corrected over all differences of the data set."""
+    """Holm-corrected over all differences of the split of this data set."""
     detectable: float
     """The least true difference that these images would have shown with a probability of 0.8."""
 
@@ -101,13 +100,13 @@ class Benchmark:
     def differences(self) -> list[Difference]:
         """Return the paired differences of the main numbers: to the baseline, or between every two encoders.
 
-        p is corrected by Holm's procedure over all differences of a data set.
+        p is corrected by Holm's procedure over all differences of a split: its tasks and its pairs of encoders.
         """
         found: list[Difference] = []
-        for dataset in dict.fromkeys(line.dataset for line in self.lines):
+        for split in dict.fromkeys((line.dataset, line.split) for line in self.lines):
             tested = []
             for line, encoders in self.lines.items():
-                if line.dataset != dataset:
+                if (line.dataset, line.split) != split:
                     continue
                 column = {name: i for i, name in enumerate(encoders)}
                 for a, b in self._pairs(list(encoders)):
@@ -117,6 +116,10 @@ class Benchmark:
                 least = (1.96 + 0.84) * (each.high - each.low) / (2 * 1.96)
                 found.append(Difference(line, a, b, each.estimate, each.low, each.high, each.p or 0.0, p, least))
         return found
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return the pairs of encoders that are compared."""
+        return self._pairs(self.encoders)
 
     def _pairs(self, encoders: Sequence[str]) -> list[tuple[str, str]]:
         if self.baseline:
@@ -207,11 +210,6 @@ def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
     return out.getvalue()
-
-
-def title_of(task: str) -> str:
-    """Return a task's title."""
-    return find_task(task).title
 
 
 def _without_line(difference: Difference) -> dict[str, Any]:

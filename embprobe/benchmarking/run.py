@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embprobe.benchmark.cell import (
+from embprobe.benchmarking.cell import (
     Cell,
     ClassValue,
     DatasetFacts,
@@ -26,9 +26,9 @@ from embprobe.benchmark.cell import (
     load_scores,
     save_cell,
 )
-from embprobe.benchmark.dataset import Dataset, pair_up
-from embprobe.benchmark.split import Split, splits_of
-from embprobe.benchmark.tasks import Part, Task, Texts, able
+from embprobe.benchmarking.dataset import Dataset, pair_up
+from embprobe.benchmarking.split import Split, splits_of
+from embprobe.benchmarking.tasks import Part, Task, Texts, able
 from embprobe.embeddings.session import Session
 from embprobe.encoders.spec import Encoder
 from embprobe.encoders.texts import encode_texts

@@ -143,5 +143,9 @@ def find_task(name: str) -> Task:
 
 def able(tasks: Sequence[Task], *, names: bool, captions: bool) -> list[Task]:
     """Return the tasks that an encoder can be asked: with texts for names, and for captions, or without."""
-    there: set[Needs] = {"fit", *(["names"] if names else []), *(["captions"] if captions else [])}  # type: ignore[list-item]
+    there: set[Needs] = {"fit"}
+    if names:
+        there.add("names")
+    if captions:
+        there.add("captions")
     return [task for task in tasks if task.needs <= there]

@@ -1,0 +1,230 @@
+"""Cells: the numbers of scikit-learn, kept, gone on with, and never mistaken for others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import normalize
+
+from embprobe.benchmarking import run as running
+from embprobe.benchmarking.cell import Cell, load_cell, load_scores
+from embprobe.benchmarking.dataset import Dataset, dataset_of
+from embprobe.benchmarking.run import Ran, run_benchmark
+from embprobe.benchmarking.tasks import Part, find_task
+from embprobe.embeddings.workspace import Workspace
+from embprobe.encoders.spec import Encoder
+from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images import Images
+from tests.benchmarking.planted import encoder, flowers, session
+from tests.conftest import real_images
+
+
+def run(dataset: Dataset | Sequence[Dataset], encoders: Sequence[Encoder], tasks: str, workspace: Workspace) -> Ran:
+    datasets = [dataset] if isinstance(dataset, Dataset) else dataset
+    return run_benchmark(datasets, encoders, [find_task(name) for name in tasks.split()], session(workspace))
+
+
+def values(ran: Ran) -> dict[tuple[str, str], float]:
+    return {(cell.task, cell.encoder.name): cell.value.estimate for cell in ran.cells}
+
+
+def test_k_nn_and_accuracy_are_those_of_scikit_learn(workspace: Workspace) -> None:
+    dataset = flowers({"rose": 60, "iris": 40, "lily": 50})
+    a = encoder("a", dataset, noise=0.6)
+    found = values(run(dataset, [a], "knn-1", workspace))
+    labels, splits = np.array(dataset.images.label("category")), np.array(dataset.images.label("split"))
+    x = normalize(np.asarray(a.vectors, np.float64))
+    reference = KNeighborsClassifier(1).fit(x[splits == "train"], labels[splits == "train"])
+    assert found["knn-1", "a"] == reference.score(x[splits == "test"], labels[splits == "test"])
+
+
+def test_mean_per_class_is_balanced_accuracy(workspace: Workspace) -> None:
+    dataset = replace(flowers({"rose": 90, "iris": 20}), metric="mean per class")
+    a = encoder("a", dataset, noise=0.7)
+    ran = run(dataset, [a], "knn-1", workspace)
+    (cell,), (scored,) = ran.cells, ran.scores
+    truth = np.array(scored.classes)
+    predicted = np.where(scored.values == 1, truth, np.where(truth == "rose", "iris", "rose"))
+    assert cell.main == "mean per class" and cell.chance == 0.5
+    assert cell.value.estimate == pytest.approx(balanced_accuracy_score(truth, predicted))
+    assert cell.numbers["accuracy"].estimate == pytest.approx((truth == predicted).mean())
+    per_class = {name: each.estimate for name, each in cell.per_class.items()}
+    assert np.mean(list(per_class.values())) == pytest.approx(cell.value.estimate)
+    assert {name: each.images for name, each in cell.per_class.items()} == {"rose": 45, "iris": 10}
+
+
+def test_chance_of_balanced_folds_is_one_over_the_number_of_classes(workspace: Workspace) -> None:
+    dataset = flowers({f"class {i}": 13 for i in range(7)}, test=0)  # 13 in five folds: 3, 3, 3, 2, 2
+    a = encoder("a", dataset, noise=0.1, dimension=8)
+    (cell,) = run(dataset, [a], "knn-1", workspace).cells
+    assert cell.chance == pytest.approx(1 / 7) and cell.split.tested == 91
+
+
+def test_cells_are_kept_and_only_new_ones_are_scored(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = flowers({"rose": 20, "iris": 20})
+    a, b = encoder("a", dataset, noise=0.5), encoder("b", dataset, noise=0.9, seed=1)
+    first = run(dataset, [a], "knn-1 gda", workspace)
+    assert first.scored == 2
+    second = run(dataset, [a, b], "knn-1 gda", workspace)
+    assert second.scored == 2 and [cell for cell in second.cells if cell.encoder.name == "a"] == list(first.cells)
+    monkeypatch.setattr(running, "_score", None)  # nothing is scored any more
+    third = run(dataset, [a, b], "knn-1 gda", workspace)
+    assert third.scored == 0 and third.cells == second.cells
+
+
+def test_what_decides_a_score_makes_another_cell(workspace: Workspace) -> None:
+    dataset = flowers({"rose": 20, "iris": 20})
+    a = encoder("a", dataset, noise=0.5)
+    (cell,) = run(dataset, [a], "knn-1", workspace).cells
+    keys, columns = dataset.images.keys, {name: dataset.images.values(name) for name in ("category", "split")}
+    other = [*columns["category"][1:], "rose"]
+    relabelled = dataset_of(Images.without_pictures("flowers", keys, {**columns, "category": other}))
+    turned = [{"train": "test", "test": "train"}[str(value)] for value in columns["split"]]
+    swapped = dataset_of(Images.without_pictures("flowers", keys, {**columns, "split": turned}))
+    same_name = encoder("a", dataset, noise=0.5, seed=9)
+    for changed, vectors in ((relabelled, a), (swapped, a), (dataset, same_name)):
+        ran = run(changed, [vectors], "knn-1", workspace)
+        assert ran.scored == 1 and ran.cells[0].fingerprint != cell.fingerprint
+    assert run(dataset, [a], "knn-1", workspace).cells == [cell]
+
+
+def test_damaged_records_are_scored_again_and_a_newer_one_is_refused(workspace: Workspace) -> None:
+    dataset = flowers({"rose": 20, "iris": 20})
+    a = encoder("a", dataset, noise=0.5)
+    ran = run(dataset, [a], "knn-1", workspace)
+    (path,), (cell,) = ran.paths, ran.cells
+    for damage in ("", "{", "[]", '{"schema": 1}'):
+        path.write_text(damage)
+        assert run(dataset, [a], "knn-1", workspace).cells == [cell] or load_cell(path).numbers == cell.numbers
+    path.with_suffix(".parquet").unlink()
+    assert run(dataset, [a], "knn-1", workspace).scored == 1
+    path.with_suffix(".parquet").write_bytes(b"PAR1")
+    with pytest.raises(EmbprobeError, match="cannot be read. Remove it and its record"):
+        run(dataset, [a], "knn-1", workspace)
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
+    with pytest.raises(EmbprobeError, match="is of schema 2; this embprobe reads up to 1"):
+        load_cell(path)
+
+
+def test_a_task_that_is_impossible_is_left_out_and_the_others_are_scored(workspace: Workspace) -> None:
+    dataset = flowers({"rose": 2, "iris": 2})  # one each to fit on
+    ran = run(dataset, [encoder("a", dataset, noise=0.1)], "gda knn-1", workspace)
+    assert [cell.task for cell in ran.cells] == ["knn-1"]
+    (left_out,) = ran.left_out
+    assert (left_out.task, left_out.encoder) == ("gda", "a") and "two different embeddings" in left_out.reason
+
+
+def test_a_data_set_that_cannot_be_split_costs_no_other(workspace: Workspace) -> None:
+    good, bad = flowers({"rose": 20, "iris": 20}), flowers({"rose": 4, "iris": 1}, test=0, name="few")
+    vectors = [encoder("a", good, noise=0.1)]
+    everywhere = encoder("a", good, noise=0.1)
+    both = np.concatenate([np.asarray(everywhere.vectors), np.asarray(encoder("a", bad, noise=0.1).vectors)])
+    from embprobe.encoders.given import given_vectors
+
+    vectors = [given_vectors("a", both, [*good.images.keys, *bad.images.keys])]
+    ran = run([bad, good], vectors, "knn-1", workspace)
+    assert [cell.dataset.name for cell in ran.cells] == ["flowers"]
+    assert [(each.dataset, each.task) for each in ran.left_out] == [("few", "")]
+
+
+def test_nothing_to_do_is_an_error(workspace: Workspace) -> None:
+    with pytest.raises(UsageError, match="at least one data set, one encoder and one task"):
+        run_benchmark([], [], [], session(workspace))
+
+
+def test_scores_lie_beside_the_record(workspace: Workspace) -> None:
+    dataset = flowers({"rose": 20, "iris": 20})
+    ran = run(dataset, [encoder("a", dataset, noise=0.5)], "knn-1", workspace)
+    (path,) = ran.paths
+    scored = load_scores(path)
+    assert scored.keys == [
+        key for key, split in zip(dataset.images.keys, dataset.images.label("split"), strict=True) if split == "test"
+    ]
+    assert scored.values.mean() == load_cell(path).value.estimate == ran.cells[0].value.estimate
+
+
+def test_the_linear_probe_on_cifar_10_is_near_scikit_learns_and_k_nn_is_equal(workspace: Workspace) -> None:
+    from embprobe.encoders import load_encoder
+
+    images = real_images("cifar-10.parquet")
+    splits = np.array(images.label("split"))
+    rows = np.concatenate([np.flatnonzero(splits == "train")[::4], np.flatnonzero(splits == "test")[::5]])
+    dataset = dataset_of(images.take(rows))
+    pixels = load_encoder("reference/pixels", device="cpu")
+    ran = run(dataset, [pixels], "knn-1 linear-probe", workspace)
+    found = values(ran)
+    embedded = session(workspace).embed(dataset.images, [pixels], "")
+    x, labels = np.asarray(embedded.vectors["reference/pixels"], np.float64), embedded.label("category")
+    train = embedded.label("split") == "train"
+    nearest = KNeighborsClassifier(1, metric="cosine").fit(x[train], labels[train])
+    assert found["knn-1", "reference/pixels"] == pytest.approx(nearest.score(x[~train], labels[~train]), abs=1e-3)
+    scale = x[train].std()
+    best = max(
+        LogisticRegression(C=c, max_iter=300)
+        .fit(x[train] / scale, labels[train])
+        .score(x[~train] / scale, labels[~train])
+        for c in (1e-3, 1e-2)
+    )
+    assert found["linear-probe", "reference/pixels"] == pytest.approx(best, abs=0.015)
+
+
+def test_texts_of_classes_are_the_whole_list_in_all_templates(workspace: Workspace, tmp_path: Path) -> None:
+    import torch
+    from PIL import Image
+    from torch import Tensor
+
+    from embprobe.images import load_images
+    from tests.conftest import make_encoder
+
+    colors = {"red": (255, 0, 0), "green": (0, 255, 0)}
+    for name, color in colors.items():
+        for i in range(6):
+            (tmp_path / "colors" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), color).save(tmp_path / "colors" / name / f"{i}.png")
+    asked: list[str] = []
+
+    def text(texts: Sequence[str]) -> Tensor:
+        asked.extend(texts)
+        axes = {"red": 0, "green": 1, "blue": 2}
+        return torch.eye(3)[[next(axis for name, axis in axes.items() if name in each) for each in texts]]
+
+    dataset = dataset_of(load_images(str(tmp_path / "colors")))
+    dataset = replace(dataset, classes=("red", "green", "blue"), templates=("a {}.", "the {}."))
+    ran = run(dataset, [make_encoder(text=text)], "zero-shot", workspace)
+    assert sorted(asked) == sorted(f"{word} {name}." for word in ("a", "the") for name in ("red", "green", "blue"))
+    assert ran.cells[0].value.estimate == 1.0 and ran.cells[0].dataset.classes == 3
+
+
+def test_tasks_are_named_with_a_suggestion() -> None:
+    assert find_task("knn-7").title == "k-NN (7)"
+    with pytest.raises(UsageError, match="There is no task 'linear-prob'. Did you mean 'linear-probe'?"):
+        find_task("linear-prob")
+    for name in ("knn-0", "knn-", "knn--1", "knn-1.5", "few"):
+        with pytest.raises(UsageError):
+            find_task(name)
+
+
+def test_captions_find_their_image_and_images_their_caption() -> None:
+    from embprobe.benchmarking.tasks import Texts
+
+    none = np.empty(0, np.str_)
+    texts = Texts(np.array(["a cat", "a dog", "a cow"]), np.eye(3))
+    images = np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 0.1]])  # the third is nearer to the dog's text
+    part = Part(np.empty((0, 3)), none, none, images, none, captions=texts)
+    assert find_task("image-to-text").score(part).tolist() == [1, 1, 0]
+    assert find_task("text-to-image").score(part).tolist() == [1, 1, 1]
+
+
+def test_a_cell_is_read_as_it_was_written(workspace: Workspace) -> None:
+    dataset = flowers({"rose": 20, "iris": 20})
+    ran = run(dataset, [encoder("a", dataset, noise=0.5)], "gda", workspace)
+    cell = ran.cells[0]
+    assert Cell.model_validate(cell.model_dump(mode="json", by_alias=True)) == cell
+    assert cell.versions.keys() >= {"embprobe", "torch", "numpy"} and cell.seconds >= 0
