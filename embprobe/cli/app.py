@@ -30,6 +30,7 @@ from embprobe.cli.pretrain import pretrain
 from embprobe.cli.preview import preview
 from embprobe.cli.probe import probe
 from embprobe.cli.report import report
+from embprobe.cli.results import results
 from embprobe.cli.selftest import selftest
 from embprobe.cli.study import study
 from embprobe.cli.verify import verify
@@ -48,7 +49,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Embeddings": {"extract": extract, "verify": verify},
     "The controlled study": {"study": study, "pretrain": pretrain},
-    "Share": {"report": report, "export": export, "atlas": atlas},
+    "Share": {"report": report, "results": results, "export": export, "atlas": atlas},
     "What there is": {"encoders": encoders, "datasets": datasets},
 }
 """By purpose, the commands in the order in which the help lists them."""

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embprobe.cli.console import note, note_files, output, print_json
+from embprobe.cli.estimates import estimate_cell, print_checks
 from embprobe.cli.options import (
     MAX_UNLABELLED,
     EncodersOption,
@@ -20,7 +21,6 @@ from embprobe.cli.options import (
     RunOptions,
     SeedOption,
 )
-from embprobe.cli.results import estimate_cell, print_checks
 from embprobe.cli.session import begin, open_rows
 from embprobe.system.text import visible
 

@@ -1,38 +1,48 @@
-"""The parts of a table of results that probe and study share: an estimate's cell, and the lines under the table."""
+"""``embprobe results``: the cells of benchmarks, joined across workspaces, as a table."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
-from rich.markup import escape
+import typer
 
+from embprobe.cli.console import note, print_json
+from embprobe.cli.options import WORKSPACE, JsonOption
 from embprobe.system.text import visible
 
-if TYPE_CHECKING:
-    from embprobe.probing.results import Result, Results
 
+def results(
+    workspaces: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Workspaces, or other folders with records.", metavar="[FOLDER]...", envvar="EMBPROBE_WORKSPACE"
+        ),
+    ] = [WORKSPACE],  # noqa: B006 - typer reads it, and nobody changes it
+    dataset: Annotated[str, typer.Option(help="Only data sets of this name; * stands for anything.")] = "*",
+    encoder: Annotated[str, typer.Option("--encoder", "-e", help="Only encoders of this name.")] = "*",
+    task: Annotated[str, typer.Option(help="Only tasks of this name.")] = "*",
+    split: Annotated[str, typer.Option(help="Only splits of this name.")] = "*",
+    form: Annotated[str, typer.Option("--format", help="markdown, csv, latex or html.")] = "markdown",
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead.", metavar="FILE")] = None,
+    json: JsonOption = False,
+) -> None:
+    """List what 'embprobe benchmark' measured, joined across workspaces, as a table to copy."""
+    from embprobe.benchmarking.formats import find_format
+    from embprobe.benchmarking.records import find_records
+    from embprobe.system.files import replacing
 
-def estimate_cell(row: Result | None) -> str:
-    """Return an estimate with its p, its interval, and if it is undecided the least difference it would have detected.
-
-    They stand on a line each; nothing where there is no result.
-    """
-    from embprobe.probing.results import format_p
-    from embprobe.statistics import CERTAIN
-
-    if row is None:
-        return ""
-    sign = "+" if row.is_difference else ""
-    p = "" if row.p_adjusted is None else f", {format_p(row.p_adjusted)}"
-    undecided = row.p_adjusted is not None and row.p_adjusted >= CERTAIN and row.detectable
-    detects = f"\ndetects {row.detectable:.3f}" if undecided else ""
-    return f"{row.estimate:{sign}.3f}{p}\n{row.low:{sign}.3f} to {row.high:{sign}.3f}{detects}"
-
-
-def print_checks(console: Console, results: Results) -> None:
-    """Print whether each check of the card passed, and why a measure was left out."""
-    for check in results.conclusions.checks:
-        console.print(escape(visible(f"{check.verdict}: {check.text}")))
-    for reason in results.left_out:
-        console.print(escape(visible(f"Left out: {reason}.")))
+    write = find_format(form)
+    found = find_records(workspaces, datasets=dataset, encoders=encoder, tasks=task, splits=split)
+    for remark in found.notes:
+        note(f"{visible(remark)}.")
+    if json:
+        print_json([cell.model_dump(mode="json", by_alias=True) for cell in found.cells])
+        return
+    text = write(found.cells)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    with replacing(out) as path:
+        path.write_text(text, encoding="utf-8")
+    note(f"Table: {out}")

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embprobe.cli.console import note_files, output, print_json
+from embprobe.cli.estimates import estimate_cell, print_checks
 from embprobe.cli.options import (
     IMAGES,
     MAX_UNLABELLED,
@@ -26,7 +27,6 @@ from embprobe.cli.options import (
     WorkspaceOption,
 )
 from embprobe.cli.progress import training_bar
-from embprobe.cli.results import estimate_cell, print_checks
 from embprobe.cli.session import choose_device, open_rows, start_session
 from embprobe.system.text import visible
 

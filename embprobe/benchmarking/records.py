@@ -1,0 +1,65 @@
+"""Records of benchmarks in workspaces: the cells that were scored, joined and chosen from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from embprobe.benchmarking.cell import FOLDER, Cell, load_cell
+from embprobe.errors import EmbprobeError
+
+
+@dataclass(frozen=True)
+class Records:
+    """Cells with their paths, and why others could not be read."""
+
+    cells: Sequence[Cell]
+    paths: Sequence[Path]
+    notes: Sequence[str] = ()
+
+
+def find_records(
+    roots: Sequence[Path], *, datasets: str = "*", encoders: str = "*", tasks: str = "*", splits: str = "*"
+) -> Records:
+    """Return the cells in some folders, such as workspaces or ``results/`` of a repository.
+
+    Of cells with one fingerprint, which are the same numbers, the first counts.
+
+    Args:
+        roots: Folders; cells lie in them, or in their folder ``benchmark``.
+        datasets: A pattern of names, in which ``*`` stands for anything, as in the others.
+        encoders: A pattern of names.
+        tasks: A pattern of names.
+        splits: A pattern of names.
+
+    Raises:
+        EmbprobeError: A folder is not there, or no cell is chosen.
+    """
+    found: dict[str, tuple[Cell, Path]] = {}
+    notes: list[str] = []
+    for root in roots:
+        if not root.is_dir():
+            raise EmbprobeError(f"There is no folder '{root}'.")
+        below = root / FOLDER if (root / FOLDER).is_dir() else root
+        for path in sorted(below.glob("*/*/*/*.json")):
+            try:
+                cell = load_cell(path)
+            except (EmbprobeError, OSError) as reason:
+                notes.append(f"passed over: {reason}".removesuffix("."))
+                continue
+            chosen = (
+                (cell.dataset.name, datasets),
+                (cell.encoder.name, encoders),
+                (cell.task, tasks),
+                (cell.split.name, splits),
+            )
+            if all(fnmatchcase(name, pattern) for name, pattern in chosen):
+                found.setdefault(cell.fingerprint, (cell, path))
+    if not found:
+        where = ", ".join(f"'{root}'" for root in roots)
+        raise EmbprobeError(
+            f"There are no records of benchmarks of this kind in {where}. 'embprobe benchmark' makes them."
+        )
+    return Records([cell for cell, _ in found.values()], [path for _, path in found.values()], notes)
