@@ -48,6 +48,7 @@ class DatasetFacts(Record):
     card: str = ""
     fingerprint: str
     """Of all its rows: another one if an image or the order changes."""
+    images: Count
     label: str
     classes: Count
     """All that a prediction may be."""

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from embprobe.benchmarking.cell import FOLDER, Cell, load_cell
+from embprobe.benchmarking.tasks import TASKS
 from embprobe.errors import EmbprobeError
 
 
@@ -25,7 +26,8 @@ def find_records(
 ) -> Records:
     """Return the cells in some folders, such as workspaces or ``results/`` of a repository.
 
-    Of cells with one fingerprint, which are the same numbers, the first counts.
+    Of cells with one fingerprint, which are the same numbers, the first counts. They come by data set, its main split
+    before its domains, and by task.
 
     Args:
         roots: Folders; cells lie in them, or in their folder ``benchmark``.
@@ -59,7 +61,11 @@ def find_records(
                 found.setdefault(cell.fingerprint, (cell, path))
     if not found:
         where = ", ".join(f"'{root}'" for root in roots)
-        raise EmbprobeError(
-            f"There are no records of benchmarks of this kind in {where}. 'embprobe benchmark' makes them."
-        )
-    return Records([cell for cell, _ in found.values()], [path for _, path in found.values()], notes)
+        raise EmbprobeError(f"There are no such records of benchmarks in {where}. 'embprobe benchmark' makes them.")
+    cells = sorted(found.values(), key=lambda each: _order(each[0]))
+    return Records([cell for cell, _ in cells], [path for _, path in cells], notes)
+
+
+def _order(cell: Cell) -> tuple[str, str, bool, str, int, str]:
+    rank = TASKS.index(cell.task) if cell.task in TASKS else len(TASKS)
+    return cell.dataset.name, cell.dataset.fingerprint, cell.split.kind == "domain", cell.split.name, rank, cell.task

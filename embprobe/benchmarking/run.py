@@ -265,6 +265,7 @@ def _score(
             name=dataset.name,
             card=dataset.card,
             fingerprint=dataset.images.fingerprint,
+            images=len(dataset.images),
             label=dataset.label,
             classes=len(dataset.classes),
         ),

@@ -56,12 +56,6 @@ class DatasetCard(Strict):
     columns: dict[str, str] = {}
     """The column of the data for each of embprobe's labels, and for ``image``."""
     splits: dict[str, str] = {}
-    fit: str = "train"
-    test: str = "test"
-    metric: Literal["accuracy", "mean per class"] = "accuracy"
-    domains: str = ""
-    fitted_on: str = ""
-    captions: str = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> DatasetCard:

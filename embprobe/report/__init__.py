@@ -14,6 +14,7 @@ from embprobe.images import Images, UnreadableImage
 from embprobe.images.decoding import decode
 from embprobe.plots.style import DPI
 from embprobe.report.atlas import Atlas, make_atlas
+from embprobe.report.benchmarks import benchmarked
 from embprobe.report.examples import examples_of
 from embprobe.report.findings import Findings, Probe, read_findings
 from embprobe.report.forest import Panel, forest
@@ -85,6 +86,7 @@ def write_report(
         findings=findings,
         sections=sections,
         comparisons=[compared(each, known.get(each.images.fingerprint)) for each in findings.comparisons],
+        benchmarks=benchmarked(findings.benchmarks, known),
         near=near_examples(mapped.atlas) if mapped else [],
         sheets=[drawn for path in findings.sheets[:_SHEETS] if (drawn := _drawn(path, notes))],
         atlas=mapped.atlas if mapped else None,

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embprobe.benchmarking.records import Records
 from embprobe.comparing.result import Comparison, load_comparison
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import EncoderSpec
 from embprobe.errors import EmbprobeError
 from embprobe.probing.key import Key
 from embprobe.probing.results import Result, Results
+from embprobe.report.benchmarks import read_benchmarks
 
 _NEEDED = {"card", "images", "encoders", "seed", "versions"}
 
@@ -82,6 +84,7 @@ class Findings:
 
     probes: Sequence[Probe]
     comparisons: Sequence[Comparison]
+    benchmarks: Records
     sheets: Sequence[Path]
     measured: Sequence[MeasuredImages]
 
@@ -90,19 +93,34 @@ def read_findings(workspace: Workspace) -> Findings:
     """What is there; raises :class:`EmbprobeError` if nothing is, or if a file of it is damaged."""
     results = _newest(workspace, "results/*/results.json")
     comparisons = _newest(workspace, "results/*/comparison.json")
-    if not results and not comparisons:
+    benchmarks = read_benchmarks(workspace)
+    if not results and not comparisons and not benchmarks.cells:
         raise EmbprobeError(f"There are no results in '{workspace.root}' yet. Run 'embprobe probe' first.")
     probes = {path: _probe(path) for path in results}
     compared = {path: load_comparison(path.parent) for path in comparisons}
     measured = {path: _measured_images(path, probe) for path, probe in probes.items()}
     for path, comparison in compared.items():
         measured[path] = MeasuredImages(comparison.images.name, comparison.images.fingerprint, comparison.encoders)
+    measured |= _benchmarked_images(benchmarks)
     return Findings(
         list(probes.values()),
         list(compared.values()),
+        benchmarks,
         _newest(workspace, "figures/neighbors-*.png"),
         [measured[path] for path in sorted(measured, key=_time, reverse=True)],
     )
+
+
+def _benchmarked_images(records: Records) -> dict[Path, MeasuredImages]:
+    """Return the images of each data set with all encoders that were benchmarked on it, by its newest record."""
+    by_dataset: dict[tuple[str, str], list[int]] = {}
+    for i, cell in enumerate(records.cells):
+        by_dataset.setdefault((cell.dataset.name, cell.dataset.fingerprint), []).append(i)
+    measured = {}
+    for (name, fingerprint), at in by_dataset.items():
+        encoders = {records.cells[i].encoder.name: records.cells[i].encoder.fingerprint for i in at}
+        measured[max((records.paths[i] for i in at), key=_time)] = MeasuredImages(name, fingerprint, encoders)
+    return measured
 
 
 def _newest(workspace: Workspace, pattern: str) -> list[Path]:

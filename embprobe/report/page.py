@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from embprobe.plots.style import PALETTE
 from embprobe.report.atlas import METHODS, NEIGHBORS, Atlas, atlas_json
+from embprobe.report.benchmarks import Benchmarked
 from embprobe.report.downloads import link_to, numbers_csv, numbers_json
 from embprobe.report.examples import Examples
 from embprobe.report.findings import Findings, Probe
@@ -54,6 +55,7 @@ def render(
     findings: Findings,
     sections: Sequence[Section],
     comparisons: Sequence[Compared],
+    benchmarks: Sequence[Benchmarked],
     near: Sequence[Example],
     sheets: Sequence[Drawn],
     atlas: Atlas | None,
@@ -73,6 +75,7 @@ def render(
         sections=sections,
         measured=_measured(findings),
         comparisons=comparisons,
+        benchmarks=benchmarks,
         examples_near=near,
         sheets=sheets,
         atlas=atlas,
@@ -111,6 +114,7 @@ def _resource(name: str) -> str:
 def _measured(findings: Findings) -> list[str]:
     """Describe the measured images and their encoders, in the order of the results."""
     counts = {probe.manifest["images"]["fingerprint"]: probe.manifest["images"]["count"] for probe in findings.probes}
+    counts |= {cell.dataset.fingerprint: cell.dataset.images for cell in findings.benchmarks.cells}
     counts |= {comparison.images.fingerprint: comparison.images.count for comparison in findings.comparisons}
     sentences = [
         f"{counts[each.fingerprint]:,} images of {each.name}"
