@@ -8,6 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images, load_images
@@ -45,13 +47,26 @@ def absent(classes: int, images: Images) -> list[str]:
 @pytest.mark.parametrize("card", WITH_CLASSES, ids=lambda card: card.name)
 def test_every_class_is_found_by_its_name_its_key_and_its_number(card: DatasetCard) -> None:
     find = class_finder(card)
-    spellings: list[Callable[[str], str]] = [str, str.upper, str.lower, lambda text: text.replace(" ", "_")]
-    for respell in [*spellings, lambda text: text.replace("_", "-")]:
+    spellings: list[Callable[[str], str]] = [
+        *(str, str.upper, str.lower),
+        lambda text: text.replace(" ", "_"),
+        lambda text: text.replace("_", "-"),
+    ]
+    for respell in spellings:
         assert [find(respell(name)) for name in card.class_names] == card.class_names
         assert [find(respell(key)) for key in card.class_keys] == (card.class_names if card.class_keys else [])
     numbers = [f"{i:05d}" for i in range(len(card.class_names))]
     assert [find(number) for number in numbers] == [name if card.numbered else None for name in card.class_names]
     assert find("no such class") is find("-1") is find("") is find(str(len(card.class_names))) is None
+
+
+@given(st.text() | st.from_regex(r"[-_/ 0-9]+", fullmatch=True))
+def test_any_text_means_a_class_or_none(text: str) -> None:
+    card = CARDS["cifar-10"]
+    found = class_finder(card)(text)
+    assert found is None or found in card.class_names
+    if text.isascii() and text.isdecimal():
+        assert found == (card.class_names[int(text)] if int(text) < 10 else None)
 
 
 def test_two_classes_that_differ_in_capitals_alone_are_told_apart() -> None:
