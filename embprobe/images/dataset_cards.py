@@ -1,73 +1,29 @@
-"""Data set cards: TOML files that describe a set of images, its location, its labels and the names of its classes."""
+"""Find data set cards, and open the images that they describe."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections import Counter
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib.resources import files
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path
 
-from pydantic import Field, model_validator
+import numpy as np
+from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images.class_names import class_column, renaming
+from embprobe.images.dataset_card import DatasetCard
 from embprobe.images.labels import note_of
 from embprobe.images.paths import GUESSED_LABELS, split_named
 from embprobe.images.reading import GUESSED, Reading
-from embprobe.images.rows import Images, Row
+from embprobe.images.rows import Images
 from embprobe.images.sources import HUB, exists, open_source
-from embprobe.system.models import Strict, names_of, parse_card, read_card_file
+from embprobe.system.models import names_of, parse_card, read_card_file
+from embprobe.system.text import visible
 
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
-_MAX_PLACEHOLDERS = 3
-"""More would let a hostile file name take long to match."""
-
-
-class DatasetCard(Strict):
-    """The description of a set of images: its content, its licence, and how to get it."""
-
-    schema_: Literal[1] = Field(alias="schema")
-    name: str
-    title: str
-    description: str
-    licence: str
-    citation: str = ""
-    homepage: str = ""
-    needs: str
-    location: str | None = None
-    """The place that is opened if the user names none, e.g. ``hf:owner/name``."""
-    labels: list[str]
-    sources: list[str] = []
-    templates: list[str] = []
-    """Sentences for zero-shot classification, ``{}`` where the class goes."""
-    class_label: str = "category"
-    """The label whose values are the classes."""
-    class_names: list[str] = []
-    """Readable names of the classes; their positions are the integers that stand for them in the data."""
-    class_keys: list[str] = []
-    """Names of the classes' folders in the original download, in the order of ``class_names``."""
-    folder: Literal["class", "split/class", "flat"] | None = None
-    """The folders of the original download."""
-    file_name: str | None = None
-    """The pattern of file names in the original download, labels in braces: ``"{category}_{number}"``."""
-    columns: dict[str, str] = {}
-    """The column of the data for each of embprobe's labels, and for ``image``."""
-    splits: dict[str, str] = {}
-
-    @model_validator(mode="after")
-    def _consistent(self) -> DatasetCard:
-        if self.class_keys and len(self.class_keys) != len(self.class_names):
-            raise ValueError("class_keys must be as many as class_names")
-        if any(template.count("{}") != 1 for template in self.templates):
-            raise ValueError("every template needs exactly one {}")
-        if self.file_name is not None:
-            labels = _PLACEHOLDER.findall(self.file_name)
-            if not 1 <= len(labels) <= _MAX_PLACEHOLDERS or len(set(labels)) < len(labels):
-                raise ValueError(f"file_name needs one to {_MAX_PLACEHOLDERS} different labels in braces")
-        return self
+__all__ = ["DatasetCard", "dataset_cards", "find_dataset", "load_dataset", "match_datasets", "official_split"]
 
 
 @lru_cache(maxsize=1)
@@ -141,62 +97,81 @@ def load_dataset(card: DatasetCard, *, split: str = "", place: str = "", reading
         replace(
             reading,
             image=card.columns.get("image"),
-            numbered=_class_column(card) if card.class_names else None,
+            numbered=class_column(card) if card.class_names and card.numbered else None,
         ),
     )
-    images = images.labelled(_renaming(card))
+    images = images.labelled(renaming(card))
     if split and not on_hub:
         kept = images.where(split=[split, split_named(split) or split])
         if not len(kept):
             raise EmbprobeError(f"'{location}' has no images labelled as the split '{split}' of {card.name}.")
         images = kept
-    classes = {row.labels.get(card.class_label, "") for row in images.rows}
-    unknown = sorted(classes - {*card.class_names, ""}) if card.class_names else []
     remarks = [note for note in images.notes if not note.startswith(GUESSED_LABELS)]  # the card knows
-    notes = (*remarks, *note_of(f"{card.class_label} label{{s}} that {card.name} does not know", unknown))
+    notes = (*remarks, *_notes_on_classes(card, images, location))
     return replace(images, name=f"{card.name}:{split}" if split else card.name, notes=notes)
 
 
-def _renaming(card: DatasetCard) -> Callable[[Row], Mapping[str, str]]:
-    """Return a function that gives a row's labels embprobe's names, and its class the name on the card.
+def _notes_on_classes(card: DatasetCard, images: Images, location: str) -> tuple[str, ...]:
+    """Write notes on classes that only the images have, or only the card.
 
-    The class stands as a number in a table's column or a WebDataset's ``.cls``, as a key in a file's or folder's name.
+    Raises:
+        EmbprobeError: The images have the number behind the card's last class, and none of the first.
     """
-    label, class_column = card.class_label, _class_column(card)
-    columns = {label: class_column, **card.columns}
-    label_of_column = {column: name for name, column in columns.items() if name != "image"}
-    name_of_key = dict(zip(card.class_keys, card.class_names, strict=False))
-    name_of_number = name_of_key | {str(i): name for i, name in enumerate(card.class_names)}
-
-    def renamed(row: Row) -> Mapping[str, str]:
-        labels = {name: value for name, value in row.labels.items() if name not in label_of_column}
-        labels |= {label_of_column[name]: value for name, value in row.labels.items() if name in label_of_column}
-        if class_column in row.labels:
-            return labels | {label: name_of_number.get(labels[label], labels[label])}
-        if "class" in labels:  # of a WebDataset
-            return labels | {label: name_of_number.get(labels["class"], labels["class"])}
-        in_name = _labels_in_name(card, row.key)
-        if in_name:
-            if label in in_name:
-                in_name[label] = name_of_key.get(in_name[label], in_name[label])
-            return labels | in_name
-        folder = labels.get("folder", labels.get("category", ""))
-        lowest = folder.rpartition("/")[2]
-        return labels | {label: name_of_key.get(folder, name_of_key.get(lowest, lowest))} if folder else labels
-
-    return renamed
+    classes = {value for value in images.values(card.class_label) if value is not None}
+    if not card.class_names or not classes:
+        return ()
+    unknown, absent = sorted(classes - {*card.class_names}), [name for name in card.class_names if name not in classes]
+    last = str(len(card.class_names))
+    if unknown == [last] and absent[:1] == card.class_names[:1]:
+        raise EmbprobeError(
+            f"The classes in '{location}' are numbered up to {last} without a 0, but {card.name} counts from 0, so "
+            "each would get the name of another: number them from 0, or name them."
+        )
+    return (
+        *note_of(f"{card.class_label} label{{s}} that {card.name} does not know", unknown),
+        *note_of(f"of the {len(card.class_names):,} classes of {card.name} without an image", absent),
+    )
 
 
-def _class_column(card: DatasetCard) -> str:
-    """Name a table's column of classes: the one on the card, else ``label``, as Hugging Face's data sets call it."""
-    return card.columns.get(card.class_label, "label")
+def official_split(card: DatasetCard, images: Images) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Find the images that published numbers are fitted on, and those that they are tested on.
 
+    Args:
+        card: The description of the data set; ``fit``, ``test`` and ``fitted_on`` are what counts.
+        images: Images of the set, with the label ``split`` where it has splits.
 
-def _labels_in_name(card: DatasetCard, key: str) -> dict[str, str]:
-    """Read labels from a file's name by the card's pattern ``file_name``; empty if the name does not match."""
-    if card.file_name is None:
-        return {}
-    parts = _PLACEHOLDER.split(card.file_name)  # text, label, text, label, text
-    pattern = "".join(f"(?P<{part}>.+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
-    match = re.fullmatch(pattern, PurePosixPath(key).stem)
-    return {name: value for name, value in match.groupdict().items() if name in card.labels} if match else {}
+    Returns:
+        Positions of the images to fit on (none if the card names none, or another set in ``fitted_on``), and of those
+        to test on. None if the card has no official split, or no image has the label ``split``, unless all images are
+        for testing.
+
+    Raises:
+        EmbprobeError: Images have splits, but none has the one that the card names.
+
+    Example:
+        >>> (card,) = match_datasets("food-101")
+        >>> card.fit, card.test
+        ('train', 'validation')
+        >>> images = Images.without_pictures("food", ["a", "b", "c"], {"split": ["validation", "train", "train"]})
+        >>> fit, test = official_split(card, images)
+        >>> fit.tolist(), test.tolist()
+        ([1, 2], [0])
+    """
+    splits = [value and (split_named(value) or value) for value in images.values("split")]
+    everything = np.arange(len(images))
+    only_tests = not card.fit and bool(card.test or card.fitted_on)
+    if only_tests and (not card.test or images.lacks("split")):
+        return everything[:0], everything
+    if not card.test or images.lacks("split"):
+        return None
+    counts = Counter(value for value in splits if value is not None)
+    for wanted in filter(None, (card.fit, card.test)):
+        if wanted not in counts:
+            there = ", ".join(f"{visible(name)} {count:,}" for name, count in sorted(counts.items()))
+            fitted = f"fitted on '{card.fit}' and " if card.fit else ""
+            raise EmbprobeError(
+                f"{card.name} is {fitted}tested on '{card.test}', but no image of '{visible(images.name)}' is in the "
+                f"split '{wanted}'. Its splits: {there}."
+            )
+    fit, test = (np.array([bool(name) and value == name for value in splits]) for name in (card.fit, card.test))
+    return everything[fit], everything[test]

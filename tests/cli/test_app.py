@@ -369,7 +369,8 @@ def test_a_card_with_a_hostile_title_is_probed(run: Run, photos: Path, tmp_path:
     assert r"[/bold] <b> :train:: [red]Does $\frac{$ move?" in " ".join(ran.out.split())
 
 
-def test_encoders_and_datasets_are_listed(run: Run) -> None:
+def test_encoders_and_datasets_are_listed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
     assert run("encoders", "reference/p*").out.splitlines()[1].split() == [
         "reference/pixels",
         "432",
@@ -392,8 +393,19 @@ def test_encoders_and_datasets_are_listed(run: Run) -> None:
     text = run("datasets").out
     assert "imagenet-1k" in text and "nothing; it comes with embprobe" in text
     assert "bundled/emoji:unseen-drawing" in run("datasets", "bundled/emoji").out
+    described = run("datasets", "imagenet-v2").out
+    assert "Measured: fitted on imagenet-1k, tested on all images; main number: accuracy" in described
+    described = run("datasets", "oxford-pets").out
+    assert "Measured: fitted on train, tested on test; main number: mean accuracy per class" in described
+    assert "Domains: style" in run("datasets", "pacs").out
+    assert "Captions: caption, those of test" in run("datasets", "flickr30k").out
+    assert all(pair in text for pair in ("train / validation", "imagenet-1k / all", "no official split", "captions"))
     assert "Classes: 10: airplane, automobile, bird, cat, deer, …" in run("datasets", "cifar-10").out
-    assert [card["name"] for card in json.loads(run("datasets", "cifar-*", "--json").out)] == ["cifar-10", "cifar-100"]
+    assert [card["name"] for card in json.loads(run("datasets", "cifar-1*", "--json").out)] == [
+        "cifar-10",
+        "cifar-10.1",
+        "cifar-100",
+    ]
 
 
 def test_what_a_reader_has_to_say_is_said_before_the_work_begins(run: Run, photos: Path) -> None:

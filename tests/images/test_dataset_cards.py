@@ -32,10 +32,24 @@ WORDS = ["first", "second", "third", "last"]
 """Classes for cards that name none: the data has them as text."""
 
 
+ABSENT = re.compile(r"[\d,]+ of the [\d,]+ classes of \S+ without an image: .+")
+"""The note on the classes that a miniature leaves out."""
+
+
+def remarks(images: Images) -> list[str]:
+    """The notes, but for the one on classes without an image."""
+    return [note for note in images.notes if not ABSENT.fullmatch(note)]
+
+
 def some(card: DatasetCard) -> list[int]:
     """The first class, the second, one in the middle and the last, not in their order."""
-    last = max(len(card.class_names), 4) - 1
+    last = (len(card.class_names) or 4) - 1
     return [last, 0, (last + 1) // 2, 1]
+
+
+def coded(card: DatasetCard) -> list[Any]:
+    """What the data says for some classes: their numbers, or their names where the card trusts no numbers."""
+    return some(card) if card.class_names and card.numbered else names(card)
 
 
 def names(card: DatasetCard) -> list[str]:
@@ -53,14 +67,15 @@ def columns(card: DatasetCard) -> dict[str, list[Any]]:
     label = card.columns.get(card.class_label, "label")
     found: dict[str, list[Any]] = {card.columns.get("image", "image"): [{"bytes": PNG, "path": None}] * 4}
     found |= {column: [f"{column} {i}" for i in range(4)] for name, column in card.columns.items() if name != "image"}
-    return found | {label: some(card) if card.class_names else WORDS}
+    return found | {label: coded(card)}
 
 
 def in_parquet(folder: Path, card: DatasetCard) -> Path:
     """A file for each split, whose schema calls the classes something else: only their numbers count."""
     table = pa.table(columns(card))
     other = [f"not {i}" for i in range(len(card.class_names))]
-    features = {card.columns.get(card.class_label, "label"): {"_type": "ClassLabel", "names": other}}
+    named = {card.columns.get(card.class_label, "label"): {"_type": "ClassLabel", "names": other}}
+    features = named if card.numbered else {}
     folder.mkdir(parents=True)
     for split in card.splits or ["train"]:
         metadata = {"huggingface": json.dumps({"info": {"features": features}})}
@@ -117,6 +132,15 @@ def test_each_has_as_many_classes_as_its_data_set() -> None:
     known = {
         **{"caltech-101": 101, "cifar-10": 10, "cifar-100": 100, "cub-200": 200, "dtd": 47, "eurosat": 10},
         **{"flowers-102": 102, "food-101": 101, "imagenet-1k": 1000, "imagenet-r": 200, "imagenet-sketch": 1000},
+        **{
+            "cifar-10.1": 10,
+            "country211": 211,
+            "cue-conflict": 16,
+            "domainnet": 345,
+            "fruit-salad": 10,
+            "imagenet-a": 200,
+        },
+        **{"imagenet-v2": 1000, "mnist": 10, "objectnet": 104, "pacs": 7, "pcam": 2, "stl-10": 10, "svhn": 10},
         **{"oxford-pets": 37, "resisc45": 45, "stanford-cars": 196, "sun397": 397, "ucf-101": 101, "wikiart": 27},
     }
     assert {card.name: len(card.class_names) for card in WITH_CLASSES} == known
@@ -129,26 +153,28 @@ def test_a_card_is_consistent(card: DatasetCard) -> None:
     assert all(name.strip() == name and "_" not in name for name in card.class_names)
     assert all(template.count("{}") == 1 for template in card.templates)
     assert len(set(card.templates)) == len(card.templates)
-    assert card.class_label in card.labels
+    assert card.class_label in card.labels or card.captions
     assert set(card.columns) <= {*card.labels, "image"}
     assert len(set(card.columns.values())) == len(card.columns)
     assert set(card.splits) <= {"train", "validation", "test"}
-    assert card.location is None or re.fullmatch(r"hf:[\w-]+/[\w.-]+", card.location)
+    assert card.location is None or re.fullmatch(r"hf:[\w-]+/[\w.-]+(/[\w-]+)?", card.location)
     assert card.location or card.folder  # else there is no way to have it
+    assert len(set(card.sources)) == len(card.sources) >= 2
     assert card.licence and card.needs and card.homepage.startswith("https://")
 
 
 def test_classes_of_imagenet_have_the_numbers_that_timm_gives_them() -> None:
-    order, rendered = (
+    order, rendered, adversarial = (
         (files("timm.data") / "_info" / f"{name}_synsets.txt").read_text(encoding="utf-8").split()
-        for name in ("imagenet", "imagenet_r")
+        for name in ("imagenet", "imagenet_r", "imagenet_a")
     )
-    assert CARDS["imagenet-1k"].class_keys == CARDS["imagenet-sketch"].class_keys == order
-    assert CARDS["imagenet-1k"].class_names == CARDS["imagenet-sketch"].class_names
-    renditions = CARDS["imagenet-r"]
-    assert renditions.class_keys == rendered
+    for name in ("imagenet-1k", "imagenet-sketch", "imagenet-v2"):
+        assert CARDS[name].class_keys == order
+        assert CARDS[name].class_names == CARDS["imagenet-1k"].class_names
     same = dict(zip(order, CARDS["imagenet-1k"].class_names, strict=True))
-    assert renditions.class_names == [same[key] for key in renditions.class_keys]
+    for name, keys in (("imagenet-r", rendered), ("imagenet-a", adversarial)):
+        assert CARDS[name].class_keys == keys
+        assert CARDS[name].class_names == [same[key] for key in keys]
     assert same["n01440764"] == "tench" and same["n15075141"] == "toilet paper"  # the first and the last
 
 
@@ -159,7 +185,7 @@ def test_classes_of_imagenet_have_the_numbers_that_timm_gives_them() -> None:
 def test_a_table_has_the_classes_the_card_names(card: DatasetCard, tmp_path: Path) -> None:
     folder = in_parquet(tmp_path / "data", card)
     images = load_images(f"{card.name}@{folder}")
-    assert (images.name, images.notes) == (card.name, ())
+    assert (images.name, remarks(images)) == (card.name, [])
     assert images.label(card.class_label) == names(card) * max(len(card.splits), 1)
     for name, column in card.columns.items():
         if name not in (card.class_label, "image"):
@@ -176,14 +202,14 @@ def test_a_data_set_of_the_hub_has_the_classes_the_card_names(card: DatasetCard,
     content = columns(card)
     image, label = list(content)[0], card.columns.get(card.class_label, "label")
     features = {column: library.Value("string") for column in content} | {image: library.Image()}
-    if card.class_names:
+    if card.class_names and card.numbered:
         features[label] = library.ClassLabel(names=[f"not {i}" for i in range(len(card.class_names))])
     (tmp_path / "hub").mkdir()
     for split in card.splits or ["train"]:
         rows = library.Dataset.from_dict(content, features=library.Features(features))
         rows.to_parquet(str(tmp_path / "hub" / f"{split}-00000-of-00001.parquet"))
     images = load_images(f"{card.name}@hf:{tmp_path}/hub")
-    assert images.notes == ()
+    assert remarks(images) == []
     assert images.label(card.class_label) == names(card) * max(len(card.splits), 1)
     for split in list(card.splits)[-1:]:
         part = load_images(f"{card.name}:{split}@hf:{tmp_path}/hub")
@@ -193,7 +219,7 @@ def test_a_data_set_of_the_hub_has_the_classes_the_card_names(card: DatasetCard,
 @pytest.mark.parametrize("card", WITH_FOLDERS, ids=lambda card: card.name)
 def test_the_folders_of_the_download_are_the_classes_the_card_names(card: DatasetCard, tmp_path: Path) -> None:
     images = load_images(f"{card.name}@{in_folders(tmp_path / 'flat', folders(card))}")
-    assert images.notes == ()
+    assert remarks(images) == []
     assert by_order(images, card.class_label) == names(card)
     splits = in_folders(tmp_path / "split", folders(card), ["train", "val"])
     for split in ("train", "validation", "val"):
@@ -207,11 +233,11 @@ def test_the_folders_of_the_download_are_the_classes_the_card_names(card: Datase
 
 @pytest.mark.parametrize("card", WITH_CLASSES, ids=lambda card: card.name)
 def test_a_tar_has_the_classes_the_card_names(card: DatasetCard, tmp_path: Path) -> None:
-    by_number = load_images(f"{card.name}@{in_tar(tmp_path / 'a.tar', card, some(card))}")
+    by_number = load_images(f"{card.name}@{in_tar(tmp_path / 'a.tar', card, coded(card))}")
     by_name = load_images(f"{card.name}@{in_tar(tmp_path / 'b.tar', card, names(card))}")
     by_key = load_images(f"{card.name}@{in_tar(tmp_path / 'c.tar', card, folders(card))}")
     for images in (by_number, by_name, by_key):
-        assert images.notes == ()
+        assert remarks(images) == []
         assert images.label(card.class_label) == names(card)
 
 
@@ -250,7 +276,7 @@ def test_names_of_files_say_what_is_in_them_where_the_card_says_so(tmp_path: Pat
         "other.png": {},
     }
     images = load_images(f"oxford-pets@{pets.parent}")
-    assert images.notes == ()
+    assert remarks(images) == []
     assert images.label("category") == ["Abyssinian", "american bulldog", "yorkshire terrier"]
 
 
@@ -264,10 +290,10 @@ def test_a_class_nobody_knows_is_noted_and_not_lost(card: DatasetCard, tmp_path:
         pq.write_table(pa.table({"image": [PNG] * 4, label: [0, -1, n, 0]}), tmp_path / "train.parquet")
         images = load_images(f"{card.name}@{tmp_path}/train.parquet")
         assert images.label(card.class_label) == [card.class_names[0], "-1", str(n), card.class_names[0]]
-        assert len(images.notes) == 1 and images.notes[0].endswith(f": -1, {n}")
+        assert len(remarks(images)) == 1 and remarks(images)[0].endswith(f": -1, {n}")
     images = load_images(f"{card.name}@{in_folders(tmp_path / 'photos', ['no such class', card.class_names[0]])}")
     assert set(images.label(card.class_label)) == {card.class_names[0], "no such class"}
-    assert len(images.notes) == 1 and images.notes[0].endswith(": no such class")
+    assert len(remarks(images)) == 1 and remarks(images)[0].endswith(": no such class")
 
 
 def test_the_column_the_card_names_is_the_class_whatever_else_is_called_so(tmp_path: Path) -> None:
