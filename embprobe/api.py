@@ -278,6 +278,7 @@ def benchmark(
     baseline: str = "",
     label: str = "",
     domains: str = "",
+    captions: str = "",
     **settings: Unpack[Settings],
 ) -> Benchmark:
     """Measure encoders at tasks on data sets with their official splits, with intervals and paired differences.
@@ -291,6 +292,7 @@ def benchmark(
         baseline: The encoder that all others are compared with. Default: every two are compared.
         label: The label whose values are the classes. Default: the card's, else ``category``.
         domains: The label whose values are domains, each tested by what was fitted on the others. Default: the card's.
+        captions: The label that holds captions, each on a line of its own. Default: the card's.
         settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
     Returns:
@@ -312,9 +314,9 @@ def benchmark(
     opened: list[Dataset] = []
     for each in [datasets] if isinstance(datasets, str | Path | Images | Dataset) else datasets or [IMAGES]:
         if isinstance(each, Images):
-            each = dataset_of(each, label=label, domains=domains, most=most)
+            each = dataset_of(each, label=label, domains=domains, captions=captions, most=most)
         elif not isinstance(each, Dataset):
-            each = open_dataset(str(each), label=label, domains=domains, max_unlabelled=most)
+            each = open_dataset(str(each), label=label, domains=domains, captions=captions, max_unlabelled=most)
         opened.append(each)
     device = resolve_device(settings.get("device", "auto")) if known is None else known.device
     precision = settings.get("precision", "")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import open_images
-from embprobe.images.dataset_cards import DatasetCard, find_dataset
+from embprobe.images.dataset_cards import DatasetCard, card_split, find_dataset
 from embprobe.images.groups import CATEGORY
-from embprobe.images.paths import split_named
 from embprobe.images.reading import GUESSED, Reading
 from embprobe.images.rows import Images
 from embprobe.images.splits import SPLIT, official_split
@@ -31,13 +30,17 @@ class Dataset:
     label: str
     """The label whose values are the classes."""
     classes: tuple[str, ...]
-    """Names of all classes, whether or not an image has them: what zero-shot chooses among."""
+    """Names of all classes, whether or not an image has them: what zero-shot chooses among; none if there are only
+    captions."""
     templates: tuple[str, ...]
     metric: Metric
     """The main number."""
     fit: str = ""
-    """The value of the label ``split`` of the images to fit on; "" where there is no official split."""
+    """The split to fit on; "" where there is no official split, or where images are for testing only."""
     test: str = ""
+    """The split to test; "" for folds, or for all images of a set that only tests."""
+    only_tests: bool = False
+    """Whether no image is to be fitted on."""
     domains: str = ""
     """The label whose values are domains, each of which is tested by what was fitted on the others; "" for none."""
     fitted_on: str = ""
@@ -54,6 +57,7 @@ def open_dataset(
     *,
     label: str = "",
     domains: str = "",
+    captions: str = "",
     max_unlabelled: float = MAX_UNLABELLED,
 ) -> Dataset:
     """Open a data set by the name of its card, or a folder, tar, parquet file or ``hf:`` data set without one.
@@ -63,50 +67,71 @@ def open_dataset(
         reading: Choices that are otherwise guessed.
         label: The label whose values are the classes; by default the card's, else ``category``.
         domains: The label whose values are domains; by default the card's.
+        captions: The label that holds captions, each on a line of its own; by default the card's.
         max_unlabelled: The largest share of the images that may lack a class.
 
     Raises:
         UsageError: There is no such place.
         EmbprobeError: It has no classes, or not the splits that its card names.
     """
-    return dataset_of(open_images(name, reading), _card(name), label=label, domains=domains, most=max_unlabelled)
+    images, card = open_images(name, reading), _card(name)
+    return dataset_of(images, card, label=label, domains=domains, captions=captions, most=max_unlabelled)
 
 
 def dataset_of(
-    images: Images, card: DatasetCard | None = None, *, label: str = "", domains: str = "", most: float = MAX_UNLABELLED
+    images: Images,
+    card: DatasetCard | None = None,
+    *,
+    label: str = "",
+    domains: str = "",
+    captions: str = "",
+    most: float = MAX_UNLABELLED,
 ) -> Dataset:
     """Return images as a data set, with what a card says of them."""
+    named = bool(label)
     label = label or (card.class_label if card else CATEGORY)
     domains = domains or (card.domains if card else "")
-    if images.lacks(label):
-        images.label(label)  # raises, and says which labels there are
+    captions = captions or (card.captions if card else "")
     notes: tuple[str, ...] = ()
-    if domains and images.lacks(domains):
-        notes, domains = (f"no image has the label '{visible(domains)}', so none is tested by domains",), ""
-    kept, left_out = without_unlabelled(images, [label, *([domains] if domains else [])], most=most)
-    present = sorted(set(kept.label(label)))
-    if len(present) < 2:
-        raise EmbprobeError(
-            f"All images of '{kept.name}' have the {label} '{visible(present[0])}': a benchmark needs at least two."
-        )
-    listed = tuple(card.class_names) if card and label == card.class_label else ()
-    unknown = [name for name in present if name not in set(listed)] if listed else []
-    fit, test = _split(kept, card)
+    for purpose, name in (("domains", domains), ("captions", captions)):
+        if name and images.lacks(name):
+            notes = (*notes, f"no image has the label '{visible(name)}', so nothing is measured by {purpose}")
+            domains, captions = ("", captions) if purpose == "domains" else (domains, "")
+    if images.lacks(label):
+        if named or not captions:
+            images.label(label)  # raises, and says which labels there are
+        label = ""
+    needed = [name for name in (label, domains) if name]
+    kept, left_out = without_unlabelled(images, needed, most=most)
+    fit, test, only_tests = _split(kept, card)
     return Dataset(
         name=images.name,
         images=kept,
         label=label,
-        classes=(*listed, *unknown) if listed else tuple(present),
+        classes=_classes(kept, card, label) if label else (),
         templates=tuple(card.templates) if card and card.templates else (PLAIN_TEMPLATE,),
         metric=card.metric if card else "accuracy",
         fit=fit,
         test=test,
+        only_tests=only_tests,
         domains=domains,
         fitted_on=card.fitted_on if card else "",
-        captions=card.captions if card else "",
+        captions=captions,
         card=card.name if card else "",
         notes=(*images.notes, *notes, *left_out),
     )
+
+
+def _classes(images: Images, card: DatasetCard | None, label: str) -> tuple[str, ...]:
+    """Return the card's whole list of classes, and after it those that images have beside."""
+    present = sorted(set(images.label(label)))
+    listed = tuple(card.class_names) if card and label == card.class_label else ()
+    names = (*listed, *(name for name in present if name not in set(listed)))
+    if len(names) < 2:
+        raise EmbprobeError(
+            f"All images of '{images.name}' have the {label} '{visible(present[0])}': a benchmark needs at least two."
+        )
+    return names
 
 
 def _card(name: str) -> DatasetCard | None:
@@ -115,19 +140,17 @@ def _card(name: str) -> DatasetCard | None:
     return found[0] if found else None
 
 
-def _split(images: Images, card: DatasetCard | None) -> tuple[str, str]:
-    """Return the official split: the card's, where the images have it, else the usual names; "" and "" for none."""
-    values = {value for value in images.values(SPLIT) if value}
-    if card is not None and card.fit and card.test:
-        fit, test = (_spelled(name, values) for name in (card.fit, card.test))
-        if fit and test:
-            return fit, test
-    return official_split(images) or ("", "")
+def _split(images: Images, card: DatasetCard | None) -> tuple[str, str, bool]:
+    """Return the splits to fit on and to test, and whether images are for testing only; "" and "" for folds.
 
-
-def _spelled(name: str, values: set[str]) -> str:
-    """Return a split's name as the images have it; "" if none has it."""
-    return next((each for each in (name, split_named(name) or name) if each in values), "")
+    Raises:
+        EmbprobeError: Images have splits, and none is the one that the card names.
+    """
+    if card is not None and card_split(card, images) is not None:
+        there = card.test if not images.lacks(SPLIT) else ""
+        return (card.fit, card.test, False) if card.fit else ("", there, True)
+    fit, test = official_split(images) or ("", "")
+    return fit, test, False
 
 
 def pair_up(datasets: list[Dataset]) -> list[tuple[Dataset, Dataset | None]]:
@@ -142,9 +165,4 @@ def pair_up(datasets: list[Dataset]) -> list[tuple[Dataset, Dataset | None]]:
             raise UsageError(f"The data set '{visible(each.name)}' is named twice: leave one out.")
         by_name[each.name] = each
     by_card = {each.card: each for each in datasets if each.card and each.fit}
-    return [(each, by_card.get(each.fitted_on) if not each.fit else None) for each in datasets]
-
-
-def restricted(dataset: Dataset, images: Images) -> Dataset:
-    """Return the data set with some of its images."""
-    return replace(dataset, images=images)
+    return [(each, by_card.get(each.fitted_on) if each.only_tests else None) for each in datasets]

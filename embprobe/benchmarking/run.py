@@ -6,11 +6,12 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embprobe.benchmarking.cell import (
     Cell,
@@ -28,7 +29,7 @@ from embprobe.benchmarking.cell import (
 )
 from embprobe.benchmarking.dataset import Dataset, pair_up
 from embprobe.benchmarking.split import Split, splits_of
-from embprobe.benchmarking.tasks import Part, Task, Texts, able
+from embprobe.benchmarking.tasks import Needs, Part, Task, Texts, able
 from embprobe.embeddings.session import Session
 from embprobe.encoders.spec import Encoder
 from embprobe.encoders.texts import encode_texts
@@ -104,7 +105,7 @@ def run_benchmark(
             continue
         main[dataset.name] = of_dataset[0]
         for split in of_dataset:
-            for note in split.notes:
+            for note in [*split.notes, *_lacking(dataset, split, other, tasks)]:
                 session.note(f"{visible(dataset.name)}, {visible(split.name)}: {note}")
             ran, failed = _cells(dataset, split, encoders, tasks, session)
             done += ran
@@ -118,6 +119,17 @@ def run_benchmark(
         left_out,
         sum(new for *_, new in done),
     )
+
+
+def _lacking(dataset: Dataset, split: Split, other: Dataset | None, tasks: Sequence[Task]) -> Iterator[str]:
+    """Yield sentences on what a data set lacks for some of the tasks."""
+    if dataset.captions and split.kind != "domain" and any("captions" in task.needs for task in tasks):
+        count, every = len(_with_captions(split, dataset.captions)), len(split.truth)
+        if count < every:
+            yield f"{every - count:,} of {every:,} test images have no caption, and are left out of retrieval"
+    if dataset.only_tests and other is None and any("fit" in task.needs for task in tasks):
+        where = f"name {dataset.fitted_on} with its place, too" if dataset.fitted_on else "it only tests"
+        yield f"there is nothing to fit on, so tasks that fit are left out: {where}"
 
 
 def _splits(dataset: Dataset, training: Split | None, encoders: Sequence[Encoder], session: Session) -> Iterator[Split]:
@@ -145,7 +157,7 @@ def _cells(
     orders = [
         _order(dataset, split, encoder, task, session)
         for encoder in encoders
-        for task in able(tasks, names=encoder.spec.has_text, captions=encoder.spec.has_text and bool(dataset.captions))
+        for task in able(tasks, _there(dataset, split, encoder))
     ]
     before = {order.path: kept(order.path, order.fingerprint) for order in orders}
     new = [order for order in orders if before[order.path] is None]
@@ -184,6 +196,18 @@ def _cells(
             raise EmbprobeError(f"The record '{order.path}' was changed while it was written. Run this again.")
         cells.append((cell, order.path, load_scores(order.path), order.path in failures))
     return cells, failed
+
+
+def _there(dataset: Dataset, split: Split, encoder: Encoder) -> set[Needs]:
+    """Return what there is for a task to need."""
+    there: set[Needs] = set()
+    if len(split.fit_labels):
+        there.add("fit")
+    if encoder.spec.has_text and dataset.classes:
+        there.add("names")
+    if encoder.spec.has_text and dataset.captions and split.kind != "domain":
+        there.add("captions")
+    return there
 
 
 def _order(dataset: Dataset, split: Split, encoder: Encoder, task: Task, session: Session) -> _Order:
@@ -225,9 +249,21 @@ def _texts(dataset: Dataset, split: Split, orders: Sequence[_Order]) -> Mapping[
             vectors = encode_texts(encoder, written).reshape(len(dataset.classes), len(templates), -1)
             texts[name, "names"] = Texts(np.array(dataset.classes), class_vectors(vectors))
         if "captions" in needs:
-            captions = split.test.label(dataset.captions)
-            texts[name, "captions"] = Texts(captions, encode_texts(encoder, captions.tolist()))
+            captions, images = _captions(split, dataset.captions)
+            texts[name, "captions"] = Texts(np.array(captions), encode_texts(encoder, captions), images)
     return texts
+
+
+def _captions(split: Split, label: str) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the captions of the test images that have any, each with the position of its image among these."""
+    of_images = [text for text in split.test.rows.values(label) if text and text.strip()]
+    pairs = [(line.strip(), i) for i, text in enumerate(of_images) for line in text.splitlines() if line.strip()]
+    return [text for text, _ in pairs], np.array([i for _, i in pairs], np.int64)
+
+
+def _with_captions(split: Split, label: str) -> NDArray[np.int64]:
+    """Return the positions of the test images that have captions."""
+    return np.flatnonzero([bool(text and text.strip()) for text in split.test.rows.values(label)])
 
 
 def _score(
@@ -235,10 +271,11 @@ def _score(
 ) -> None:
     """Score a cell and keep it."""
     began, name = time.perf_counter(), order.encoder.spec.name
-    values = np.empty(len(split.truth))
     names, captions = texts.get((name, "names")), texts.get((name, "captions"))
-    parts = split.parts if "fit" in order.task.needs else [(np.empty(0, np.int64), np.arange(len(split.truth)))]
-    for fit, test in parts:
+    classifies = order.task.classifies
+    rows = np.arange(len(split.truth)) if classifies else _with_captions(split, dataset.captions)
+    values, nothing = np.full(len(split.truth), np.nan), np.empty(0, np.int64)
+    for fit, test in split.parts if "fit" in order.task.needs else [(nothing, rows)]:
         part = Part(
             rows_at(split.fit.vectors[name], fit),
             split.fit_labels[fit],
@@ -246,17 +283,16 @@ def _score(
             rows_at(split.test.vectors[name], test),
             split.truth[test],
             names,
-            None if captions is None else replace(captions, texts=captions.texts[test], vectors=captions.vectors[test]),
+            captions,
             session.seed,
             session.device,
         )
         values[test] = order.task.score(part)
-    classifies = order.task.classifies
-    scored = Scored(split.test.keys(), split.groups.tolist(), split.truth.tolist(), values)
+    values, truth, groups = values[rows], split.truth[rows], split.groups[rows]
+    keys = split.test.keys()
+    scored = Scored([keys[i] for i in rows.tolist()], groups.tolist(), truth.tolist(), values)
     columns = (
-        {"accuracy": values, "mean per class": balance(values, split.truth)}
-        if classifies
-        else {order.task.unit: values}
+        {"accuracy": values, "mean per class": balance(values, truth)} if classifies else {order.task.unit: values}
     )
     main = dataset.metric if classifies else order.task.unit
     cell = Cell(
@@ -273,8 +309,8 @@ def _score(
             name=split.name,
             kind=split.kind,
             fitted=len(split.fit_labels),
-            tested=len(split.truth),
-            groups=len(np.unique(split.groups)),
+            tested=len(rows),
+            groups=len(np.unique(groups)),
             resampled=split.unit,
             fitted_on=dataset.fitted_on if split.kind == "elsewhere" else "",
         ),
@@ -289,9 +325,9 @@ def _score(
         task=order.task.name,
         unit=order.task.unit,
         main=main,
-        numbers=_numbers(columns, split, session.seed),
-        chance=_chance(main, split.truth) if classifies else None,
-        per_class=_per_class(values, split) if classifies else {},
+        numbers=_numbers(columns, groups, split.unit, session.seed),
+        chance=_chance(main, truth) if classifies else None,
+        per_class=_per_class(values, truth, groups) if classifies else {},
         seed=session.seed,
         seconds=round(time.perf_counter() - began, 3),
         device=session.device,
@@ -301,8 +337,8 @@ def _score(
     save_cell(order.path, cell, scored)
 
 
-def _numbers(columns: Mapping[str, ScoreArray], split: Split, seed: int) -> dict[str, Value]:
-    drawn = resample(np.stack(list(columns.values()), axis=1), split.groups.tolist(), seed=seed, unit=split.unit)
+def _numbers(columns: Mapping[str, ScoreArray], groups: LabelArray, unit: str, seed: int) -> dict[str, Value]:
+    drawn = resample(np.stack(list(columns.values()), axis=1), groups.tolist(), seed=seed, unit=unit)
     estimates = [drawn.mean(i) for i in range(len(columns))]
     return {
         name: Value(estimate=each.estimate, low=each.low, high=each.high)
@@ -315,13 +351,13 @@ def _chance(main: str, truth: LabelArray) -> float:
     return float(guess_majority(truth).mean()) if main == "accuracy" else 1 / len(np.unique(truth))
 
 
-def _per_class(values: ScoreArray, split: Split) -> dict[str, ClassValue]:
+def _per_class(values: ScoreArray, truth: LabelArray, groups: LabelArray) -> dict[str, ClassValue]:
     """Return the mean of every class, with a score interval of as many images as it has independent groups."""
     found = {}
-    for name in np.unique(split.truth).tolist():
-        rows = split.truth == name
-        share, groups = float(values[rows].mean()), len(np.unique(split.groups[rows]))
-        low, high = wilson_interval(min(max(share, 0.0), 1.0), groups)
+    for name in np.unique(truth).tolist():
+        rows = truth == name
+        share, count = float(values[rows].mean()), len(np.unique(groups[rows]))
+        low, high = wilson_interval(min(max(share, 0.0), 1.0), count)
         found[name] = ClassValue(estimate=share, low=low, high=high, images=int(rows.sum()))
     return found
 

@@ -14,7 +14,7 @@ from embprobe.benchmarking.dataset import Dataset
 from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.errors import EmbprobeError
 from embprobe.images.groups import IMAGE, Grouping
-from embprobe.images.splits import SPLIT
+from embprobe.images.splits import rows_in
 from embprobe.measures.folds import FOLDS, group_folds
 from embprobe.measures.vectors import LabelArray
 from embprobe.system.text import visible
@@ -62,11 +62,15 @@ def splits_of(
     """
     if training is not None:
         yield _elsewhere(dataset, embedded, grouping, training)
+    elif dataset.only_tests:
+        test = rows_in(embedded.rows, dataset.test) if dataset.test else np.arange(len(embedded))
+        yield _apart(dataset.test or "all images", "official", dataset, embedded, grouping, test[:0], test)
     elif dataset.fit:
-        values = np.array(embedded.rows.label(SPLIT))
-        name = f"{dataset.fit} → {dataset.test}"
-        fit, test = np.flatnonzero(values == dataset.fit), np.flatnonzero(values == dataset.test)
-        yield _apart(name, "official", dataset, embedded, grouping, fit, test)
+        fit, test = rows_in(embedded.rows, dataset.fit), rows_in(embedded.rows, dataset.test)
+        yield _apart(f"{dataset.fit} → {dataset.test}", "official", dataset, embedded, grouping, fit, test)
+    elif not dataset.label:  # captions alone
+        every = np.arange(len(embedded))
+        yield _apart("all images", "official", dataset, embedded, grouping, every[:0], every)
     else:
         yield _folds(dataset, embedded, grouping, seed)
     if dataset.domains:
@@ -75,7 +79,7 @@ def splits_of(
             test = np.flatnonzero(domains == domain)
             fit = np.flatnonzero(domains != domain)
             if dataset.fit:
-                fit = fit[np.array(embedded.rows.label(SPLIT))[fit] == dataset.fit]
+                fit = fit[np.isin(fit, rows_in(embedded.rows, dataset.fit))]
             if len(fit):
                 name = f"{domain}, fitted on the other {dataset.domains}s"
                 yield _apart(name, "domain", dataset, embedded, grouping, fit, test)
@@ -90,10 +94,10 @@ def _apart(
     fit: Positions,
     test: Positions,
 ) -> Split:
-    if not len(fit) or not len(test):
+    if not len(test) or not (len(fit) or dataset.only_tests or not dataset.label):
         raise EmbprobeError(f"No image of '{dataset.name}' is left to {'test' if len(fit) else 'fit on'}.")
     fitted, tested = embedded.take(fit), embedded.take(test)
-    notes = _shared_groups(fitted, tested, grouping) if kind == "official" else ()
+    notes = _shared_groups(fitted, tested, grouping) if kind == "official" and len(fit) else ()
     return _split(name, kind, fitted, tested, [(np.arange(len(fit)), np.arange(len(test)))], dataset, grouping, notes)
 
 
@@ -107,9 +111,9 @@ def _split(
     grouping: Grouping,
     notes: tuple[str, ...] = (),
 ) -> Split:
-    labels, truth = fit.label(dataset.label), test.label(dataset.label)
+    labels, truth = _labels(fit, dataset), _labels(test, dataset)
     new = ~np.isin(truth, labels)
-    if new.any():
+    if new.any() and len(labels):
         count = f"{int(new.sum()):,} of {len(truth):,} test images"
         first = f"first '{visible(str(truth[new][0]))}'"
         reason = f"have a {dataset.label} that no image to fit on has, {first}: a classifier is wrong on them"
@@ -129,6 +133,11 @@ def _split(
     )
 
 
+def _labels(embedded: EmbeddingSet, dataset: Dataset) -> LabelArray:
+    """Return the class of each row; "" where there are only captions."""
+    return embedded.label(dataset.label) if dataset.label else np.array([""] * len(embedded))
+
+
 def _shared_groups(fit: EmbeddingSet, test: EmbeddingSet, grouping: Grouping) -> tuple[str, ...]:
     """Return a note if groups lie on both sides of an official split."""
     if grouping.label == IMAGE:
@@ -142,14 +151,20 @@ def _shared_groups(fit: EmbeddingSet, test: EmbeddingSet, grouping: Grouping) ->
 def _elsewhere(dataset: Dataset, embedded: EmbeddingSet, grouping: Grouping, training: Split) -> Split:
     """Return a split that is fitted on another set's training images of the classes that are tested."""
     truth = embedded.label(dataset.label)
-    fit = np.flatnonzero(np.isin(training.fit_labels, truth))
+    known = np.isin(truth, training.fit_labels)
+    fit = np.flatnonzero(np.isin(training.fit_labels, truth[known]))
     if len(np.unique(training.fit_labels[fit])) < 2:
         raise EmbprobeError(
             f"'{training.fit.rows.name}' and '{dataset.name}' share no two classes: one of them may have other names."
         )
-    fitted = training.fit.take(fit)
-    parts = [(np.arange(len(fit)), np.arange(len(truth)))]
-    split = _split(f"fitted on {dataset.fitted_on}", "elsewhere", fitted, embedded, parts, dataset, grouping)
+    notes: tuple[str, ...] = ()
+    if gone := int((~known).sum()):
+        first = visible(str(truth[~known][0]))
+        why = f"have a {dataset.label} that '{training.fit.rows.name}' has no image to fit on of"
+        notes = (f"{gone:,} of {len(truth):,} images {why}, and are left out, first '{first}'",)
+    fitted, tested = training.fit.take(fit), embedded.take(np.flatnonzero(known))
+    parts = [(np.arange(len(fit)), np.arange(len(tested)))]
+    split = _split(f"fitted on {dataset.fitted_on}", "elsewhere", fitted, tested, parts, dataset, grouping, notes)
     return replace(split, fit_groups=training.fit_groups[fit])
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embprobe.errors import UsageError
 from embprobe.measures.decoding import correct
@@ -31,6 +32,8 @@ class Texts:
     """``[c]``"""
     vectors: Vectors
     """``[c, d]``"""
+    images: NDArray[np.int64] | None = None
+    """Of captions, the position of the image that each is of among the images that are tested, ``[c]``."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Part:
     names: Texts | None = None
     """The names of all classes; None for an encoder without text."""
     captions: Texts | None = None
-    """A caption of each test image; None without text or captions."""
+    """The captions of the test images, one or more of each; None without text or captions."""
     seed: int = 0
     device: str = "cpu"
 
@@ -95,15 +98,18 @@ def _zero_shot(part: Part) -> ScoreArray:
 
 
 def _image_to_text(part: Part) -> ScoreArray:
-    assert part.captions is not None
-    texts, first = np.unique(part.captions.texts, return_index=True)
-    return recall_at_k(part.test, part.captions.vectors[first], part.captions.texts, texts, k=1, device=part.device)
+    """Score 1 where the text nearest to an image is one of its captions."""
+    assert part.captions is not None and part.captions.images is not None
+    own, images = part.captions.images.astype(str), np.arange(len(part.test)).astype(str)
+    return recall_at_k(part.test, part.captions.vectors, images, own, k=1, device=part.device)
 
 
 def _text_to_image(part: Part) -> ScoreArray:
-    assert part.captions is not None
-    texts = part.captions.texts
-    return recall_at_k(part.captions.vectors, part.test, texts, texts, k=1, device=part.device)
+    """Score each image by the share of its captions that it is the nearest image to."""
+    assert part.captions is not None and part.captions.images is not None
+    own, images = part.captions.images, np.arange(len(part.test)).astype(str)
+    found = recall_at_k(part.captions.vectors, part.test, own.astype(str), images, k=1, device=part.device)
+    return np.asarray(np.bincount(own, found) / np.bincount(own), np.float64)
 
 
 _FIXED = (
@@ -141,11 +147,6 @@ def find_task(name: str) -> Task:
     raise UsageError(f"There is no task '{name}'.{did_you_mean(name, TASKS, quoted=True)} Tasks: {', '.join(TASKS)}.")
 
 
-def able(tasks: Sequence[Task], *, names: bool, captions: bool) -> list[Task]:
-    """Return the tasks that an encoder can be asked: with texts for names, and for captions, or without."""
-    there: set[Needs] = {"fit"}
-    if names:
-        there.add("names")
-    if captions:
-        there.add("captions")
+def able(tasks: Sequence[Task], there: set[Needs]) -> list[Task]:
+    """Return the tasks for which all is there that they need."""
     return [task for task in tasks if task.needs <= there]

@@ -55,6 +55,7 @@ def benchmark(
         str,
         typer.Option(help="The label whose values are domains, each tested by what was fitted on the others."),
     ] = "",
+    captions: Annotated[str, typer.Option(help="The label that holds captions. Default: the card's.")] = "",
     csv: Annotated[Path | None, typer.Option(help="Write the cells to this file, too.", metavar="FILE")] = None,
     *,
     run: RunOptions,
@@ -73,7 +74,7 @@ def benchmark(
     wanted = [find_task(name.strip()).name for name in tasks.split(",")] if tasks else None
     reading = reading_of(run)
     opened = [
-        open_dataset(name, reading, label=classes, domains=domains, max_unlabelled=max_unlabelled)
+        open_dataset(name, reading, label=classes, domains=domains, captions=captions, max_unlabelled=max_unlabelled)
         for name in datasets or [IMAGES]
     ]
     device = choose_device(run.device)

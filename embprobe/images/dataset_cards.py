@@ -23,7 +23,7 @@ from embprobe.images.sources import HUB, exists, open_source
 from embprobe.system.models import names_of, parse_card, read_card_file
 from embprobe.system.text import visible
 
-__all__ = ["DatasetCard", "dataset_cards", "find_dataset", "load_dataset", "match_datasets", "official_split"]
+__all__ = ["DatasetCard", "dataset_cards", "find_dataset", "load_dataset", "match_datasets", "card_split"]
 
 
 @lru_cache(maxsize=1)
@@ -133,7 +133,7 @@ def _notes_on_classes(card: DatasetCard, images: Images, location: str) -> tuple
     )
 
 
-def official_split(card: DatasetCard, images: Images) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+def card_split(card: DatasetCard, images: Images) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     """Find the images that published numbers are fitted on, and those that they are tested on.
 
     Args:
@@ -153,7 +153,7 @@ def official_split(card: DatasetCard, images: Images) -> tuple[NDArray[np.int64]
         >>> card.fit, card.test
         ('train', 'validation')
         >>> images = Images.without_pictures("food", ["a", "b", "c"], {"split": ["validation", "train", "train"]})
-        >>> fit, test = official_split(card, images)
+        >>> fit, test = card_split(card, images)
         >>> fit.tolist(), test.tolist()
         ([1, 2], [0])
     """

@@ -17,7 +17,7 @@ from embprobe.benchmarking import run as running
 from embprobe.benchmarking.cell import Cell, load_cell, load_scores
 from embprobe.benchmarking.dataset import Dataset, dataset_of
 from embprobe.benchmarking.run import Ran, run_benchmark
-from embprobe.benchmarking.tasks import Part, find_task
+from embprobe.benchmarking.tasks import Part, Texts, find_task
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import Encoder
 from embprobe.errors import EmbprobeError, UsageError
@@ -212,14 +212,15 @@ def test_tasks_are_named_with_a_suggestion() -> None:
 
 
 def test_captions_find_their_image_and_images_their_caption() -> None:
-    from embprobe.benchmarking.tasks import Texts
-
-    none = np.empty(0, np.str_)
-    texts = Texts(np.array(["a cat", "a dog", "a cow"]), np.eye(3))
+    none, unknown = np.empty(0, np.str_), np.array([""] * 3)
+    vectors = np.array([[1.0, 0, 0], [1, 0.1, 0], [0, 1, 0], [0, 0, 1]])  # two captions of the first image
+    texts = Texts(np.array(["a cat", "a kitten", "a dog", "a cow"]), vectors, np.array([0, 0, 1, 2]))
     images = np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 0.1]])  # the third is nearer to the dog's text
-    part = Part(np.empty((0, 3)), none, none, images, none, captions=texts)
+    part = Part(np.empty((0, 3)), none, none, images, unknown, captions=texts)
     assert find_task("image-to-text").score(part).tolist() == [1, 1, 0]
     assert find_task("text-to-image").score(part).tolist() == [1, 1, 1]
+    moved = replace(part, test=np.array([[1.0, 0, 0], [1, 0.2, 0], [0, 0, 1]]))
+    assert find_task("text-to-image").score(moved).tolist() == [0.5, 1, 1]  # the kitten's text is as near to the second
 
 
 def test_a_cell_is_read_as_it_was_written(workspace: Workspace) -> None:

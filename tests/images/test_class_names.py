@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images, load_images
 from embprobe.images.class_names import class_finder
-from embprobe.images.dataset_cards import DatasetCard, dataset_cards, official_split
+from embprobe.images.dataset_cards import DatasetCard, card_split, dataset_cards
 from tests.conftest import encoded, real_images, solid
 
 CARDS = {card.name: card for card in dataset_cards()}
@@ -194,7 +194,7 @@ def test_a_table_of_pacs_has_its_styles() -> None:
     assert set(images.label("style")) == {"photo", "art_painting", "cartoon", "sketch"}
     assert set(images.label("category")) == set(CARDS["pacs"].class_names)
     assert images.notes == ()
-    assert official_split(CARDS["pacs"], images) is None
+    assert card_split(CARDS["pacs"], images) is None
 
 
 def test_the_file_names_of_cue_conflict_hold_shape_and_texture(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_captions_lie_beside_their_images_one_a_line(tmp_path: Path) -> None:
         assert images.label(CARDS[name].captions) == ["A dog.\nA brown dog runs.", "Two cats.", "A bus."]
         assert images.label("split") == ["test", "test", "train"]
         assert images.notes == () and images.lacks("category")
-        split = official_split(CARDS[name], images)
+        split = card_split(CARDS[name], images)
         assert split is not None and (split[0].tolist(), split[1].tolist()) == ([], [0, 1])
 
 

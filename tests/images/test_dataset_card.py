@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images
 from embprobe.images.dataset_card import DatasetCard
-from embprobe.images.dataset_cards import dataset_cards, official_split
+from embprobe.images.dataset_cards import card_split, dataset_cards
 
 CARDS = {card.name: card for card in dataset_cards()}
 FACTS = {"schema": 1, "name": "mine", "title": "", "description": "", "licence": "", "needs": ""}
@@ -25,7 +25,7 @@ def rows(*splits: str | None) -> Images:
 
 
 def positions(described: DatasetCard, images: Images) -> tuple[list[int], list[int]] | None:
-    found = official_split(described, images)
+    found = card_split(described, images)
     return None if found is None else (found[0].tolist(), found[1].tolist())
 
 
@@ -145,7 +145,7 @@ def test_images_without_splits_have_no_official_split() -> None:
 )
 def test_a_split_without_images_is_named_with_those_that_there_are(splits: list[str], message: str) -> None:
     with pytest.raises(EmbprobeError) as error:
-        official_split(card(), rows(*splits))
+        card_split(card(), rows(*splits))
     assert str(error.value) == f"mine is fitted on 'train' and tested on 'test', but no image of 'mine' is {message}"
     with pytest.raises(EmbprobeError, match=r"^mine is tested on 'validation', but no image of 'mine' is in the split"):
-        official_split(card(fit="", test="validation"), rows(*splits))
+        card_split(card(fit="", test="validation"), rows(*splits))
