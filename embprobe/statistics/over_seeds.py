@@ -65,7 +65,9 @@ def compare_recipes(
 
     ``both`` and ``seeds`` have intervals of Student's t. The degrees of freedom are Welch and Satterthwaite's, V^2 over
     the sum of each part's square by its own (G - 1, S_a - 1, S_b - 1); rsatoolbox takes the smallest of these, which is
-    wider. ``images`` has the interval and the p-value of :meth:`embprobe.statistics.Resampled.difference`.
+    wider. ``images`` has the interval and the p-value of :meth:`embprobe.statistics.Resampled.difference`. In
+    ``benchmarks/generalisation.py`` ``both`` held the truth in 93 to 98.5 % of studies with 2 to 5 seeds a recipe;
+    ``images`` in 57 to 70 % where runs differed most.
 
     Args:
         first: The scores of the first recipe, ``[n, S_a]``: a row per image, a column per seed.

@@ -56,7 +56,7 @@ def tied_groups(
         groups = _without_superfluous(_split(groups, first, second))
     groups = _without_superfluous(np.unique(_grown(groups, tied), axis=0))
     groups = groups[sorted(range(len(groups)), key=lambda letter: np.flatnonzero(groups[letter]).tolist())]
-    return {name: tuple(_letter(i) for i in np.flatnonzero(groups[:, place])) for place, name in enumerate(names)}
+    return {name: tuple(_letter(int(i)) for i in np.flatnonzero(groups[:, place])) for place, name in enumerate(names)}
 
 
 def _tied(names: list[str], p_values: Mapping[tuple[str, str], float]) -> _Sets:

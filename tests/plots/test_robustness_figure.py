@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.special import expit, logit
 
 from embprobe.plots.robustness import ShiftedAccuracy, draw_robustness, plot_robustness
+from embprobe.probing.scores import Role
 from embprobe.statistics import Estimate, effective_robustness
 
 
@@ -23,7 +24,7 @@ def estimate(accuracy: float, images: int = 1_000) -> Estimate:
 
 
 def point(encoder: str, inside: float, shifted: float, images: int = 1_000) -> ShiftedAccuracy:
-    role = "reference" if encoder.startswith("reference/") else "subject"
+    role: Role = "reference" if encoder.startswith("reference/") else "subject"
     return ShiftedAccuracy(encoder, role, estimate(inside, images), estimate(shifted, images))
 
 
@@ -56,8 +57,7 @@ def test_points_intervals_and_lines_are_at_their_accuracies() -> None:
     assert list(by_name) == ["no loss: y = x", "fitted line, r² = 1.00"]
     x, y = (np.asarray(of) for of in by_name["fitted line, r² = 1.00"].get_data())
     assert logit(y) == pytest.approx(logit(x) - np.log(4))  # the odds are a quarter
-    x, y = by_name["no loss: y = x"].get_data()
-    assert np.array_equal(x, y)
+    assert np.array_equal(*by_name["no loss: y = x"].get_data())
     assert [label.get_text() for label in labels_of(canvas)] == ["a/x", "b/y", "reference/pixels"]
     assert axis.get_xlabel() == "accuracy on cifar-10" and axis.get_ylabel() == "accuracy on cifar-10.1"
     colors = [bar[0].get_color() for bar in axis.containers]

@@ -38,10 +38,10 @@ def test_a_difference_by_hand() -> None:
     first, second = np.tile([0.9, 0.7], (6, 1)), np.tile([0.5, 0.5], (6, 1))
     found = compare_recipes(first, second, own_groups(6), seed=0)
     assert found.both.estimate == pytest.approx(0.3)
-    assert (found.error, found.freedom) == (pytest.approx(0.1), pytest.approx(1.0))
+    assert (found.error, found.freedom) == pytest.approx((0.1, 1.0))
     assert [found.both.low, found.both.high] == pytest.approx([0.3 - 1.2706, 0.3 + 1.2706], abs=1e-4)
     assert found.both.p == pytest.approx(2 * stats.t.sf(3.0, 1))
-    assert found.spread == (pytest.approx(np.sqrt(0.02)), 0.0)
+    assert found.spread == pytest.approx((np.sqrt(0.02), 0.0))
     assert [found.images.low, found.images.high] == pytest.approx([0.3, 0.3])
     assert (found.seeds.low, found.seeds.p) == (found.both.low, found.both.p)
     assert (found.both.groups, found.both.images, found.seeds.groups) == (6, 6, 4)
@@ -154,7 +154,7 @@ def test_swapping_the_recipes_mirrors_the_difference_and_seeds_have_no_order() -
     forth = compare_recipes(first, second, own_groups(30), seed=0)
     back = compare_recipes(second, first[:, ::-1], own_groups(30), seed=0)
     assert back.both.low == pytest.approx(-forth.both.high) and back.both.p == pytest.approx(forth.both.p)
-    assert (back.error, back.freedom) == (pytest.approx(forth.error), pytest.approx(forth.freedom))
+    assert (back.error, back.freedom) == pytest.approx((forth.error, forth.freedom))
     assert back.spread == pytest.approx(forth.spread[::-1])
 
 
