@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-import embprobe.statistics
+import embprobe.statistics.resampling
 from embprobe.measures.displacement import (
     displacement,
     displacement_influence,
@@ -159,7 +159,9 @@ def main() -> None:
     parser.add_argument("--measures", nargs="+", choices=MEASURES, default=MEASURES)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    embprobe.statistics.FLIPS = embprobe.statistics.MOST_FLIPS = 999  # p of fewer flips is coarser, but as uniform
+    embprobe.statistics.resampling.FLIPS = embprobe.statistics.resampling.MOST_FLIPS = (
+        999  # p of fewer flips is coarser, but as uniform
+    )
     print(
         "| measure | concepts x images | signal | coverage before | now | false alarms before | now |\n"
         + "|---" * 7

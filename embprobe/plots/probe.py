@@ -124,7 +124,7 @@ def _curves(axis: Axes, panel: Sequence[Result], encoders: Encoders) -> None:
         points = sorted((row for row in panel if row.encoder == encoder), key=lambda row: row.key.strength or 0)
         if points:
             x = [row.key.strength or 0.0 for row in points]
-            color, marker = _look(encoder, encoders)
+            color, marker = look(encoder, encoders)
             axis.plot(
                 x,
                 [row.estimate for row in points],
@@ -151,7 +151,7 @@ def _against_control(axis: Axes, decoded: Sequence[Result], control: Sequence[Re
     memory = {row.encoder: row for row in control}
     for row in decoded:
         if other := memory.get(row.encoder):
-            color, marker = _look(row.encoder, encoders)
+            color, marker = look(row.encoder, encoders)
             axis.errorbar(
                 other.estimate,
                 row.estimate,
@@ -173,7 +173,7 @@ def draw_dots(axis: Axes, panel: Sequence[Result], encoders: Encoders) -> None:
     """An encoder a line, its estimate with its interval; the look of each is its place among ``encoders``."""
     shown = [encoder for encoder in encoders if any(row.encoder == encoder for row in panel)]
     for row in panel:
-        color, marker = _look(row.encoder, encoders)
+        color, marker = look(row.encoder, encoders)
         place = shown.index(row.encoder)
         axis.errorbar(row.estimate, place, xerr=error_bar(row), color=color, marker=marker, capsize=2, markersize=5)
     called = names_in_lines(encoders, _NAME)
@@ -213,7 +213,7 @@ def _label(encoder: str, encoders: Encoders) -> str:
     return f" {name}" if name.startswith("_") else name
 
 
-def _look(encoder: str, encoders: Encoders) -> tuple[str, str]:
+def look(encoder: str, encoders: Encoders) -> tuple[str, str]:
     """Return the colour and the marker of an encoder: its place among those of its kind."""
     subject = encoders[encoder] == "subject"
     i = [name for name, role in encoders.items() if (role == "subject") == subject].index(encoder)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from embprobe.errors import EmbprobeError
 from embprobe.probing.key import Key
 from embprobe.probing.scores import Role, Scores
+from embprobe.statistics import least_detectable_difference
 from embprobe.system.files import replacing, write_json
 from embprobe.system.models import DamagedFile, Record, check_json, read_json
 from embprobe.system.text import printable
@@ -84,10 +85,9 @@ class Result:
     def detectable(self) -> float | None:
         """The least true difference that these images would have shown with a probability of 0.8; None of an estimate.
 
-        It is (1.96 + 0.84) standard errors (Cohen 1988, section 2.4), for p < 0.05 before it is corrected. The standard
-        error is that of the interval: its width over 2 * 1.96.
+        It is for p < 0.05 before it is corrected: :func:`embprobe.statistics.least_detectable_difference`.
         """
-        return (1.96 + 0.84) * (self.high - self.low) / (2 * 1.96) if self.is_difference else None
+        return least_detectable_difference(self.low, self.high) if self.is_difference else None
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields for JSON; the sentence of the key and what could be detected are not read again."""

@@ -34,7 +34,7 @@ from embprobe.probing.kinds import decoding, displacement, natural_pairs, prefer
 from embprobe.selftest import known, uncertainty, units
 from embprobe.selftest.promise import NO_ANSWER, Verdict
 from embprobe.selftest.run import PROMISES, selftest
-from embprobe.statistics import Estimate, Resampled
+from embprobe.statistics import Estimate, Resampled, resampling
 
 Patch = pytest.MonkeyPatch
 FAST = [promise.name for promise in PROMISES if not promise.name.startswith("planted")]
@@ -79,12 +79,12 @@ def groups_of_rows_are_rows(patch: Patch) -> None:
 
 
 def acceleration_of_the_wrong_sign(patch: Patch) -> None:
-    bca = statistics._bca
-    patch.setattr(statistics, "_bca", lambda estimate, replicates, influence: bca(estimate, replicates, -influence))
+    bca = resampling.bca
+    patch.setattr(resampling, "bca", lambda estimate, replicates, influence: bca(estimate, replicates, -influence))
 
 
 def intervals_of_68_percent(patch: Patch) -> None:
-    patch.setattr(statistics, "LEVEL", 0.68)
+    patch.setattr(resampling, "LEVEL", 0.68)
 
 
 def holm_left_out(patch: Patch) -> None:

@@ -34,7 +34,7 @@ def _one_blas_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _fewer_flips(monkeypatch: pytest.MonkeyPatch) -> None:
     """A p-value of fewer flips is coarser, but uniform all the same; intervals have none."""
-    monkeypatch.setattr("embprobe.statistics.MOST_FLIPS", 999)
+    monkeypatch.setattr("embprobe.statistics.resampling.MOST_FLIPS", 999)
 
 
 # --- encoders that differ by noise only ----------------------------------------------------------------------------

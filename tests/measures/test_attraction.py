@@ -126,7 +126,7 @@ STUDIES = 150
 def test_intervals_hold_the_truth_and_two_encoders_of_one_kind_do_not_differ(
     grouped: bool, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embprobe.statistics.MOST_FLIPS", 999)
+    monkeypatch.setattr("embprobe.statistics.resampling.MOST_FLIPS", 999)
     rng = np.random.default_rng(0)
     styles, contents = rng.normal(size=(2, 8)), rng.normal(size=(3, 8))
     style = np.tile([0, 1], 60)

@@ -1,4 +1,4 @@
-"""Statistics: scores become an estimate with its interval and p-value. They know groups and pairs, not embeddings.
+"""The bootstrap over groups of images: scores become an estimate with its interval and p-value.
 
 Images of one concept are not independent, so the bootstrap always resamples the group (the concept, the source image),
 never the image. One set of resamples serves every encoder, so that differences and ratios are paired.
@@ -11,46 +11,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
+from embprobe.statistics.estimate import LEAST_P, LEVEL, ROUNDING, Estimate, Scores
 
-Scores = NDArray[np.float64]
 RESAMPLES = 2_000
 """Bootstrap resamples by default."""
 FLIPS, MOST_FLIPS = 9_999, 49_999
 """Least and most random sign flips; between them as many as 50 million signs allow. Where a difference is so large that
 no flip reaches it, a bound takes over."""
-LEVEL = 0.95
-"""Confidence level of intervals."""
-CERTAIN = 0.05
-"""A corrected p below this decides."""
 _CELLS = 2**21  # resamples x groups held at a time, 16 MiB: with fewer, BLAS threads spend their time waiting
 _SIGNS = 50_000_000
 _COUNTED = 2**17  # resamples x groups drawn and counted at a time, 1 MiB: a core's cache
-_LEAST_P = 1e-300  # a bound that is smaller than a float is not zero
-_ROUNDING = 1e-12  # relative difference below which two sums of floats tie
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """An estimate with its 95 % interval, in the unit of the scores.
-
-    Attributes:
-        estimate: The mean, the difference or the ratio.
-        low: The lower end of the interval.
-        high: The upper end of the interval.
-        images: The number of images with a score.
-        groups: The number of resampled groups.
-        p: The two-sided p-value, from 0 to 1, where a hypothesis was tested.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    images: int
-    groups: int
-    p: float | None = None
 
 
 def resample(
@@ -211,20 +183,20 @@ class Resampled:
         return float(np.abs(self.sums[:, i]).sum() / self.counts.sum())
 
     def _estimate(self, estimate: float, replicates: Scores, influence: Scores, *, scale: float) -> Estimate:
-        tied = np.abs(replicates - estimate) <= _ROUNDING * scale
-        low, high = _bca(estimate, np.where(tied, estimate, replicates), influence)
+        tied = np.abs(replicates - estimate) <= ROUNDING * scale
+        low, high = bca(estimate, np.where(tied, estimate, replicates), influence)
         return Estimate(estimate, low, high, int(self.counts.sum()), len(self.counts))
 
     def _tested(self, estimate: Estimate, flipped: Scores, sums: Scores, *, scale: float) -> Estimate:
         """Add the p-value: the share of flipped totals at least as far from zero as that of the groups' ``sums``."""
         total = abs(float(sums.sum()))
-        extreme = int((np.abs(flipped) >= total - _ROUNDING * scale * self.counts.sum()).sum())
+        extreme = int((np.abs(flipped) >= total - ROUNDING * scale * self.counts.sum()).sum())
         if _all_flips(len(self.counts)):  # they contain the observed signs
             return replace(estimate, p=extreme / len(flipped))
         p = (extreme + 1) / (len(flipped) + 1)
         if not extreme:
             bound = 2 * np.exp(-(total**2) / (2 * np.square(sums).sum()))
-            p = min(p, max(float(bound), _LEAST_P))
+            p = min(p, max(float(bound), LEAST_P))
         return replace(estimate, p=p)
 
     @cached_property
@@ -235,30 +207,6 @@ class Resampled:
         """
         both = np.column_stack([self.sums, self.counts])
         return np.concatenate([2 * (heads @ both) - both.sum(0) for heads in _flips(len(both), self.seed)])
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values for multiple tests by Holm's step-down procedure (1979).
-
-    The family-wise error stays below any level, however the tests depend on each other.
-
-    Args:
-        p_values: The p-values of all tests of the family.
-
-    Returns:
-        The corrected p-values in the order given, at most 1.
-
-    Example:
-        >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
-        [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(p_values)
-    adjusted = np.empty(len(p_values))
-    worst = 0.0
-    for rank, position in enumerate(order):
-        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[position]))
-        adjusted[position] = worst
-    return [float(p) for p in adjusted]
 
 
 def _check(scores: Scores, groups: Sequence[str], unit: str) -> None:
@@ -318,7 +266,7 @@ def _chunks(rows: int, columns: int, cells: int) -> Iterator[int]:
         yield min(size, rows - start)
 
 
-def _bca(estimate: float, replicates: Scores, influence: Scores) -> tuple[float, float]:
+def bca(estimate: float, replicates: Scores, influence: Scores) -> tuple[float, float]:
     """Return the ends of the BCa interval from the influence ``[g]`` of each group on the estimate, in any unit.
 
     The acceleration is Efron's (1987), equation 7.3; for a mean it equals that of the jackknife.
