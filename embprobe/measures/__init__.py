@@ -22,7 +22,7 @@ from embprobe.measures.decoding import balance, correct, guess_majority
 from embprobe.measures.disagreement import disagreement_pairs, pair_cosines
 from embprobe.measures.displacement import displacement, displacement_percentile
 from embprobe.measures.few_shot import draw_shots
-from embprobe.measures.gda import predict_gda
+from embprobe.measures.gda import predict_gda, predict_gda_with_text
 from embprobe.measures.geometry import (
     alignment,
     conformity,
@@ -72,6 +72,7 @@ __all__ = [
     "permutation_p",
     "plain_shares",
     "predict_gda",
+    "predict_gda_with_text",
     "predict_knn",
     "predict_logistic",
     "predict_zero_shot",

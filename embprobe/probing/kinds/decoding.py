@@ -21,8 +21,9 @@ from embprobe.measures.control_task import control_labels
 from embprobe.measures.decoding import balance, correct, guess_majority
 from embprobe.measures.few_shot import draw_shots
 from embprobe.measures.gda import predict_gda
+from embprobe.measures.held_out import TooFewGroups
 from embprobe.measures.knn import predict_knn
-from embprobe.measures.logistic import TooFewGroups, predict_logistic
+from embprobe.measures.logistic import predict_logistic
 from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
 from embprobe.probing.context import GUESSING, NotApplicable
 from embprobe.probing.key import GAIN, SHOTS, SHUFFLED, Key
