@@ -21,7 +21,7 @@ from embprobe.measures.control_task import control_labels
 from embprobe.measures.decoding import balance, correct, guess_majority
 from embprobe.measures.disagreement import disagreement_pairs, pair_cosines
 from embprobe.measures.displacement import displacement, displacement_percentile
-from embprobe.measures.few_shot import draw_shots
+from embprobe.measures.few_shot import draw_shots, few_shot
 from embprobe.measures.gda import predict_gda, predict_gda_with_text
 from embprobe.measures.geometry import (
     alignment,
@@ -35,6 +35,7 @@ from embprobe.measures.knn import nearest, predict_knn
 from embprobe.measures.logistic import logistic_path, predict_logistic
 from embprobe.measures.mutual_knn import mutual_knn, nearest_others, overlap_at_k
 from embprobe.measures.natural_pairs import natural_pairs
+from embprobe.measures.nearest_mean import predict_nearest_mean
 from embprobe.measures.preference import preference
 from embprobe.measures.rank_correlation import rank_correlation
 from embprobe.measures.retrieval import recall_at_k
@@ -57,6 +58,7 @@ __all__ = [
     "displacement_percentile",
     "draw_shots",
     "effective_rank",
+    "few_shot",
     "fit_compression",
     "guess_majority",
     "l2_normalize",
@@ -75,6 +77,7 @@ __all__ = [
     "predict_gda_with_text",
     "predict_knn",
     "predict_logistic",
+    "predict_nearest_mean",
     "predict_zero_shot",
     "preference",
     "rank_correlation",

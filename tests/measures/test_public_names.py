@@ -27,6 +27,7 @@ def test_a_function_is_bound_over_the_submodule_of_its_name() -> None:
         "attraction",
         "cka",
         "displacement",
+        "few_shot",
         "mutual_knn",
         "natural_pairs",
         "preference",
