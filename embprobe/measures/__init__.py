@@ -1,8 +1,8 @@
 """Measures: pure functions of vectors and labels that return one score per image, never an average.
 
 Vectors are NumPy arrays ``[n, d]``, labels arrays of strings ``[n]``, scores float64 ``[n]``. Statistics turn scores
-into an estimate with an interval (:mod:`embprobe.statistics`). SciPy, scikit-learn, FAISS and torch are loaded by the
-functions that need them.
+into an estimate with an interval (:mod:`embprobe.statistics`); ``estimate_shape_bias`` does both, for it is a ratio.
+SciPy, scikit-learn, FAISS and torch are loaded by the functions that need them.
 
 >>> import numpy as np
 >>> from embprobe import measures
@@ -18,6 +18,7 @@ from embprobe.measures.attraction import attraction
 from embprobe.measures.cka import chance_cka, cka
 from embprobe.measures.compression import fit_compression
 from embprobe.measures.control_task import control_labels
+from embprobe.measures.decisions import read_decisions
 from embprobe.measures.decoding import balance, correct, guess_majority
 from embprobe.measures.disagreement import disagreement_pairs, pair_cosines
 from embprobe.measures.displacement import displacement, displacement_percentile
@@ -39,6 +40,7 @@ from embprobe.measures.nearest_mean import predict_nearest_mean
 from embprobe.measures.preference import preference
 from embprobe.measures.rank_correlation import rank_correlation
 from embprobe.measures.retrieval import recall_at_k
+from embprobe.measures.shape_bias import covered, estimate_shape_bias, shape_bias
 from embprobe.measures.variance import permutation_p, plain_shares, variance_shares
 from embprobe.measures.vectors import l2_normalize
 from embprobe.measures.zero_shot import class_vectors, predict_zero_shot
@@ -53,11 +55,13 @@ __all__ = [
     "conformity",
     "control_labels",
     "correct",
+    "covered",
     "disagreement_pairs",
     "displacement",
     "displacement_percentile",
     "draw_shots",
     "effective_rank",
+    "estimate_shape_bias",
     "few_shot",
     "fit_compression",
     "guess_majority",
@@ -81,7 +85,9 @@ __all__ = [
     "predict_zero_shot",
     "preference",
     "rank_correlation",
+    "read_decisions",
     "recall_at_k",
+    "shape_bias",
     "uniformity",
     "variance_shares",
 ]
