@@ -58,8 +58,14 @@ class Decisions:
             raise EmbprobeError(
                 f"There are no decisions of '{visible(subject)}'. Subjects: {', '.join(np.unique(self.subjects))}."
             )
-        columns = (self.subjects, self.images, self.decisions, self.shape, self.texture)
-        return Decisions(*(column[rows] for column in columns), notes=self.notes)
+        return Decisions(
+            self.subjects[rows],
+            self.images[rows],
+            self.decisions[rows],
+            self.shape[rows],
+            self.texture[rows],
+            self.notes,
+        )
 
 
 def read_decisions(path: Path) -> Decisions:
@@ -130,7 +136,8 @@ def _read(path: Path, lines: Iterator[list[str]]) -> Decisions:
             f"{count - len(rows):,} of {count:,} lines of {visible(path.name)} left out: no decision among the sixteen "
             f"classes on an image named after its shape and texture, first {strange}",
         )
-    return Decisions(*(np.array(column) for column in zip(*rows, strict=True)), notes=notes)
+    subjects, images, decisions, shape, texture = map(np.array, zip(*rows, strict=True))
+    return Decisions(subjects, images, decisions, shape, texture, notes)
 
 
 def _decision(values: Sequence[str]) -> tuple[str, str, str, str, str] | None:

@@ -31,9 +31,9 @@ NEAR_THUMBNAILS = 0.98
 """Correlation of grey thumbnails from which two images count as near duplicates.
 
 Among 10,000 test and 10,000 training images of CIFAR-10 12 pairs reach it, each of one picture; the most alike of two
-pictures, ships on calm water, have 0.972. Between two halves of 1,525 images of PACS, or of one photograph of each
-ImageNet class, no pair has more than 0.95. Of copies at half the size as JPEG of quality 50, it finds 500 of 509 of PACS
-and all 334 of ImageNet, but 229 of 1,000 of CIFAR-10, which are 16 pixels wide then: give vectors for such small ones."""
+pictures, ships at sea, have 0.972. Between two halves of 1,525 images of PACS, or of one photograph of each
+ImageNet class, no pair has more than 0.95. Of copies at half the size as JPEG of quality 50 it finds 500 of 509 of
+PACS and all 334 of ImageNet, but 229 of 1,000 of CIFAR-10, then 16 pixels wide: give vectors for such small ones."""
 SIDE = 16
 """Width and height of a thumbnail."""
 _CHUNK = 512

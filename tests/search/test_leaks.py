@@ -208,7 +208,7 @@ class _Bytes:
         self.block, self.number = block, number
 
     def __call__(self) -> bytes:
-        return self.block[self.number].tobytes() * 40  # 2.5 kB, a small JPEG's
+        return bytes(self.block[self.number]) * 40  # 2.5 kB, a small JPEG's
 
 
 def planted(train: Images, tests: Images, change: Sequence[int]) -> Images:
