@@ -95,11 +95,23 @@ def few_shot(
         raise EmbprobeError(f"Few-shot needs at least one image of each label and one draw, not {shots} and {draws}.")
     if len(tests) != len(truths) or any(len(test) != len(truth) for test, truth in zip(tests, truths, strict=True)):
         raise EmbprobeError("Every test embedding needs one true label: tests and truths differ in number.")
-    right = [np.zeros(len(truth)) for truth in truths]
-    for draw in range(draws):
-        chosen = draw_shots(labels, shots, seed=seed + draw)
-        for scores, predicted, truth in zip(
-            right, predict(rows_at(train, chosen), labels[chosen], tests), truths, strict=True
-        ):
-            scores += correct(predicted, truth)
-    return [scores / draws for scores in right]
+
+    def right(seed: int) -> list[ScoreArray]:
+        chosen = draw_shots(labels, shots, seed=seed)
+        return list(map(correct, predict(rows_at(train, chosen), labels[chosen], tests), truths))
+
+    return mean_over_draws(right, draws=draws, seed=seed)
+
+
+def mean_over_draws(score: Callable[[int], Sequence[ScoreArray]], *, draws: int, seed: int) -> list[ScoreArray]:
+    """Average each array of scores over draws with the seeds ``seed``, ``seed + 1`` …; all right is exactly 1.
+
+    Example:
+        >>> mean_over_draws(lambda seed: [np.array([1.0, seed % 2])], draws=4, seed=0)
+        [array([1. , 0.5])]
+    """
+    sums = [np.array(scores) for scores in score(seed)]
+    for draw in range(1, draws):
+        for total, scores in zip(sums, score(seed + draw), strict=True):
+            total += scores
+    return [total / draws for total in sums]  # ten tenths are not 1

@@ -19,7 +19,7 @@ from embprobe.measures.blocks import rows_at
 from embprobe.measures.compression import check_compression, fit_compression
 from embprobe.measures.control_task import control_labels
 from embprobe.measures.decoding import balance, correct, guess_majority
-from embprobe.measures.few_shot import draw_shots
+from embprobe.measures.few_shot import draw_shots, mean_over_draws
 from embprobe.measures.gda import predict_gda
 from embprobe.measures.held_out import TooFewGroups
 from embprobe.measures.knn import predict_knn
@@ -639,13 +639,15 @@ def _few(
     seed: int,
 ) -> Callable[[str, Test], ScoreArray]:
     """Return each image's share of right predictions over draws of few images, the same draws for all encoders."""
-    right = {(name, test.name): np.zeros(len(test.rows.rows)) for name in fit_rows.vectors for test in tests}
-    for draw in range(DRAWS):
-        drawn = [_drawn(test, labels, shots, seed + draw) for test in tests]
+    each = [(name, test.name) for name in fit_rows.vectors for test in tests]
+
+    def right(seed: int) -> list[ScoreArray]:
+        drawn = [_drawn(test, labels, shots, seed) for test in tests]
         predicted = _predictions(predict, fit_rows.vectors, labels, groups, drawn, device)
-        for name, test in right:
-            right[name, test] += correct(predicted[name][test], truths[test])
-    return lambda encoder, test: right[encoder, test.name] / DRAWS  # ten tenths are not 1
+        return [correct(predicted[name][test], truths[test]) for name, test in each]
+
+    scores = dict(zip(each, mean_over_draws(right, draws=DRAWS, seed=seed), strict=True))
+    return lambda encoder, test: scores[encoder, test.name]
 
 
 def _drawn(test: Test, labels: LabelArray, shots: int, seed: int) -> Test:
