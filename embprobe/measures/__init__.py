@@ -1,8 +1,8 @@
 """Measures: pure functions of vectors and labels that return one score per image, never an average.
 
 Vectors are NumPy arrays ``[n, d]``, labels arrays of strings ``[n]``, scores float64 ``[n]``. Statistics turn scores
-into an estimate with an interval (:mod:`embprobe.statistics`). SciPy, scikit-learn, FAISS and torch are loaded by the
-functions that need them.
+into an estimate with an interval (:mod:`embprobe.statistics`); ``estimate_shape_bias`` does both, for it is a ratio.
+SciPy, scikit-learn, FAISS and torch are loaded by the functions that need them.
 
 >>> import numpy as np
 >>> from embprobe import measures
@@ -18,11 +18,12 @@ from embprobe.measures.attraction import attraction
 from embprobe.measures.cka import chance_cka, cka
 from embprobe.measures.compression import fit_compression
 from embprobe.measures.control_task import control_labels
+from embprobe.measures.decisions import read_decisions
 from embprobe.measures.decoding import balance, correct, guess_majority
 from embprobe.measures.disagreement import disagreement_pairs, pair_cosines
 from embprobe.measures.displacement import displacement, displacement_percentile
-from embprobe.measures.few_shot import draw_shots
-from embprobe.measures.gda import predict_gda
+from embprobe.measures.few_shot import draw_shots, few_shot
+from embprobe.measures.gda import predict_gda, predict_gda_with_text
 from embprobe.measures.geometry import (
     alignment,
     conformity,
@@ -35,9 +36,11 @@ from embprobe.measures.knn import nearest, predict_knn
 from embprobe.measures.logistic import logistic_path, predict_logistic
 from embprobe.measures.mutual_knn import mutual_knn, nearest_others, overlap_at_k
 from embprobe.measures.natural_pairs import natural_pairs
+from embprobe.measures.nearest_mean import predict_nearest_mean
 from embprobe.measures.preference import preference
 from embprobe.measures.rank_correlation import rank_correlation
 from embprobe.measures.retrieval import recall_at_k
+from embprobe.measures.shape_bias import covered, estimate_shape_bias, shape_bias
 from embprobe.measures.variance import permutation_p, plain_shares, variance_shares
 from embprobe.measures.vectors import l2_normalize
 from embprobe.measures.zero_shot import class_vectors, predict_zero_shot
@@ -52,11 +55,14 @@ __all__ = [
     "conformity",
     "control_labels",
     "correct",
+    "covered",
     "disagreement_pairs",
     "displacement",
     "displacement_percentile",
     "draw_shots",
     "effective_rank",
+    "estimate_shape_bias",
+    "few_shot",
     "fit_compression",
     "guess_majority",
     "l2_normalize",
@@ -72,12 +78,16 @@ __all__ = [
     "permutation_p",
     "plain_shares",
     "predict_gda",
+    "predict_gda_with_text",
     "predict_knn",
     "predict_logistic",
+    "predict_nearest_mean",
     "predict_zero_shot",
     "preference",
     "rank_correlation",
+    "read_decisions",
     "recall_at_k",
+    "shape_bias",
     "uniformity",
     "variance_shares",
 ]

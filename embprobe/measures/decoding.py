@@ -27,8 +27,9 @@ def correct(predicted: LabelArray, truth: LabelArray) -> ScoreArray:
 def guess_majority(truth: LabelArray) -> ScoreArray:
     """Score the best guess that knows the labels' shares and sees no image: chance, which an encoder has to beat.
 
-    The guess is the most frequent label of the images that are tested, the same for all folds: a majority of the
-    training part would be the rarest label of the rest where labels are equally frequent, and so below chance.
+    The guess is the most frequent label of the images that are tested, the same for all folds, and its accuracy is
+    max_c n_c / n, where n_c of the n tested images have label c: the best that any constant answer has. A majority of
+    the training part would be the rarest label of the rest where labels are equally frequent, and so below chance.
 
     Args:
         truth: The labels of the tested images, ``[n]``.

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from embprobe.errors import EmbprobeError
 from embprobe.measures.blocks import Blocks, blocks_of, rows_at
+from embprobe.measures.held_out import hold_out
 from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors, check_finite, check_labels
 from embprobe.system.threads import threads_for
 
@@ -48,8 +49,6 @@ MAX_STEPS = 500
 """Steps for one C; two to five are usual."""
 ROWS = 16_384
 """Rows converted at a time."""
-_DRAWS = 20
-"""Draws of held-out groups, of which the first that leaves two labels to fit on is taken."""
 
 
 class NotConverged(EmbprobeError):
@@ -60,10 +59,6 @@ class NotConverged(EmbprobeError):
             f"Logistic regression did not converge at C = {c:g}. Use float64 embeddings, or a grid that ends earlier."
         )
         self.c = c
-
-
-class TooFewGroups(EmbprobeError):
-    """Too few groups to hold some out for choosing the regularisation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,17 +188,9 @@ def predict_logistic(
         >>> predicted.tolist()
         ['left', 'right']
     """
-    from sklearn.model_selection import GroupShuffleSplit
-
     check_labels(labels)
     check_finite(train, *tests)
-    too_few = "Choosing the regularisation holds some groups out, and too few remain: at least two labels are needed."
-    if len(np.unique(groups)) < 2:
-        raise TooFewGroups(too_few)
-    draws = GroupShuffleSplit(_DRAWS, test_size=0.2, random_state=seed).split(train, labels, groups)
-    fit, held_out = next(((a, b) for a, b in draws if len(np.unique(labels[a])) > 1), (None, None))
-    if fit is None or held_out is None:
-        raise TooFewGroups(too_few)
+    fit, held_out = hold_out(labels, groups, seed=seed, choosing="the regularisation")
     with threads_for(_multiplications(train, labels)):
         final = _fit_chosen(train, labels, fit, held_out, device, on_unconverged)
         return [final.predict(test) for test in tests]

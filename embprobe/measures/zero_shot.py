@@ -73,6 +73,16 @@ def predict_zero_shot(images: Vectors, class_vectors: Vectors, classes: LabelArr
         >>> predict_zero_shot(np.array([[3.0, 1.0]]), np.eye(2), np.array(["cat", "dog"])).tolist()
         ['cat']
     """
+    check_classes(images, class_vectors, classes)
+    names, step = l2_normalize(class_vectors), max(1, min(_CELLS // len(classes), ROWS))
+    blocks = unit_blocks(images, min_rows=1, rows=step)
+    best = np.concatenate([matrix_product(x, names.T).argmax(1) for _, x in blocks])
+    predicted: LabelArray = np.asarray(classes)[best]
+    return predicted
+
+
+def check_classes(images: Vectors, class_vectors: Vectors, classes: LabelArray) -> None:
+    """Raise :class:`EmbprobeError` unless two classes or more have one vector each, in the space of the images."""
     check_labels(classes, "class")
     if len(np.unique(classes)) < len(classes):
         raise EmbprobeError("A class is given twice, so there are two vectors for it: give each name once.")
@@ -83,8 +93,3 @@ def predict_zero_shot(images: Vectors, class_vectors: Vectors, classes: LabelArr
             f"Images have {images.shape[1]} dimensions and texts {class_vectors.shape[1]}: "
             "they must come from the two sides of one encoder."
         )
-    names, step = l2_normalize(class_vectors), max(1, min(_CELLS // len(classes), ROWS))
-    blocks = unit_blocks(images, min_rows=1, rows=step)
-    best = np.concatenate([matrix_product(x, names.T).argmax(1) for _, x in blocks])
-    predicted: LabelArray = np.asarray(classes)[best]
-    return predicted

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from embprobe.probing.card import Card
 
 GUESSING = "guessing"
-"""The majority baseline, in the place of an encoder: the most frequent label, without looking."""
+"""The best constant guess, in the place of an encoder: the most frequent label of the tested images."""
 
 
 class NotApplicable(EmbprobeError):

@@ -154,7 +154,7 @@ def memorised(settings: Settings) -> Iterator[Verdict]:
 
 
 def guessed(settings: Settings) -> Iterator[Verdict]:
-    """Check that guessing is the best guess that knows the labels' shares, here three of four."""
+    """Check that guessing is the best constant guess: three of four, and one of seven in folds that are not even."""
     rng = np.random.default_rng(settings.seed)
     concept = np.repeat(np.arange(40).astype(str), 3)
     category = np.where(concept.astype(int) % 4 == 0, "rare", "common")
@@ -166,6 +166,10 @@ def guessed(settings: Settings) -> Iterator[Verdict]:
     noise = _row(results.rows, "noise", None)
     yield near("the floor of an encoder's accuracy there", noise.floor or 0.0, 0.75, 1e-9)
     yield holds("noise there", "at most guessing", f"{noise.estimate:.3f}", noise.estimate <= 0.75 + 0.02)
+    sevenths = {"concept": np.arange(56).astype(str), "category": (np.arange(56) % 7).astype(str)}
+    even = _probe(card, {"noise": rng.standard_normal((56, 8))}, sevenths, settings)  # eight a label, in five folds
+    guess = _row(even.rows, GUESSING, None)
+    yield near("guessing among seven labels of equal size, in uneven folds", guess.estimate, 1 / 7, 1e-9)
 
 
 def cues(settings: Settings) -> Iterator[Verdict]:

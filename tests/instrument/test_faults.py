@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from embprobe import statistics
@@ -235,6 +236,19 @@ def guessing_without_shares(patch: Patch) -> None:
     patch.setattr(decoding, "guess_majority", lambda truth: np.full(len(truth), 1 / len(set(truth.tolist()))))
 
 
+def guessing_by_the_fitted_folds(patch: Patch) -> None:
+    """Guess the majority of the other four folds, which is the rarest label of the fifth."""
+
+    def guess(truth: NDArray[np.str_]) -> NDArray[np.float64]:
+        fold, scores = np.arange(len(truth)) % 5, np.zeros(len(truth))
+        for i in range(5):
+            values, counts = np.unique(truth[fold != i], return_counts=True)
+            scores[fold == i] = truth[fold == i] == values[counts.argmax()]
+        return scores
+
+    patch.setattr(decoding, "guess_majority", guess)
+
+
 def control_task_with_true_labels(patch: Patch) -> None:
     patch.setattr(decoding, "control_labels", lambda labels, groups, seed=0: labels)
 
@@ -375,6 +389,7 @@ FAULTS = [
     Fault(images_of_the_test_fitted_on, ("unseen concepts",)),
     Fault(concepts_in_two_folds, ("unseen concepts",)),
     Fault(guessing_without_shares, ("guessing",)),
+    Fault(guessing_by_the_fitted_folds, ("guessing",)),
     Fault(control_task_with_true_labels, ("control task",)),
     Fault(hue_in_radians, ("units",)),
     Fault(saturation_as_a_factor, ("units",)),

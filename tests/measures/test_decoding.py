@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from embprobe.measures.decoding import balance, correct, guess_majority
 
@@ -19,6 +21,15 @@ def test_guessing_among_equally_frequent_labels_is_the_same_for_all() -> None:
     """Seven classes of equal size in five folds: the majority of four folds would be the rarest of the fifth."""
     labels = np.array([f"class {i % 7}" for i in range(70)])
     assert guess_majority(labels) == pytest.approx(1 / 7)
+
+
+@given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=60))
+def test_guessing_is_as_good_as_the_best_constant_answer_and_no_better(labels: list[str]) -> None:
+    truth = np.array(labels)
+    best = max(correct(np.repeat(value, len(truth)), truth).mean() for value in set(labels))
+    assert guess_majority(truth).mean() == pytest.approx(best)
+    assert best >= 1 / len(set(labels)) - 1e-12
+    assert balance(guess_majority(truth), truth).mean() == pytest.approx(1 / len(set(labels)))
 
 
 def test_the_mean_of_balanced_scores_is_the_mean_recall() -> None:

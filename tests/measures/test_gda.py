@@ -7,11 +7,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import ortho_group
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.model_selection import GroupShuffleSplit
 
 from embprobe.errors import EmbprobeError
 from embprobe.measures import gda
-from embprobe.measures.gda import predict_gda
+from embprobe.measures.gda import ALPHAS, predict_gda, predict_gda_with_text
+from embprobe.measures.held_out import TooFewGroups
 from embprobe.measures.vectors import LabelArray
+from embprobe.measures.zero_shot import predict_zero_shot
 
 Vectors = NDArray[np.float64]
 
@@ -144,3 +147,129 @@ def test_a_vector_without_direction_is_an_error(bad: float, where: str) -> None:
     vectors[where][1, 1] = bad
     with pytest.raises(EmbprobeError, match="1 of 4 embeddings are zero or not finite"):
         predict_gda(vectors["train"], A_B, [vectors["test"]])
+
+
+# --- with the names of classes ---------------------------------------------------------------------------------------
+
+
+def unit(vectors: Vectors) -> Vectors:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def by_formula(
+    train: Vectors, labels: LabelArray, groups: LabelArray, names: Vectors, test: Vectors, seed: int
+) -> tuple[Vectors, float]:
+    """Logits ``[m, c]`` of 100 x t + alpha (GDA), and alpha by accuracy, then likelihood, on a fifth of the groups."""
+    fit, held = next(GroupShuffleSplit(1, test_size=0.2, random_state=seed).split(train, labels, groups))
+
+    def logits(fitted: Vectors, of: LabelArray, x: Vectors, alpha: float) -> Vectors:
+        scores, _ = transcribed(fitted, of, x)
+        return np.asarray(100 * unit(x) @ unit(names).T + alpha * scores)
+
+    classes = np.unique(labels)
+    tried = []
+    for alpha in ALPHAS:
+        each = logits(train[fit], labels[fit], train[held], alpha)
+        each -= each.max(1, keepdims=True)
+        own = each[np.arange(len(held)), np.searchsorted(classes, labels[held])]
+        tried.append(((classes[each.argmax(1)] == labels[held]).sum(), (own - np.log(np.exp(each).sum(1))).sum()))
+    alpha = ALPHAS[max(range(len(tried)), key=tried.__getitem__)]
+    return logits(train, labels, test, alpha), alpha
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_with_names_it_is_the_sum_of_both_logits(seed: int) -> None:
+    x, labels = drawn(seed, 400, 12, 4, spread=1.5)
+    classes = np.unique(labels)
+    rng = np.random.default_rng(seed)
+    names = np.array([unit(x[labels == c]).mean(0) for c in classes]) + 0.3 * rng.normal(size=(len(classes), 12))
+    train, test, own = x[:100], x[100:], labels[:100]
+    assert set(own) == set(classes)
+    groups = rng.integers(0, 40, 100).astype(str)
+    expected, alpha = by_formula(train, own, groups, names, test, seed)
+    first, second = -np.sort(-expected, axis=1)[:, :2].T
+    clear = first - second > 1e-6 * np.abs(expected).max()
+    (predicted,) = predict_gda_with_text(train, own, groups, names, classes, [test], seed=seed)
+    assert clear.mean() > 0.95
+    assert predicted[clear].tolist() == classes[expected.argmax(1)][clear].tolist()
+    alone = predict_gda(train, own, [test])[0], predict_zero_shot(test, names, classes)
+    assert alpha == 0 or any((predicted != each).any() for each in alone)  # else the sum would say nothing
+
+
+def test_names_and_images_know_more_together() -> None:
+    """The first dimension of an image tells a from b, which the names have; the second tells c from d."""
+    rng = np.random.default_rng(0)
+    x, label = rng.normal(size=(600, 8)), rng.integers(0, 4, 600)
+    corners = np.array([[1, 1], [-1, 1], [1, -1], [-1, -1]])
+    x[:, :2] = 3 * corners[label] + rng.normal(size=(600, 2))
+    classes, names = np.array(list("abcd")), np.zeros((4, 8))
+    names[:, 0] = corners[:, 0]
+    names[:, 2:] = 0.001 * np.arange(4)[:, None]
+    labels = classes[label]
+    train, test, truth = x[:40], x[40:], labels[40:]
+    (both,) = predict_gda_with_text(train, labels[:40], np.arange(40).astype(str), names, classes, [test])
+    (images,) = predict_gda(train, labels[:40], [test])
+    right = {"both": (both == truth).mean(), "images": (images == truth).mean()}
+    assert right["both"] >= right["images"] - 0.01 and right["both"] > 0.9
+    assert (predict_zero_shot(test, names, classes) == truth).mean() < 0.6
+
+
+def test_wrong_names_are_overruled_and_right_ones_are_kept() -> None:
+    rng = np.random.default_rng(1)
+    labels, each, classes = np.array(list("ab") * 100), np.arange(200).astype(str), np.array(["b", "a"])
+    x = np.where((labels == "a")[:, None], 1.0, -1.0) + 0.1 * rng.normal(size=(200, 6))
+    right = np.array([-np.ones(6), np.ones(6)])  # the classes are in an order of their own
+    for names in (right, -right):
+        (predicted,) = predict_gda_with_text(x, labels, each, names, classes, [x])
+        assert (predicted == labels).all()
+
+
+def test_a_class_without_images_is_named_by_its_text() -> None:
+    """d has no image to fit on, and its logit of GDA is the mean of the others'."""
+    rng = np.random.default_rng(2)
+    classes, names = np.array(list("dabc")), np.eye(4)
+    truth = np.repeat(np.arange(1, 4), 20)
+    train = names[truth] + 0.1 * rng.normal(size=(60, 4))
+    test = names + 0.05
+    (predicted,) = predict_gda_with_text(train, classes[truth], np.arange(60).astype(str), names, classes, [test])
+    assert predicted.tolist() == list("dabc")
+
+
+def test_tests_do_not_choose_the_weight() -> None:
+    x, labels = drawn(3, 200, 6, 3)
+    classes, groups = np.unique(labels), np.arange(100).astype(str)
+    names = np.random.default_rng(0).normal(size=(len(classes), 6))
+    train, test = x[:100], x[100:]
+    (alone,) = predict_gda_with_text(train, labels[:100], groups, names, classes, [test])
+    first, second = predict_gda_with_text(train, labels[:100], groups, names, classes, [test[:7], test[7:]])
+    assert [*first, *second] == alone.tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": np.array(["a", "c"])}, "1 of the labels of training images, such as 'b', are none of the classes"),
+        ({"classes": np.array(["a", "b", "b"]), "class_vectors": np.eye(3)}, "given twice"),
+        ({"class_vectors": np.eye(3)}, "2 classes, but vectors for 3"),
+        ({"class_vectors": np.eye(2)}, "Images have 3 dimensions and texts 2"),
+        ({"class_vectors": np.zeros((2, 3))}, "zero or not finite"),
+        ({"labels": np.array(["a"] * 4)}, "all are 'a'"),
+        ({"labels": np.array(["a"] * 3)}, "4 embeddings to fit on, but 3 labels"),
+        ({"train": np.full((4, 3), np.nan)}, "4 of 4 embeddings are zero or not finite"),
+    ],
+)
+def test_what_cannot_be_fitted_with_names_is_an_error(change: dict[str, Vectors], message: str) -> None:
+    given = {
+        "train": np.array([[1.0, 0, 0], [1.0, 0.2, 0], [0, 1.0, 0], [0, 1.0, 0.2]]),
+        "labels": A_B,
+        "groups": np.array(list("1234")),
+        "class_vectors": np.eye(2, 3),
+        "classes": np.array(["a", "b"]),
+    }
+    with pytest.raises(EmbprobeError, match=message):
+        predict_gda_with_text(**given | change, tests=[np.eye(3)])  # type: ignore[arg-type]
+
+
+def test_with_one_group_nothing_is_left_to_choose_the_weight_on() -> None:
+    with pytest.raises(TooFewGroups, match="Choosing the weight of GDA holds some groups out, and too few remain"):
+        predict_gda_with_text(np.eye(4), A_B, np.array(["1"] * 4), np.eye(2, 4), np.array(["a", "b"]), [])

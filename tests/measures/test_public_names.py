@@ -27,10 +27,12 @@ def test_a_function_is_bound_over_the_submodule_of_its_name() -> None:
         "attraction",
         "cka",
         "displacement",
+        "few_shot",
         "mutual_knn",
         "natural_pairs",
         "preference",
         "rank_correlation",
+        "shape_bias",
     } == both
     assert all(callable(getattr(measures, name)) for name in both)
 

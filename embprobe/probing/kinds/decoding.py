@@ -20,11 +20,12 @@ from embprobe.measures.blocks import rows_at
 from embprobe.measures.compression import check_compression, fit_compression
 from embprobe.measures.control_task import control_labels
 from embprobe.measures.decoding import balance, correct, guess_majority
-from embprobe.measures.few_shot import draw_shots
+from embprobe.measures.few_shot import draw_shots, mean_over_draws
 from embprobe.measures.folds import FOLDS, group_folds
 from embprobe.measures.gda import predict_gda
+from embprobe.measures.held_out import TooFewGroups
 from embprobe.measures.knn import predict_knn
-from embprobe.measures.logistic import TooFewGroups, predict_logistic
+from embprobe.measures.logistic import predict_logistic
 from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
 from embprobe.probing.context import GUESSING, NotApplicable
 from embprobe.probing.key import GAIN, SHOTS, SHUFFLED, Key
@@ -188,7 +189,7 @@ class Decoding(Measure):
                 values = {
                     encoder: self._balanced(right(encoder, test), truth[test.name]) for encoder in fit_rows.vectors
                 }
-                chance = float(self._chance(truth[test.name]).mean())
+                chance = float(self._chance(truth[test.name], test.dealt).mean())
                 yield from self._scored(context, test, values, condition, strength, floor=chance)
 
         def fitted(
@@ -290,7 +291,7 @@ class Decoding(Measure):
         condition: str | None = None,
     ) -> Iterator[Scores]:
         """Yield the scores of a test and those of guessing, whose mean a blind encoder has."""
-        guessing = self._chance(truth)
+        guessing = self._chance(truth, test.dealt)
         with_guessing = {**values, GUESSING: guessing}
         yield from self._scored(context, test, with_guessing, condition, floor=float(guessing.mean()))
 
@@ -340,14 +341,15 @@ class Decoding(Measure):
         values[kept] = balance(scores[kept], truth[kept])
         return values
 
-    def _chance(self, truth: LabelArray) -> ScoreArray:
-        """Return the scores of guessing: the most frequent label; 1 over their number where labels count the same.
+    def _chance(self, truth: LabelArray, dealt: LabelArray | None) -> ScoreArray:
+        """Return the scores of the best constant guess: the most frequent label, the same for all folds.
 
-        Of treatments as many images get each, so that is 1 over their number, too.
+        Where labels count the same it is 1 over their number. Treatments are ``dealt`` in equal shares, whichever test
+        an image is in, so it is 1 over their number, too, unless one can be done to fewer images than another.
         """
         if self.balanced:
             return np.full(len(truth), 1 / (len(np.unique(truth)) - len(_rare(truth))))
-        return np.full(len(truth), 1 / len(self.treatments)) if self.treatments else guess_majority(truth)
+        return guess_majority(truth) if dealt is None else np.full(len(truth), guess_majority(dealt).mean())
 
     def _controlled(self, control: str) -> tuple[str, Levels]:
         """Return the name of a control in results (``word/shuffled``) and the treatments with it."""
@@ -396,14 +398,18 @@ class Decoding(Measure):
         fit_rows = embedded.at(row.key for row in embedded.rows.rows if row.key in parts.fit)
         everything = np.arange(len(fit_rows.rows))
         rows = {name: embedded.at(keys) for name, keys in parts.tested.items()}
+        dealt = dict.fromkeys(rows, embedded.label(self.label) if self.treatments else None)
         if self.held_out and control is None:
             new = context.embed(self._newly_treated(parts, context), f"{self.label}, held out")
             rows |= {_held_out(name): new.at(keys) for name, keys in parts.tested.items()}
+            dealt |= dict.fromkeys(map(_held_out, parts.tested), new.label(self.label))
         fitted = set(fit_rows.label(self.label))
         if not any(fitted.intersection(each.label(self.label)) for each in rows.values()):
             raise NotApplicable(f"no test image has a {self.label} that images to fit on have")
         return fit_rows, [
-            Test(name, each, [(everything, np.arange(len(each.rows)))]) for name, each in rows.items() if len(each.rows)
+            Test(name, each, [(everything, np.arange(len(each.rows)))], dealt[name])
+            for name, each in rows.items()
+            if len(each.rows)
         ]
 
     def _parts(self, context: ProbeContext) -> _Parts:
@@ -463,7 +469,7 @@ class Decoding(Measure):
         labels = None if self.treatments else embedded.label(self.label)  # every group may have all treatments
         fold = group_folds(groups, labels, seed=context.session.seed)
         parts = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(FOLDS)]
-        return embedded, [Test(UNSEEN, embedded, parts)]
+        return embedded, [Test(UNSEEN, embedded, parts, embedded.label(self.label) if self.treatments else None)]
 
     def _learnable(self, pool: Images, context: ProbeContext) -> Images:
         """Return the images without those whose label no other group has: they could not be learned from others."""
@@ -536,6 +542,8 @@ class Test:
     rows: EmbeddingSet
     parts: Sequence[tuple[Positions, Positions]]
     """Positions in the rows that are fitted on, and in ``rows``."""
+    dealt: LabelArray | None = None
+    """The labels of all rows that treatments were dealt to, also of fitted ones; None where images bring labels."""
 
 
 def _control_of(treatment: Treatment, control: str) -> Treatment:
@@ -611,13 +619,15 @@ def _few(
     seed: int,
 ) -> Callable[[str, Test], ScoreArray]:
     """Return each image's share of right predictions over draws of few images, the same draws for all encoders."""
-    right = {(name, test.name): np.zeros(len(test.rows.rows)) for name in fit_rows.vectors for test in tests}
-    for draw in range(DRAWS):
-        drawn = [_drawn(test, labels, shots, seed + draw) for test in tests]
+    each = [(name, test.name) for name in fit_rows.vectors for test in tests]
+
+    def right(seed: int) -> list[ScoreArray]:
+        drawn = [_drawn(test, labels, shots, seed) for test in tests]
         predicted = _predictions(predict, fit_rows.vectors, labels, groups, drawn, device)
-        for name, test in right:
-            right[name, test] += correct(predicted[name][test], truths[test])
-    return lambda encoder, test: right[encoder, test.name] / DRAWS  # ten tenths are not 1
+        return [correct(predicted[name][test], truths[test]) for name, test in each]
+
+    scores = dict(zip(each, mean_over_draws(right, draws=DRAWS, seed=seed), strict=True))
+    return lambda encoder, test: scores[encoder, test.name]
 
 
 def _drawn(test: Test, labels: LabelArray, shots: int, seed: int) -> Test:

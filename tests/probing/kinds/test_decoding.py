@@ -212,6 +212,34 @@ def test_kinds_held_out_are_tests_of_their_own(workspace: Workspace) -> None:
     assert len(values(results, "test/means", "state k-NN, unseen concepts, unseen kinds")) == 18
 
 
+def test_guessing_at_kinds_held_out_knows_that_a_value_has_none(workspace: Workspace) -> None:
+    """Of three values two have other kinds, so a constant guess is right for half of those, not for a third."""
+    more = TREATED["treatments"] | {"inverted": ["hue 180"]}
+    held_out = {"grey": ["saturation -1"], "inverted": ["hue 150"]}
+    results = probe(workspace, squares(), [make_encoder()], TREATED | {"treatments": more, "held_out": held_out})
+    assert estimate(results, GUESSING, "state k-NN, unseen concepts") == pytest.approx(16 / 46)  # 46 among three
+    (guess,) = found_by(results, GUESSING, "state k-NN, unseen concepts, unseen kinds")
+    assert (guess.estimate, guess.low, guess.high) == (0.5, 0.5, 0.5)
+    (sees,) = found_by(results, "test/means", "state k-NN, unseen concepts, unseen kinds")
+    assert sees.floor == 0.5
+
+
+def test_guessing_at_treatments_knows_which_could_be_done(workspace: Workspace) -> None:
+    """Of 42 images 21 are to get their name, and those of the "?" that are among them have none: always saying "none"
+    is right for more than half of what is left, whether in folds or where labels tell the tests apart."""
+    squared = unlabelled(squares(), "category", "concept")
+    images = squared.labelled(lambda row: {**row.labels, "name": "?" if row.key < "5" else "hat"})
+    measure = TREATED | {"treatments": {"none": ["none"], "text": ["word-agrees 0.5"]}}
+    for some, test in ((images, "concepts"), (unlabelled(images, "split"), "images")):
+        results = probe(workspace, some, [make_encoder(), blind()], measure)
+        phrase = f"state k-NN, unseen {test}"
+        (guess,) = found_by(results, GUESSING, phrase)
+        assert (
+            0.6 < guess.estimate < 0.75
+        )  # about two of three: as many as were to stay as they are, and half of others
+        assert estimate(results, "test/blind", phrase) <= guess.estimate + 0.1
+
+
 def test_under_takes_away_what_it_takes_away(workspace: Workspace) -> None:
     measure = CATEGORY | {"under": "greyscale 1", "k": 1000}
     results = probe(workspace, squares(), [make_encoder()], CATEGORY | {"called": "free"}, measure)
@@ -279,7 +307,30 @@ def test_folds_by_hand(workspace: Workspace) -> None:
     assert estimate(results, "test/means", "category k-NN, unseen images") == 1
     # Five of ten concepts are red; whatever two are left out, at least three of the other eight are, and at most three
     # are green. So red is guessed in every fold unless it ties, and ties go to green.
-    assert 0 < estimate(results, GUESSING, "category k-NN, unseen images") <= 0.5
+    assert estimate(results, GUESSING, "category k-NN, unseen images") == 0.5
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("split", [False, True])
+def test_guessing_among_seven_equally_frequent_categories_is_a_seventh(
+    workspace: Workspace, balanced: bool, split: bool
+) -> None:
+    """Eight concepts a category in five folds: the folds are uneven, and so are 3 of 8 to test on where labels say so.
+
+    The majority of what is fitted on would be the rarest of the rest, and below a seventh.
+    """
+    kind = [i % 7 for i in range(56)]
+    labels = {"concept": [f"c{i:02d}" for i in range(56)], "category": [f"kind {i}" for i in kind]}
+    if split:
+        labels["split"] = ["unseen-concept" if i >= 35 else "train" for i in range(56)]
+    images = painted([(30 * i, 200 - 20 * i, 4 * j) for j, i in enumerate(kind)], **labels)
+    measure = CATEGORY | {"balanced": balanced, "tests": {"unseen concepts": CONCEPT}, "k": 1000, "shots": [2]}
+    results = probe(workspace, images, [make_encoder(), blind()], measure)
+    test = "concepts" if split else "images"
+    assert estimate(results, GUESSING, f"category k-NN, unseen {test}") == pytest.approx(1 / 7)
+    floors = {round(row.floor or 0, 12) for row in results.rows if row.role == "subject" and not row.is_difference}
+    assert list(floors) == pytest.approx([1 / 7])
+    assert estimate(results, "test/blind", f"category k-NN, unseen {test}") <= 1 / 7 + 1e-9  # a constant in each fold
 
 
 def test_images_without_concepts_are_resampled_one_by_one(
@@ -482,7 +533,8 @@ def test_what_a_control_tells_is_subtracted_image_by_image(workspace: Workspace)
     for name in ("test/means", "test/blind"):
         assert beyond[name].estimate == pytest.approx(plain[name].estimate - control[name].estimate)
         assert beyond[name].unit == "accuracy above that with greyscale/lightness"
-    assert control[GUESSING].estimate == 0.5 and GUESSING not in beyond
+    assert control[GUESSING].estimate == pytest.approx(23 / 42)  # the control cannot be made of 4 of the 23 grey ones
+    assert GUESSING not in beyond
     assert beyond["test/blind"].estimate == 0  # the same is guessed of the same images
 
 
