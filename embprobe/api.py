@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from embprobe.embeddings.embedding_set import EmbeddingSet, match_rows
 from embprobe.embeddings.session import Session
@@ -279,6 +279,8 @@ def benchmark(
     label: str = "",
     domains: str = "",
     captions: str = "",
+    leaks: Literal["bytes", "near", "off"] = "bytes",
+    without_leaks: bool = False,
     **settings: Unpack[Settings],
 ) -> Benchmark:
     """Measure encoders at tasks on data sets with their official splits, with intervals and paired differences.
@@ -287,12 +289,16 @@ def benchmark(
         datasets: Names that :func:`load_images` opens, images, or data sets that are opened already; one or several.
             Default: the bundled emoji.
         encoders: Names or encoders. Default: the bundled pair.
-        tasks: ``knn-1``, ``knn-20``, ``linear-probe``, ``gda``, ``zero-shot``, ``image-to-text``, ``text-to-image``.
-            Default: all that a data set and an encoder allow.
+        tasks: ``knn-1``, ``knn-20``, ``linear-probe``, ``few-shot-1``, ``few-shot-4``, ``few-shot-16``, ``gda``,
+            ``zero-shot``, ``gda+zero-shot``, ``image-to-text``, ``text-to-image``; other numbers stand behind ``knn``
+            and ``few-shot``, too. Default: all that a data set and an encoder allow.
         baseline: The encoder that all others are compared with. Default: every two are compared.
         label: The label whose values are the classes. Default: the card's, else ``category``.
         domains: The label whose values are domains, each tested by what was fitted on the others. Default: the card's.
         captions: The label that holds captions, each on a line of its own. Default: the card's.
+        leaks: How to look for test images that are among the training images: as the same ``bytes``, or ``near``, as
+            the same pixels and near duplicates, too; a note counts them.
+        without_leaks: Leave those test images out.
         settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
     Returns:
@@ -323,7 +329,8 @@ def benchmark(
     loaded = [_load(each, device, precision) if isinstance(each, str) else each for each in _several(encoders)]
     subjects = list({encoder.spec.name: encoder for encoder in loaded}.values())
     session = open_session(**settings)
-    return Benchmark.of(run_benchmark(opened, subjects, asked, session), baseline=baseline, seed=session.seed)
+    ran = run_benchmark(opened, subjects, asked, session, leaks=leaks, without_leaks=without_leaks)
+    return Benchmark.of(ran, baseline=baseline, seed=session.seed)
 
 
 def compare(

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from embprobe.benchmarking.cell import (
 )
 from embprobe.benchmarking.dataset import Dataset, pair_up
 from embprobe.benchmarking.split import Split, splits_of
+from embprobe.benchmarking.split import without_leaks as _without_leaks
 from embprobe.benchmarking.tasks import Needs, Part, Task, Texts, able
 from embprobe.embeddings.session import Session
 from embprobe.encoders.spec import Encoder
@@ -40,6 +42,7 @@ from embprobe.measures.decoding import balance, guess_majority
 from embprobe.measures.proportion import wilson_interval
 from embprobe.measures.vectors import LabelArray, ScoreArray
 from embprobe.measures.zero_shot import class_vectors
+from embprobe.search.leaks import find_leaks
 from embprobe.statistics import resample
 from embprobe.system.text import visible
 from embprobe.system.threads import one_thread, side_by_side
@@ -73,7 +76,13 @@ class Ran:
 
 @one_thread()
 def run_benchmark(
-    datasets: Sequence[Dataset], encoders: Sequence[Encoder], tasks: Sequence[Task], session: Session
+    datasets: Sequence[Dataset],
+    encoders: Sequence[Encoder],
+    tasks: Sequence[Task],
+    session: Session,
+    *,
+    leaks: Literal["bytes", "near", "off"] = "off",
+    without_leaks: bool = False,
 ) -> Ran:
     """Score every encoder at every task on every data set; cells that are in the workspace are not scored again.
 
@@ -84,6 +93,8 @@ def run_benchmark(
         encoders: At least one.
         tasks: Those that a data set or an encoder does not allow are passed over.
         session: Gives vectors, device and seed; ``session.note`` gets a sentence on each that is left out.
+        leaks: How test images are looked for among the images to fit on (:func:`find_leaks`); a note counts them.
+        without_leaks: Leave them out of the tests.
 
     Raises:
         UsageError: There are no data sets, encoders or tasks.
@@ -99,6 +110,8 @@ def run_benchmark(
             session.note(f"{visible(dataset.name)}: {note}")
         try:
             of_dataset = list(_splits(dataset, main.get(other.name) if other else None, encoders, session))
+            if leaks != "off":
+                of_dataset = [_checked(split, dataset, session, leaks, remove=without_leaks) for split in of_dataset]
         except EmbprobeError as reason:
             left_out.append(LeftOut(dataset.name, "", "", str(reason)))
             session.note(str(reason).removesuffix("."))
@@ -138,6 +151,18 @@ def _splits(dataset: Dataset, training: Split | None, encoders: Sequence[Encoder
     if grouping.note:
         session.note(f"{visible(dataset.name)}: {grouping.note}")
     return splits_of(dataset, embedded, grouping, seed=session.seed, training=training)
+
+
+def _checked(split: Split, dataset: Dataset, session: Session, how: Literal["bytes", "near"], *, remove: bool) -> Split:
+    """Note the test images that are among those to fit on, and leave them out if that is wanted."""
+    apart = split.kind in ("official", "elsewhere") and len(split.fit_labels) and dataset.images.has_pictures
+    if not apart:
+        return split
+    leaks = find_leaks(split.fit.rows, split.test.rows, pixels=how == "near", near=how == "near")
+    if leaks.note():
+        what = "they are left out" if remove else "--without-leaks leaves them out"
+        session.note(f"{visible(dataset.name)}, {visible(split.name)}: {leaks.note()}; {what}")
+    return _without_leaks(split, leaks) if remove else split
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from embprobe.images.groups import IMAGE, Grouping
 from embprobe.images.splits import rows_in
 from embprobe.measures.folds import FOLDS, group_folds
 from embprobe.measures.vectors import LabelArray
+from embprobe.search.leaks import Leaks
 from embprobe.system.text import visible
 
 Positions = NDArray[np.int64]
@@ -94,7 +95,7 @@ def _apart(
     fit: Positions,
     test: Positions,
 ) -> Split:
-    if not len(test) or not (len(fit) or dataset.only_tests or not dataset.label):
+    if not len(test) or (dataset.fit and not len(fit)):
         raise EmbprobeError(f"No image of '{dataset.name}' is left to {'test' if len(fit) else 'fit on'}.")
     fitted, tested = embedded.take(fit), embedded.take(test)
     notes = _shared_groups(fitted, tested, grouping) if kind == "official" and len(fit) else ()
@@ -169,22 +170,37 @@ def _elsewhere(dataset: Dataset, embedded: EmbeddingSet, grouping: Grouping, tra
 
 
 def _folds(dataset: Dataset, embedded: EmbeddingSet, grouping: Grouping, seed: int) -> Split:
-    """Return folds over groups; images of a class that no other group has could not be learned, and are left out."""
+    """Return folds over groups; images of a class that no other group has could not be learned, and are left out.
+
+    Where that leaves too few, there is nothing to fit on, and all images are tested.
+    """
     labels, groups = embedded.label(dataset.label), np.array(grouping.of(embedded.rows))
     groups_of = Counter(label for label, _ in set(zip(labels.tolist(), groups.tolist(), strict=True)))
     kept = np.array([i for i, label in enumerate(labels.tolist()) if groups_of[label] > 1], np.int64)
     notes: tuple[str, ...] = ()
     if alone := len(labels) - len(kept):
-        lonely = sorted(label for label, count in groups_of.items() if count == 1)
-        notes = (f"{alone:,} of {len(labels):,} images have a {dataset.label} that no other {grouping.label} has, and "
-                 f"are left out, first '{visible(lonely[0])}'",)  # fmt: skip
-    if len(np.unique(labels[kept])) < 2:
-        raise EmbprobeError(
-            f"'{dataset.name}' has no official split, and fewer than two values of '{dataset.label}' have images in "
-            f"two {grouping.label}s: there is nothing to fit on and test on."
+        first = visible(min(label for label, count in groups_of.items() if count == 1))
+        why = f"have a {dataset.label} that no other {grouping.label} has"
+        notes = (f"{alone:,} of {len(labels):,} images {why}, and are left out, first '{first}'",)
+    if len(np.unique(labels[kept])) < 2 or len(np.unique(groups[kept])) < FOLDS:
+        every = np.arange(len(labels))
+        reason = (
+            f"it has no official split, and too few images have a {dataset.label} that another {grouping.label} has: "
+            "there is nothing to fit on"
         )
+        split = _apart("all images", "official", dataset, embedded, grouping, every[:0], every)
+        return replace(split, notes=(reason,))
     chosen = embedded.take(kept)
     fold = group_folds(groups[kept], labels[kept], seed=seed)
     parts = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(FOLDS)]
     name = f"{FOLDS} folds over {grouping.label}s"
     return _split(name, "folds", chosen, chosen, parts, dataset, grouping, notes)
+
+
+def without_leaks(split: Split, leaks: Leaks) -> Split:
+    """Return the split without the test images that are among those to fit on."""
+    kept = leaks.kept
+    if len(kept) == len(split.truth):
+        return split
+    parts = [(np.arange(len(split.fit_labels)), np.arange(len(kept)))]
+    return replace(split, test=split.test.take(kept), parts=parts, truth=split.truth[kept], groups=split.groups[kept])

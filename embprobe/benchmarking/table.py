@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,17 @@ from embprobe.benchmarking.cell import Cell, Scored
 from embprobe.benchmarking.run import LeftOut, Ran
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.measures.decoding import balance
-from embprobe.statistics import Resampled, holm, resample
+from embprobe.statistics import (
+    FEWEST_DATASETS,
+    DatasetScores,
+    Estimate,
+    Resampled,
+    holm,
+    least_detectable_difference,
+    resample,
+    resample_datasets,
+    tied_groups,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +63,21 @@ class Difference:
     """Holm-corrected over all differences of the split of this data set."""
     detectable: float
     """The least true difference that these images would have shown with a probability of 0.8."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of an encoder's main numbers at a task over data sets, each of which counts the same."""
+
+    task: str
+    encoder: str
+    datasets: Sequence[str]
+    over_images: Estimate
+    """With an interval for these data sets."""
+    over_datasets: Estimate | None
+    """With an interval for data sets like these; None of fewer than five."""
+    rank: Estimate | None
+    """The mean rank, 1 for the best, over the images of these data sets; it hides how large the gaps are."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +138,56 @@ class Benchmark:
                     tested.append((line, a, b, self._resampled(line).difference(column[a], column[b])))
             adjusted = holm([estimate.p or 0.0 for *_, estimate in tested])
             for (line, a, b, each), p in zip(tested, adjusted, strict=True):
-                least = (1.96 + 0.84) * (each.high - each.low) / (2 * 1.96)
+                least = least_detectable_difference(each.low, each.high)
                 found.append(Difference(line, a, b, each.estimate, each.low, each.high, each.p or 0.0, p, least))
         return found
+
+    def letters(self) -> dict[Line, dict[str, str]]:
+        """Return by line the letters of each encoder: two share one exactly if their difference is undecided.
+
+        Empty with a baseline, which leaves most pairs uncompared.
+        """
+        if self.baseline:
+            return {}
+        p_values: dict[Line, dict[tuple[str, str], float]] = {}
+        for each in self.differences():
+            p_values.setdefault(each.line, {})[each.encoder, each.against] = each.p_adjusted
+        found = {}
+        for line, of_line in p_values.items():
+            estimates = {name: self.cells[i].value.estimate for name, i in self.lines[line].items()}
+            found[line] = {name: "".join(letters) for name, letters in tied_groups(estimates, of_line).items()}
+        return found
+
+    def means(self) -> list[Mean]:
+        """Return the mean over the main splits of data sets, by task: of tasks that all encoders have on two or more.
+
+        Intervals are over the images of these data sets; from five data sets on there are also those over data sets
+        like these, which are wider.
+        """
+        by_task: dict[str, list[Line]] = {}
+        for line, encoders in self.lines.items():
+            main = self.cells[next(iter(encoders.values()))].split.kind != "domain"
+            if main and len(encoders) == len(self.encoders):
+                by_task.setdefault(line.task, []).append(line)
+        return [mean for task, lines in by_task.items() if len(lines) > 1 for mean in self._means(task, lines)]
+
+    def _means(self, task: str, lines: Sequence[Line]) -> Iterator[Mean]:
+        sets = []
+        for line in lines:
+            at = [self.lines[line][name] for name in self.encoders]
+            matrix = np.stack([main_scores(self.cells[i], self.scores[i]) for i in at], axis=1)
+            sets.append(DatasetScores(line.dataset, matrix, list(self.scores[at[0]].groups)))
+        drawn = resample_datasets(sets, seed=self.seed)
+        several, ranked = len(sets) >= FEWEST_DATASETS, len(self.encoders) > 1
+        for i, name in enumerate(self.encoders):
+            yield Mean(
+                task,
+                name,
+                [line.dataset for line in lines],
+                drawn.mean(i, sets="fixed"),
+                drawn.mean(i) if several else None,
+                drawn.rank(i, sets="fixed") if ranked else None,
+            )
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return the pairs of encoders that are compared."""
@@ -168,6 +240,7 @@ class Benchmark:
             "baseline": self.baseline or None,
             "cells": [cell.model_dump(mode="json", by_alias=True) for cell in self.cells],
             "differences": [{**asdict(each.line), **_without_line(each)} for each in self.differences()],
+            "means": [asdict(each) for each in self.means()],
             "left_out": [asdict(each) for each in self.left_out],
             "files": [str(path) for path in self.paths],
         }

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from embprobe.errors import UsageError
 from embprobe.measures.decoding import correct
-from embprobe.measures.gda import predict_gda
+from embprobe.measures.few_shot import few_shot
+from embprobe.measures.gda import predict_gda, predict_gda_with_text
 from embprobe.measures.knn import predict_knn
 from embprobe.measures.logistic import predict_logistic
 from embprobe.measures.retrieval import recall_at_k
@@ -92,6 +93,23 @@ def _gda(part: Part) -> ScoreArray:
     return correct(predicted, part.truth)
 
 
+def _few_shot(shots: int) -> Task:
+    def score(part: Part) -> ScoreArray:
+        [scores] = few_shot(part.train, part.labels, [part.test], [part.truth], shots=shots, seed=part.seed)
+        return scores
+
+    images = "image" if shots == 1 else "images"
+    return Task(f"few-shot-{shots}", f"few-shot, {shots} {images}", frozenset({"fit"}), score)
+
+
+def _gda_with_text(part: Part) -> ScoreArray:
+    assert part.names is not None
+    [predicted] = predict_gda_with_text(
+        part.train, part.labels, part.groups, part.names.vectors, part.names.texts, [part.test], seed=part.seed
+    )
+    return correct(predicted, part.truth)
+
+
 def _zero_shot(part: Part) -> ScoreArray:
     assert part.names is not None
     return correct(predict_zero_shot(part.test, part.names.vectors, part.names.texts), part.truth)
@@ -116,11 +134,24 @@ _FIXED = (
     Task("linear-probe", "linear probe", frozenset({"fit"}), _linear),
     Task("gda", "GDA", frozenset({"fit"}), _gda),
     Task("zero-shot", "zero-shot", frozenset({"names"}), _zero_shot),
+    Task("gda+zero-shot", "GDA + zero-shot", frozenset({"fit", "names"}), _gda_with_text),
     Task("image-to-text", "image to text, R@1", frozenset({"captions"}), _image_to_text, unit="recall@1"),
     Task("text-to-image", "text to image, R@1", frozenset({"captions"}), _text_to_image, unit="recall@1"),
 )
-_NUMBERED: dict[str, Callable[[int], Task]] = {"knn": _knn}
-TASKS = ("knn-1", "knn-20", "linear-probe", "gda", "zero-shot", "image-to-text", "text-to-image")
+_NUMBERED: dict[str, Callable[[int], Task]] = {"knn": _knn, "few-shot": _few_shot}
+TASKS = (
+    "knn-1",
+    "knn-20",
+    "linear-probe",
+    "few-shot-1",
+    "few-shot-4",
+    "few-shot-16",
+    "gda",
+    "zero-shot",
+    "gda+zero-shot",
+    "image-to-text",
+    "text-to-image",
+)
 """Those of a benchmark where none is named: every one that data set and encoder allow."""
 
 
@@ -128,8 +159,8 @@ def find_task(name: str) -> Task:
     """Return a task by its name.
 
     Args:
-        name: ``knn-K`` for k-NN of K neighbours, ``linear-probe``, ``gda``, ``zero-shot``, ``image-to-text`` or
-            ``text-to-image``.
+        name: ``knn-K`` for k-NN of K neighbours, ``few-shot-N`` for the nearest class mean of N images of each class,
+            ``linear-probe``, ``gda``, ``zero-shot``, ``gda+zero-shot``, ``image-to-text`` or ``text-to-image``.
 
     Raises:
         UsageError: There is no such task.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -56,6 +57,14 @@ def benchmark(
         typer.Option(help="The label whose values are domains, each tested by what was fitted on the others."),
     ] = "",
     captions: Annotated[str, typer.Option(help="The label that holds captions. Default: the card's.")] = "",
+    leaks: Annotated[
+        str,
+        typer.Option(
+            help="How to look for test images that are among the training images: bytes, near (the same pixels and "
+            "near duplicates, too: reads all pictures) or off."
+        ),
+    ] = "bytes",
+    without_leaks: Annotated[bool, typer.Option("--without-leaks", help="Leave those test images out.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write the cells to this file, too.", metavar="FILE")] = None,
     *,
     run: RunOptions,
@@ -69,8 +78,11 @@ def benchmark(
     from embprobe.benchmarking.tasks import find_task
     from embprobe.cli.options import IMAGES
     from embprobe.cli.session import reading_of
+    from embprobe.errors import UsageError
     from embprobe.system.files import replacing
 
+    if leaks not in ("bytes", "near", "off"):
+        raise UsageError(f"--leaks is bytes, near or off, not '{leaks}'.")
     wanted = [find_task(name.strip()).name for name in tasks.split(",")] if tasks else None
     reading = reading_of(run)
     opened = [
@@ -80,7 +92,15 @@ def benchmark(
     device = choose_device(run.device)
     loaded = load_encoders(encoder, device, run.precision)
     session = start_session(run, device, seed=seed, max_unlabelled=max_unlabelled)
-    table = api.benchmark(opened, loaded, tasks=wanted, baseline=baseline, session=session)
+    table = api.benchmark(
+        opened,
+        loaded,
+        tasks=wanted,
+        baseline=baseline,
+        leaks=leaks,  # type: ignore[arg-type]
+        without_leaks=without_leaks,
+        session=session,
+    )
     if csv is not None:
         with replacing(csv) as path:
             path.write_text(table.to_csv(), encoding="utf-8")
@@ -101,11 +121,14 @@ def print_benchmark(table: Benchmark) -> None:
     differences = {(each.line, each.encoder, each.against): each for each in table.differences()}
     lines_of = names_in_lines(table.encoders, _NAME)
     beside = len(pairs) <= _BESIDE or bool(table.baseline)
+    letters = {} if beside else table.letters()
     for dataset in dict.fromkeys(line.dataset for line in table.lines):
         lines = [line for line in table.lines if line.dataset == dataset]
         cells = {line: {name: table.cells[i] for name, i in table.lines[line].items()} for line in lines}
         grid = Table(title=escape(visible(dataset)), title_justify="left", caption_justify="left")
-        grid.caption = _caption([cell for of_line in cells.values() for cell in of_line.values()], table)
+        grid.caption = _caption(
+            [cell for of_line in cells.values() for cell in of_line.values()], table, lettered=not beside
+        )
         grid.add_column("task")
         grid.add_column("chance", justify="right")
         for name in table.encoders:
@@ -118,21 +141,53 @@ def print_benchmark(table: Benchmark) -> None:
             if line.split != split:
                 split = line.split
                 grid.add_row(f"[bold]{escape(visible(split))}[/bold]")
-            values = [_value(of_line.get(name)) for name in table.encoders]
+            tied = letters.get(line, {})
+            values = [_value(of_line.get(name), tied.get(name, "")) for name in table.encoders]
             against = [_difference(differences.get((line, *pair))) for pair in pairs] if beside else []
             chance = "" if first.chance is None else f"{first.chance:.3f}"
             grid.add_row(_title(first), chance, *values, *against, end_section=True)
         console.print(grid)
+        domains = {line for line, of_line in cells.items() if next(iter(of_line.values())).split.kind == "domain"}
         for each in [] if beside else differences.values():
-            if each.line.dataset == dataset:
+            if each.line.dataset == dataset and each.line not in domains:  # letters say enough of many domains
                 console.print(escape(visible(_sentence(each, short))), soft_wrap=True)
+    _print_means(console, table)
     for reason in table.left_out:
         where = ", ".join(part for part in (reason.dataset, reason.task, reason.encoder) if part)
         console.print(escape(visible(f"Left out: {where}: {reason.reason.removesuffix('.')}.")), soft_wrap=True)
 
 
-def _value(cell: Cell | None) -> str:
-    return f"{cell.value.estimate:.3f}\n{cell.value.low:.3f} to {cell.value.high:.3f}" if cell else "-"
+def _print_means(console: Console, table: Benchmark) -> None:
+    """Print means over data sets, if there are several."""
+    from embprobe.benchmarking.tasks import find_task
+    from embprobe.encoders.naming import names_in_lines
+
+    means = table.means()
+    if not means:
+        return
+    several = any(mean.over_datasets for mean in means)
+    wide = "for data sets like these" if several else "for these data sets alone: over others, five are needed"
+    grid = Table(title="Mean over data sets", title_justify="left", caption_justify="left")
+    grid.caption = f"Each data set counts the same. 95 % intervals {wide}. "
+    grid.caption += "The mean rank, 1 for the best, hides how large gaps are."
+    grid.add_column("task")
+    grid.add_column("data sets", justify="right")
+    for name in names_in_lines(table.encoders, _NAME).values():
+        grid.add_column(escape(name), justify="right")
+    for task in dict.fromkeys(mean.task for mean in means):
+        of_task = [mean for mean in means if mean.task == task]
+        cells = []
+        for mean in of_task:
+            value = mean.over_datasets or mean.over_images
+            rank = f"\nrank {mean.rank.estimate:.2f}" if mean.rank else ""
+            cells.append(f"{value.estimate:.3f}\n{value.low:.3f} to {value.high:.3f}{rank}")
+        grid.add_row(find_task(task).title, str(len(of_task[0].datasets)), *cells, end_section=True)
+    console.print(grid)
+
+
+def _value(cell: Cell | None, letters: str) -> str:
+    tied = f" {letters}" if letters else ""
+    return f"{cell.value.estimate:.3f}{tied}\n{cell.value.low:.3f} to {cell.value.high:.3f}" if cell else "-"
 
 
 def _difference(difference: Difference | None) -> str:
@@ -154,7 +209,7 @@ def _title(cell: Cell) -> str:
     return f"{find_task(cell.task).title}{mean}"
 
 
-def _caption(cells: list[Cell], table: Benchmark) -> str:
+def _caption(cells: list[Cell], table: Benchmark, *, lettered: bool) -> str:
     """Return what the intervals of a data set's cells are over, and how its images are split."""
     from embprobe.probing.results import span
 
@@ -166,7 +221,8 @@ def _caption(cells: list[Cell], table: Benchmark) -> str:
     several = len(table.encoders) > 1
     p = " p is corrected (Holm) over the differences of a split; 'detects' is the least difference that these images "
     p += "would show with a probability of 0.8."
-    return f"95 % bootstrap intervals over {over}.{own}{p if several else ''}"
+    tied = " Encoders that share a letter are not told apart by these images." if lettered else ""
+    return f"95 % bootstrap intervals over {over}.{own}{p if several else ''}{tied}"
 
 
 def _sentence(difference: Difference, short: dict[str, str]) -> str:
