@@ -21,7 +21,9 @@ from embprobe.statistics import (
     FEWEST_DATASETS,
     DatasetScores,
     Estimate,
+    RecipeDifference,
     Resampled,
+    compare_recipes,
     holm,
     least_detectable_difference,
     resample,
@@ -78,6 +80,16 @@ class Mean:
     """With an interval for data sets like these; None of fewer than five."""
     rank: Estimate | None
     """The mean rank, 1 for the best, over the images of these data sets; it hides how large the gaps are."""
+
+
+@dataclass(frozen=True)
+class RecipeGap:
+    """The difference between two recipes, each of which was trained with several seeds."""
+
+    line: Line
+    recipe: str
+    against: str
+    difference: RecipeDifference
 
 
 @dataclass(frozen=True)
@@ -170,6 +182,36 @@ class Benchmark:
             if main and len(encoders) == len(self.encoders):
                 by_task.setdefault(line.task, []).append(line)
         return [mean for task, lines in by_task.items() if len(lines) > 1 for mean in self._means(task, lines)]
+
+    def recipe_gaps(self, recipes: Mapping[str, Sequence[str]]) -> list[RecipeGap]:
+        """Return the differences between recipes by line, with training seeds as a second source of error.
+
+        Args:
+            recipes: By name the encoders that were trained by the same recipe with other seeds, two or more.
+
+        Raises:
+            UsageError: There are fewer than two recipes, or an encoder of one is none of this benchmark's.
+            EmbprobeError: A recipe has one seed only.
+        """
+        if len(recipes) < 2:
+            raise UsageError("Recipes are compared with each other: name two, each with the encoders of its seeds.")
+        for recipe, names in recipes.items():
+            if unknown := [name for name in names if name not in self.encoders]:
+                raise UsageError(f"The recipe '{recipe}' names '{unknown[0]}', which is none of the encoders.")
+        gaps = []
+        for line, encoders in self.lines.items():
+            for a, b in itertools.combinations(recipes, 2):
+                if not {*recipes[a], *recipes[b]} <= encoders.keys():
+                    continue
+                self._resampled(line)  # the images of all encoders are the same
+                first, second = (
+                    np.stack([main_scores(self.cells[encoders[n]], self.scores[encoders[n]]) for n in recipes[of]], 1)
+                    for of in (a, b)
+                )
+                groups = self.scores[encoders[recipes[a][0]]].groups
+                unit = self.cells[encoders[recipes[a][0]]].split.resampled
+                gaps.append(RecipeGap(line, a, b, compare_recipes(first, second, groups, seed=self.seed, unit=unit)))
+        return gaps
 
     def _means(self, task: str, lines: Sequence[Line]) -> Iterator[Mean]:
         sets = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +26,7 @@ from embprobe.system.text import visible
 
 if TYPE_CHECKING:
     from embprobe.benchmarking.cell import Cell
-    from embprobe.benchmarking.table import Benchmark, Difference, Line
+    from embprobe.benchmarking.table import Benchmark, Difference, Line, RecipeGap
 
 _NAME = 18
 """Letters of an encoder's name on a line of a heading."""
@@ -49,6 +51,14 @@ def benchmark(
     baseline: Annotated[
         str, typer.Option(help="The encoder that all others are compared with. Default: every two are compared.")
     ] = "",
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=ENCODER,ENCODER: encoders of one recipe and other seeds, among those of -e; of two recipes or "
+            "more, differences are resampled over images and seeds. Repeatable.",
+            metavar="NAME=ENCODERS",
+        ),
+    ] = None,
     classes: Annotated[
         str, typer.Option(help="The label whose values are the classes. Default: the card's, else category.")
     ] = "",
@@ -84,6 +94,7 @@ def benchmark(
     if leaks not in ("bytes", "near", "off"):
         raise UsageError(f"--leaks is bytes, near or off, not '{leaks}'.")
     wanted = [find_task(name.strip()).name for name in tasks.split(",")] if tasks else None
+    recipes = _recipes(recipe or [])
     reading = reading_of(run)
     opened = [
         open_dataset(name, reading, label=classes, domains=domains, captions=captions, max_unlabelled=max_unlabelled)
@@ -104,13 +115,60 @@ def benchmark(
     if csv is not None:
         with replacing(csv) as path:
             path.write_text(table.to_csv(), encoding="utf-8")
+    gaps = table.recipe_gaps(recipes) if recipes else []
     if json:
-        print_json(table.as_json())
+        recipes_json = [{**asdict(gap.line), **asdict(gap)} for gap in gaps]
+        print_json({**table.as_json(), **({"recipes": recipes_json} if recipes else {})})
         return
     print_benchmark(table)
+    _print_gaps(gaps)
     if csv is not None:
         note(f"Table: {csv}")
     note(f"Cells: {table.paths[0].parents[3]}")
+
+
+def _recipes(typed: Sequence[str]) -> dict[str, list[str]]:
+    """Return by the name of each recipe its encoders.
+
+    Raises:
+        UsageError: One is not of the form NAME=ENCODER,ENCODER, or its name stands twice.
+    """
+    from embprobe.errors import UsageError
+
+    recipes: dict[str, list[str]] = {}
+    for each in typed:
+        name, _, encoders = each.partition("=")
+        names = [encoder.strip() for encoder in encoders.split(",") if encoder.strip()]
+        if not name or len(names) < 2 or name in recipes:
+            raise UsageError(f"A recipe is NAME=ENCODER,ENCODER with two seeds or more, and named once; not '{each}'.")
+        recipes[name] = names
+    return recipes
+
+
+def _print_gaps(gaps: Sequence[RecipeGap]) -> None:
+    """Print the differences between recipes, over images and seeds, and over each of them alone."""
+    from embprobe.benchmarking.tasks import find_task
+    from embprobe.probing.results import format_p
+
+    if not gaps:
+        return
+    grid = Table(title="Recipes", title_justify="left", caption_justify="left")
+    grid.caption = "Differences with 95 % intervals. Of another training run the one over images and seeds speaks."
+    for name in ("data set", "split", "task", "recipes", "over images and seeds", "over images", "over seeds"):
+        grid.add_column(name)
+    for gap in gaps:
+        both, images, seeds = gap.difference.both, gap.difference.images, gap.difference.seeds
+        p = "" if both.p is None else f", {format_p(both.p)}"
+        grid.add_row(
+            escape(visible(gap.line.dataset)),
+            escape(visible(gap.line.split)),
+            find_task(gap.line.task).title,
+            escape(visible(f"{gap.recipe} - {gap.against}")),
+            f"{both.estimate:+.3f}{p}\n{both.low:+.3f} to {both.high:+.3f}",
+            *(f"{each.low:+.3f} to {each.high:+.3f}" for each in (images, seeds)),
+            end_section=True,
+        )
+    output(width=160).print(grid)
 
 
 def print_benchmark(table: Benchmark) -> None:
