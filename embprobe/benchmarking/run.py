@@ -123,6 +123,9 @@ def run_benchmark(
             ran, failed = _cells(dataset, split, encoders, tasks, session)
             done += ran
             left_out += failed
+            if not ran and not failed:
+                reasons = "; ".join(split.notes) or "these encoders allow none of the tasks"
+                left_out.append(LeftOut(dataset.name, "", "", f"{split.name}: {reasons}"))
     order = {dataset.name: i for i, dataset in enumerate(datasets)}
     done.sort(key=lambda each: order[each[0].dataset.name])
     return Ran(

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
+from torch import Tensor
 
 from embprobe.benchmarking import run as running
 from embprobe.benchmarking.cell import Cell, load_cell, load_scores
@@ -19,11 +22,12 @@ from embprobe.benchmarking.dataset import Dataset, dataset_of
 from embprobe.benchmarking.run import Ran, run_benchmark
 from embprobe.benchmarking.tasks import Part, Texts, find_task
 from embprobe.embeddings.workspace import Workspace
+from embprobe.encoders.given import given_vectors
 from embprobe.encoders.spec import Encoder
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.images import Images
+from embprobe.images import Images, load_images
 from tests.benchmarking.planted import encoder, flowers, session
-from tests.conftest import real_images
+from tests.conftest import make_encoder, real_images
 
 
 def run(dataset: Dataset | Sequence[Dataset], encoders: Sequence[Encoder], tasks: str, workspace: Workspace) -> Ran:
@@ -123,15 +127,12 @@ def test_a_task_that_is_impossible_is_left_out_and_the_others_are_scored(workspa
 
 def test_a_data_set_that_cannot_be_split_costs_no_other(workspace: Workspace) -> None:
     good, bad = flowers({"rose": 20, "iris": 20}), flowers({"rose": 4, "iris": 1}, test=0, name="few")
-    vectors = [encoder("a", good, noise=0.1)]
-    everywhere = encoder("a", good, noise=0.1)
-    both = np.concatenate([np.asarray(everywhere.vectors), np.asarray(encoder("a", bad, noise=0.1).vectors)])
-    from embprobe.encoders.given import given_vectors
-
+    both = np.concatenate([np.asarray(encoder("a", each, noise=0.1).vectors) for each in (good, bad)])
     vectors = [given_vectors("a", both, [*good.images.keys, *bad.images.keys])]
     ran = run([bad, good], vectors, "knn-1", workspace)
     assert [cell.dataset.name for cell in ran.cells] == ["flowers"]
     assert [(each.dataset, each.task) for each in ran.left_out] == [("few", "")]
+    assert "there is nothing to fit on" in ran.left_out[0].reason
 
 
 def test_nothing_to_do_is_an_error(workspace: Workspace) -> None:
@@ -176,13 +177,6 @@ def test_the_linear_probe_on_cifar_10_is_near_scikit_learns_and_k_nn_is_equal(wo
 
 
 def test_texts_of_classes_are_the_whole_list_in_all_templates(workspace: Workspace, tmp_path: Path) -> None:
-    import torch
-    from PIL import Image
-    from torch import Tensor
-
-    from embprobe.images import load_images
-    from tests.conftest import make_encoder
-
     colors = {"red": (255, 0, 0), "green": (0, 255, 0)}
     for name, color in colors.items():
         for i in range(6):
@@ -229,3 +223,92 @@ def test_a_cell_is_read_as_it_was_written(workspace: Workspace) -> None:
     cell = ran.cells[0]
     assert Cell.model_validate(cell.model_dump(mode="json", by_alias=True)) == cell
     assert cell.versions.keys() >= {"embprobe", "torch", "numpy"} and cell.seconds >= 0
+
+
+def test_few_shot_is_impossible_where_a_class_has_fewer_images(workspace: Workspace) -> None:
+    dataset = flowers({"rose": 20, "iris": 6})
+    ran = run(dataset, [encoder("a", dataset, noise=0.1)], "few-shot-1 few-shot-4", workspace)
+    assert [cell.task for cell in ran.cells] == ["few-shot-1"] and ran.cells[0].value.estimate == 1.0
+    assert "'iris' has 3 images to fit on, fewer than the 4" in ran.left_out[0].reason
+
+
+def test_a_set_that_only_tests_is_tested_by_the_one_it_is_fitted_on(workspace: Workspace) -> None:
+    training = replace(flowers({"rose": 20, "iris": 20}, name="garden"), card="garden")
+    sketches = replace(flowers({"rose": 5, "iris": 5}, test=0, name="sketches"), fitted_on="garden", only_tests=True)
+    keys = [*training.images.keys, *sketches.images.keys]
+    parts = [np.asarray(encoder("a", each, noise=0.1).vectors) for each in (training, sketches)]
+    vectors = given_vectors("a", np.concatenate(parts), keys)
+    ran = run([sketches, training], [vectors], "knn-1", workspace)
+    assert [(cell.dataset.name, cell.split.name, cell.split.fitted_on) for cell in ran.cells] == [
+        ("sketches", "fitted on garden", "garden"),
+        ("garden", "train → test", ""),
+    ]
+    assert [(cell.split.fitted, cell.split.tested) for cell in ran.cells] == [(20, 10), (20, 20)]
+    notes: list[str] = []
+    with_notes = session(workspace, notes)
+    alone = run_benchmark([sketches], [vectors], [find_task("knn-1")], with_notes)
+    assert not alone.cells
+    reason = "there is nothing to fit on, so tasks that fit are left out: name garden with its place, too"
+    assert f"sketches, all images: {reason}" in notes
+
+
+def pictures(folder: Path, shared: int) -> Dataset:
+    """Ten training and ten test pictures of two classes; so many of the tests are copies of training images."""
+    for i in range(20):
+        split, name = ("train", "test")[i >= 10], ("red", "green")[i % 2]
+        path = folder / split / name / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        color = np.array([230, 20, 20] if name == "red" else [20, 230, 20])
+        pixels = np.clip(color + np.random.default_rng(i).normal(0, 40, (12, 12, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(path)
+    for i in range(shared):
+        copy = folder / "test" / ("red", "green")[i % 2] / f"{10 + i}.png"
+        copy.write_bytes((folder / "train" / ("red", "green")[i % 2] / f"{i}.png").read_bytes())
+    return dataset_of(load_images(str(folder)))
+
+
+def test_test_images_that_are_training_images_are_counted_and_removed(workspace: Workspace, tmp_path: Path) -> None:
+    dataset, notes = pictures(tmp_path / "pictures", shared=3), list[str]()
+    with_notes = session(workspace, notes)
+    tasks, means = [find_task("knn-1")], make_encoder()
+    kept = run_benchmark([dataset], [means], tasks, with_notes, leaks="bytes")
+    assert kept.cells[0].split.tested == 10
+    said = "3 of 10 test images are among the training images: 3 as the same file; --without-leaks leaves them out"
+    assert f"pictures, train → test: {said}" in notes
+    removed = run_benchmark([dataset], [means], tasks, with_notes, leaks="bytes", without_leaks=True)
+    assert removed.cells[0].split.tested == 7 and removed.cells[0].fingerprint != kept.cells[0].fingerprint
+    clean = pictures(tmp_path / "clean", shared=0)
+    notes.clear()
+    assert run_benchmark([clean], [means], tasks, with_notes, leaks="near").cells[0].split.tested == 10
+    assert not any("among the training images" in note for note in notes)
+
+
+def test_images_without_a_caption_are_left_out_of_retrieval(workspace: Workspace) -> None:
+    keys, captions = ["a", "b", "c", "d"], ["a red one\na crimson one", "a green one", None, "a blue one"]
+    images = Images.without_pictures("captioned", keys, {"caption": captions})
+    dataset = dataset_of(images, captions="caption")
+    assert dataset.label == "" and dataset.classes == ()
+
+    class Colors:
+        """Vectors by key, and of texts by the colour that they name."""
+
+        spec = replace(make_encoder(text=lambda texts: torch.eye(3)).spec, image_input=None)
+
+        def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+            colors = {"red": 0, "crimson": 0, "green": 1, "blue": 2}
+            return np.eye(3, dtype=np.float32)[
+                [next(i for name, i in colors.items() if name in text) for text in texts]
+            ]
+
+    notes: list[str] = []
+    given = given_vectors("a", np.eye(3)[[0, 1, 1, 2]] + 0.01, keys)
+    speaking = replace(given, spec=replace(given.spec, has_text=True))
+    object.__setattr__(speaking, "encode_texts", Colors().encode_texts)
+    ran = run_benchmark(
+        [dataset], [speaking], [find_task("image-to-text"), find_task("text-to-image")], session(workspace, notes)
+    )
+    assert [(cell.task, cell.split.tested, cell.value.estimate) for cell in ran.cells] == [
+        ("image-to-text", 3, 1.0),
+        ("text-to-image", 3, 1.0),
+    ]
+    assert any("1 of 4 test images have no caption, and are left out of retrieval" in note for note in notes)

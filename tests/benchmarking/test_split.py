@@ -83,9 +83,13 @@ def test_another_set_is_tested_by_the_training_images_of_its_classes() -> None:
         split(strangers, training)
 
 
-def test_what_cannot_be_split_is_said() -> None:
-    with pytest.raises(EmbprobeError, match="fewer than two values of 'category' have images in two images"):
-        split(flowers({"rose": 4, "iris": 1}, test=0))
+def test_without_images_to_fit_on_all_are_tested_and_that_is_said() -> None:
+    (only,) = split(flowers({"rose": 4, "iris": 1}, test=0))
+    assert (only.name, len(only.fit_labels), len(only.truth)) == ("all images", 0, 5)
+    assert only.notes == (
+        "it has no official split, and too few images have a category that another image has: there is nothing to fit "
+        "on",
+    )
 
 
 def test_folds_share_out_the_groups_of_each_label() -> None:
