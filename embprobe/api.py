@@ -286,9 +286,9 @@ def benchmark(
     """Measure encoders at tasks on data sets with their official splits, with intervals and paired differences.
 
     Args:
-        datasets: Names that :func:`load_images` opens, images, or data sets that are opened already; one or several.
-            Default: the bundled emoji.
-        encoders: Names or encoders. Default: the bundled pair.
+        datasets: Names that :func:`load_images` opens, images, data sets that are opened already, or an embedding set;
+            one or several. Default: the bundled emoji.
+        encoders: Names or encoders. Default: the bundled pair, or the vectors of the embedding set.
         tasks: ``knn-1``, ``knn-20``, ``linear-probe``, ``few-shot-1``, ``few-shot-4``, ``few-shot-16``, ``gda``,
             ``zero-shot``, ``gda+zero-shot``, ``image-to-text``, ``text-to-image``; other numbers stand behind ``knn``
             and ``few-shot``, too. Default: all that a data set and an encoder allow.
@@ -307,6 +307,15 @@ def benchmark(
     Raises:
         UsageError: There is no such data set, encoder, task or baseline.
         EmbprobeError: Nothing can be measured.
+
+    Example:
+        >>> import tempfile
+        >>> vectors = [[x + 1, y] for x in range(5) for y in (0, 9)]
+        >>> labels = {"key": list("abcdefghij"), "category": ["low", "high"] * 5}
+        >>> mine = EmbeddingSet.from_arrays({"mine": vectors}, labels=labels)
+        >>> table = benchmark(mine, tasks=["knn-1"], workspace=tempfile.mkdtemp())
+        >>> table.rows()[0]["split"], table.rows()[0]["estimate"], table.rows()[0]["chance"]
+        ('5 folds over images', 1.0, 0.5)
     """
     from embprobe.benchmarking.dataset import Dataset, dataset_of, open_dataset
     from embprobe.benchmarking.run import run_benchmark
@@ -317,16 +326,27 @@ def benchmark(
     most = settings.get("max_unlabelled", MAX_UNLABELLED)
     if (known := settings.get("session")) is not None:
         most = known.max_unlabelled
+    one = isinstance(datasets, str | Path | Images | Dataset | EmbeddingSet)
+    every = [datasets] if one else list(datasets or [IMAGES])
+    embedded = [each for each in every if isinstance(each, EmbeddingSet)]
+    if len(embedded) > 1:
+        raise UsageError(
+            "A benchmark takes one embedding set: put the rows of all data sets into it, or run it for each."
+        )
+    named: Any = {"label": label, "domains": domains, "captions": captions}
     opened: list[Dataset] = []
-    for each in [datasets] if isinstance(datasets, str | Path | Images | Dataset) else datasets or [IMAGES]:
-        if isinstance(each, Images):
-            each = dataset_of(each, label=label, domains=domains, captions=captions, most=most)
-        elif not isinstance(each, Dataset):
-            each = open_dataset(str(each), label=label, domains=domains, captions=captions, max_unlabelled=most)
-        opened.append(each)
+    for each in every:
+        if isinstance(each, EmbeddingSet | Images):
+            rows = each.rows if isinstance(each, EmbeddingSet) else each
+            opened.append(dataset_of(rows, most=most, **named))
+        else:
+            known_set = isinstance(each, Dataset)
+            opened.append(each if known_set else open_dataset(str(each), max_unlabelled=most, **named))
     device = resolve_device(settings.get("device", "auto")) if known is None else known.device
     precision = settings.get("precision", "")
-    loaded = [_load(each, device, precision) if isinstance(each, str) else each for each in _several(encoders)]
+    names = () if embedded and encoders is None else _several(encoders)
+    loaded = [encoder for each in embedded for encoder in each.as_encoders()]
+    loaded += [_load(each, device, precision) if isinstance(each, str) else each for each in names]
     subjects = list({encoder.spec.name: encoder for encoder in loaded}.values())
     session = open_session(**settings)
     ran = run_benchmark(opened, subjects, asked, session, leaks=leaks, without_leaks=without_leaks)
