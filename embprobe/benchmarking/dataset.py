@@ -126,6 +126,11 @@ def _classes(images: Images, card: DatasetCard | None, label: str) -> tuple[str,
     """Return the card's whole list of classes, and after it those that images have beside."""
     present = sorted(set(images.label(label)))
     listed = tuple(card.class_names) if card and label == card.class_label else ()
+    if listed and not set(listed).intersection(present):
+        raise EmbprobeError(
+            f"No image of '{images.name}' is of a class of its card ('{listed[0]}' and so on); the first has "
+            f"'{visible(present[0])}'. Give the place of this data set, or leave out the card's name."
+        )
     names = (*listed, *(name for name in present if name not in set(listed)))
     if len(names) < 2:
         raise EmbprobeError(

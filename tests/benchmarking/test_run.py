@@ -26,6 +26,7 @@ from embprobe.encoders.given import given_vectors
 from embprobe.encoders.spec import Encoder
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import Images, load_images
+from embprobe.images.dataset_cards import find_dataset
 from tests.benchmarking.planted import encoder, flowers, session
 from tests.conftest import make_encoder, real_images
 
@@ -312,3 +313,11 @@ def test_images_without_a_caption_are_left_out_of_retrieval(workspace: Workspace
         ("text-to-image", 3, 1.0),
     ]
     assert any("1 of 4 test images have no caption, and are left out of retrieval" in note for note in notes)
+
+
+def test_images_of_another_data_set_than_the_card_names_are_refused() -> None:
+    found = find_dataset("cifar-10")
+    assert found is not None
+    images = Images.without_pictures("flowers", ["a", "b"], {"category": ["rose", "iris"]})
+    with pytest.raises(EmbprobeError, match="No image of 'flowers' is of a class of its card \\('airplane' and so on"):
+        dataset_of(images, found[0])
