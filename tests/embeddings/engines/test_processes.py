@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,33 @@ def test_a_process_that_is_killed_is_an_error_and_what_was_finished_stays(images
     other = Workspace.open(tmp_path / "other")
     (alone,) = extract(changed(images, ImageOps.invert), [make_encoder(side=8)], other)
     assert alone.vectors().tobytes() == store.vectors().tobytes()
+
+
+def test_a_process_that_is_killed_while_it_sends_is_an_error_too(
+    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(pipe: Connection, answer: object) -> None:
+        os.write(pipe.fileno(), struct.pack("!i", 2**20) + b"the first bytes of a mebibyte")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(processes, "_send", half)
+    with pytest.raises(EmbprobeError, match="A process that reads images was killed"):
+        extract(changed(images, ImageOps.invert), [make_encoder()], Workspace.open(tmp_path / "space"))
+
+
+class Unsendable(Exception):
+    """An error that cannot be made again of its text alone."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(f"{a} and {b}")
+
+
+def test_an_error_that_cannot_be_sent_is_told_in_words(images: Images, tmp_path: Path) -> None:
+    def fails(image: Image.Image) -> Image.Image:
+        raise Unsendable(1, 2)
+
+    with pytest.raises(EmbprobeError, match="An image could not be read: Unsendable"):
+        extract(changed(images, fails), [make_encoder()], Workspace.open(tmp_path / "space"))
 
 
 @pytest.mark.parametrize("error", [OSError(24, "Too many open files"), ValueError("a fault")])
