@@ -69,6 +69,7 @@ def benchmark(
     from embprobe.benchmarking.tasks import find_task
     from embprobe.cli.options import IMAGES
     from embprobe.cli.session import reading_of
+    from embprobe.plots.benchmark import save_benchmark
     from embprobe.system.files import replacing
 
     wanted = [find_task(name.strip()).name for name in tasks.split(",")] if tasks else None
@@ -81,6 +82,7 @@ def benchmark(
     loaded = load_encoders(encoder, device, run.precision)
     session = start_session(run, device, seed=seed, max_unlabelled=max_unlabelled)
     table = api.benchmark(opened, loaded, tasks=wanted, baseline=baseline, session=session)
+    figures = save_benchmark(table, session.workspace)
     if csv is not None:
         with replacing(csv) as path:
             path.write_text(table.to_csv(), encoding="utf-8")
@@ -90,6 +92,8 @@ def benchmark(
     print_benchmark(table)
     if csv is not None:
         note(f"Table: {csv}")
+    for figure in figures:
+        note(f"Figure: {figure}")
     note(f"Cells: {table.paths[0].parents[3]}")
 
 

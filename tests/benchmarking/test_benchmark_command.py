@@ -36,6 +36,7 @@ def test_one_table_with_intervals_the_same_numbers_as_a_frame_and_on_the_page(
     done = run("benchmark", str(colors), *options, "--csv", str(tmp_path / "cells.csv"))
     assert done.code == 0 and "train → test" in done.out and "linear probe" in done.out and "0.333" in done.out
     assert "95 % bootstrap intervals over 18 test images" in " ".join(done.out.split())
+    assert "Figure: " in done.err and (space / "figures" / "benchmark-colors.png").is_file()
     assert (tmp_path / "cells.csv").read_text().count("\n") == 1 + 2 * 4
     again = run("benchmark", str(colors), *options, "--json", "--baseline", "reference/pixels")
     content = json.loads(again.out)
