@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -48,18 +49,28 @@ def save_benchmark(table: Benchmark, workspace: Workspace) -> list[Path]:
     name = "-".join(lines) if len(lines) <= _NAMED else f"{len(lines)}-data-sets"
     path = free_path(workspace.figure(f"benchmark-{name}"), "\n".join(lines))
     paths = [path] if written("figure", path, lambda: plot_benchmark(table, path)) else []
-    shifts = [_save_shift(*each, workspace) for each in _shifts(table)]
+    shifts = [_save_shift(inside, shifted, table, workspace) for inside, shifted in _shifts(table)]
     return [*paths, *(path for path in shifts if path is not None)]
 
 
-def _save_shift(line: Line, inside: str, points: Sequence[ShiftedAccuracy], workspace: Workspace) -> Path | None:
-    path = workspace.figure(f"robustness-{line.dataset}-{line.split}")
-    shifted = f"{line.dataset}, {line.split} ({find_task(line.task).title})"
+def _save_shift(inside: Line, shifted: Line, table: Benchmark, workspace: Workspace) -> Path | None:
+    path = workspace.figure(f"robustness-{shifted.dataset}-{shifted.split}")
+    first, second = (_first(table, line) for line in (inside, shifted))
+    apart = first.dataset.classes != second.dataset.classes  # fewer classes are easier
+    names = [_tested(cell, with_classes=apart) for cell in (first, second)]
 
     def draw() -> None:
-        plot_robustness(points, _line(points), path, inside=visible(inside), shifted=visible(shifted))
+        points = _points(table, inside, shifted)
+        task = find_task(shifted.task).title
+        plot_robustness(points, _line(points), path, inside=names[0], shifted=f"{names[1]} ({task})")
 
     return path if written("figure", path, draw) else None
+
+
+def _tested(cell: Cell, *, with_classes: bool) -> str:
+    """Name the images that a cell was tested on and, if that may differ, the number of classes."""
+    classes = f", {cell.dataset.classes:,} classes" if with_classes else ""
+    return visible(f"{cell.dataset.name}, {cell.split.name}{classes}")
 
 
 def plot_benchmark(table: Benchmark, out: Path) -> None:
@@ -139,30 +150,30 @@ def _main_lines(table: Benchmark) -> dict[str, list[dict[str, Cell]]]:
     return found
 
 
-def _shifts(table: Benchmark) -> Iterator[tuple[Line, str, list[ShiftedAccuracy]]]:
-    """Yield for each split under a shift its line, the name of the main split beside it, and the encoders' accuracies.
+def _shifts(table: Benchmark) -> Iterator[tuple[Line, Line]]:
+    """Yield for each split under a shift the line of the main split beside it, and its own.
 
     Tasks are tried in the order of :data:`SHIFTED`; a split without one that all encoders have is passed over.
     """
-    shifted: set[tuple[str, str]] = set()
-    by_task = sorted((line for line in table.lines if line.task in SHIFTED), key=lambda line: SHIFTED.index(line.task))
-    for line in by_task:
-        first = next(table.cells[i] for i in table.lines[line].values())
-        if first.split.kind not in ("domain", "elsewhere") or (line.dataset, line.split) in shifted:
-            continue
-        for other in by_task:
-            inside = next(table.cells[i] for i in table.lines[other].values())
-            if other.task != line.task or not _is_inside(inside, first):
-                continue
-            if all(name in table.lines[each] for name in table.encoders for each in (line, other)):
-                shifted.add((line.dataset, line.split))
-                yield line, f"{other.dataset}, {other.split}", _points(table, other, line)
-                break
+    drawn: set[tuple[str, str]] = set()
+    complete = [line for line, at in table.lines.items() if line.task in SHIFTED and len(at) == len(table.encoders)]
+    complete.sort(key=lambda line: SHIFTED.index(line.task))
+    for shifted, inside in itertools.product(complete, complete):
+        split = shifted.dataset, shifted.split
+        same_task = inside.task == shifted.task
+        if same_task and split not in drawn and _is_inside(_first(table, inside), _first(table, shifted)):
+            drawn.add(split)
+            yield inside, shifted
+
+
+def _first(table: Benchmark, line: Line) -> Cell:
+    """Return the cell of a line's first encoder: all have the same data set and split."""
+    return table.cells[next(iter(table.lines[line].values()))]
 
 
 def _is_inside(inside: Cell, shifted: Cell) -> bool:
-    """Return whether a cell is of the main split of the data set that another cell was fitted on."""
-    if inside.split.kind not in ("official", "folds"):
+    """Return whether a cell is of the main split of the data set that another cell, under a shift, was fitted on."""
+    if inside.split.kind not in ("official", "folds") or shifted.split.kind not in ("domain", "elsewhere"):
         return False
     if shifted.split.kind == "domain":
         return inside.dataset.name == shifted.dataset.name

@@ -36,12 +36,13 @@ def cell(
     main: str = "accuracy",
     card: str = "",
     fitted_on: str = "",
+    classes: int = 4,
 ) -> Cell:
     """A cell of 100 images with an interval of ± 0.05, and chance at 0.25 unless it is of retrieval."""
     value = Value(estimate=estimate, low=estimate - 0.05, high=estimate + 0.05)
     return Cell(
         fingerprint="f",
-        dataset=DatasetFacts(name=dataset, card=card, fingerprint="f", images=200, label="category", classes=4),
+        dataset=DatasetFacts(name=dataset, card=card, fingerprint="f", images=200, label="category", classes=classes),
         split=SplitFacts(
             name=split, kind=kind, fitted=100, tested=100, groups=90, resampled="image", fitted_on=fitted_on
         ),
@@ -192,6 +193,20 @@ def test_a_set_that_was_tested_by_anothers_images_is_drawn_against_that_one_with
     [given] = shifts
     assert [(p.inside.estimate, p.shifted.estimate) for p in given["points"]] == [(0.9, 0.8), (0.8, 0.6)]
     assert given["line"] is None and given["inside"] == "mine, train → test"
+
+
+def test_numbers_of_classes_stand_beside_sets_that_differ_in_them(
+    workspace: Workspace, shifts: list[Mapping[str, Any]]
+) -> None:
+    elsewhere: Any = {"dataset": "imagenet-r", "split": "fitted on imagenet-1k", "kind": "elsewhere", "classes": 200}
+    cells = [
+        cell(A, 0.8, dataset="imagenet-1k", card="imagenet-1k", classes=1000),
+        cell(A, 0.6, card="imagenet-r", fitted_on="imagenet-1k", **elsewhere),
+    ]
+    save_benchmark(table(*cells), workspace)
+    assert [(given["inside"], given["shifted"]) for given in shifts] == [
+        ("imagenet-1k, train → test, 1,000 classes", "imagenet-r, fitted on imagenet-1k, 200 classes (linear probe)")
+    ]
 
 
 def test_encoders_of_the_same_accuracy_have_no_line_and_a_task_that_one_lacks_no_figure(
