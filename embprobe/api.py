@@ -374,9 +374,9 @@ def shape_bias(
     files = [decisions] if isinstance(decisions, str | Path) else decisions or []
     if images is None and not files:
         raise UsageError("A shape bias needs images with the labels shape and texture, or a file of decisions.")
-    known, seed, note = settings.get("session"), settings.get("seed", 0), ignore_note
-    if known is not None:
-        seed, note = known.seed, known.note
+    known = settings.get("session")
+    seed = settings.get("seed", 0) if known is None else known.seed
+    note = ignore_note if known is None else known.note
     published = decisions_biases([Path(file) for file in files], seed=seed, note=note)
     if images is None:
         return published

@@ -6,7 +6,7 @@ import itertools
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from embprobe.benchmarking.cell import Cell, Value
 from embprobe.benchmarking.table import Benchmark, Line
@@ -23,7 +23,6 @@ from embprobe.system.text import visible
 from embprobe.system.written import written
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
     from embprobe.embeddings.workspace import Workspace
@@ -99,7 +98,7 @@ def plot_benchmark(table: Benchmark, out: Path) -> None:
             x=0.01,
             ha="left",
         )
-        handles: dict[str, Artist] = {}
+        handles: dict[str, Any] = {}
         for axis, (dataset, lines) in zip(axes, panels.items(), strict=False):
             split = next(iter(lines[0].values())).split.name
             axis.set_title("\n".join(textwrap.wrap(f"{visible(dataset)}: {visible(split)}", _TITLE)), fontsize=8.5)
@@ -112,9 +111,10 @@ def plot_benchmark(table: Benchmark, out: Path) -> None:
         save(canvas, out, vector=True, subject="\n".join(panels))
 
 
-def _draw(axis: Axes, lines: Sequence[Mapping[str, Cell]], encoders: Encoders) -> dict[str, Artist]:
+def _draw(axis: Axes, lines: Sequence[Mapping[str, Cell]], encoders: Encoders) -> dict[str, Any]:
     """Draw the tasks of a data set, the first at the top, and return a marker of each encoder for the legend."""
-    step, handles = _BAND / max(len(encoders), 1), {}
+    step = _BAND / max(len(encoders), 1)
+    handles: dict[str, Any] = {}
     for place, of_line in enumerate(lines):
         for i, name in enumerate(encoders):
             if (cell := of_line.get(name)) is None:
