@@ -13,6 +13,7 @@ from .api import load_encoder as load_encoder
 from .api import load_images as load_images
 from .api import neighbors as neighbors
 from .api import probe as probe
+from .api import shape_bias as shape_bias
 from .api import write_export as write_export
 from .api import write_report as write_report
 from .version import __version__ as __version__

@@ -22,6 +22,7 @@ from embprobe.system.devices import resolve_device
 from embprobe.system.written import written
 
 if TYPE_CHECKING:
+    from embprobe.benchmarking.shape import DecidedBias
     from embprobe.benchmarking.table import Benchmark
     from embprobe.claims.model import Claim
     from embprobe.claims.roles import Roles
@@ -47,6 +48,7 @@ __all__ = [
     "load_images",
     "neighbors",
     "probe",
+    "shape_bias",
     "write_export",
     "write_report",
 ]
@@ -342,15 +344,77 @@ def benchmark(
         else:
             known_set = isinstance(each, Dataset)
             opened.append(each if known_set else open_dataset(str(each), max_unlabelled=most, **named))
-    device = resolve_device(settings.get("device", "auto")) if known is None else known.device
-    precision = settings.get("precision", "")
-    names = () if embedded and encoders is None else _several(encoders)
+    names = () if embedded and encoders is None else encoders
     loaded = [encoder for each in embedded for encoder in each.as_encoders()]
-    loaded += [_load(each, device, precision) if isinstance(each, str) else each for each in names]
-    subjects = list({encoder.spec.name: encoder for encoder in loaded}.values())
+    subjects = list({each.spec.name: each for each in [*loaded, *_encoders(names, settings)]}.values())
     session = open_session(**settings)
     ran = run_benchmark(opened, subjects, asked, session, leaks=leaks, without_leaks=without_leaks)
     return Benchmark.of(ran, baseline=baseline, seed=session.seed)
+
+
+def shape_bias(
+    images: Any = None,
+    encoders: Any = None,
+    *,
+    means_of: str | Path | Images | None = None,
+    decisions: str | Path | Sequence[str | Path] | None = None,
+    **settings: Unpack[Settings],
+) -> list[DecidedBias]:
+    """Measure how often encoders decide for the shape of images whose texture is of another class, with intervals.
+
+    Encoders decide among the classes by the nearest class mean of other images and, those with text, by the nearest
+    name (Geirhos et al. 2019, section 2.4). A bias of a low coverage is one of few decisions.
+
+    Args:
+        images: A name that :func:`load_images` opens, such as ``cue-conflict@FOLDER``, images, or an opened data set;
+            with the labels ``shape`` and ``texture``. None for published decisions alone.
+        encoders: Names or encoders. Default: the bundled pair.
+        means_of: Images of the same classes to take class means of, by ``category`` or by ``shape``. Default: those of
+            ``images`` whose shape and texture agree.
+        decisions: CSV files of published decisions of people and networks, in the authors' form.
+        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
+
+    Returns:
+        One for each encoder and way to decide, then one for each subject of the published decisions: ``.biases.bias``,
+        ``.biases.coverage``, ``.biases.by_class``.
+
+    Raises:
+        UsageError: There are neither images nor decisions, or no such images or encoders.
+        EmbprobeError: The images lack a label or have no conflict, or a file holds no decisions.
+
+    Example:
+        Two images whose shape and texture agree, and two with a conflict; the encoder sees shapes alone.
+
+        >>> import tempfile
+        >>> from embprobe.encoders.given import given_vectors
+        >>> labels = {"shape": ["cat", "car", "cat", "car"], "texture": ["cat", "car", "car", "cat"]}
+        >>> images = Images.without_pictures("four", ["a", "b", "c", "d"], labels)
+        >>> outlines = given_vectors("outlines", [[1, 0], [0, 1], [1, 0], [0, 1]], ["a", "b", "c", "d"])
+        >>> [found] = shape_bias(images, outlines, workspace=tempfile.mkdtemp(), device="cpu")
+        >>> found.by, found.biases.bias.estimate, found.biases.coverage.estimate
+        ('nearest mean', 1.0, 1.0)
+    """
+    from embprobe.benchmarking.dataset import Dataset, dataset_of, open_dataset
+    from embprobe.benchmarking.shape import SHAPE, decisions_biases, shape_biases
+    from embprobe.embeddings.session import ignore_note
+
+    files = [decisions] if isinstance(decisions, str | Path) else decisions or []
+    if images is None and not files:
+        raise UsageError("A shape bias needs images with the labels shape and texture, or a file of decisions.")
+    known = settings.get("session")
+    seed = settings.get("seed", 0) if known is None else known.seed
+    note = ignore_note if known is None else known.note
+    published = decisions_biases([Path(file) for file in files], seed=seed, note=note)
+    if images is None:
+        return published
+    most = settings.get("max_unlabelled", MAX_UNLABELLED) if known is None else known.max_unlabelled
+    if isinstance(images, Images):
+        images = dataset_of(images, label=SHAPE, most=most)
+    elif not isinstance(images, Dataset):
+        images = open_dataset(str(images), label=SHAPE, max_unlabelled=most)
+    others = None if means_of is None else means_of if isinstance(means_of, Images) else load_images(str(means_of))
+    subjects = _encoders(encoders, settings)
+    return [*shape_biases(images, open_session(**settings), subjects, means_of=others), *published]
 
 
 def compare(
@@ -675,6 +739,14 @@ def write_export(
 
 def _load(name: str, device: str, precision: str) -> Encoder:
     return _load_encoder(name, device=device, **({"precision": precision} if precision else {}))
+
+
+def _encoders(encoders: Any, settings: Settings) -> list[Encoder]:
+    """Return the encoders that are named or given, each once, on the device of the settings."""
+    known, precision = settings.get("session"), settings.get("precision", "")
+    device = resolve_device(settings.get("device", "auto")) if known is None else known.device
+    loaded = [_load(each, device, precision) if isinstance(each, str) else each for each in _several(encoders)]
+    return list({encoder.spec.name: encoder for encoder in loaded}.values())
 
 
 def _root(workspace: str | Path | None) -> Path:

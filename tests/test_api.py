@@ -21,8 +21,8 @@ from tests.conftest import Run
 
 NAMES = {
     "EmbeddingSet", "Results", "__version__", "benchmark", "check_claims", "compare", "draw_map", "embed", "intervene",
-    "list_encoders", "load_encoder", "load_images", "measures", "neighbors", "probe", "statistics", "write_export",
-    "write_report",
+    "list_encoders", "load_encoder", "load_images", "measures", "neighbors", "probe", "shape_bias", "statistics",
+    "write_export", "write_report",
 }  # fmt: skip
 N = 150
 

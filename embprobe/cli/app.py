@@ -32,6 +32,7 @@ from embprobe.cli.probe import probe
 from embprobe.cli.report import report
 from embprobe.cli.results import results
 from embprobe.cli.selftest import selftest
+from embprobe.cli.shape_bias import shape_bias
 from embprobe.cli.study import study
 from embprobe.cli.verify import verify
 from embprobe.errors import EmbprobeError
@@ -42,6 +43,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "preview": preview,
         "probe": probe,
         "benchmark": benchmark,
+        "shape-bias": shape_bias,
         "compare": compare,
         "neighbors": neighbors,
         "map": draw_map,

@@ -89,6 +89,7 @@ def benchmark(
     from embprobe.cli.options import IMAGES
     from embprobe.cli.session import reading_of
     from embprobe.errors import UsageError
+    from embprobe.plots.benchmark import save_benchmark
     from embprobe.system.files import replacing
 
     if leaks not in ("bytes", "near", "off"):
@@ -112,6 +113,7 @@ def benchmark(
         without_leaks=without_leaks,
         session=session,
     )
+    figures = save_benchmark(table, session.workspace)
     if csv is not None:
         with replacing(csv) as path:
             path.write_text(table.to_csv(), encoding="utf-8")
@@ -124,6 +126,8 @@ def benchmark(
     _print_gaps(gaps)
     if csv is not None:
         note(f"Table: {csv}")
+    for figure in figures:
+        note(f"Figure: {figure}")
     note(f"Cells: {table.paths[0].parents[3]}")
 
 

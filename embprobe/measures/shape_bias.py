@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,7 +157,10 @@ def _estimate(
     if by_shape + by_texture:
         scores.append(shape_bias(decisions, shape, texture))
     drawn = resample(np.stack(scores, axis=1), images, seed=seed, unit="image")
-    bias = drawn.mean(1) if len(scores) > 1 else None
+    bias = None
+    if len(scores) > 1:
+        bias = drawn.mean(1)  # of few decisions the linearised ratio leaves the range of a share
+        bias = replace(bias, low=max(0.0, bias.low), high=min(1.0, bias.high))
     return ShapeBias(by_shape, by_texture, neither, bias, drawn.mean(0))
 
 

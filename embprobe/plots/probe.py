@@ -218,5 +218,6 @@ def look(encoder: str, encoders: Encoders) -> tuple[str, str]:
     subject = encoders[encoder] == "subject"
     i = [name for name, role in encoders.items() if (role == "subject") == subject].index(encoder)
     if subject:
-        return PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]
+        # from the eighth on, a colour comes again with another marker
+        return PALETTE[i % len(PALETTE)], MARKERS[(i + i // len(PALETTE)) % len(MARKERS)]
     return ("0.35", "0.5", "0.65", "0.75")[i % 4], ("<", ">", "p", "*")[i % 4]

@@ -36,9 +36,9 @@ def test_one_table_with_intervals_the_same_numbers_as_a_frame_and_on_the_page(
     done = run("benchmark", str(colors), *options, "--csv", str(tmp_path / "cells.csv"))
     assert done.code == 0 and "train → test" in done.out and "linear probe" in done.out and "0.333" in done.out
     assert "95 % bootstrap intervals over 18 test images" in " ".join(done.out.split())
-    assert (tmp_path / "cells.csv").read_text().count(
-        "\n"
-    ) == 1 + 2 * 6  # no encoder has text, and 6 images of a class are not 16
+    assert "Figure: " in done.err and (space / "figures" / "benchmark-colors.png").is_file()
+    lines = (tmp_path / "cells.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * 6  # no encoder has text, and 6 images of a class are not 16
     again = run("benchmark", str(colors), *options, "--json", "--baseline", "reference/pixels")
     content = json.loads(again.out)
     frame = ep.benchmark(str(colors), encoders, workspace=space, device="cpu").to_frame()

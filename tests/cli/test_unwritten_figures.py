@@ -50,6 +50,12 @@ def test_a_comparison_and_a_probe_are_printed_and_saved_without_their_figures(
 
 
 @pytest.mark.usefixtures("no_figures")
+def test_a_benchmark_is_printed_without_its_figures(run: Run, photos: Path) -> None:
+    ran = run("benchmark", photos, *PIXELS, "--tasks", "knn-1")
+    assert ran.code == 0 and "k-NN (1)" in ran.out and UNWRITTEN in ran.err and "Figure:" not in ran.err
+
+
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -112,3 +112,12 @@ def test_other_numbers_of_decisions_than_images_are_an_error() -> None:
         shape_bias(np.array(["a"]), np.array(["a", "b"]), np.array(["b", "a"]))
     with pytest.raises(EmbprobeError, match="2 decisions, but 1 names of images"):
         estimate_shape_bias(*cases(("a", "a", "b"), ("b", "a", "b")), images=["one"])
+
+
+def test_the_interval_of_a_few_decisions_stays_a_share() -> None:
+    few = cases(("a", "a", "b"), ("b", "b", "c"), ("c", "a", "c"), ("na", "c", "b"))  # shape 2, texture 1, neither 1
+    found = estimate_shape_bias(*few)
+    drawn = resample(shape_bias(*few)[:, None], ["1", "2", "3", "4"], seed=0).mean(0)
+    assert drawn.high > 1  # the linearised ratio alone
+    assert found.bias and found.bias.estimate == pytest.approx(2 / 3)
+    assert found.bias.high == 1 and found.bias.low == pytest.approx(max(0.0, drawn.low))
