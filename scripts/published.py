@@ -6,8 +6,8 @@
 
 What is measured, with which encoders, stands in ``HERE`` and ``GPU``. Cells are kept in the workspace with a score per
 image, so that a run that was interrupted goes on, and a later one scores only what is new. ``results/`` gets the
-records alone: numbers and counts, no image, no key of one and no path. A record that another of the same data set,
-split, task and encoder replaces is removed. Data sets that are not there are passed over, with the reason.
+records alone: numbers and counts, no image, no key of one and no path. A record that a newer one replaces is removed.
+Data sets that are not there are passed over, with the reason.
 
 ``here`` reads ``cifar-10.parquet`` (1,000 training images of each class and all test images, JPEG) and
 ``pacs-half.parquet`` (1,525 images) from ``--data``; ``gpu`` looks there for ``CARD/`` before it asks the place that a
@@ -51,8 +51,6 @@ class Group:
     encoders: Sequence[str]
     name: str = ""
     """The name in the records, where the images are not all of the data set; one data set alone has one."""
-    domains: str = ""
-    """The label whose values are domains, where the card's do not count."""
 
 
 SMALL = (
@@ -62,11 +60,14 @@ SMALL = (
     "reference/color-histogram",
     "reference/pixels",
 )
+"""Those that come with embprobe."""
+OWN = "python:efficientnet_lite0:encoder"
+"""A real network that none of our families loads, as a user would bring it."""
 HERE = (
-    Group(["bundled/emoji"], SMALL, domains="family"),
+    Group(["bundled/emoji"], (*SMALL, OWN)),
     Group(
         ["pacs@{data}/pacs-half.parquet"],
-        (*SMALL, "python:efficientnet_lite0:encoder"),
+        (*SMALL, OWN),
         "pacs (1,525 images)",
     ),
     Group(["cifar-10@{data}/cifar-10.parquet"], SMALL, "cifar-10 (a fifth of train, JPEG)"),
@@ -123,18 +124,18 @@ def open_group(group: Group, data: Path | None) -> list[Dataset]:
     opened = []
     for name in group.datasets:
         try:
-            opened.append(_open(name, data, group.domains))
+            opened.append(_open(name, data))
         except (EmbprobeError, UsageError) as reason:
             print(f"passed over: {name}: {reason}", flush=True)
     return [replace(each, name=group.name) for each in opened] if group.name else opened
 
 
-def _open(name: str, data: Path | None, domains: str) -> Dataset:
+def _open(name: str, data: Path | None) -> Dataset:
     if "{data}" in name and data is None:
         raise UsageError("say with --data in which folder it lies")
     if data is not None and "@" not in name and (data / name).exists():
         name = f"{name}@{data / name}"
-    return open_dataset(name.replace("{data}", str(data)), domains=domains)
+    return open_dataset(name.replace("{data}", str(data)))
 
 
 def measure(groups: Sequence[Group], session: Session, data: Path | None, tasks: Sequence[str] | None) -> None:
@@ -168,19 +169,24 @@ def _encoder(name: str, loaded: dict[str, Encoder | None], device: str) -> Encod
 
 
 def write_records(cells: Sequence[Cell], paths: Sequence[Path], workspace: Workspace, results: Path) -> None:
-    """Write records of cells below ``results``, and remove those that they replace."""
-    for cell, path in zip(cells, paths, strict=True):
-        target = results / path.relative_to(workspace.root / FOLDER)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for other in target.parent.glob("*.json"):
-            if other != target and _replaces(cell, load_cell(other)):
-                other.unlink()
+    """Write records of cells below ``results``, and remove those that they replace.
+
+    Replaced are records of the same data set, encoder, task and seed that are not among the cells: of an earlier split,
+    version of the data set or method.
+    """
+    targets = [results / path.relative_to(workspace.root / FOLDER) for path in paths]
+    measured = {_subject(cell) for cell in cells}
+    for folder in {target.parents[2] for target in targets}:
+        for path in sorted(folder.glob("*/*/*.json")):
+            if path not in targets and _subject(load_cell(path)) in measured:
+                path.unlink()
+    for cell, target in zip(cells, targets, strict=True):
         with replacing(target) as temporary:
             temporary.write_text(record_text(cell), encoding="utf-8")
 
 
-def _replaces(new: Cell, old: Cell) -> bool:
-    return (new.encoder.name, new.seed) == (old.encoder.name, old.seed)
+def _subject(cell: Cell) -> tuple[str, str, str, int]:
+    return cell.dataset.name, cell.encoder.name, cell.task, cell.seed
 
 
 def record_text(cell: Cell) -> str:

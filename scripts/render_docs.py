@@ -366,14 +366,13 @@ def _values(cells: Iterable[Cell], encoders: Iterable[str]) -> list[str]:
 
 def _facts(cells: Sequence[Cell]) -> str:
     """Return a sentence on the split, the images and the versions behind a table."""
-    first = cells[0]
-    split, dataset = first.split, first.dataset
-    one = "" if split.resampled == "image" else f" ({split.groups:,} {split.resampled}s, which intervals resample)"
-    number = "the mean per class" if first.main == "mean per class" else first.main
-    versions = ", ".join(f"{package} {version}" for package, version in first.versions.items())
+    split, dataset = cells[0].split, cells[0].dataset
+    fitted = "each tested by what the other folds fitted" if split.kind == "folds" else f"{split.fitted:,} to fit on"
+    resampled = "" if split.resampled == "image" else f", {split.groups:,} {split.resampled}s, which intervals resample"
+    versions = ", ".join(f"{package} {version}" for package, version in cells[0].versions.items())
     return (
-        f"{split.name}: {split.fitted:,} images to fit on, {split.tested:,} tested{one}, {dataset.classes:,} classes; "
-        f"{number} with 95 % intervals; {versions}."
+        f"{split.name}: {split.tested:,} images to test, {fitted}{resampled}; {dataset.classes:,} classes. "
+        f"Main number: {cells[0].main}, with 95 % intervals. Measured with {versions}."
     )
 
 
