@@ -19,6 +19,8 @@ are wanted, one of ``FORMS``. A block, in lines of its own, names one of ``BLOCK
     ...
     <!-- /numbers -->
 
+The blocks ``benchmark`` and ``domains`` read ``results/``, which scripts/published.py fills.
+
 A comment at the start of a line would end the paragraph, so a number in a sentence stands further on in its line.
 """
 
@@ -30,12 +32,17 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from embprobe.benchmarking.cell import Cell
+from embprobe.benchmarking.records import find_records
+from embprobe.benchmarking.tasks import find_task
+
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "docs" / "records"
+RESULTS = ROOT / "results"
 PYPI = ROOT / "docs" / "pypi.md"
 COMMANDS = {
     "category": "probe --attribute category --quick",
@@ -300,6 +307,75 @@ def source(*names: str) -> str:
     )
 
 
+def benchmark(dataset: str) -> str:
+    """Return a table of the records of a data set's main split: a row a task, a column an encoder; and their facts."""
+    cells = [cell for cell in _benchmarked(dataset) if cell.split.kind != "domain"]
+    encoders = _encoders(cells)
+    lines = [f"| task | chance | {' | '.join(encoders)} |", "|---|---:|" + "---:|" * len(encoders)]
+    for task in dict.fromkeys(cell.task for cell in cells):
+        of_task = [cell for cell in cells if cell.task == task]
+        lines.append(f"| {_task_title(task)} | {_chance_of(of_task)} | {' | '.join(_values(of_task, encoders))} |")
+    return "\n".join([*lines, "", _facts(cells)])
+
+
+def domains(dataset: str, task: str) -> str:
+    """Return a table of the records of a task on a data set: a row a split, a column an encoder."""
+    cells = [cell for cell in _benchmarked(dataset) if cell.task == task]
+    if not cells:
+        raise RecordError(f"results/ has no record of the task '{task}' on '{dataset}'")
+    encoders = _encoders(cells)
+    head = f"| {_task_title(task)} | images | chance | {' | '.join(encoders)} |"
+    lines = [head, "|---|---:|---:|" + "---:|" * len(encoders)]
+    for split in dict.fromkeys(cell.split.name for cell in cells):
+        of_split = [cell for cell in cells if cell.split.name == split]
+        cells_of_row = [split, f"{of_split[0].split.tested:,}", _chance_of(of_split), *_values(of_split, encoders)]
+        lines.append(f"| {' | '.join(cells_of_row)} |")
+    return "\n".join(lines)
+
+
+def _benchmarked(dataset: str) -> list[Cell]:
+    """Return the records of a data set in ``results/``, by its name there."""
+    found = [cell for cell in find_records([RESULTS]).cells if cell.dataset.name == dataset]
+    if not found:
+        names = dict.fromkeys(cell.dataset.name for cell in find_records([RESULTS]).cells)
+        raise RecordError(f"results/ has no record of '{dataset}'; it has {', '.join(names)}")
+    versions = {(cell.dataset.fingerprint, cell.seed) for cell in found}
+    if len(versions) > 1:
+        raise RecordError(f"results/ has records of {len(versions)} versions or seeds of '{dataset}'")
+    return found
+
+
+def _encoders(cells: Iterable[Cell]) -> list[str]:
+    """Return the names of encoders, those first that others are read against: untrained and hand-made ones last."""
+    names = dict.fromkeys(cell.encoder.name for cell in cells)
+    return sorted(names, key=lambda name: (name.startswith("reference/"), name))
+
+
+def _task_title(task: str) -> str:
+    return find_task(task).title
+
+
+def _chance_of(cells: Sequence[Cell]) -> str:
+    return "" if cells[0].chance is None else _three(cells[0].chance)
+
+
+def _values(cells: Iterable[Cell], encoders: Iterable[str]) -> list[str]:
+    by_encoder = {cell.encoder.name: cell.value for cell in cells}
+    return [_full(by_encoder[name].model_dump()) if name in by_encoder else "" for name in encoders]
+
+
+def _facts(cells: Sequence[Cell]) -> str:
+    """Return a sentence on the split, the images and the versions behind a table."""
+    split, dataset = cells[0].split, cells[0].dataset
+    fitted = "each tested by what the other folds fitted" if split.kind == "folds" else f"{split.fitted:,} to fit on"
+    resampled = "" if split.resampled == "image" else f", {split.groups:,} {split.resampled}s, which intervals resample"
+    versions = ", ".join(f"{package} {version}" for package, version in cells[0].versions.items())
+    return (
+        f"{split.name}: {split.tested:,} images to test, {fitted}{resampled}; {dataset.classes:,} classes. "
+        f"Main number: {cells[0].main}, with 95 % intervals. Measured with {versions}."
+    )
+
+
 RATES: Mapping[str, float] = {
     "core seconds to decode and resize a JPEG of 500 x 375": 0.003,
     "images of ViT-B/16 a second on one GPU": 1000,
@@ -391,6 +467,8 @@ BLOCKS: Mapping[str, Callable[..., str]] = {
         scale,
         pairs,
         source,
+        benchmark,
+        domains,
     )
 }
 
