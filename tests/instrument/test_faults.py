@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from embprobe import statistics
-from embprobe.embeddings.engines import local
+from embprobe.embeddings.engines import local, reading
 from embprobe.images.rows import Images, Row
 from embprobe.interventions import color, nuisance, style
 from embprobe.interventions.base import Planner, matched, pixels
@@ -329,8 +329,8 @@ def ink_control_of_half_the_ink(patch: Patch) -> None:
 
 
 def blue_for_red(patch: Patch) -> None:
-    cropped = used_in(local, "cropped")
-    patch.setattr(local, "cropped", lambda image, how: cropped(image, how)[..., ::-1])
+    cropped = used_in(reading, "cropped")
+    patch.setattr(reading, "cropped", lambda image, how: cropped(image, how)[..., ::-1])
 
 
 def mean_and_std_left_out(patch: Patch) -> None:

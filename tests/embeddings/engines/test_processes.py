@@ -175,7 +175,8 @@ def test_an_error_in_a_process_is_that_of_the_run(images: Images, tmp_path: Path
 
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from pathlib import Path
 import torch
 from embprobe.embeddings.engines import processes, reading
