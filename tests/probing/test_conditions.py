@@ -51,11 +51,13 @@ class Listening(OracleSession):
 
 @pytest.mark.parametrize("attribute", attributes())
 @pytest.mark.parametrize("labelled", [True, False])
-def test_every_bundled_card_names_beforehand_all_that_it_embeds(attribute: str, labelled: bool, emoji: Images) -> None:
+def test_every_bundled_card_names_beforehand_all_that_it_embeds(
+    attribute: str, labelled: bool, emoji: Images, workspace: Workspace
+) -> None:
     kept = set(sorted(set(emoji.label("concept")))[::40])
     images = emoji.take(i for i, row in enumerate(emoji.rows) if row.labels["concept"] in kept)
     images = images if labelled else images.labelled(lambda row: {}).take(range(40))
-    session = Listening(Workspace(Path()))
+    session = Listening(workspace)  # natural pairs measure colours, which are stored
     try:
         run_probe(bundled_card(attribute), images, [MIXED], [], session)
     except NotApplicable:
