@@ -281,7 +281,7 @@ def benchmark(
     label: str = "",
     domains: str = "",
     captions: str = "",
-    leaks: Literal["bytes", "near", "off"] = "bytes",
+    leaks: Literal["auto", "bytes", "near", "off"] = "auto",
     without_leaks: bool = False,
     **settings: Unpack[Settings],
 ) -> Benchmark:
@@ -299,7 +299,8 @@ def benchmark(
         domains: The label whose values are domains, each tested by what was fitted on the others. Default: the card's.
         captions: The label that holds captions, each on a line of its own. Default: the card's.
         leaks: How to look for test images that are among the training images: as the same ``bytes``, or ``near``, as
-            the same pixels and near duplicates, too; a note counts them.
+            the same pixels and near duplicates, too; a note counts them. ``auto`` is ``bytes`` for up to 200,000 files
+            of this machine, else ``off``, and a note says so.
         without_leaks: Leave those test images out.
         settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 

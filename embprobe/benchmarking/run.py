@@ -52,6 +52,14 @@ _HELD = 16
 _PACKAGES = ("embprobe", "torch", "numpy", "scikit-learn", "faiss-gpu", "faiss-cpu")
 
 
+LookFor = Literal["auto", "bytes", "near", "off"]
+"""How test images are looked for among the images to fit on: as the same file (``bytes``), which reads every file;
+``near`` also as the same pixels and near duplicates, which decodes them; ``auto`` as the same file, of files of this
+machine that are not too many."""
+_READ_UNASKED = 200_000
+"""Images whose files are read to look for leaks without being told to: less than a minute, if the disk is fast."""
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """A cell or a data set that has no number, and the reason."""
@@ -81,7 +89,7 @@ def run_benchmark(
     tasks: Sequence[Task],
     session: Session,
     *,
-    leaks: Literal["bytes", "near", "off"] = "off",
+    leaks: LookFor = "off",
     without_leaks: bool = False,
 ) -> Ran:
     """Score every encoder at every task on every data set; cells that are in the workspace are not scored again.
@@ -93,7 +101,7 @@ def run_benchmark(
         encoders: At least one.
         tasks: Those that a data set or an encoder does not allow are passed over.
         session: Gives vectors, device and seed; ``session.note`` gets a sentence on each that is left out.
-        leaks: How test images are looked for among the images to fit on (:func:`find_leaks`); a note counts them.
+        leaks: How test images are looked for among the images to fit on; a note counts them.
         without_leaks: Leave them out of the tests.
 
     Raises:
@@ -156,10 +164,18 @@ def _splits(dataset: Dataset, training: Split | None, encoders: Sequence[Encoder
     return splits_of(dataset, embedded, grouping, seed=session.seed, training=training)
 
 
-def _checked(split: Split, dataset: Dataset, session: Session, how: Literal["bytes", "near"], *, remove: bool) -> Split:
+def _checked(split: Split, dataset: Dataset, session: Session, how: LookFor, *, remove: bool) -> Split:
     """Note the test images that are among those to fit on, and leave them out if that is wanted."""
     apart = split.kind in ("official", "elsewhere") and len(split.fit_labels) and dataset.images.has_pictures
     if not apart:
+        return split
+    far = "://" in f"{split.fit.rows.place} {split.test.rows.place}"
+    if how == "auto" and (far or len(split.fit_labels) + len(split.truth) > _READ_UNASKED):
+        where = f"{visible(dataset.name)}, {visible(split.name)}"
+        session.note(
+            f"{where}: test images were not looked for among the training images, which would read all files; "
+            "--leaks bytes does that"
+        )
         return split
     leaks = find_leaks(split.fit.rows, split.test.rows, pixels=how == "near", near=how == "near")
     if leaks.note():

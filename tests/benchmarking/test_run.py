@@ -268,7 +268,9 @@ def pictures(folder: Path, shared: int) -> Dataset:
     return dataset_of(load_images(str(folder)))
 
 
-def test_test_images_that_are_training_images_are_counted_and_removed(workspace: Workspace, tmp_path: Path) -> None:
+def test_test_images_that_are_training_images_are_counted_and_removed(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset, notes = pictures(tmp_path / "pictures", shared=3), list[str]()
     with_notes = session(workspace, notes)
     tasks, means = [find_task("knn-1")], make_encoder()
@@ -278,6 +280,12 @@ def test_test_images_that_are_training_images_are_counted_and_removed(workspace:
     assert f"pictures, train → test: {said}" in notes
     removed = run_benchmark([dataset], [means], tasks, with_notes, leaks="bytes", without_leaks=True)
     assert removed.cells[0].split.tested == 7 and removed.cells[0].fingerprint != kept.cells[0].fingerprint
+    monkeypatch.setattr(running, "_READ_UNASKED", 19)
+    unasked = run_benchmark([dataset], [means], tasks, with_notes, leaks="auto", without_leaks=True)
+    assert unasked.cells[0].split.tested == 10 and any("were not looked for" in note for note in notes)
+    monkeypatch.setattr(running, "_READ_UNASKED", 20)
+    asked = run_benchmark([dataset], [means], tasks, with_notes, leaks="auto", without_leaks=True)
+    assert asked.cells[0].split.tested == 7
     clean = pictures(tmp_path / "clean", shared=0)
     notes.clear()
     assert run_benchmark([clean], [means], tasks, with_notes, leaks="near").cells[0].split.tested == 10
