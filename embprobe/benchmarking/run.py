@@ -29,6 +29,7 @@ from embprobe.benchmarking.cell import (
     save_cell,
 )
 from embprobe.benchmarking.dataset import Dataset, pair_up
+from embprobe.benchmarking.names import name_vectors
 from embprobe.benchmarking.split import Split, splits_of
 from embprobe.benchmarking.split import without_leaks as _without_leaks
 from embprobe.benchmarking.tasks import Needs, Part, Task, Texts, able
@@ -41,7 +42,6 @@ from embprobe.measures.blocks import rows_at
 from embprobe.measures.decoding import balance, guess_majority
 from embprobe.measures.proportion import wilson_interval
 from embprobe.measures.vectors import LabelArray, ScoreArray
-from embprobe.measures.zero_shot import class_vectors
 from embprobe.search.leaks import find_leaks
 from embprobe.statistics import resample
 from embprobe.system.text import visible
@@ -198,8 +198,9 @@ def _cells(
     dataset: Dataset, split: Split, encoders: Sequence[Encoder], tasks: Sequence[Task], session: Session
 ) -> tuple[list[tuple[Cell, Path, Scored, bool]], list[LeftOut]]:
     """Score the cells of a split that are not there, side by side, and return all of them and those that failed."""
+    facts = _facts(dataset, split, session)
     orders = [
-        _order(dataset, split, encoder, task, session)
+        _order(dataset, split, facts, encoder, task, session)
         for encoder in encoders
         for task in able(tasks, _there(dataset, split, encoder))
     ]
@@ -254,22 +255,36 @@ def _there(dataset: Dataset, split: Split, encoder: Encoder) -> set[Needs]:
     return there
 
 
-def _order(dataset: Dataset, split: Split, encoder: Encoder, task: Task, session: Session) -> _Order:
-    by_text = {"classes": dataset.classes, "templates": dataset.templates} if "names" in task.needs else {}
-    facts = {
-        "task": task.name,
-        "method": task.method,
-        "encoder": encoder.spec.fingerprint,
-        "fit": split.fit.rows.fingerprint if "fit" in task.needs else "",
-        "test": split.test.rows.fingerprint,
-        "labels": [_digest(split.fit_labels, split.fit_groups), _digest(split.truth, split.groups)],
-        "split": [split.kind, split.name],
-        "captions": dataset.captions if "captions" in task.needs else "",
-        "seed": session.seed,
-        "decoding": [session.fast_decode, session.max_pixels],
-        **by_text,
+def _facts(dataset: Dataset, split: Split, session: Session) -> dict[Needs | None, dict[str, object]]:
+    """Return by what a task needs the facts that decide its scores; those under None decide all of them."""
+    captions = [caption or "" for caption in split.test.rows.values(dataset.captions)] if dataset.captions else []
+    return {
+        None: {
+            "test": split.test.rows.fingerprint,
+            "labels": [_digest(split.fit_labels, split.fit_groups), _digest(split.truth, split.groups)],
+            "split": [split.kind, split.name],
+            "seed": session.seed,
+            "decoding": [session.fast_decode, session.max_pixels],
+        },
+        "fit": {"fit": split.fit.rows.fingerprint},
+        "names": {"classes": dataset.classes, "templates": dataset.templates},
+        "captions": {"captions": _digest(np.array(captions))},
     }
-    fingerprint = fingerprint_of(facts)
+
+
+def _order(
+    dataset: Dataset,
+    split: Split,
+    facts: Mapping[Needs | None, Mapping[str, object]],
+    encoder: Encoder,
+    task: Task,
+    session: Session,
+) -> _Order:
+    own: dict[str, object] = {"task": task.name, "method": task.method, "encoder": encoder.spec.fingerprint}
+    own |= {"fit": "", "captions": "", **facts[None]}
+    for need in task.needs:
+        own |= facts[need]
+    fingerprint = fingerprint_of(own)
     path = cell_path(session.workspace, dataset.name, split.name, task.name, encoder.spec.name, fingerprint)
     return _Order(task, encoder, path, fingerprint)
 
@@ -288,10 +303,8 @@ def _texts(dataset: Dataset, split: Split, orders: Sequence[_Order]) -> Mapping[
     for name, needs in needed.items():
         encoder = by_name[name]
         if "names" in needs:
-            templates = dataset.templates
-            written = [template.replace("{}", each) for each in dataset.classes for template in templates]
-            vectors = encode_texts(encoder, written).reshape(len(dataset.classes), len(templates), -1)
-            texts[name, "names"] = Texts(np.array(dataset.classes), class_vectors(vectors))
+            vectors = name_vectors(encoder, dataset.classes, dataset.templates)
+            texts[name, "names"] = Texts(np.array(dataset.classes), vectors)
         if "captions" in needs:
             captions, images = _captions(split, dataset.captions)
             texts[name, "captions"] = Texts(np.array(captions), encode_texts(encoder, captions), images)

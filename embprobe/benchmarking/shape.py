@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 
 from embprobe.benchmarking.dataset import Dataset
+from embprobe.benchmarking.names import name_vectors
 from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.embeddings.session import Session, ignore_note
 from embprobe.encoders.spec import Encoder
-from embprobe.encoders.texts import encode_texts
 from embprobe.errors import EmbprobeError
 from embprobe.images.groups import CATEGORY
 from embprobe.images.rows import Images
@@ -23,7 +23,7 @@ from embprobe.measures.decisions import SIXTEEN_CLASSES, read_decisions
 from embprobe.measures.nearest_mean import predict_nearest_mean
 from embprobe.measures.shape_bias import ShapeBiases, covered, estimate_shape_bias
 from embprobe.measures.vectors import LabelArray
-from embprobe.measures.zero_shot import class_vectors, predict_zero_shot
+from embprobe.measures.zero_shot import predict_zero_shot
 from embprobe.system.text import visible
 from embprobe.system.threads import one_thread
 
@@ -103,9 +103,8 @@ def shape_biases(
             biases = _estimate(decisions[known], shape[known], texture[known], session.seed)
             found.append(DecidedBias(name, "nearest mean", len(np.unique(labels)), biases))
         if encoder.spec.has_text:
-            texts = [template.replace("{}", each) for each in classes for template in dataset.templates]
-            names = encode_texts(encoder, texts).reshape(len(classes), len(dataset.templates), -1)
-            decisions = predict_zero_shot(vectors, class_vectors(names), np.array(classes))
+            names = name_vectors(encoder, classes, dataset.templates)
+            decisions = predict_zero_shot(vectors, names, np.array(classes))
             biases = _estimate(decisions, shape, texture, session.seed)
             found.append(DecidedBias(name, "zero-shot", len(classes), biases))
     return found

@@ -65,13 +65,12 @@ def splits_of(
         yield _elsewhere(dataset, embedded, grouping, training)
     elif dataset.only_tests:
         test = rows_in(embedded.rows, dataset.test) if dataset.test else np.arange(len(embedded))
-        yield _apart(dataset.test or "all images", "official", dataset, embedded, grouping, test[:0], test)
+        yield _only_tests(dataset, embedded, grouping, test)
     elif dataset.fit:
         fit, test = rows_in(embedded.rows, dataset.fit), rows_in(embedded.rows, dataset.test)
         yield _apart(f"{dataset.fit} → {dataset.test}", "official", dataset, embedded, grouping, fit, test)
     elif not dataset.label:  # captions alone
-        every = np.arange(len(embedded))
-        yield _apart("all images", "official", dataset, embedded, grouping, every[:0], every)
+        yield _only_tests(dataset, embedded, grouping, np.arange(len(embedded)))
     else:
         yield _folds(dataset, embedded, grouping, seed)
     if dataset.domains:
@@ -86,6 +85,11 @@ def splits_of(
                 yield _apart(name, "domain", dataset, embedded, grouping, fit, test)
 
 
+def _only_tests(dataset: Dataset, embedded: EmbeddingSet, grouping: Grouping, test: Positions) -> Split:
+    """Return a split with nothing to fit on."""
+    return _apart(dataset.test or "all images", "official", dataset, embedded, grouping, test[:0], test)
+
+
 def _apart(
     name: str,
     kind: Kind,
@@ -98,8 +102,10 @@ def _apart(
     if not len(test) or (dataset.fit and not len(fit)):
         raise EmbprobeError(f"No image of '{dataset.name}' is left to {'test' if len(fit) else 'fit on'}.")
     fitted, tested = embedded.take(fit), embedded.take(test)
-    notes = _shared_groups(fitted, tested, grouping) if kind == "official" and len(fit) else ()
-    return _split(name, kind, fitted, tested, [(np.arange(len(fit)), np.arange(len(test)))], dataset, grouping, notes)
+    parts = [(np.arange(len(fit)), np.arange(len(test)))]
+    split = _split(name, kind, fitted, tested, parts, dataset, grouping)
+    notes = _shared_groups(split) if kind == "official" else ()
+    return replace(split, notes=(*notes, *split.notes))
 
 
 def _split(
@@ -111,7 +117,9 @@ def _split(
     dataset: Dataset,
     grouping: Grouping,
     notes: tuple[str, ...] = (),
+    fit_groups: LabelArray | None = None,
 ) -> Split:
+    """Return a split; the groups of the images to fit on are those of the data set, unless they are another's."""
     labels, truth = _labels(fit, dataset), _labels(test, dataset)
     new = ~np.isin(truth, labels)
     if new.any() and len(labels):
@@ -127,7 +135,7 @@ def _split(
         parts,
         labels,
         truth,
-        np.array(grouping.of(fit.rows) if kind != "elsewhere" else [""] * len(labels)),
+        np.array(grouping.of(fit.rows)) if fit_groups is None else fit_groups,
         np.array(grouping.of(test.rows)),
         grouping.label,
         notes,
@@ -139,14 +147,12 @@ def _labels(embedded: EmbeddingSet, dataset: Dataset) -> LabelArray:
     return embedded.label(dataset.label) if dataset.label else np.array([""] * len(embedded))
 
 
-def _shared_groups(fit: EmbeddingSet, test: EmbeddingSet, grouping: Grouping) -> tuple[str, ...]:
+def _shared_groups(split: Split) -> tuple[str, ...]:
     """Return a note if groups lie on both sides of an official split."""
-    if grouping.label == IMAGE:
+    shared = set(split.fit_groups.tolist()).intersection(split.groups.tolist())
+    if split.unit == IMAGE or not shared:
         return ()
-    shared = set(grouping.of(fit.rows)).intersection(grouping.of(test.rows))
-    if not shared:
-        return ()
-    return (f"{len(shared):,} {grouping.label}s have images on both sides of the split, first '{min(shared)}'",)
+    return (f"{len(shared):,} {split.unit}s have images on both sides of the split, first '{min(shared)}'",)
 
 
 def _elsewhere(dataset: Dataset, embedded: EmbeddingSet, grouping: Grouping, training: Split) -> Split:
@@ -165,8 +171,8 @@ def _elsewhere(dataset: Dataset, embedded: EmbeddingSet, grouping: Grouping, tra
         notes = (f"{gone:,} of {len(truth):,} images {why}, and are left out, first '{first}'",)
     fitted, tested = training.fit.take(fit), embedded.take(np.flatnonzero(known))
     parts = [(np.arange(len(fit)), np.arange(len(tested)))]
-    split = _split(f"fitted on {dataset.fitted_on}", "elsewhere", fitted, tested, parts, dataset, grouping, notes)
-    return replace(split, fit_groups=training.fit_groups[fit])
+    name, groups = f"fitted on {dataset.fitted_on}", training.fit_groups[fit]
+    return _split(name, "elsewhere", fitted, tested, parts, dataset, grouping, notes, groups)
 
 
 def _folds(dataset: Dataset, embedded: EmbeddingSet, grouping: Grouping, seed: int) -> Split:
@@ -183,13 +189,11 @@ def _folds(dataset: Dataset, embedded: EmbeddingSet, grouping: Grouping, seed: i
         why = f"have a {dataset.label} that no other {grouping.label} has"
         notes = (f"{alone:,} of {len(labels):,} images {why}, and are left out, first '{first}'",)
     if len(np.unique(labels[kept])) < 2 or len(np.unique(groups[kept])) < FOLDS:
-        every = np.arange(len(labels))
         reason = (
             f"it has no official split, and too few images have a {dataset.label} that another {grouping.label} has: "
             "there is nothing to fit on"
         )
-        split = _apart("all images", "official", dataset, embedded, grouping, every[:0], every)
-        return replace(split, notes=(reason,))
+        return replace(_only_tests(dataset, embedded, grouping, np.arange(len(labels))), notes=(reason,))
     chosen = embedded.take(kept)
     fold = group_folds(groups[kept], labels[kept], seed=seed)
     parts = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(FOLDS)]

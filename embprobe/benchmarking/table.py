@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from embprobe.benchmarking.cell import Cell, Scored
 from embprobe.benchmarking.run import LeftOut, Ran
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.measures.decoding import balance
+from embprobe.measures.vectors import ScoreArray
 from embprobe.statistics import (
     FEWEST_DATASETS,
     DatasetScores,
@@ -30,6 +31,7 @@ from embprobe.statistics import (
     resample_datasets,
     tied_groups,
 )
+from embprobe.system.frames import data_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +105,6 @@ class Benchmark:
     baseline: str = ""
     """The encoder that all others are compared with; "" compares every two."""
     seed: int = 0
-    _drawn: dict[Line, Resampled] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, ran: Ran, *, baseline: str = "", seed: int = 0) -> Benchmark:
@@ -139,15 +140,20 @@ class Benchmark:
 
         p is corrected by Holm's procedure over all differences of a split: its tasks and its pairs of encoders.
         """
+        return list(self._differences)
+
+    @cached_property
+    def _differences(self) -> list[Difference]:
         found: list[Difference] = []
         for split in dict.fromkeys((line.dataset, line.split) for line in self.lines):
-            tested = []
+            tested: list[tuple[Line, str, str, Estimate]] = []
             for line, encoders in self.lines.items():
                 if (line.dataset, line.split) != split:
                     continue
                 column = {name: i for i, name in enumerate(encoders)}
-                for a, b in self._pairs(list(encoders)):
-                    tested.append((line, a, b, self._resampled(line).difference(column[a], column[b])))
+                if pairs := self._pairs(list(encoders)):
+                    drawn = self._resampled(line)
+                    tested += [(line, a, b, drawn.difference(column[a], column[b])) for a, b in pairs]
             adjusted = holm([estimate.p or 0.0 for *_, estimate in tested])
             for (line, a, b, each), p in zip(tested, adjusted, strict=True):
                 least = least_detectable_difference(each.low, each.high)
@@ -203,11 +209,7 @@ class Benchmark:
             for a, b in itertools.combinations(recipes, 2):
                 if not {*recipes[a], *recipes[b]} <= encoders.keys():
                     continue
-                self._resampled(line)  # the images of all encoders are the same
-                first, second = (
-                    np.stack([main_scores(self.cells[encoders[n]], self.scores[encoders[n]]) for n in recipes[of]], 1)
-                    for of in (a, b)
-                )
+                first, second = (self._matrix(line, recipes[of]) for of in (a, b))
                 groups = self.scores[encoders[recipes[a][0]]].groups
                 unit = self.cells[encoders[recipes[a][0]]].split.resampled
                 gaps.append(RecipeGap(line, a, b, compare_recipes(first, second, groups, seed=self.seed, unit=unit)))
@@ -216,9 +218,8 @@ class Benchmark:
     def _means(self, task: str, lines: Sequence[Line]) -> Iterator[Mean]:
         sets = []
         for line in lines:
-            at = [self.lines[line][name] for name in self.encoders]
-            matrix = np.stack([main_scores(self.cells[i], self.scores[i]) for i in at], axis=1)
-            sets.append(DatasetScores(line.dataset, matrix, list(self.scores[at[0]].groups)))
+            groups = self.scores[self.lines[line][self.encoders[0]]].groups
+            sets.append(DatasetScores(line.dataset, self._matrix(line, self.encoders), list(groups)))
         drawn = resample_datasets(sets, seed=self.seed)
         several, ranked = len(sets) >= FEWEST_DATASETS, len(self.encoders) > 1
         for i, name in enumerate(self.encoders):
@@ -240,19 +241,27 @@ class Benchmark:
             return [(name, self.baseline) for name in encoders if name != self.baseline and self.baseline in encoders]
         return list(itertools.combinations(encoders, 2))
 
+    def _matrix(self, line: Line, encoders: Iterable[str]) -> ScoreArray:
+        """Return the main scores of a line by some encoders, ``[n, encoders]``.
+
+        Raises:
+            EmbprobeError: Encoders of the line were not tested on the same images.
+        """
+        first, *others = (self.scores[i] for i in self.lines[line].values())
+        if any(list(each.keys) != list(first.keys) for each in others):
+            raise EmbprobeError(
+                f"Encoders were tested on other images of '{line.dataset}' ({line.split}, {line.task}), so they "
+                "cannot be compared. Run the benchmark with all of them at once."
+            )
+        at = [self.lines[line][name] for name in encoders]
+        return np.stack([main_scores(self.cells[i], self.scores[i]) for i in at], axis=1)
+
     def _resampled(self, line: Line) -> Resampled:
         """Return the main scores of a line, ``[n, encoders]``, resampled over the groups of its images."""
-        if line not in self._drawn:
-            at = list(self.lines[line].values())
-            first = self.scores[at[0]]
-            if any(list(self.scores[i].keys) != list(first.keys) for i in at):
-                raise EmbprobeError(
-                    f"Encoders were tested on other images of '{line.dataset}' ({line.split}, {line.task}), so they "
-                    "cannot be compared. Run the benchmark with all of them at once."
-                )
-            matrix = np.stack([main_scores(self.cells[i], self.scores[i]) for i in at], axis=1)
-            self._drawn[line] = resample(matrix, first.groups, seed=self.seed, unit=self.cells[at[0]].split.resampled)
-        return self._drawn[line]
+        at = next(iter(self.lines[line].values()))
+        unit = self.cells[at].split.resampled
+        matrix = self._matrix(line, self.lines[line])
+        return resample(matrix, self.scores[at].groups, seed=self.seed, unit=unit)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the cells as rows of a table, with the columns of :data:`COLUMNS`."""
@@ -264,12 +273,7 @@ class Benchmark:
         Raises:
             EmbprobeError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise EmbprobeError("A data frame needs pandas: pip install pandas.") from None
-        frame: pd.DataFrame = pd.DataFrame(self.rows(), columns=list(COLUMNS))
-        return frame
+        return data_frame(self.rows(), COLUMNS)
 
     def to_csv(self) -> str:
         """Return the cells as CSV, a header first."""
@@ -288,7 +292,7 @@ class Benchmark:
         }
 
 
-def main_scores(cell: Cell, scored: Scored) -> np.ndarray[Any, np.dtype[np.float64]]:
+def main_scores(cell: Cell, scored: Scored) -> ScoreArray:
     """Return the scores whose mean is the main number, ``[n]``."""
     if cell.main != "mean per class":
         return scored.values

@@ -19,6 +19,7 @@ from embprobe.probing.key import Key
 from embprobe.probing.scores import Role, Scores
 from embprobe.statistics import least_detectable_difference
 from embprobe.system.files import replacing, write_json
+from embprobe.system.frames import data_frame
 from embprobe.system.models import DamagedFile, Record, check_json, read_json
 from embprobe.system.text import printable
 
@@ -178,12 +179,7 @@ class Results:
         Raises:
             EmbprobeError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise EmbprobeError("A data frame needs pandas: pip install pandas.") from None
-        frame: pd.DataFrame = pd.DataFrame([as_columns(row) for row in self.rows], columns=list(COLUMNS))
-        return frame
+        return data_frame([as_columns(row) for row in self.rows], COLUMNS)
 
     def plot(self, out: Path | str | None = None) -> Path | Any:
         """Draw the figure of the probe: write it to ``out`` (PNG, with an SVG beside it), or return it."""

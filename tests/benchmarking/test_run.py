@@ -321,6 +321,11 @@ def test_images_without_a_caption_are_left_out_of_retrieval(workspace: Workspace
         ("text-to-image", 3, 1.0),
     ]
     assert any("1 of 4 test images have no caption, and are left out of retrieval" in note for note in notes)
+    swapped = Images.without_pictures("captioned", keys, {"caption": ["a green one", "a red one", None, "a blue one"]})
+    again = run_benchmark(
+        [dataset_of(swapped, captions="caption")], [speaking], [find_task("image-to-text")], session(workspace)
+    )
+    assert again.scored == 1 and again.cells[0].value.estimate == pytest.approx(1 / 3)  # other captions, another cell
 
 
 def test_images_of_another_data_set_than_the_card_names_are_refused() -> None:
