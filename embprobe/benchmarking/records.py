@@ -20,6 +20,13 @@ class Records:
     paths: Sequence[Path]
     notes: Sequence[str] = ()
 
+    def by_dataset(self) -> list[Records]:
+        """Return the records of each data set; another version of its rows is another data set."""
+        found: dict[tuple[str, str], list[int]] = {}
+        for i, cell in enumerate(self.cells):
+            found.setdefault((cell.dataset.name, cell.dataset.fingerprint), []).append(i)
+        return [Records([self.cells[i] for i in at], [self.paths[i] for i in at]) for at in found.values()]
+
 
 def find_records(
     roots: Sequence[Path], *, datasets: str = "*", encoders: str = "*", tasks: str = "*", splits: str = "*"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -56,6 +56,8 @@ class Line:
 class Difference:
     """The main number of one encoder less that of another on the same images, paired."""
 
+    is_difference: ClassVar[bool] = True
+    """As of a :class:`~embprobe.probing.results.Result`, beside which tables show it."""
     line: Line
     encoder: str
     against: str

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embprobe.cli.console import note, output, print_json
+from embprobe.cli.estimates import estimate_cell
 from embprobe.cli.options import (
     MAX_UNLABELLED,
     EncodersOption,
@@ -205,7 +206,7 @@ def print_benchmark(table: Benchmark) -> None:
                 grid.add_row(f"[bold]{escape(visible(split))}[/bold]")
             tied = letters.get(line, {})
             values = [_value(of_line.get(name), tied.get(name, "")) for name in table.encoders]
-            against = [_difference(differences.get((line, *pair))) for pair in pairs] if beside else []
+            against = [estimate_cell(differences.get((line, *pair))) or "-" for pair in pairs] if beside else []
             chance = "" if first.chance is None else f"{first.chance:.3f}"
             grid.add_row(_title(first), chance, *values, *against, end_section=True)
         console.print(grid)
@@ -250,18 +251,6 @@ def _print_means(console: Console, table: Benchmark) -> None:
 def _value(cell: Cell | None, letters: str) -> str:
     tied = f" {letters}" if letters else ""
     return f"{cell.value.estimate:.3f}{tied}\n{cell.value.low:.3f} to {cell.value.high:.3f}" if cell else "-"
-
-
-def _difference(difference: Difference | None) -> str:
-    """Return a difference with its p and interval and, if it is undecided, the least that could have been shown."""
-    from embprobe.probing.results import format_p
-    from embprobe.statistics import CERTAIN
-
-    if difference is None:
-        return "-"
-    detects = f"\ndetects {difference.detectable:.3f}" if difference.p_adjusted >= CERTAIN else ""
-    p, interval = format_p(difference.p_adjusted), f"{difference.low:+.3f} to {difference.high:+.3f}"
-    return f"{difference.estimate:+.3f}, {p}\n{interval}{detects}"
 
 
 def _title(cell: Cell) -> str:

@@ -1,4 +1,4 @@
-"""The parts of a table of results that probe and study share: an estimate's cell, and the lines under the table."""
+"""The parts of a table of results that probe, study and benchmark share: an estimate's cell, and the lines under the table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from rich.markup import escape
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
+    from embprobe.benchmarking.table import Difference
     from embprobe.probing.results import Result, Results
 
 
-def estimate_cell(row: Result | None) -> str:
+def estimate_cell(row: Result | Difference | None) -> str:
     """Return an estimate with its p, its interval, and if it is undecided the least difference it would have detected.
 
     They stand on a line each; nothing where there is no result.

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from embprobe.benchmarking.cell import FOLDER, Cell, Scored, load_scores
+from embprobe.benchmarking.formats import grid_of
 from embprobe.benchmarking.records import Records, find_records
 from embprobe.benchmarking.tasks import find_task
 from embprobe.comparing.result import rows_by_key
 from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images, Row
+from embprobe.probing.results import span
 from embprobe.report.thumbnails import row_uri
 
 SIDE = 72
@@ -72,36 +74,20 @@ def read_benchmarks(workspace: Workspace) -> Records:
 
 def benchmarked(records: Records, images: Mapping[str, Images]) -> list[Benchmarked]:
     """Arrange cells by data set; ``images`` are those that could be opened, by their fingerprints."""
-    by_dataset: dict[tuple[str, str], list[int]] = {}
-    for i, cell in enumerate(records.cells):
-        by_dataset.setdefault((cell.dataset.name, cell.dataset.fingerprint), []).append(i)
-    return [
-        _benchmarked([records.cells[i] for i in at], [records.paths[i] for i in at], images.get(fingerprint))
-        for (_, fingerprint), at in by_dataset.items()
-    ]
+    return [_benchmarked(each, images.get(each.cells[0].dataset.fingerprint)) for each in records.by_dataset()]
 
 
-def _benchmarked(cells: Sequence[Cell], paths: Sequence[Path], images: Images | None) -> Benchmarked:
-    encoders = list(dict.fromkeys(cell.encoder.name for cell in cells))
-    lines: dict[tuple[str, str], dict[str, Cell]] = {}
-    for cell in cells:
-        lines.setdefault((cell.split.name, cell.task), {})[cell.encoder.name] = cell
-    task, sides = _sides(cells, paths, images)
-    groups = sorted({cell.split.groups for cell in cells})
-    number = f"{groups[0]:,}" if len(groups) == 1 else f"{groups[0]:,} to {groups[-1]:,}"
+def _benchmarked(records: Records, images: Images | None) -> Benchmarked:
+    cells, grid = records.cells, grid_of(records.cells)
+    task, sides = _sides(cells, records.paths, images)
     return Benchmarked(
         cells[0].dataset.name,
-        encoders,
+        grid.encoders,
         [
-            Line(
-                split,
-                find_task(name).title,
-                next(iter(of_line.values())).chance,
-                [of_line.get(encoder) for encoder in encoders],
-            )
-            for (split, name), of_line in lines.items()
+            Line(split, find_task(name).title, next(cell.chance for cell in of_line if cell is not None), of_line)
+            for (_, split, name), of_line in zip(grid.lines, grid.cells, strict=True)
         ],
-        f"{number} {cells[0].split.resampled}s",
+        f"{span([cell.split.groups for cell in cells])} {cells[0].split.resampled}s",
         find_task(task).title if task else "",
         sides,
     )

@@ -113,13 +113,11 @@ def read_findings(workspace: Workspace) -> Findings:
 
 def _benchmarked_images(records: Records) -> dict[Path, MeasuredImages]:
     """Return the images of each data set with all encoders that were benchmarked on it, by its newest record."""
-    by_dataset: dict[tuple[str, str], list[int]] = {}
-    for i, cell in enumerate(records.cells):
-        by_dataset.setdefault((cell.dataset.name, cell.dataset.fingerprint), []).append(i)
     measured = {}
-    for (name, fingerprint), at in by_dataset.items():
-        encoders = {records.cells[i].encoder.name: records.cells[i].encoder.fingerprint for i in at}
-        measured[max((records.paths[i] for i in at), key=_time)] = MeasuredImages(name, fingerprint, encoders)
+    for each in records.by_dataset():
+        encoders = {cell.encoder.name: cell.encoder.fingerprint for cell in each.cells}
+        facts = each.cells[0].dataset
+        measured[max(each.paths, key=_time)] = MeasuredImages(facts.name, facts.fingerprint, encoders)
     return measured
 
 
