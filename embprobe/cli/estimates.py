@@ -1,4 +1,4 @@
-"""The parts of a table of results that probe, study and benchmark share: an estimate's cell, and the lines under the table."""
+"""The parts of a table of results that probe, study and benchmark share: an estimate's cell, lines under the table."""
 
 from __future__ import annotations
 
