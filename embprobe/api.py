@@ -425,7 +425,11 @@ def compare(
     k: int = 10,
     by: Sequence[str] | None = None,
     pairs: int = 12,
-    cosines: tuple[float, float] | None = None,
+    thresholds: str = "",
+    near_far: tuple[float, float] | None = None,
+    far_near: tuple[float, float] | None = None,
+    sampled: int = 20_000,
+    most_per_image: int | None = None,
     save: bool = True,
     notify: Notify = lambda activity: None,
     **settings: Unpack[Settings],
@@ -439,18 +443,25 @@ def compare(
         by: Labels that may explain a disagreement; images without one are left out, see ``max_unlabelled``. Default:
             ``category`` and ``style``, where images have them.
         pairs: Disagreement pairs to find in each direction.
-        cosines: Find instead pairs with a cosine above the first number by one encoder and below the second by the
-            other, such as ``(0.95, 0.6)``: MMVP's blind pairs.
+        thresholds: Limits on cosines by name: ``loose``, ``strict`` or ``imagenet`` (the study's), ``mmvp`` (blind
+            pairs). Default: percentiles, the nearest twentieth for one encoder and below the median for the other.
+        near_far: A pair is near for the first encoder with a cosine above the first number, and far for the second with
+            one below the second number.
+        far_near: A pair is far for the first encoder with a cosine below the first number, and near for the second with
+            one above the second number.
+        sampled: Of more images, all pairs of two random samples of this many are looked at.
+        most_per_image: The largest number of contrasting pairs of an image that count, against hubs.
         save: Write numbers and figures into the workspace, for :func:`write_report`; what cannot be written is logged
             as a warning.
         notify: Called with what is being done.
         settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
     Returns:
-        Debiased CKA, mutual k-NN and rank correlation of every two encoders beside chance, explanations, pairs.
+        Debiased CKA, mutual k-NN and rank correlation of every two encoders beside chance, explanations, pairs that are
+        near for only one encoder and what these share.
 
     Raises:
-        UsageError: There are fewer than two encoders.
+        UsageError: There are fewer than two encoders, no such thresholds, or a limit is no cosine.
         EmbprobeError: There are fewer than k + 2 images that all encoders could embed.
     """
     from embprobe.comparing.run import compare, make_settings
@@ -458,7 +469,18 @@ def compare(
 
     subjects = open_subjects(images, encoders, **settings)
     most = subjects.session.max_unlabelled
-    compare_settings = make_settings(subjects.images, k=k, by=by, pairs=pairs, cosines=cosines, max_unlabelled=most)
+    compare_settings = make_settings(
+        subjects.images,
+        k=k,
+        by=by,
+        pairs=pairs,
+        thresholds=thresholds,
+        near_far=near_far,
+        far_near=far_near,
+        sampled=sampled,
+        most_per_image=most_per_image,
+        max_unlabelled=most,
+    )
     comparison = compare(subjects.images, subjects.encoders, subjects.session, compare_settings, notify=notify)
     if save:
         _keep(subjects)

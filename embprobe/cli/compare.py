@@ -25,7 +25,7 @@ from embprobe.cli.session import begin
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
-    from embprobe.comparing.result import Agreement, Comparison
+    from embprobe.comparing.result import Agreement, Comparison, PairSharing
     from embprobe.statistics import Estimate
 
 
@@ -38,13 +38,40 @@ def compare(
         typer.Option(help="A label that may explain a disagreement; repeatable. Default: category, style."),
     ] = None,
     pairs: Annotated[int, typer.Option(help="Disagreement pairs to show in each direction.", min=1, max=100)] = 12,
-    cosines: Annotated[
+    thresholds: Annotated[
+        str,
+        typer.Option(
+            help="Limits on cosines by name: loose, strict or imagenet (the study's), mmvp (blind pairs). Default: "
+            "percentiles, the nearest twentieth for one encoder and below the median for the other.",
+            metavar="NAME",
+        ),
+    ] = "",
+    near_far: Annotated[
         tuple[float, float] | None,
         typer.Option(
-            help="Show instead pairs with a cosine above the first number by one encoder and below the second by the "
-            "other, such as 0.95 0.6: MMVP's blind pairs.",
+            help="Pairs near for the first encoder have a cosine above the first number, and below the second by the "
+            "second encoder.",
             metavar="NEAR FAR",
         ),
+    ] = None,
+    far_near: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="Pairs near for the second encoder have a cosine below the first number by the first encoder, and "
+            "above the second by the second.",
+            metavar="FAR NEAR",
+        ),
+    ] = None,
+    sampled: Annotated[
+        int,
+        typer.Option(
+            help="Of more images, all pairs of two random samples of at most this many are looked at.",
+            min=2,
+            max=50_000,
+        ),
+    ] = 20_000,
+    most_per_image: Annotated[
+        int | None, typer.Option(help="Let an image be in so many contrasting pairs at most, against hubs.", min=1)
     ] = None,
     *,
     run: RunOptions,
@@ -64,7 +91,11 @@ def compare(
             k=k,
             by=by,
             pairs=pairs,
-            cosines=cosines,
+            thresholds=thresholds,
+            near_far=near_far,
+            far_near=far_near,
+            sampled=sampled,
+            most_per_image=most_per_image,
             notify=notify,
             session=subjects.session,
         )
@@ -105,6 +136,7 @@ def print_comparison(comparison: Comparison) -> None:
     console.print(table)
     if comparison.explanations:
         _print_explanations(console, comparison)
+    _print_pairs(console, comparison)
 
 
 def _cell(agreement: Agreement) -> str:
@@ -131,3 +163,52 @@ def _print_explanations(console: Console, comparison: Comparison) -> None:
     console.print(table)
     for a, b in itertools.combinations(comparison.encoders, 2):
         console.print(f"[bold]{escape(visible(comparison.sentence(a, b)))}[/bold]", soft_wrap=True)
+
+
+def _print_pairs(console: Console, comparison: Comparison) -> None:
+    """Print what pairs near for only one of two encoders share, beside random pairs of the same images."""
+    from embprobe.encoders.naming import short_names
+
+    for half, other in comparison.both_ways():
+        short = short_names([half.near, half.far])
+        table = Table(
+            title=f"Which pairs are near for only one? {comparison.looked_at:,} pairs were looked at",
+            title_justify="left",
+            caption_justify="left",
+            caption=f"95 % intervals over {comparison.resampled}s, a pair resampling both of its images. Random pairs: "
+            "each image as often as in the pairs near for one only.",
+        )
+        table.add_column("what pairs have in common")
+        for way in (half, other):
+            limits = "cosines above {:.3f}, below {:.3f}".format(*way.limits)
+            counted = "" if way.counted == way.found else f", {way.counted:,} of them counted"
+            hub = f"\n{way.images:,} images, the busiest in {way.busiest:,} pairs" if way.counted else ""
+            heading = f"near for {short[way.near]} only\n{limits}\n{way.found:,} pairs{counted}{hub}"
+            table.add_column(escape(heading), justify="right")
+        table.add_column("difference", justify="right")
+        contrasts = {
+            each.attribute: each.difference
+            for each in comparison.contrasts
+            if (each.a, each.b) == (half.near, half.far)
+        }
+        for attribute in dict.fromkeys(row.attribute for way in (half, other) for row in way.sharing):
+            rows = [next((row for row in way.sharing if row.attribute == attribute), None) for way in (half, other)]
+            distance = any(row is not None and row.distance for row in rows)
+            label = f"distance in {visible(attribute)}" if distance else f"the same {visible(attribute)}"
+            table.add_row(
+                escape(label),
+                *("too few pairs" if row is None else _shared(row) for row in rows),
+                "" if attribute not in contrasts else _signed(contrasts[attribute]),
+                end_section=True,
+            )
+        console.print(table)
+        console.print(f"[bold]{escape(visible(comparison.pair_sentence(half.near, half.far)))}[/bold]", soft_wrap=True)
+
+
+def _shared(row: PairSharing) -> str:
+    e = row.share
+    return f"{e.estimate:.3f} ({e.low:.3f} to {e.high:.3f})\nrandom {row.matched:.3f}, beyond it\n{_signed(row.beyond)}"
+
+
+def _signed(e: Estimate) -> str:
+    return f"{e.estimate:+.3f} ({e.low:+.3f} to {e.high:+.3f})"

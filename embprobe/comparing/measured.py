@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,18 +16,29 @@ from embprobe.comparing.result import (
     Disagreement,
     DisagreementPair,
     Explanation,
+    PairContrast,
+    PairSharing,
 )
 from embprobe.embeddings.embedding_set import EmbeddingSet
-from embprobe.images.groups import IMAGE, Grouping
+from embprobe.images.groups import CONCEPT, IMAGE, Grouping
 from embprobe.measures.blocks import rows_at
 from embprobe.measures.cka import Kernel, chance_cka, cka_of_kernels
-from embprobe.measures.disagreement import Pair, disagreement_pairs, pair_cosines, random_pairs
+from embprobe.measures.disagreement import (
+    ContrastingPairs,
+    Limits,
+    Pair,
+    contrasting_pairs,
+    count_pairs,
+    draw_samples,
+)
 from embprobe.measures.knn import Positions
 from embprobe.measures.mutual_knn import nearest_others, neighbor_overlap_by_chance, neighbor_overlap_effects
 from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, every_natural_pair_effect
 from embprobe.measures.pair_effects import influence_scores
+from embprobe.measures.pair_sharing import MIN_PAIRS, Sharing, links_between, pair_sharing
+from embprobe.measures.pairs import pair_cosines, random_pairs
 from embprobe.measures.rank_correlation import correlation_by_chance, cosine_ranks, rank_correlation_effects
-from embprobe.measures.vectors import ScoreArray, Vectors
+from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
 from embprobe.statistics import resample
 from embprobe.system.text import printable
 from embprobe.system.threads import side_by_side
@@ -38,8 +49,8 @@ RANKED = 2_000
 """Of more rows, all pairs of this many random ones are ranked."""
 EXPLAINED = 2_000
 """Of more rows, similarity is explained on this many random ones."""
-CANDIDATES = 50
-"""An image's nearest others by one encoder, among which pairs are sought that are far for another."""
+WORD = "word"
+"""The label of a word that is written in an image."""
 _MATCHINGS = 200
 _RANKING = 24
 """Bytes that ranking all pairs takes a pair."""
@@ -55,11 +66,14 @@ class Measured:
     agreements: tuple[Agreement, ...]
     explanations: tuple[Explanation, ...]
     disagreements: tuple[Disagreement, ...]
+    looked_at: int
+    """The number of pairs of images among which contrasting ones were sought."""
+    contrasts: tuple[PairContrast, ...]
 
 
 def measure(
     embedded: EmbeddingSet,
-    colors: Vectors | None,
+    measured: Mapping[str, Vectors],
     settings: ComparisonSettings,
     grouping: Grouping,
     *,
@@ -71,22 +85,33 @@ def measure(
 
     Args:
         embedded: Rows with a vector by each of them.
-        colors: The colours of the rows ``[n, d]``, if they have pictures.
+        measured: Vectors ``[n, d]`` that measure colour and the like, by attribute, if the rows have pictures.
         settings: k, the labels, how many pairs.
         grouping: The groups that images are resampled in.
         seed: Decides which rows are drawn.
         device: Where large products are computed.
         notify: Called with each step in a few words as it begins.
     """
-    compared = _Compared(embedded, colors, settings, grouping, seed, device)
+    compared = _Compared(embedded, measured, settings, grouping, seed, device)
     disagreements: list[Disagreement] = []
     agreements: list[Agreement] = []
+    contrasts: list[PairContrast] = []
     for a, b in itertools.combinations(embedded.vectors, 2):
         notify(f"{a} and {b}")
         agreements += compared.agreements(a, b)
-        disagreements += [compared.disagreement(a, b), compared.disagreement(b, a)]
+        notify(f"pairs near for only one of {a} and {b}")
+        both, contrast = compared.disagreements(a, b)
+        disagreements += both
+        contrasts += contrast
     notify("what similarity goes with")
-    return Measured(len(compared.at), tuple(agreements), tuple(compared.explanations()), tuple(disagreements))
+    return Measured(
+        len(compared.at),
+        tuple(agreements),
+        tuple(compared.explanations()),
+        tuple(disagreements),
+        count_pairs(compared.samples),
+        tuple(contrasts),
+    )
 
 
 class _Compared:
@@ -95,22 +120,23 @@ class _Compared:
     def __init__(
         self,
         embedded: EmbeddingSet,
-        colors: Vectors | None,
+        measured: Mapping[str, Vectors],
         settings: ComparisonSettings,
         grouping: Grouping,
         seed: int,
         device: str,
     ) -> None:
-        self.embedded, self._colors, self._settings, self._seed = embedded, colors, settings, seed
+        self.embedded, self._measured, self._settings, self._seed = embedded, measured, settings, seed
+        self._colors = measured.get(COLOR)
         rows, n, rng = embedded.rows, len(embedded.rows), np.random.default_rng(seed)
         self._labels = {name: rows.label(name) for name in settings.by if rows.has(name)}
         self.grouping, self._groups = grouping, grouping.of(rows)
         self.at, self._ranked, self._explained = (_some(n, most, rng) for most in (QUERIES, RANKED, EXPLAINED))
-        candidates = min(max(settings.k, CANDIDATES), n - 2)
+        self.samples = draw_samples(n, settings.sampled, seed=seed)
         random = random_pairs(n, seed=seed)
 
         def prepared(vectors: Vectors) -> tuple[Positions, ScoreArray, ScoreArray, Kernel]:
-            near = nearest_others(vectors, candidates, at=self.at, device=device)
+            near = nearest_others(vectors, settings.k, at=self.at, device=device)
             return near, cosine_ranks(rows_at(vectors, self._ranked)), pair_cosines(vectors, random), Kernel.of(vectors)
 
         most = max(vectors.nbytes for vectors in embedded.vectors.values()) + _RANKING * len(self._ranked) ** 2
@@ -138,18 +164,86 @@ class _Compared:
             for (measure, (scores, at)), ends in zip(measured.items(), chance, strict=True)
         ]
 
-    def disagreement(self, near: str, far: str) -> Disagreement:
-        pairs = disagreement_pairs(
-            self.embedded.vectors[near],
-            self.embedded.vectors[far],
-            self._near[near],
-            at=self.at,
-            most=self._settings.pairs,
-            groups=None if self.grouping.label == IMAGE else self._groups,
-            cosines=self._settings.cosines,
-            among=(self._random[near], self._random[far]),
+    def disagreements(self, a: str, b: str) -> tuple[list[Disagreement], list[PairContrast]]:
+        """Return the pairs near for only one of two encoders, both ways, and how what they share differs."""
+        random, settings, looked_at = (self._random[a], self._random[b]), self._settings, count_pairs(self.samples)
+        near_far, far_near = settings.near_far, settings.far_near
+        limits = (
+            Limits(*near_far) if near_far else Limits.at_percentiles(*random, pairs=looked_at),
+            Limits(far_near[1], far_near[0]) if far_near else Limits.at_percentiles(*random[::-1], pairs=looked_at),
         )
-        return Disagreement(near, far, tuple(self._described(pair) for pair in pairs))
+        vectors = self.embedded.vectors[a], self.embedded.vectors[b]
+        both = contrasting_pairs(*vectors, limits, samples=self.samples, among=random, seed=self._seed)
+        if settings.most_per_image:
+            both = (
+                both[0].limited(settings.most_per_image, len(self.embedded.rows)),
+                both[1].limited(settings.most_per_image, len(self.embedded.rows)),
+            )
+        links = links_between(np.concatenate([pairs.positions for pairs in both]), self._groups)
+        shared = [self._shared(pairs.positions, links) for pairs in both]
+        estimates, contrasts = self._sharing(a, b, shared)
+        names = (a, b), (b, a)
+        halves = [
+            self._described_half(*way, pairs, tuple(each))
+            for way, pairs, each in zip(names, both, estimates, strict=True)
+        ]
+        return halves, contrasts
+
+    def _shared(self, pairs: Positions, links: Positions) -> dict[str, Sharing]:
+        """Return how much pairs share of each attribute, if they are enough."""
+        if len(pairs) < MIN_PAIRS:
+            return {}
+        attributes = self._pair_attributes()
+        found = side_by_side(
+            lambda attribute: pair_sharing(pairs, attribute, self._groups, links=links), attributes.values()
+        )
+        return dict(zip(attributes, found, strict=True))
+
+    def _pair_attributes(self) -> dict[str, LabelArray | Vectors]:
+        """Return the attributes that pairs may share: labels that some rows have in common, and distances."""
+        rows, n = self.embedded.rows, len(self.embedded.rows)
+        others = {name: rows.label(name) for name in (CONCEPT, WORD) if name not in self._labels and rows.has(name)}
+        labels = {**self._labels, **others}
+        shared = {name: np.array(values, np.str_) for name, values in labels.items() if 1 < len(set(values)) < n}
+        return {**shared, **self._measured}
+
+    def _sharing(
+        self, a: str, b: str, shared: Sequence[Mapping[str, Sharing]]
+    ) -> tuple[list[list[PairSharing]], list[PairContrast]]:
+        """Return the estimates of each direction, and of the differences between them where both have some."""
+        estimates: list[list[PairSharing]] = [[], []]
+        contrasts: list[PairContrast] = []
+        for attribute in dict.fromkeys(name for half in shared for name in half):
+            here = [(way, half[attribute]) for way, half in enumerate(shared) if attribute in half]
+            scores = [
+                influence_scores([sharing.effects for _, sharing in here], self._groups),
+                influence_scores([sharing.beyond for _, sharing in here], self._groups),
+            ]
+            of_share, beyond = (resample(each, self._groups, seed=self._seed) for each in scores)
+            for column, (way, sharing) in enumerate(here):
+                both = of_share.mean(column), sharing.matched, beyond.against(column, 0)
+                estimates[way].append(PairSharing(attribute, attribute in self._measured, *both))
+            if len(here) > 1:
+                difference = beyond.difference(0, 1)
+                contrasts.append(PairContrast(attribute, attribute in self._measured, a, b, difference))
+        return estimates, contrasts
+
+    def _described_half(
+        self, near: str, far: str, pairs: ContrastingPairs, sharing: tuple[PairSharing, ...]
+    ) -> Disagreement:
+        times = np.bincount(pairs.positions.ravel(), minlength=1)
+        groups = None if self.grouping.label == IMAGE else self._groups
+        return Disagreement(
+            near,
+            far,
+            (pairs.limits.near, pairs.limits.far),
+            pairs.found,
+            len(pairs.positions),
+            int((times > 0).sum()),
+            int(times.max()),
+            sharing,
+            tuple(self._described(pair) for pair in pairs.distinct(self._settings.pairs, groups)),
+        )
 
     def explanations(self) -> list[Explanation]:
         at, seed = self._explained, self._seed

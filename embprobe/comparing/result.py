@@ -17,17 +17,29 @@ from pydantic import AfterValidator, Field, StrictBool, TypeAdapter
 from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images, Row
+from embprobe.measures.disagreement import SAMPLED
 from embprobe.statistics import CERTAIN, Estimate, holm
 from embprobe.system.files import write_json
 from embprobe.system.models import Count, DamagedFile, Number, check_json, read_json
 from embprobe.system.text import printable
 
-VERSION = 1
+VERSION = 2
 FILE = "comparison.json"
 COLOR = "color"
 """The name of colour as an attribute."""
 COLORS = "reference/color-histogram"
 """The encoder whose vectors measure colour."""
+MEASURED = {COLOR: COLORS, "lightness": "reference/lightness-histogram"}
+"""Attributes that are measured as a distance, and the encoders whose vectors measure them."""
+SETTINGS: Mapping[str, tuple[tuple[float, float], tuple[float, float]]] = {
+    "loose": ((0.7, 0.5), (0.5, 0.8)),
+    "strict": ((0.85, 0.3), (0.15, 0.95)),
+    "imagenet": ((0.8, 0.5), (0.15, 0.9)),
+    "mmvp": ((0.95, 0.6), (0.6, 0.95)),
+}
+"""Limits on cosines by name, of pairs near for the first encoder and far for the second, and far and near. The first
+three are those of the authors of arXiv 2510.11835 (their code, CLIP first), of class tokens; the last is MMVP's (Tong
+et al. 2024, section 2.1), both ways."""
 _Key = Annotated[str, AfterValidator(printable)]
 
 
@@ -41,9 +53,15 @@ class ComparisonSettings:
     """Labels that may explain a disagreement."""
     pairs: Count = 12
     """Disagreement pairs to show in each direction."""
-    cosines: tuple[Number, Number] | None = None
-    """Show pairs with a cosine above the first number by one encoder and below the second by the other, instead of
-    those with the largest difference."""
+    near_far: tuple[Number, Number] | None = None
+    """Cosines above which a pair is near for the first encoder, and below which it is far for the second; without them
+    percentiles decide."""
+    far_near: tuple[Number, Number] | None = None
+    """Cosines below which a pair is far for the first encoder, and above which it is near for the second."""
+    sampled: Count = SAMPLED
+    """Images of each of the two samples whose pairs are all looked at."""
+    most_per_image: Count | None = None
+    """The largest number of contrasting pairs of an image that count; without it hubs are only reported."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +129,53 @@ class DisagreementPair:
 
 
 @dataclass(frozen=True)
+class PairSharing:
+    """How much contrasting pairs share of an attribute, beside random pairs of the same images."""
+
+    attribute: str
+    """A label, ``color`` or ``lightness``."""
+    distance: StrictBool
+    """Whether it is the mean of a distance, 1 - cosine from 0 to 2; else the share of pairs with the same label."""
+    share: Estimate
+    """The mean over the pairs, with its interval over images: a resample has a pair where it has both images."""
+    matched: Number
+    """The mean over random pairs in which each image is as often as in the contrasting ones."""
+    beyond: Estimate
+    """The first less the second."""
+
+
+@dataclass(frozen=True)
 class Disagreement:
-    """The pairs that encoder ``near`` calls alike and ``far`` does not, largest difference first."""
+    """The pairs that encoder ``near`` calls alike and ``far`` does not."""
 
     near: str
     far: str
+    limits: tuple[Number, Number]
+    """The cosines above which pairs are near, and below which they are far."""
+    found: Count
+    """The number of such pairs among all that were looked at."""
+    counted: Count
+    """The number of them that ``sharing`` is about: all, random ones of very many, or those that hubs are left."""
+    images: Count
+    """The number of different images in these."""
+    busiest: Count
+    """The number of these that the image with the most pairs is in."""
+    sharing: tuple[PairSharing, ...]
+    """An entry for each attribute; none for fewer than 20 pairs."""
     pairs: tuple[DisagreementPair, ...]
+    """Some to look at, largest difference first, each group of images in one at most."""
+
+
+@dataclass(frozen=True)
+class PairContrast:
+    """How much more the pairs near for ``a`` alone share of an attribute than those near for ``b`` alone."""
+
+    attribute: str
+    distance: StrictBool
+    a: str
+    b: str
+    difference: Estimate
+    """What the one share beyond random pairs less what the others do, over the same resamples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +203,10 @@ class Comparison:
     """Every attribute of every two encoders."""
     disagreements: Annotated[tuple[Disagreement, ...], Field(alias="disagreement")]
     """Both directions of every two encoders, one after the other."""
+    looked_at: Annotated[Count, Field(alias="pairs_looked_at")]
+    """The number of pairs of images among which these were sought."""
+    contrasts: Annotated[tuple[PairContrast, ...], Field(alias="contrast")]
+    """Every attribute of every two encoders whose contrasting pairs are enough both ways."""
     made_from: Annotated[str, Field(exclude_if=lambda mark: not mark)] = ""
     """A hash of the rows that were compared and of their labels; "" in files of earlier versions."""
     rows: Annotated[Any, Field(exclude=True)] = field(default_factory=dict, compare=False, repr=False)
@@ -164,6 +227,28 @@ class Comparison:
                 stronger[a if d.estimate > 0 else b].append(attribute)
         parts = [f"more with {' and '.join(names)} for {encoder}" for encoder, names in stronger.items() if names]
         return f"Similarity goes {', '.join(parts)}." if parts else f"{a} and {b}: no attribute tells them apart."
+
+    def pair_sentence(self, a: str, b: str) -> str:
+        """What pairs near for one encoder alone share more than those near for the other alone.
+
+        Attributes with p < 0.05, Holm-corrected over all attributes and pairs of encoders; less of a distance is more
+        in common.
+        """
+        adjusted = holm([contrast.difference.p or 0.0 for contrast in self.contrasts])
+        closer: dict[str, list[str]] = {a: [], b: []}
+        here = [(each, p) for each, p in zip(self.contrasts, adjusted, strict=True) if (each.a, each.b) == (a, b)]
+        if not here:
+            return f"Too few pairs are near for only one of {a} and {b} to tell what they share."
+        for contrast, p in here:
+            if p < CERTAIN:
+                more = contrast.difference.estimate > 0
+                closer[a if more != contrast.distance else b].append(contrast.attribute)
+        parts = [
+            f"those near for {encoder} only in {' and '.join(names)}" for encoder, names in closer.items() if names
+        ]
+        if not parts:
+            return f"Pairs near for only one of {a} and {b}: no attribute tells the two kinds apart."
+        return f"Pairs have more in common than random ones, and than those of the other kind: {', '.join(parts)}."
 
     def both_ways(self) -> list[tuple[Disagreement, Disagreement]]:
         """The disagreements of every two encoders: the pairs that the first calls alike, and those of the second."""
@@ -205,13 +290,13 @@ _COMPARISON = TypeAdapter(Comparison)
 def load_comparison(folder: Path) -> Comparison:
     """Read back the comparison that :meth:`Comparison.save` wrote into a folder.
 
-    Files from before they had a version are of version 1. Raises :class:`EmbprobeError` if the file is damaged, of
+    Files without a version are of version 1. Raises :class:`EmbprobeError` if the file is damaged, of
     another version or cannot be read.
     """
     path = folder / FILE
     try:
         content = read_json(path)
-        version = content.get("version", VERSION)
+        version = content.get("version", 1)
         if version != VERSION:
             raise EmbprobeError(
                 f"'{path}' is of comparison version {version}; this embprobe reads version {VERSION}. "

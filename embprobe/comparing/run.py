@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from embprobe.comparing.result import (
     COLOR,
-    COLORS,
+    MEASURED,
+    SETTINGS,
     Comparison,
     ComparisonSettings,
     Disagreement,
@@ -25,10 +26,11 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.groups import CATEGORY, CONCEPT, FOLDER, IMAGE, MOTIF, Grouping, choose_grouping
 from embprobe.images.rows import Images, Row
 from embprobe.images.unlabelled import MAX_UNLABELLED, may_lack, without_unlabelled
+from embprobe.system.suggestions import did_you_mean
 from embprobe.system.text import visible
 from embprobe.system.threads import one_thread
 
-_METHOD = 1
+_METHOD = 2
 """Another number where the same images and encoders give other numbers than before."""
 
 
@@ -38,22 +40,37 @@ def make_settings(
     k: int = ComparisonSettings.k,
     by: Sequence[str] | None = None,
     pairs: int = ComparisonSettings.pairs,
-    cosines: tuple[float, float] | None = None,
+    thresholds: str = "",
+    near_far: tuple[float, float] | None = None,
+    far_near: tuple[float, float] | None = None,
+    sampled: int = ComparisonSettings.sampled,
+    most_per_image: int | None = None,
     max_unlabelled: float = MAX_UNLABELLED,
 ) -> ComparisonSettings:
     """Return the settings of a comparison, after checking that images have the labels that are named in ``by``.
 
     Without ``by``, labels that more than a share of ``max_unlabelled`` of the images lack are passed over.
+    ``thresholds`` is one of ``SETTINGS``, whose limits ``near_far`` and ``far_near`` overrule.
 
     Raises:
+        UsageError: ``thresholds`` has another name, or a limit is no cosine.
         MissingLabel: More images than that lack a label that is named.
     """
+    if thresholds and thresholds not in SETTINGS:
+        hint = did_you_mean(thresholds, list(SETTINGS))
+        raise UsageError(f"There are no thresholds '{thresholds}'.{hint} There are: {', '.join(SETTINGS)}.")
+    named_near_far, named_far_near = SETTINGS[thresholds] if thresholds else (None, None)
+    near_far, far_near = near_far or named_near_far, far_near or named_far_near
+    for limit in (*(near_far or ()), *(far_near or ())):
+        if not -1 <= limit <= 1:
+            raise UsageError(f"{limit:g} is no cosine: limits are from -1 to 1.")
     named = [label for label in by or [] if label != COLOR]
     for label in named:
         if images.lacks(label):
             images.label(label)
     without_unlabelled(images, named, most=max_unlabelled)
-    return ComparisonSettings(k, tuple(by or ComparisonSettings.by), pairs, cosines)
+    labels = tuple(by or ComparisonSettings.by)
+    return ComparisonSettings(k, labels, pairs, near_far, far_near, sampled, most_per_image)
 
 
 def choose_compared(images: Images, by: Sequence[str], max_unlabelled: float) -> tuple[Images, tuple[str, ...]]:
@@ -110,16 +127,19 @@ def compare(
     if len(encoders) < 2:
         raise UsageError("A comparison needs at least two encoders: say -e twice or more.")
     names = [encoder.spec.name for encoder in encoders]
-    known = COLORS in names or not images.has_pictures
-    measuring = [] if known else [load_encoder(COLORS, device=session.device)]
+    measuring = [
+        load_encoder(name, device=session.device)
+        for name in (MEASURED.values() if images.has_pictures else ())
+        if name not in names
+    ]
     compared_images, notes = choose_compared(images, settings.by, session.max_unlabelled)
     for note in notes:  # before anything slow
         session.note(note)
-    with_colors = session.embed(images, [*encoders, *measuring], "extracting")
+    with_measured = session.embed(images, [*encoders, *measuring], "extracting")
     if len(compared_images) < len(images):
-        with_colors = with_colors.at(compared_images.keys)
-    with_colors = session.directed(with_colors)
-    embedded = EmbeddingSet(with_colors.rows, {name: with_colors.vectors[name] for name in names})
+        with_measured = with_measured.at(compared_images.keys)
+    with_measured = session.directed(with_measured)
+    embedded = EmbeddingSet(with_measured.rows, {name: with_measured.vectors[name] for name in names})
     if len(embedded.rows) < settings.k + 2:
         needed = f"Comparing the {settings.k} nearest needs at least {settings.k + 2} images"
         raise EmbprobeError(f"{needed}; there are {len(embedded.rows)}.")
@@ -137,6 +157,8 @@ def compare(
         agreements=(),
         explanations=(),
         disagreements=(),
+        looked_at=0,
+        contrasts=(),
         made_from=_made_from(embedded.rows, settings, session),
     )
     before = _saved(asked, session)
@@ -145,14 +167,16 @@ def compare(
         return replace(before, rows=_rows_of(before.disagreements, embedded.rows))
     from embprobe.comparing.measured import measure  # what it imports takes a second
 
-    colors = with_colors.vectors.get(COLORS)
-    found = measure(embedded, colors, settings, grouping, seed=session.seed, device=session.device, notify=notify)
+    measured = {name: with_measured.vectors[of] for name, of in MEASURED.items() if of in with_measured.vectors}
+    found = measure(embedded, measured, settings, grouping, seed=session.seed, device=session.device, notify=notify)
     return replace(
         asked,
         queries=found.queries,
         agreements=found.agreements,
         explanations=found.explanations,
         disagreements=found.disagreements,
+        looked_at=found.looked_at,
+        contrasts=found.contrasts,
         rows=_rows_of(found.disagreements, embedded.rows),
     )
 

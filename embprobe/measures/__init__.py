@@ -20,7 +20,7 @@ from embprobe.measures.compression import fit_compression
 from embprobe.measures.control_task import control_labels
 from embprobe.measures.decisions import read_decisions
 from embprobe.measures.decoding import balance, correct, guess_majority
-from embprobe.measures.disagreement import disagreement_pairs, pair_cosines
+from embprobe.measures.disagreement import contrasting_pairs
 from embprobe.measures.displacement import displacement, displacement_percentile
 from embprobe.measures.few_shot import draw_shots, few_shot
 from embprobe.measures.gda import predict_gda, predict_gda_with_text
@@ -37,6 +37,7 @@ from embprobe.measures.logistic import logistic_path, predict_logistic
 from embprobe.measures.mutual_knn import mutual_knn, nearest_others, overlap_at_k
 from embprobe.measures.natural_pairs import natural_pairs
 from embprobe.measures.nearest_mean import predict_nearest_mean
+from embprobe.measures.pairs import pair_cosines
 from embprobe.measures.preference import preference
 from embprobe.measures.rank_correlation import rank_correlation
 from embprobe.measures.retrieval import recall_at_k
@@ -53,10 +54,10 @@ __all__ = [
     "cka",
     "class_vectors",
     "conformity",
+    "contrasting_pairs",
     "control_labels",
     "correct",
     "covered",
-    "disagreement_pairs",
     "displacement",
     "displacement_percentile",
     "draw_shots",

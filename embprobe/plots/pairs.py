@@ -16,6 +16,7 @@ from embprobe.encoders.naming import short_names
 from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Row
 from embprobe.plots.letters import drawable
+from embprobe.plots.pair_sharing import draw_sharing, has_sharing
 from embprobe.plots.style import PALETTE, figure, save
 from embprobe.plots.thumbnails import cut_middle, describe, picture_of
 from embprobe.system.text import visible
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _ACROSS = 2
 """Pairs beside each other on each side."""
+_BARS = 1.6
+"""The width of the panels of bars, in widths of a pair."""
 _SIDE, _GAP = 192, 12
 _LETTERS = 30
 
@@ -65,7 +68,9 @@ def plot_pairs(both: tuple[Disagreement, Disagreement], rows: Mapping[str, Row],
 
 
 def draw_pairs(both: tuple[Disagreement, Disagreement], rows: Mapping[str, Row]) -> Figure:
-    """Draw the pairs of both directions, largest difference first; under each its percentiles and attributes.
+    """Draw pairs of both directions, largest difference first, and beside them bars of what all such pairs share.
+
+    Under each pair stand its percentiles and attributes.
 
     ``rows`` holds the images of the pairs by key; pairs whose images it lacks are drawn by their keys alone.
     """
@@ -75,25 +80,36 @@ def draw_pairs(both: tuple[Disagreement, Disagreement], rows: Mapping[str, Row])
 
 @contextmanager
 def _drawn(both: tuple[Disagreement, Disagreement], rows: Mapping[str, Row]) -> Iterator[Figure]:
-    lines = max(1, *(-(-len(half.pairs) // _ACROSS) for half in both))
+    panels = [distance for distance in (False, True) if has_sharing(both, distance=distance)]
+    lines = max(len(panels), 1, *(-(-len(half.pairs) // _ACROSS) for half in both))
     gap = [0.12]
-    widths = [1.0] * _ACROSS + gap + [1.0] * _ACROSS
-    width, height = 2.4 * 2 * _ACROSS, 0.8 + 1.75 * lines
+    widths = [1.0] * _ACROSS + gap + [1.0] * _ACROSS + ([*gap, _BARS] if panels else [])
+    width, height = 2.4 * (2 * _ACROSS + (_BARS if panels else 0)), 0.8 + 1.75 * lines
     with figure(width=width, height=height, rows=lines, columns=len(widths), widths=widths) as (canvas, axes):
-        canvas.suptitle("\n".join(_heading(half, side) for half, side in zip(both, ("left", "right"), strict=True)))
+        headings = [_heading(half, side) for half, side in zip(both, ("left, blue", "right, orange"), strict=True)]
+        legend = ["Bars: what these pairs share, with 95 % intervals; black lines: random pairs of the same images"]
+        canvas.suptitle("\n".join(headings + (legend if panels else [])))
         for axis in axes:
             axis.axis("off")
         for side, half in enumerate(both):
             for i, pair in enumerate(half.pairs):
                 line, place = divmod(i, _ACROSS)
                 _draw(axes[line * len(widths) + side * (_ACROSS + 1) + place], pair, rows, half, PALETTE[side])
+        if panels:
+            grid = axes[0].get_gridspec()
+            assert grid is not None  # they were made as one
+            for unused in axes[len(widths) - 1 :: len(widths)]:
+                unused.remove()
+            ends = [round(lines * place / len(panels)) for place in range(len(panels) + 1)]
+            for top, bottom, distance in zip(ends, ends[1:], panels, strict=False):
+                draw_sharing(canvas.add_subplot(grid[top:bottom, -1]), both, distance=distance)
         yield canvas
 
 
 def _heading(half: Disagreement, side: str) -> str:
-    none = "" if half.pairs else ": there are none"
     near, far = short_names([half.near, half.far]).values()
-    return f"{side}: near for {near} and far for {far}{none}"
+    limits = "cosines above {:.2f} and below {:.2f}".format(*half.limits)
+    return f"{side}: near for {near} and far for {far} ({limits}): {half.found:,} pairs"
 
 
 def _draw(axis: Axes, pair: DisagreementPair, rows: Mapping[str, Row], half: Disagreement, color: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from embprobe.comparing.result import Comparison, DisagreementPair, rows_by_key
+from embprobe.comparing.result import Comparison, Disagreement, DisagreementPair, rows_by_key
 from embprobe.images import Images, Row
 from embprobe.plots.thumbnails import describe
 from embprobe.report.thumbnails import row_uri
@@ -30,8 +30,7 @@ class Pair:
 class Half:
     """The pairs that are near for one encoder and far for another."""
 
-    near: str
-    far: str
+    disagreement: Disagreement
     pairs: Sequence[Pair]
 
 
@@ -48,7 +47,7 @@ def compared(comparison: Comparison, images: Images | None) -> Compared:
     rows = {} if images is None else rows_by_key(images)
     return Compared(
         comparison,
-        [Half(half.near, half.far, [_pair(pair, rows) for pair in half.pairs]) for half in comparison.disagreements],
+        [Half(half, [_pair(pair, rows) for pair in half.pairs]) for half in comparison.disagreements],
     )
 
 

@@ -43,12 +43,28 @@ def test_a_comparison_is_printed_saved_and_drawn(run: Run, space: Path) -> None:
 
 def test_options_reach_the_comparison(run: Run) -> None:
     _, printed, _ = run(
-        "compare", *ENCODERS, "-k", "3", "--by", "split", "--pairs", "2", "--cosines", "0.9", "0.8", "--json"
-    )
+        "compare", *ENCODERS, "-k", "3", "--by", "split", "--pairs", "2", "--near-far", "0.9", "0.8", "--sampled", "9",
+        "--most-per-image", "3", "--thresholds", "strict", "--json",
+    )  # fmt: skip
     comparison = json.loads(printed)
-    assert comparison["terms"] == {"k": 3, "by": ["split"], "pairs": 2, "cosines": [0.9, 0.8]}
+    assert comparison["terms"] == {
+        "k": 3,
+        "by": ["split"],
+        "pairs": 2,
+        "near_far": [0.9, 0.8],  # what is typed overrules the name
+        "far_near": [0.15, 0.95],
+        "sampled": 9,
+        "most_per_image": 3,
+    }
     assert comparison["agreement"][1]["measure"] == "mutual 3-NN"
     assert all(len(half["pairs"]) <= 2 for half in comparison["disagreement"])
+
+
+def test_limits_that_are_none(run: Run) -> None:
+    code, _, err = run("compare", *ENCODERS, "--thresholds", "lose")
+    assert code == 2 and "no thresholds 'lose'. Did you mean loose?" in " ".join(err.split())
+    code, _, err = run("compare", *ENCODERS, "--far-near", "0.5", "80")
+    assert code == 2 and "80 is no cosine" in err
 
 
 def test_one_encoder_is_no_comparison(run: Run) -> None:

@@ -17,6 +17,8 @@ from embprobe.comparing.result import (
     DisagreementPair,
     Explanation,
     ImagesSummary,
+    PairContrast,
+    PairSharing,
     load_comparison,
     rows_by_key,
 )
@@ -28,10 +30,19 @@ from tests.conftest import noise, row_of
 
 SAVED = """\
 {
+  "version": 2,
   "images": {"name": "photos", "fingerprint": "1b50a4e60b45f52a", "count": 10},
   "images_compared": 9,
   "encoders": {"reference/pixels": "49d1588afbd3c68b", "test/means": "0a0a0a0a0a0a0a0a"},
-  "terms": {"k": 3, "by": ["split"], "pairs": 1, "cosines": [0.9, 0.8]},
+  "terms": {
+    "k": 3,
+    "by": ["split"],
+    "pairs": 1,
+    "near_far": [0.9, 0.8],
+    "far_near": null,
+    "sampled": 20000,
+    "most_per_image": 4
+  },
   "images_whose_neighbours_were_compared": 9,
   "resampled": "image",
   "seed": 7,
@@ -59,6 +70,20 @@ SAVED = """\
     {
       "near": "reference/pixels",
       "far": "test/means",
+      "limits": [0.9, 0.8],
+      "found": 30,
+      "counted": 24,
+      "images": 6,
+      "busiest": 4,
+      "sharing": [
+        {
+          "attribute": "color",
+          "distance": true,
+          "share": {"estimate": 0.5, "low": 0.25, "high": 0.75, "images": 9, "groups": 9, "p": null},
+          "matched": 0.75,
+          "beyond": {"estimate": -0.25, "low": -0.5, "high": 0.0, "images": 9, "groups": 9, "p": 0.06}
+        }
+      ],
       "pairs": [
         {
           "keys": ["a.png", "b.png"],
@@ -69,16 +94,35 @@ SAVED = """\
         }
       ]
     },
-    {"near": "test/means", "far": "reference/pixels", "pairs": []}
+    {
+      "near": "test/means",
+      "far": "reference/pixels",
+      "limits": [0.5, 0.25],
+      "found": 0,
+      "counted": 0,
+      "images": 0,
+      "busiest": 0,
+      "sharing": [],
+      "pairs": []
+    }
+  ],
+  "pairs_looked_at": 36,
+  "contrast": [
+    {
+      "attribute": "color",
+      "distance": true,
+      "a": "reference/pixels",
+      "b": "test/means",
+      "difference": {"estimate": -0.25, "low": -0.5, "high": -0.125, "images": 9, "groups": 9, "p": 0.01}
+    }
   ]
 }
 """
-"""A file from before comparisons had a version."""
 COMPARISON = Comparison(
     images=ImagesSummary("photos", "1b50a4e60b45f52a", 10),
     compared=9,
     encoders={"reference/pixels": "49d1588afbd3c68b", "test/means": "0a0a0a0a0a0a0a0a"},
-    settings=ComparisonSettings(k=3, by=("split",), pairs=1, cosines=(0.9, 0.8)),
+    settings=ComparisonSettings(k=3, by=("split",), pairs=1, near_far=(0.9, 0.8), most_per_image=4),
     queries=9,
     resampled="image",
     seed=7,
@@ -99,9 +143,27 @@ COMPARISON = Comparison(
         Disagreement(
             "reference/pixels",
             "test/means",
+            (0.9, 0.8),
+            30,
+            24,
+            6,
+            4,
+            (
+                PairSharing(
+                    "color",
+                    True,
+                    Estimate(0.5, 0.25, 0.75, 9, 9),
+                    0.75,
+                    Estimate(-0.25, -0.5, 0.0, 9, 9, p=0.06),
+                ),
+            ),
             (DisagreementPair(("a.png", "b.png"), (0.95, 0.25), (0.99, 0.5), {"split": True}, 0.125),),
         ),
-        Disagreement("test/means", "reference/pixels", ()),
+        Disagreement("test/means", "reference/pixels", (0.5, 0.25), 0, 0, 0, 0, (), ()),
+    ),
+    looked_at=36,
+    contrasts=(
+        PairContrast("color", True, "reference/pixels", "test/means", Estimate(-0.25, -0.5, -0.125, 9, 9, p=0.01)),
     ),
 )
 
@@ -112,16 +174,21 @@ def put(folder: Path, text: str) -> Path:
 
 
 def test_a_file_without_a_version_is_of_the_first(tmp_path: Path) -> None:
-    assert load_comparison(put(tmp_path, SAVED)) == COMPARISON
+    with pytest.raises(EmbprobeError, match=r"comparison version 1; this embprobe reads version 2\. Remove"):
+        load_comparison(put(tmp_path, SAVED.replace('"version": 2,', "")))
 
 
 def test_a_comparison_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
     path = COMPARISON.save(Workspace.open(tmp_path / "new"))
-    assert json.loads(path.read_text(encoding="utf-8")) == {"version": 1, **json.loads(SAVED)}
+    assert json.loads(path.read_text(encoding="utf-8")) == json.loads(SAVED)
     loaded = load_comparison(path.parent)
     assert loaded == COMPARISON and loaded.fingerprint == COMPARISON.fingerprint
     assert loaded.sentence("reference/pixels", "test/means") == (
         "Similarity goes more with color (by 0.250, 0.125 to 0.500) for reference/pixels."
+    )
+    assert loaded.pair_sentence("reference/pixels", "test/means") == (
+        "Pairs have more in common than random ones, and than those of the other kind: "
+        "those near for reference/pixels only in color."
     )
     assert [(near.near, far.near) for near, far in loaded.both_ways()] == [("reference/pixels", "test/means")]
 
@@ -136,14 +203,16 @@ def test_rows_are_found_by_the_keys_that_are_printed() -> None:
     assert rows_by_key(Images("one", (row,))) == {"\\xe9.png": row}
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None])
 def test_a_comparison_of_another_version_is_refused(tmp_path: Path, version: object) -> None:
     put(tmp_path, json.dumps({"version": version}))
-    with pytest.raises(EmbprobeError, match=rf"comparison version {version}; this embprobe reads version 1\. Remove"):
+    with pytest.raises(EmbprobeError, match=rf"comparison version {version}; this embprobe reads version 2\. Remove"):
         load_comparison(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", "[" * 100_000, SAVED.replace("0.375", "NaN")])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"version": 2}', "[" * 100_000, SAVED.replace("0.375", "NaN")]
+)
 def test_a_file_that_is_none_is_damaged(tmp_path: Path, text: str) -> None:
     with pytest.raises(EmbprobeError, match=r"comparison\.json' is damaged\. Remove it, and run 'embprobe compare'"):
         load_comparison(put(tmp_path, text))
@@ -156,13 +225,15 @@ def test_a_file_that_is_none_is_damaged(tmp_path: Path, text: str) -> None:
         (("images", "name"), None, "images.name"),
         (("images_compared",), 1.5, "images_compared"),
         (("encoders",), ["reference/pixels"], "encoders"),
-        (("terms", "cosines"), [0.5], "terms.cosines.1"),
+        (("terms", "near_far"), [0.5], "terms.near_far.1"),
         (("agreement", 0, "found"), {"estimate": 0.5}, "agreement.0.found.low"),
         (("agreement", 0, "chance"), "0", "agreement.0.chance"),
         (("explanation", 0, "difference", "p"), "small", "explanation.0.difference.p"),
         (("disagreement", 0, "pairs", 0, "keys"), ["a", "b", "c"], "disagreement.0.pairs.0.keys"),
         (("disagreement", 0, "pairs", 0, "same", "split"), 1, "disagreement.0.pairs.0.same.split"),
         (("disagreement", 0, "pairs", 0, "color"), "red", "disagreement.0.pairs.0.color"),
+        (("disagreement", 0, "sharing", 0, "matched"), "most", "disagreement.0.sharing.0.matched"),
+        (("contrast", 0, "distance"), 1, "contrast.0.distance"),
     ],
 )
 def test_a_wrong_value_is_damage_and_its_key_is_known(

@@ -91,10 +91,46 @@ def test_pairs_are_alike_in_what_their_encoder_sees(few: Images, workspace: Work
     for half in (kind, look):
         concepts = [{known[key].labels["concept"] for key in pair.keys} for pair in half.pairs]
         assert sum(map(len, concepts)) == len(set().union(*concepts))  # none twice
-    blind = compared(few, workspace, KIND, LOOK, settings=ComparisonSettings(cosines=(0.5, 0.1), pairs=3))
+    blind = compared(
+        few, workspace, KIND, LOOK, settings=ComparisonSettings(near_far=(0.5, 0.1), far_near=(0.1, 0.5), pairs=3)
+    )
     for half in blind.disagreements:
         assert len(half.pairs) == 3
         assert all(pair.cosines[0] > 0.5 and pair.cosines[1] < 0.1 for pair in half.pairs)
+
+
+def test_pairs_share_what_their_encoder_sees_beyond_random_pairs(few: Images, workspace: Workspace) -> None:
+    comparison = compared(few, workspace, KIND, LOOK, settings=ComparisonSettings(by=("category", "family")))
+    ((kind, look),) = comparison.both_ways()
+    n = len(few)
+    assert comparison.looked_at == n * (n - 1) // 2
+    for half in (kind, look):
+        assert half.found == half.counted > 1000 and 1 < half.busiest <= half.images <= n
+        assert [row.attribute for row in half.sharing] == ["category", "family", "concept", "color", "lightness"]
+        assert [row.distance for row in half.sharing] == [False, False, False, True, True]
+    by = {half.near: {row.attribute: row for row in half.sharing} for half in (kind, look)}
+    assert by["oracle/kind"]["category"].share.estimate > 0.99 and by["oracle/look"]["family"].share.estimate > 0.99
+    for half in by.values():
+        for row in half.values():
+            assert row.beyond.estimate == pytest.approx(row.share.estimate - row.matched)
+        assert abs(half["lightness"].beyond.estimate) < 0.02  # no oracle sees it
+    difference = {each.attribute: each.difference for each in comparison.contrasts}
+    assert difference["category"].low > 0.3 and difference["family"].high < -0.3
+    said = comparison.pair_sentence("oracle/kind", "oracle/look")
+    assert "those near for oracle/kind only in category" in said and "for oracle/look only in family" in said
+
+
+def test_encoders_that_agree_have_too_few_pairs_to_say_anything(few: Images, workspace: Workspace) -> None:
+    settings = ComparisonSettings(near_far=(0.999, -0.9), far_near=(-0.9, 0.999))
+    strict = compared(few, workspace, KIND, LOOK, settings=settings)
+    assert all(not half.found and not half.sharing and not half.pairs for half in strict.disagreements)
+    assert strict.pair_sentence("oracle/kind", "oracle/look").startswith("Too few pairs")
+
+
+def test_hubs_are_limited(few: Images, workspace: Workspace) -> None:
+    comparison = compared(few, workspace, KIND, LOOK, settings=ComparisonSettings(most_per_image=2))
+    for half in comparison.disagreements:
+        assert half.busiest == 2 and half.counted < half.found
 
 
 def test_three_encoders_are_three_pairs(few: Images, workspace: Workspace) -> None:

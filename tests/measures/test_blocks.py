@@ -19,6 +19,7 @@ from embprobe import measures
 from embprobe.errors import EmbprobeError
 from embprobe.measures import blocks, knn
 from embprobe.measures.blocks import Blocks, blocks_of, rows_at
+from embprobe.measures.disagreement import Limits, draw_samples
 from embprobe.measures.vectors import Vectors, add_by_label, check_finite, l2_normalize, lack_direction, unit_blocks
 
 Array = NDArray[Any]
@@ -200,7 +201,10 @@ MEASURED: dict[str, Callable[[Vectors, Vectors], Any]] = {
     "mutual k-NN": lambda a, b: measures.mutual_knn(a, b, k=3),
     "rank correlation": lambda a, b: measures.rank_correlation(a, b),
     "pairs": lambda a, b: [
-        (pair.first, pair.second) for pair in measures.disagreement_pairs(a, b, measures.nearest_others(a, 5))
+        half.positions.tolist()
+        for half in measures.contrasting_pairs(
+            a, b, (Limits(0.3, 0.0),) * 2, samples=draw_samples(len(a)), among=(np.linspace(-1, 1, 9),) * 2
+        )
     ],
     "alignment": lambda a, b: measures.alignment(a, LABELS),
     "uniformity": lambda a, b: measures.uniformity(a, partners=5),

@@ -20,6 +20,7 @@ from embprobe.comparing.result import (
     DisagreementPair,
     Explanation,
     ImagesSummary,
+    PairSharing,
 )
 from embprobe.embeddings.extract import extract
 from embprobe.embeddings.workspace import Workspace
@@ -108,6 +109,7 @@ def save_comparison(workspace: Workspace, images: Images, *pairs: tuple[str, str
     measured = Estimate(0.5, 0.25, 0.75, images=len(images), groups=len(images))
     a, b = PAIR
     shown = [DisagreementPair(keys, (0.9, -0.1), (0.99, 0.01), {"style": False}, 0.5) for keys in pairs]
+    sharing = PairSharing(HOSTILE, False, measured, 0.25, measured)
     comparison = Comparison(
         images=ImagesSummary.of(images),
         compared=len(images),
@@ -118,7 +120,12 @@ def save_comparison(workspace: Workspace, images: Images, *pairs: tuple[str, str
         seed=0,
         agreements=(Agreement("debiased CKA", a, b, measured, 0.0, 0.0625),),
         explanations=(Explanation(HOSTILE, a, b, measured, measured, measured),),
-        disagreements=(Disagreement(a, b, tuple(shown)), Disagreement(b, a, ())),
+        disagreements=(
+            Disagreement(a, b, (0.9, 0.1), 40, 40, 12, 7, (sharing,), tuple(shown)),
+            Disagreement(b, a, (0.8, 0.2), 0, 0, 0, 0, (), ()),
+        ),
+        looked_at=780,
+        contrasts=(),
     )
     write_json(workspace.results(name) / FILE, comparison.as_json())
 
