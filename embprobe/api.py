@@ -428,6 +428,7 @@ def compare(
     thresholds: str = "",
     near_far: tuple[float, float] | None = None,
     far_near: tuple[float, float] | None = None,
+    percentiles: tuple[float, float] = (0.95, 0.5),
     sampled: int = 20_000,
     most_per_image: int | None = None,
     save: bool = True,
@@ -444,11 +445,13 @@ def compare(
             ``category`` and ``style``, where images have them.
         pairs: Disagreement pairs to find in each direction.
         thresholds: Limits on cosines by name: ``loose``, ``strict`` or ``imagenet`` (the study's), ``mmvp`` (blind
-            pairs). Default: percentiles, the nearest twentieth for one encoder and below the median for the other.
+            pairs). Default: ``percentiles``.
         near_far: A pair is near for the first encoder with a cosine above the first number, and far for the second with
             one below the second number.
         far_near: A pair is far for the first encoder with a cosine below the first number, and near for the second with
             one above the second number.
+        percentiles: Without limits on cosines, the percentiles of an encoder's own cosines above which a pair is near,
+            and below which it is far.
         sampled: Of more images, all pairs of two random samples of this many are looked at.
         most_per_image: The largest number of contrasting pairs of an image that count, against hubs.
         save: Write numbers and figures into the workspace, for :func:`write_report`; what cannot be written is logged
@@ -461,7 +464,7 @@ def compare(
         near for only one encoder and what these share.
 
     Raises:
-        UsageError: There are fewer than two encoders, no such thresholds, or a limit is no cosine.
+        UsageError: There are fewer than two encoders, no such thresholds, or a limit is no cosine or percentile.
         EmbprobeError: There are fewer than k + 2 images that all encoders could embed.
     """
     from embprobe.comparing.run import compare, make_settings
@@ -477,6 +480,7 @@ def compare(
         thresholds=thresholds,
         near_far=near_far,
         far_near=far_near,
+        percentiles=percentiles,
         sampled=sampled,
         most_per_image=most_per_image,
         max_unlabelled=most,

@@ -42,7 +42,7 @@ def compare(
         str,
         typer.Option(
             help="Limits on cosines by name: loose, strict or imagenet (the study's), mmvp (blind pairs). Default: "
-            "percentiles, the nearest twentieth for one encoder and below the median for the other.",
+            "--percentiles.",
             metavar="NAME",
         ),
     ] = "",
@@ -62,6 +62,14 @@ def compare(
             metavar="FAR NEAR",
         ),
     ] = None,
+    percentiles: Annotated[
+        tuple[float, float],
+        typer.Option(
+            help="Without limits on cosines: near is a pair above the first percentile of an encoder's own cosines, "
+            "far one below the second.",
+            metavar="NEAR FAR",
+        ),
+    ] = (0.95, 0.5),
     sampled: Annotated[
         int,
         typer.Option(
@@ -94,6 +102,7 @@ def compare(
             thresholds=thresholds,
             near_far=near_far,
             far_near=far_near,
+            percentiles=percentiles,
             sampled=sampled,
             most_per_image=most_per_image,
             notify=notify,

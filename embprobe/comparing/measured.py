@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from embprobe.comparing.pairs import find_pairs, pair_attributes, share
 from embprobe.comparing.result import (
     COLOR,
     COLORS,
@@ -20,25 +21,17 @@ from embprobe.comparing.result import (
     PairSharing,
 )
 from embprobe.embeddings.embedding_set import EmbeddingSet
-from embprobe.images.groups import CONCEPT, IMAGE, Grouping
+from embprobe.images.groups import IMAGE, Grouping
 from embprobe.measures.blocks import rows_at
 from embprobe.measures.cka import Kernel, chance_cka, cka_of_kernels
-from embprobe.measures.disagreement import (
-    ContrastingPairs,
-    Limits,
-    Pair,
-    contrasting_pairs,
-    count_pairs,
-    draw_samples,
-)
+from embprobe.measures.disagreement import ContrastingPairs, Pair, count_pairs, draw_samples
 from embprobe.measures.knn import Positions
 from embprobe.measures.mutual_knn import nearest_others, neighbor_overlap_by_chance, neighbor_overlap_effects
 from embprobe.measures.natural_pairs import MIN_PARTNERS, Attribute, every_natural_pair_effect
 from embprobe.measures.pair_effects import influence_scores
-from embprobe.measures.pair_sharing import MIN_PAIRS, Sharing, links_between, pair_sharing
 from embprobe.measures.pairs import pair_cosines, random_pairs
 from embprobe.measures.rank_correlation import correlation_by_chance, cosine_ranks, rank_correlation_effects
-from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
+from embprobe.measures.vectors import ScoreArray, Vectors
 from embprobe.statistics import resample
 from embprobe.system.text import printable
 from embprobe.system.threads import side_by_side
@@ -49,8 +42,6 @@ RANKED = 2_000
 """Of more rows, all pairs of this many random ones are ranked."""
 EXPLAINED = 2_000
 """Of more rows, similarity is explained on this many random ones."""
-WORD = "word"
-"""The label of a word that is written in an image."""
 _MATCHINGS = 200
 _RANKING = 24
 """Bytes that ranking all pairs takes a pair."""
@@ -166,67 +157,26 @@ class _Compared:
 
     def disagreements(self, a: str, b: str) -> tuple[list[Disagreement], list[PairContrast]]:
         """Return the pairs near for only one of two encoders, both ways, and how what they share differs."""
-        random, settings, looked_at = (self._random[a], self._random[b]), self._settings, count_pairs(self.samples)
-        near_far, far_near = settings.near_far, settings.far_near
-        limits = (
-            Limits(*near_far) if near_far else Limits.at_percentiles(*random, pairs=looked_at),
-            Limits(far_near[1], far_near[0]) if far_near else Limits.at_percentiles(*random[::-1], pairs=looked_at),
-        )
         vectors = self.embedded.vectors[a], self.embedded.vectors[b]
-        both = contrasting_pairs(*vectors, limits, samples=self.samples, among=random, seed=self._seed)
-        if settings.most_per_image:
-            both = (
-                both[0].limited(settings.most_per_image, len(self.embedded.rows)),
-                both[1].limited(settings.most_per_image, len(self.embedded.rows)),
-            )
-        links = links_between(np.concatenate([pairs.positions for pairs in both]), self._groups)
-        shared = [self._shared(pairs.positions, links) for pairs in both]
-        estimates, contrasts = self._sharing(a, b, shared)
-        names = (a, b), (b, a)
+        random = self._random[a], self._random[b]
+        both = find_pairs(vectors, random, self._settings, self.samples, seed=self._seed)
+        attributes = pair_attributes(self.embedded.rows, list(self._labels), self._measured)
+        estimates: tuple[list[PairSharing], list[PairSharing]] = ([], [])
+        contrasts: list[PairContrast] = []
+        for attribute, found in share(both, attributes, self._groups).items():
+            distance = attribute in self._measured
+            shares, beyond = (resample(each, self._groups, seed=self._seed) for each in (found.shares, found.beyond))
+            known = [(way, each) for way, each in enumerate(found.sharing) if each is not None]
+            for column, (way, each) in enumerate(known):
+                of_pairs = shares.mean(column), each.matched, beyond.against(column, 0)
+                estimates[way].append(PairSharing(attribute, distance, *of_pairs))
+            if len(known) > 1:
+                contrasts.append(PairContrast(attribute, distance, a, b, beyond.difference(0, 1)))
         halves = [
-            self._described_half(*way, pairs, tuple(each))
-            for way, pairs, each in zip(names, both, estimates, strict=True)
+            self._described_half(near, far, pairs, tuple(each))
+            for (near, far), pairs, each in zip(((a, b), (b, a)), both, estimates, strict=True)
         ]
         return halves, contrasts
-
-    def _shared(self, pairs: Positions, links: Positions) -> dict[str, Sharing]:
-        """Return how much pairs share of each attribute, if they are enough."""
-        if len(pairs) < MIN_PAIRS:
-            return {}
-        attributes = self._pair_attributes()
-        found = side_by_side(
-            lambda attribute: pair_sharing(pairs, attribute, self._groups, links=links), attributes.values()
-        )
-        return dict(zip(attributes, found, strict=True))
-
-    def _pair_attributes(self) -> dict[str, LabelArray | Vectors]:
-        """Return the attributes that pairs may share: labels that some rows have in common, and distances."""
-        rows, n = self.embedded.rows, len(self.embedded.rows)
-        others = {name: rows.label(name) for name in (CONCEPT, WORD) if name not in self._labels and rows.has(name)}
-        labels = {**self._labels, **others}
-        shared = {name: np.array(values, np.str_) for name, values in labels.items() if 1 < len(set(values)) < n}
-        return {**shared, **self._measured}
-
-    def _sharing(
-        self, a: str, b: str, shared: Sequence[Mapping[str, Sharing]]
-    ) -> tuple[list[list[PairSharing]], list[PairContrast]]:
-        """Return the estimates of each direction, and of the differences between them where both have some."""
-        estimates: list[list[PairSharing]] = [[], []]
-        contrasts: list[PairContrast] = []
-        for attribute in dict.fromkeys(name for half in shared for name in half):
-            here = [(way, half[attribute]) for way, half in enumerate(shared) if attribute in half]
-            scores = [
-                influence_scores([sharing.effects for _, sharing in here], self._groups),
-                influence_scores([sharing.beyond for _, sharing in here], self._groups),
-            ]
-            of_share, beyond = (resample(each, self._groups, seed=self._seed) for each in scores)
-            for column, (way, sharing) in enumerate(here):
-                both = of_share.mean(column), sharing.matched, beyond.against(column, 0)
-                estimates[way].append(PairSharing(attribute, attribute in self._measured, *both))
-            if len(here) > 1:
-                difference = beyond.difference(0, 1)
-                contrasts.append(PairContrast(attribute, attribute in self._measured, a, b, difference))
-        return estimates, contrasts
 
     def _described_half(
         self, near: str, far: str, pairs: ContrastingPairs, sharing: tuple[PairSharing, ...]

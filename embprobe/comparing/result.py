@@ -17,11 +17,11 @@ from pydantic import AfterValidator, Field, StrictBool, TypeAdapter
 from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images, Row
-from embprobe.measures.disagreement import SAMPLED
+from embprobe.measures.disagreement import FAR, NEAR, SAMPLED
 from embprobe.statistics import CERTAIN, Estimate, holm
 from embprobe.system.files import write_json
 from embprobe.system.models import Count, DamagedFile, Number, check_json, read_json
-from embprobe.system.text import printable
+from embprobe.system.text import listed, printable
 
 VERSION = 2
 FILE = "comparison.json"
@@ -54,10 +54,12 @@ class ComparisonSettings:
     pairs: Count = 12
     """Disagreement pairs to show in each direction."""
     near_far: tuple[Number, Number] | None = None
-    """Cosines above which a pair is near for the first encoder, and below which it is far for the second; without them
-    percentiles decide."""
+    """Cosines above which a pair is near for the first encoder, and below which it is far for the second."""
     far_near: tuple[Number, Number] | None = None
     """Cosines below which a pair is far for the first encoder, and above which it is near for the second."""
+    percentiles: tuple[Number, Number] = (NEAR, FAR)
+    """Percentiles of an encoder's cosines above which a pair is near, and below which it is far, where no cosines are
+    given."""
     sampled: Count = SAMPLED
     """Images of each of the two samples whose pairs are all looked at."""
     most_per_image: Count | None = None
@@ -225,7 +227,7 @@ class Comparison:
                 low, high = (d.low, d.high) if d.estimate > 0 else (-d.high, -d.low)
                 attribute = f"{explanation.attribute} (by {abs(d.estimate):.3f}, {low:.3f} to {high:.3f})"
                 stronger[a if d.estimate > 0 else b].append(attribute)
-        parts = [f"more with {' and '.join(names)} for {encoder}" for encoder, names in stronger.items() if names]
+        parts = [f"more with {listed(names)} for {encoder}" for encoder, names in stronger.items() if names]
         return f"Similarity goes {', '.join(parts)}." if parts else f"{a} and {b}: no attribute tells them apart."
 
     def pair_sentence(self, a: str, b: str) -> str:
@@ -243,9 +245,7 @@ class Comparison:
             if p < CERTAIN:
                 more = contrast.difference.estimate > 0
                 closer[a if more != contrast.distance else b].append(contrast.attribute)
-        parts = [
-            f"those near for {encoder} only in {' and '.join(names)}" for encoder, names in closer.items() if names
-        ]
+        parts = [f"those near for {encoder} only in {listed(names)}" for encoder, names in closer.items() if names]
         if not parts:
             return f"Pairs near for only one of {a} and {b}: no attribute tells the two kinds apart."
         return f"Pairs have more in common than random ones, and than those of the other kind: {', '.join(parts)}."

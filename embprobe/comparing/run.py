@@ -43,6 +43,7 @@ def make_settings(
     thresholds: str = "",
     near_far: tuple[float, float] | None = None,
     far_near: tuple[float, float] | None = None,
+    percentiles: tuple[float, float] = ComparisonSettings.percentiles,
     sampled: int = ComparisonSettings.sampled,
     most_per_image: int | None = None,
     max_unlabelled: float = MAX_UNLABELLED,
@@ -53,7 +54,7 @@ def make_settings(
     ``thresholds`` is one of ``SETTINGS``, whose limits ``near_far`` and ``far_near`` overrule.
 
     Raises:
-        UsageError: ``thresholds`` has another name, or a limit is no cosine.
+        UsageError: ``thresholds`` has another name, or a limit is no cosine or percentile.
         MissingLabel: More images than that lack a label that is named.
     """
     if thresholds and thresholds not in SETTINGS:
@@ -64,13 +65,15 @@ def make_settings(
     for limit in (*(near_far or ()), *(far_near or ())):
         if not -1 <= limit <= 1:
             raise UsageError(f"{limit:g} is no cosine: limits are from -1 to 1.")
+    if not all(0 <= percentile <= 1 for percentile in percentiles):
+        raise UsageError(f"Percentiles are from 0 to 1, not {percentiles[0]:g} and {percentiles[1]:g}.")
     named = [label for label in by or [] if label != COLOR]
     for label in named:
         if images.lacks(label):
             images.label(label)
     without_unlabelled(images, named, most=max_unlabelled)
     labels = tuple(by or ComparisonSettings.by)
-    return ComparisonSettings(k, labels, pairs, near_far, far_near, sampled, most_per_image)
+    return ComparisonSettings(k, labels, pairs, near_far, far_near, percentiles, sampled, most_per_image)
 
 
 def choose_compared(images: Images, by: Sequence[str], max_unlabelled: float) -> tuple[Images, tuple[str, ...]]:

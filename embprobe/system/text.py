@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of the text behind them, and so could make one name look like another."""
@@ -32,3 +33,13 @@ def visible(text: str) -> str:
         c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Zl", "Zp") or c in _TURNING else c
         for c in printable(text)
     )
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """Join names as a sentence does.
+
+    Example:
+        >>> listed(["style", "color", "lightness"])
+        'style, color and lightness'
+    """
+    return f" {last} ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), *names[-1:]])

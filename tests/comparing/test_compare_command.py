@@ -53,6 +53,7 @@ def test_options_reach_the_comparison(run: Run) -> None:
         "pairs": 2,
         "near_far": [0.9, 0.8],  # what is typed overrules the name
         "far_near": [0.15, 0.95],
+        "percentiles": [0.95, 0.5],
         "sampled": 9,
         "most_per_image": 3,
     }
@@ -65,6 +66,8 @@ def test_limits_that_are_none(run: Run) -> None:
     assert code == 2 and "no thresholds 'lose'. Did you mean loose?" in " ".join(err.split())
     code, _, err = run("compare", *ENCODERS, "--far-near", "0.5", "80")
     assert code == 2 and "80 is no cosine" in err
+    code, _, err = run("compare", *ENCODERS, "--percentiles", "95", "50")
+    assert code == 2 and "Percentiles are from 0 to 1, not 95 and 50" in err
 
 
 def test_one_encoder_is_no_comparison(run: Run) -> None:

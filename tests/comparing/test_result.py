@@ -40,6 +40,7 @@ SAVED = """\
     "pairs": 1,
     "near_far": [0.9, 0.8],
     "far_near": null,
+    "percentiles": [0.95, 0.5],
     "sampled": 20000,
     "most_per_image": 4
   },
