@@ -684,7 +684,9 @@ def check_claims(
     session = open_session(**settings)
     if isinstance(images, EmbeddingSet):
         raise UsageError("Claims are checked on images that encoders embed, not on an embedding set.")
-    study = run_study(load_cast(names, device=session.device, known=known), _rows(images), session, claims=asked)
+    tokens = any(claim.vectors for claim in asked)
+    cast = load_cast(names, device=session.device, known=known, class_tokens=tokens)
+    study = run_study(cast, _rows(images), session, claims=asked)
     if save:
         save_study(study, session.workspace)
     return study

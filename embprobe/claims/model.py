@@ -1,4 +1,4 @@
-"""Claims of papers: each is the difference of two encoders at one number of a probe card.
+"""Claims of papers: each is the difference of two encoders at one number of a probe card, or over pairs of images.
 
 A claim says in which region the difference a - b lies:
 
@@ -20,11 +20,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, FiniteFloat, model_validator
 
+from embprobe.comparing.result import MEASURED
 from embprobe.probing.card import Card, bundled_card, read_card
 from embprobe.probing.pattern import KeyPattern
 from embprobe.system.models import Strict, parse_card, read_card_file
 
 Relation = Literal["more", "at least", "similar"]
+VectorChoice = Literal["", "class token", "own"]
+"""The vector that answers: an encoder's class token before any head, or the one that it gives by default. Empty: the
+latter, and the other choice is not shown beside it."""
 CARD = ".toml"
 """How the name of a card ends that is a file and not a bundled one."""
 
@@ -40,11 +44,23 @@ class Claim(Strict):
     b: str
     """Roles; the claim is about a - b."""
     relation: Relation
-    quality: str
+    quality: str = ""
     """What a has more of, as much of, or at least as much of: ``accurate at decoding``."""
-    card: str
+    card: str = ""
     """The attribute of a bundled card, or the path of a card's file."""
-    number: KeyPattern
+    number: KeyPattern | None = None
+    """The number of that card that decides."""
+    pairs: str = ""
+    """Instead of a card's number, an attribute of pairs that are near for one encoder only: a label that both images
+    of a pair may have in common, or ``color``, ``lightness`` or ``texture``, in which they may be alike."""
+    vectors: VectorChoice = ""
+    """The vector that answers; the other choice is shown beside it. Taken from the file's head where there is none."""
+    paper: str = ""
+    """What the paper found, in our words."""
+    published: str = ""
+    """The paper's numbers."""
+    differs: str = ""
+    """How this question differs from the paper's."""
     margin: Annotated[FiniteFloat, Field(ge=0)] = 0.0
     """In the number's unit; of ``similar`` and ``at least``."""
     learned: str = ""
@@ -60,17 +76,30 @@ class Claim(Strict):
             raise ValueError("a and b must be two roles")
         if (self.margin > 0) == (self.relation == "more"):
             raise ValueError("a margin goes with 'similar' and 'at least', and only with these")
+        asked = bool(self.card), self.number is not None, bool(self.quality)
+        if asked != ((not self.pairs,) * 3):
+            raise ValueError("a claim has quality, card and number, or else pairs")
+        if self.pairs and self.relation != "more":
+            raise ValueError("a claim about pairs is 'more'")
         return self
 
     @property
     def sentence(self) -> str:
         """The claim in words, made of its fields, so that what is read is what is tested."""
         a, b = (self.names.get(role, role) for role in (self.a, self.b))
+        if self.pairs:
+            have = f"alike in {self.pairs}" if self.pairs in MEASURED else f"often of the same {self.pairs}"
+            return f"Pairs near for {a} only are more {have} than pairs near for {b} only"
         if self.relation == "similar":
             return f"{a} and {b} are similarly {self.quality}"
         if self.relation == "at least":
             return f"{a} is at least as {self.quality} as {b}"
         return f"{a} is more {self.quality} than {b}"
+
+    @property
+    def question(self) -> str:
+        """What is asked, as far as it is known before it was: the fields of the number, or pairs."""
+        return f"pairs near for one only, {self.pairs}" if self.number is None else self.number.describe()
 
     @property
     def region(self) -> tuple[float, float]:
@@ -87,6 +116,8 @@ class ClaimFile(Strict):
     source: str
     roles: Annotated[dict[str, str], Field(min_length=2)]
     """The encoders the paper speaks of, by role, as sentences call them."""
+    vectors: VectorChoice = ""
+    """The vector that answers where a claim says nothing else."""
     claims: Annotated[list[Claim], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -105,7 +136,16 @@ class ClaimFile(Strict):
             return str(folder / card) if folder is not None and card.endswith(CARD) else card
 
         more = {"source": self.source, "names": self.roles}
-        return tuple(claim.model_copy(update={**more, "card": placed(claim.card)}) for claim in self.claims)
+        return tuple(
+            claim.model_copy(
+                update={**more, "card": placed(claim.card), "vectors": claim.vectors or self._vectors_of(claim)}
+            )
+            for claim in self.claims
+        )
+
+    def _vectors_of(self, claim: Claim) -> VectorChoice:
+        """Return the file's choice; names are compared with the vectors that texts share, whatever it is."""
+        return "" if claim.number is not None and claim.number.kind == "zero-shot" else self.vectors
 
 
 @cache

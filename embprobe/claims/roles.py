@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from embprobe.claims.model import bundled_claims, roles_of
+from embprobe.claims.model import VectorChoice, bundled_claims, roles_of
 from embprobe.encoders import list_encoders, load_encoder
 from embprobe.encoders.spec import Encoder
 from embprobe.errors import UsageError
@@ -72,6 +72,8 @@ class Cast:
     references: Sequence[Encoder]
     lacking: Mapping[str, str] = field(default_factory=dict)
     """By role, why nobody plays it."""
+    class_tokens: Mapping[str, Encoder] = field(default_factory=dict)
+    """By role, the encoder's class token, where it is another vector than its own."""
 
     @property
     def twin(self) -> Encoder:
@@ -82,24 +84,42 @@ class Cast:
         """Return the names of the encoders by role, the twin's among them."""
         return {role: encoder.spec.name for role, encoder in {**self.encoders, TWIN: self.twin}.items()}
 
-    def playing(self, roles: Iterable[str]) -> list[Encoder]:
-        """Return the encoders in some of the roles, each once."""
-        wanted = [self.encoders[role] for role in roles if role in self.encoders]
-        return list({encoder.spec.name: encoder for encoder in wanted}.values())
+    def answering(self, role: str, vectors: VectorChoice) -> Encoder:
+        """Return the encoder in a role, with the vector that is to answer."""
+        return self.class_tokens.get(role, self.encoders[role]) if vectors == "class token" else self.encoders[role]
 
 
-def load_cast(roles: Roles, *, device: str, known: Sequence[str] | None = None) -> Cast:
+def load_cast(roles: Roles, *, device: str, known: Sequence[str] | None = None, class_tokens: bool = True) -> Cast:
     """Return the encoders in their roles, each loaded once; raises what :func:`embprobe.encoders.load_encoder` raises.
 
     Args:
         roles: Names of encoders by role.
         device: The device to load them on.
         known: The roles there are; by default those of the bundled claims.
+        class_tokens: Whether to load, too, the class tokens of encoders whose own vector is another.
     """
     wanted = dict.fromkeys([*roles.names.values(), roles.twin, UNTRAINED, PIXELS])
     loaded = {name: load_encoder(name, device=device) for name in wanted}
+    tokens = {name: _class_token(loaded[name], device) for name in dict.fromkeys(roles.names.values()) if class_tokens}
     return Cast(
         {role: loaded[name] for role, name in roles.names.items()},
         [loaded[name] for name in dict.fromkeys([roles.twin, UNTRAINED, PIXELS])],
         {role: roles.lacking.format(role) for role in known or known_roles() if role not in roles.names},
+        {role: token for role, name in roles.names.items() if (token := tokens.get(name))},
     )
+
+
+def _class_token(encoder: Encoder, device: str) -> Encoder | None:
+    """Load an encoder with its class token before any head; None if that is its own vector, or it has none.
+
+    An encoder whose pooling was typed keeps it.
+    """
+    name = encoder.spec.name
+    if encoder.spec.pooling != "projected" or "pooling=" in encoder.spec.options:
+        return None
+    for pooling in ("cls", "trunk"):  # open_clip's is its trunk
+        try:
+            return load_encoder(f"{name},pooling={pooling}", device=device)
+        except UsageError:
+            continue  # that family has no such pooling
+    return None

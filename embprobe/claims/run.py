@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from embprobe.claims.learning import Learning
-from embprobe.claims.model import CONTENT, RANK, Claim, bundled_claims, card_of
+from embprobe.claims.model import CONTENT, RANK, Claim, VectorChoice, bundled_claims
+from embprobe.claims.numbers import CardNumbers, PairOfNumbers, Wanted, measure_cards
+from embprobe.claims.pairs import Answer, PairQuestion, measure_pairs
 from embprobe.claims.roles import PIXELS, TWIN, Cast
 from embprobe.claims.verdicts import Decision, decide, measure_difference
+from embprobe.encoders.spec import Encoder
 from embprobe.errors import UsageError
 from embprobe.images.rows import Images
 from embprobe.probing.context import NotApplicable
-from embprobe.probing.kinds.decoding import UNSEEN
-from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.results import Conclusions, Result, Results
-from embprobe.probing.run import Asked, run_probes
-from embprobe.probing.scores import Scores
 from embprobe.statistics import Estimate, holm, resample
 from embprobe.system.threads import one_thread
 
@@ -55,90 +54,84 @@ def run_study(cast: Cast, images: Images, session: Session, *, claims: Sequence[
         NotApplicable: No claim can be checked on these images.
     """
     claims = bundled_claims() if claims is None else claims
-    played = [claim for claim in claims if {claim.a, claim.b} <= cast.encoders.keys()]
+    asked = [_Asked.of(claim, cast) for claim in claims]
+    played = [each for each in asked if each is not None]
     if not played:
         lacking = "; ".join(dict.fromkeys(cast.lacking.values()))
         raise UsageError(f"No claim has both its encoders: {lacking}. Name them, as in -e clip=NAME -e dino=NAME.")
-    measured, failed = _measure(played, cast, images, session)
-    learned = [each for role in cast.encoders if (each := _learning(role, cast, measured, session.seed))]
-    decisions = _decide(claims, cast, measured, failed, learned, session.seed)
+    measured = _measure(played, cast, images, session)
+    learned = [each for role in cast.encoders if (each := _learning(role, cast, measured.cards, session.seed))]
+    decisions = _decide(claims, asked, cast, measured, learned, session.seed)
     if all(decision.difference is None for decision in decisions):
         reasons = "; ".join(dict.fromkeys(decision.because for decision in decisions))
         raise NotApplicable(f"None of the claims can be asked of '{images.name}': {reasons}.")
-    results = _results(claims, cast, [each.results for each in measured.values()], decisions, learned, failed)
+    results = _results(claims, cast, measured, decisions, learned)
     return Study(results, decisions, learned, cast.names())
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """Two encoders' estimates of one number, and the scores behind them, of the same images."""
+class _Asked:
+    """A claim whose roles are both played, with the encoders that answer it."""
 
-    rows: tuple[Result, Result]
-    scores: tuple[Scores, Scores]
+    claim: Claim
+    encoders: tuple[Encoder, Encoder]
+    others: tuple[Encoder, Encoder] | None
+    """The same encoders with the other vector, if that is another one."""
 
-    def difference(self, estimate: Estimate, *, p: float | None = None, p_adjusted: float | None = None) -> Result:
-        """Return the row of the first less the second."""
-        first, second = self.rows
-        return replace(
-            first,
-            against=second.encoder,
-            role="subject",
-            estimate=estimate.estimate,
-            low=estimate.low,
-            high=estimate.high,
-            p=p,
-            p_adjusted=p_adjusted,
-        )
+    @classmethod
+    def of(cls, claim: Claim, cast: Cast) -> Self | None:
+        """Return the claim with its encoders; None if a role is not played."""
+        if not {claim.a, claim.b} <= cast.encoders.keys():
+            return None
+        own, tokens = ((cast.answering(claim.a, vectors), cast.answering(claim.b, vectors)) for vectors in _CHOICES)
+        if claim.vectors == _CHOICES[1]:
+            own, tokens = tokens, own
+        return cls(claim, own, tokens if claim.vectors and own != tokens else None)
+
+
+_CHOICES: tuple[VectorChoice, VectorChoice] = ("own", "class token")
 
 
 @dataclass(frozen=True)
-class _CardResults:
-    """What one card measured."""
+class _Measured:
+    """The numbers of all cards and pairs, and why some are missing."""
 
-    results: Results
+    cards: Mapping[str, CardNumbers]
+    failed: Mapping[str, str]
+    pairs: Mapping[tuple[str, str, str], Answer]
 
-    def row(self, number: KeyPattern, encoder: str) -> Result | None:
-        """Return an encoder's estimate, if it was measured."""
-        key = number.find((row.key for row in self.results.rows), folds=UNSEEN)
-        return next((row for row in self.results.rows if (row.key, row.label) == (key, encoder)), None)
-
-    def pair(self, number: KeyPattern, a: str, b: str) -> _Pair | None:
-        """Return two encoders' estimates, if both were measured."""
-        first, second = self.row(number, a), self.row(number, b)
-        if first is None or second is None:
-            return None
-        scores = {each.encoder: each for each in self.results.scores if each.key == first.key}
-        return _Pair((first, second), (scores[a], scores[b]))
-
-
-def _measure(
-    claims: Sequence[Claim], cast: Cast, images: Images, session: Session
-) -> tuple[dict[str, _CardResults], dict[str, str]]:
-    """Return by card what it measured, or why it could measure nothing."""
-    roles = tuple(cast.encoders)
-    wanted = [(*CONTENT, roles), (*RANK, roles), *((c.card, c.number, (c.a, c.b)) for c in claims)]
-    asked: dict[str, Asked] = {}
-    for name in dict.fromkeys(name for name, _, _ in wanted):
-        here = [(number, needed) for of, number, needed in wanted if of == name]
-        card = card_of(name)
-        card = card.only(
-            [*(number for number, _ in here), *card.of(images, max_unlabelled=session.max_unlabelled).must_fail]
-        )
-        encoders = cast.playing(role for role in roles if any(role in needed for _, needed in here))
-        references = [each for each in cast.references if each.spec.name not in [e.spec.name for e in encoders]]
-        asked[name] = Asked(card, encoders, references)
-    measured: dict[str, _CardResults] = {}
-    failed: dict[str, str] = {}
-    every_card = run_probes(list(asked.values()), images, session, differences=False)  # they are the claims' business
-    for name, results in zip(asked, every_card, strict=True):
-        if isinstance(results, NotApplicable):
-            failed[name] = str(results).removesuffix(".")
-        else:
-            measured[name] = _CardResults(results)
-    return measured, failed
+    def answer(self, claim: Claim, encoders: tuple[Encoder, Encoder]) -> Answer:
+        """Return two encoders' numbers for a claim, or why there are none."""
+        a, b = (encoder.spec.name for encoder in encoders)
+        if claim.number is None:
+            return self.pairs[a, b, claim.pairs]
+        if claim.card in self.failed:
+            return self.failed[claim.card]
+        card = self.cards[claim.card]
+        found = card.pair(claim.number, a, b)
+        if found is not None:
+            return found
+        silent = [name for name in (a, b) if card.row(claim.number, name) is None]
+        reasons = "".join(f" ({reason})" for reason in card.results.left_out)
+        return f"{' and '.join(dict.fromkeys(silent))} cannot be asked for {claim.question}{reasons}"
 
 
-def _learning(role: str, cast: Cast, measured: Mapping[str, _CardResults], seed: int) -> Learning | None:
+def _measure(asked: Sequence[_Asked], cast: Cast, images: Images, session: Session) -> _Measured:
+    """Measure what the claims need, and what each encoder has learned."""
+    everyone = list(cast.encoders.values())
+    wanted = [Wanted(*CONTENT, everyone), Wanted(*RANK, everyone)]
+    questions: list[PairQuestion] = []
+    for each in asked:
+        for encoders in filter(None, (each.encoders, each.others)):
+            if each.claim.number is None:
+                questions.append(PairQuestion(*encoders, each.claim.pairs))
+            else:
+                wanted.append(Wanted(each.claim.card, each.claim.number, encoders))
+    cards, failed = measure_cards(wanted, cast.references, images, session)
+    return _Measured(cards, failed, measure_pairs(questions, images, session) if questions else {})
+
+
+def _learning(role: str, cast: Cast, measured: Mapping[str, CardNumbers], seed: int) -> Learning | None:
     """Return how an encoder does beside its twin, if that could be measured."""
     card, number = CONTENT
     names = cast.names()
@@ -160,38 +153,23 @@ def _learning(role: str, cast: Cast, measured: Mapping[str, _CardResults], seed:
 
 def _decide(
     claims: Sequence[Claim],
+    asked: Sequence[_Asked | None],
     cast: Cast,
-    measured: Mapping[str, _CardResults],
-    failed: Mapping[str, str],
+    measured: _Measured,
     learned: Sequence[Learning],
     seed: int,
 ) -> list[Decision]:
     """Return one decision a claim, with p corrected over those that were checked."""
-    names = cast.names()
-    pairs = [
-        measured[claim.card].pair(claim.number, names[claim.a], names[claim.b])
-        if claim.card in measured and {claim.a, claim.b} <= names.keys()
-        else None
-        for claim in claims
-    ]
+    answers = [None if each is None else measured.answer(each.claim, each.encoders) for each in asked]
     estimates = [
-        None
-        if pair is None
-        else measure_difference(
-            claim,
-            pair.scores[0].values,
-            pair.scores[1].values,
-            pair.scores[0].groups,
-            seed=seed,
-            unit=pair.rows[0].resampled,
-        )
-        for claim, pair in zip(claims, pairs, strict=True)
+        _estimated(claim, answer, seed) if isinstance(answer, PairOfNumbers) else None
+        for claim, answer in zip(claims, answers, strict=True)
     ]
     adjusted = iter(holm([each.p or 0.0 for each in estimates if each is not None]))
     decisions = []
-    for claim, pair, estimate in zip(claims, pairs, estimates, strict=True):
-        if pair is None or estimate is None:
-            reason = _why_not(claim, cast, failed, measured)
+    for claim, each, answer, estimate in zip(claims, asked, answers, estimates, strict=True):
+        if each is None or estimate is None or not isinstance(answer, PairOfNumbers):
+            reason = answer if isinstance(answer, str) else _missing(claim, cast)
             decisions.append(Decision(claim=claim, verdict="not asked", because=reason))
             continue
         p = next(adjusted)
@@ -201,25 +179,30 @@ def _decide(
                 claim=claim,
                 verdict="undecided" if unlearned else decide(claim, estimate.low, estimate.high, p),
                 because=unlearned,
-                estimates=pair.rows,
-                difference=pair.difference(estimate, p=estimate.p, p_adjusted=p),
+                estimates=answer.rows,
+                difference=answer.difference(estimate, p=estimate.p, p_adjusted=p),
+                beside=_beside(each, measured, seed),
             )
         )
     return decisions
 
 
-def _why_not(claim: Claim, cast: Cast, failed: Mapping[str, str], measured: Mapping[str, _CardResults]) -> str:
-    """Return why a claim could not be checked."""
-    missing = [cast.lacking[role] for role in (claim.a, claim.b) if role in cast.lacking]
-    if missing:
-        return " and ".join(missing)
-    if claim.card in failed:
-        return failed[claim.card]
-    card = measured[claim.card]
-    names = cast.names()
-    silent = [names[role] for role in (claim.a, claim.b) if card.row(claim.number, names[role]) is None]
-    reasons = "".join(f" ({reason})" for reason in card.results.left_out)
-    return f"{' and '.join(dict.fromkeys(silent))} cannot be asked for {claim.number.describe()}{reasons}"
+def _estimated(claim: Claim, numbers: PairOfNumbers, seed: int) -> Estimate:
+    a, b = numbers.scores
+    return measure_difference(claim, a.values, b.values, a.groups, seed=seed, unit=numbers.rows[0].resampled)
+
+
+def _beside(asked: _Asked, measured: _Measured, seed: int) -> Result | None:
+    """Return the same difference with the other vector, if there is one; it is not tested."""
+    if asked.others is None:
+        return None
+    answer = measured.answer(asked.claim, asked.others)
+    return answer.difference(_estimated(asked.claim, answer, seed)) if isinstance(answer, PairOfNumbers) else None
+
+
+def _missing(claim: Claim, cast: Cast) -> str:
+    """Return why a role of a claim is not played."""
+    return " and ".join(cast.lacking[role] for role in (claim.a, claim.b) if role in cast.lacking)
 
 
 def _unlearned(claim: Claim, learned: Sequence[Learning]) -> str:
@@ -233,12 +216,13 @@ def _unlearned(claim: Claim, learned: Sequence[Learning]) -> str:
 def _results(
     claims: Sequence[Claim],
     cast: Cast,
-    results_of_cards: Sequence[Results],
+    measured: _Measured,
     decisions: Sequence[Decision],
     learned: Sequence[Learning],
-    failed: Mapping[str, str],
 ) -> Results:
     """Return all cards' results as one: every estimate, and of the differences those that a sentence is about."""
+    results_of_cards = [each.results for each in measured.cards.values()]
+    pairs = [answer for answer in measured.pairs.values() if isinstance(answer, PairOfNumbers)]
     first = results_of_cards[0].manifest
     encoders = {encoder["fingerprint"]: encoder for each in results_of_cards for encoder in each.manifest["encoders"]}
     card = {
@@ -252,11 +236,18 @@ def _results(
         "cards": [each.manifest["card"] for each in results_of_cards],
     }
     differences = [_without_margin(each) for each in decisions] + [each.difference for each in learned]
-    reasons = [*(reason for each in results_of_cards for reason in each.left_out), *failed.values()]
+    reasons = [*(reason for each in results_of_cards for reason in each.left_out), *measured.failed.values()]
     return Results(
         manifest={**first, "card": card, "roles": cast.names(), "encoders": list(encoders.values())},
-        rows=[*(row for each in results_of_cards for row in each.rows), *(row for row in differences if row)],
-        scores=[scores for each in results_of_cards for scores in each.scores],
+        rows=[
+            *(row for each in results_of_cards for row in each.rows),
+            *(row for each in pairs for row in each.rows),
+            *(row for row in differences if row),
+        ],
+        scores=[
+            *(scores for each in results_of_cards for scores in each.scores),
+            *(scores for each in pairs for scores in each.scores),
+        ],
         conclusions=Conclusions(
             key=None,
             numbers={},

@@ -43,6 +43,8 @@ class Decision:
     estimates: tuple[Result, Result] | None = None
     difference: Result | None = None
     """With the p of the claim, which is of no difference only where the claim is ``more``."""
+    beside: Result | None = None
+    """The difference with the other vector of the same encoders; it decides nothing."""
 
     @property
     def sentence(self) -> str:
@@ -65,6 +67,7 @@ class Decision:
             "because": self.because,
             "estimates": None if self.estimates is None else [row.as_json() for row in self.estimates],
             "difference": None if self.difference is None else self.difference.as_json(),
+            "beside": None if self.beside is None else self.beside.as_json(),
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,8 +43,8 @@ def study(
         typer.Option(
             "--encoder",
             "-e",
-            help="ROLE=ENCODER, with a role of clip, dino, siglip, clip-lm, nclip, xclip or twin (an untrained "
-            "network); repeatable. Default: the bundled encoders.",
+            help="ROLE=ENCODER, with a role that the claims name (clip, dino, siglip, clip-lm, nclip, xclip, slip …), "
+            "or twin (an untrained network); repeatable. Default: the bundled encoders.",
         ),
     ] = None,
     pretrained: Annotated[
@@ -94,26 +95,33 @@ def study(
 
 
 def print_study(study: Study) -> None:
-    """Print a line a claim with its verdict; then what each encoder has learned, and the checks."""
+    """Print each claim with the paper's finding, our question and number, and its verdict; then what was learned."""
     from embprobe.probing.results import span
 
     differences = [row for decision in study.decisions if (row := decision.difference) is not None]
     over = f"{span([row.groups for row in differences])} {visible(differences[0].resampled)}s"
-    table = Table(
-        title=escape(visible(str(study.results.manifest["card"]["title"]))),
-        title_justify="left",
-        caption_justify="left",
-        caption=escape(
+    lines = output(soft_wrap=True)
+    asked = [decision for decision in study.decisions if decision.difference is not None]
+    for source in dict.fromkeys(decision.claim.source for decision in asked):
+        table = Table(title=escape(visible(source)), title_justify="left", show_lines=True)
+        table.add_column("claim, the paper's finding, our question", ratio=1)
+        table.add_column("our number", no_wrap=True)
+        table.add_column("verdict", max_width=26)
+        for decision in asked:
+            if decision.claim.source == source:
+                table.add_row(*_cells(decision))
+        output(width=140).print(table)
+    lines.print(
+        escape(
             f"95 % bootstrap intervals over {over}, not corrected; p by sign flips, of its margin where a claim has "
             f"one, Holm-corrected over the {len(differences)} claims that were asked. A verdict needs both."
-        ),
+        )
     )
-    for heading in ("claim", "estimates", "difference, p", "verdict"):
-        table.add_column(heading)
-    for decision in study.decisions:
-        table.add_row(*map(escape, _cells(decision)), end_section=True)
-    output(width=140).print(table)
-    lines = output(soft_wrap=True)
+    verdicts = Counter(decision.verdict for decision in study.decisions)
+    lines.print(f"[bold]{', '.join(f'{number} {verdict}' for verdict, number in verdicts.items())}.[/bold]")
+    for reason in dict.fromkeys(each.because for each in study.decisions if each.difference is None):
+        claims = [each.claim.sentence for each in study.decisions if each.difference is None and each.because == reason]
+        lines.print(escape(visible(f"Not asked, for {reason}: {'; '.join(claims)}.")))
     for learning in study.learned:
         lines.print(escape(visible(learning.sentence)))
     print_checks(lines, study.results)
@@ -121,11 +129,23 @@ def print_study(study: Study) -> None:
     lines.print(escape(visible(f"Roles: {roles}.")))
 
 
-def _cells(decision: Decision) -> tuple[str, str, str, str]:
+def _cells(decision: Decision) -> tuple[str, str, str]:
     claim = decision.claim
+    published = f" ({claim.published})" if claim.published else ""
     margin = f", margin {claim.margin:g}" if claim.margin else ""
-    verdict = decision.verdict + (f": {visible(decision.because)}" if decision.because else "")
+    vectors = {"class token": ", of class tokens", "own": ", of each encoder's own vector"}.get(claim.vectors, "")
+    assert decision.difference is not None  # it was asked
+    said = [
+        f"[bold]{escape(visible(claim.sentence))}[/bold]",
+        *([escape(visible(f"Paper: {claim.paper}{published}"))] if claim.paper else []),
+        escape(visible(f"Here: {decision.difference.key}{margin}{vectors}.")),
+        *([escape(visible(f"Differs: {claim.differs}"))] if claim.differs else []),
+    ]
     roles = zip((claim.a, claim.b), decision.estimates or (), strict=False)
-    estimates = "\n".join(f"{role} {row.estimate:.3f}" for role, row in roles)
-    number = claim.number.describe() if decision.difference is None else str(decision.difference.key)
-    return f"{claim.sentence}\n({number}{margin})", estimates, estimate_cell(decision.difference), verdict
+    numbers = [*(f"{role} {row.estimate:.3f}" for role, row in roles), estimate_cell(decision.difference)]
+    if decision.beside is not None:
+        other = "own vectors" if claim.vectors == "class token" else "class tokens"
+        e = decision.beside
+        numbers.append(f"{other} {e.estimate:+.3f} ({e.low:+.3f} to {e.high:+.3f})")
+    verdict = decision.verdict + (f": {visible(decision.because)}" if decision.because else "")
+    return "\n".join(said), escape("\n".join(filter(None, numbers))), escape(verdict)

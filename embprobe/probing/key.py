@@ -16,6 +16,8 @@ PERCENTILE, CONTROL, BEYOND_CONTROL = "percentile", "control", "beyond control"
 """The variants of displacement, beside displacement itself, which has none."""
 ACCURACY = "accuracy"
 """The variant of zero-shot classification that is no retrieval."""
+SAME, ALIKE = "the same", "alike in"
+"""The variants of pairs: how often a label is the same, how near images are in what is a distance."""
 _MOVED = {
     None: "displacement",
     PERCENTILE: "displacement percentile",
@@ -37,7 +39,7 @@ class Key:
 
     kind: str
     """The kind of measure: ``displacement``, ``decoding``, ``zero-shot``, ``preference``, ``variance``,
-    ``attraction``, ``natural-pairs``, ``geometry``, or one that another package adds."""
+    ``attraction``, ``natural-pairs``, ``geometry``, ``pairs``, or one that another package adds."""
     target: str
     """The intervention of a displacement, the label that is decoded or named, the preferred cue, the factor of a
     variance share, the attribute of natural pairs, the statistic of a geometry."""
@@ -78,6 +80,8 @@ class Key:
                 return f"same {self.target} nearer{shuffled}, {self.variant}"
             case "variance":
                 return f"variance share of {self.target}"
+            case "pairs":
+                return f"pairs near for it only: {self.variant} {self.target}, beyond random pairs"
             case "natural-pairs":
                 return ", ".join(filter(None, (f"similarity by {self.target}", self.variant)))
         return ", ".join(filter(None, (" ".join(filter(None, (self.target, self.variant))), self.test)))

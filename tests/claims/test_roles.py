@@ -56,8 +56,8 @@ def test_a_cast_has_each_encoder_once_and_says_who_is_missing() -> None:
 def test_those_in_some_roles_are_each_there_once() -> None:
     a, b, twin = make_encoder("a"), make_encoder("b"), make_encoder("twin")
     cast = Cast({"clip": a, "dino": b, "nclip": a}, [twin])
-    assert cast.playing(["dino", "siglip"]) == [b]
-    assert cast.playing(["clip", "nclip"]) == [a]
+    assert cast.answering("dino", "class token") is b  # it has no other vector
+    assert cast.answering("clip", "own") is cast.answering("nclip", "own") is a
     assert cast.twin is twin  # a reference: it is measured beside them, and in no role that a claim names
 
 

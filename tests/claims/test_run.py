@@ -11,8 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from embprobe.claims import model
-from embprobe.claims import run as controlled
+from embprobe.claims import model, numbers
 from embprobe.claims.model import Claim, read_claims
 from embprobe.claims.roles import Cast
 from embprobe.claims.run import Study, run_study
@@ -75,7 +74,7 @@ def claim_of(**changes: Any) -> Claim:
 def cards(monkeypatch: pytest.MonkeyPatch) -> dict[str, Card]:
     """What stands for the bundled cards; a test may put other ones in."""
     found = {"category": card_of(CATEGORY, NAMED), "geometry": card_of(SPREAD)}
-    monkeypatch.setattr(controlled, "card_of", lambda name: found[name])
+    monkeypatch.setattr(numbers, "card_of", lambda name: found[name])
     return found
 
 
@@ -322,7 +321,7 @@ def test_a_file_of_ones_own_with_a_card_of_ones_own_is_checked(
     (tmp_path / "claims").mkdir()
     (tmp_path / "claims" / "mine.toml").write_text(CARD)
     (tmp_path / "claims" / "claims.toml").write_text(MINE)
-    monkeypatch.setattr(controlled, "card_of", lambda name: cards.get(name) or model.card_of(name))
+    monkeypatch.setattr(numbers, "card_of", lambda name: cards.get(name) or model.card_of(name))
     claims = read_claims(tmp_path / "claims" / "claims.toml")
     study = studied(workspace, claims, {"large": 0, "small": 6})
     (decision,) = study.decisions
