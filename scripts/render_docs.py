@@ -39,6 +39,8 @@ from typing import Any
 from embprobe.benchmarking.cell import Cell
 from embprobe.benchmarking.records import find_records
 from embprobe.benchmarking.tasks import find_task
+from embprobe.claims.model import Claim, bundled_claims, card_of
+from embprobe.probing.kinds.decoding import UNSEEN
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "docs" / "records"
@@ -206,11 +208,45 @@ def table(name: str, *measures: str) -> str:
     return "\n".join(lines)
 
 
+def claims() -> str:
+    """Return a numbered list of the bundled claims by paper: its finding, the question here, how it differs."""
+    lines: list[str] = []
+    source = ""
+    for i, claim in enumerate(bundled_claims(), 1):
+        if claim.source != source:
+            source = claim.source
+            lines += ["", f"### {source}", ""]
+        lines.append(f"{i}. **{claim.sentence}.**")
+        if claim.paper:
+            published = f" ({claim.published})" if claim.published else ""
+            lines.append(f"    The paper: {claim.paper.removesuffix('.')}{published}.")
+        margin = f", margin {claim.margin:g}" if claim.margin else ""
+        learned = f", if {claim.names[claim.learned]} has learned content" if claim.learned else ""
+        vectors = {"class token": "; class tokens", "own": "; own vectors"}.get(claim.vectors, "; own vectors")
+        lines.append(
+            f"    Asked: {_question(claim)}; {claim.a} - {claim.b}, {claim.relation}{margin}{learned}{vectors}."
+        )
+        lines.append(f"    Differs: {claim.differs}")
+    return "\n".join(lines).strip()
+
+
+def _question(claim: Claim) -> str:
+    """Return the card and the number of a claim in words, or what of pairs it asks."""
+    if claim.number is None:
+        return f"pairs near for only one of the two, what they have in common in {claim.pairs} beyond random pairs"
+    keys = [key for measure in card_of(claim.card).measures for key in measure.declared_keys()]
+    return f"card `{claim.card}`, {claim.number.find(keys, folds=UNSEEN)}"
+
+
 def verdicts() -> str:
     """Return a table of the study's claims with difference and verdict on the bundled encoders."""
-    lines = ["| | claim | a - b | p | verdict |", "|---|---|---|---|---|"]
+    lines = ["| | claim | a - b | p | verdict | with own vectors |", "|---|---|---|---|---|---|"]
     for i, claim in enumerate(record("study")["claims"], 1):
-        cells = (claim["sentence"], _full(claim), _p(claim), f"**{claim['verdict']}**")
+        if "estimate" not in claim:
+            lines.append(f"| {i} | {claim['sentence']} | | | not asked | |")
+            continue
+        own = _full({**claim["beside"], "against": claim["against"]}) if "beside" in claim else ""
+        cells = (claim["sentence"], _full(claim), _p(claim), f"**{claim['verdict']}**", own)
         lines.append(f"| {i} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -226,6 +262,8 @@ def learned() -> str:
     content = record("study")
     lines = [f"| encoder | {' | '.join(measures)} |", "|---" * 5 + "|"]
     for encoder in content["encoders"]:
+        if "," in encoder:  # class tokens, which have a number here and there
+            continue
         cells = [_cell(content["rows"], measure, encoder) for measure in measures]
         lines.append(f"| {encoder.removeprefix('bundled/')} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -252,11 +290,26 @@ def agreement() -> str:
 def explanation() -> str:
     """Return a table of the attributes that explain the similarities of each encoder of the bundled pair."""
     rows = record("compare")["rows"]
-    attributes = dict.fromkeys(row["measure"] for row in rows if "chance" not in row)
+    attributes = dict.fromkeys(
+        row["measure"] for row in rows if "chance" not in row and not row["measure"].startswith("pairs: ")
+    )
     lines = ["| similarity goes with | CLIP | DINO | CLIP - DINO |", "|---|---|---|---|"]
     for attribute in attributes:
         cells = [number(f"compare; {attribute}; {subject}") for subject in ("clip", "dino", "clip - dino")]
         lines.append(f"| {attribute} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def shared() -> str:
+    """Return a table of what pairs near for only one encoder of the bundled pair share, beside random pairs."""
+    rows = [row for row in record("compare")["rows"] if row["measure"].startswith("pairs: ")]
+    lines = ["| pairs have in common | near for CLIP only | near for DINO only | CLIP - DINO |", "|---|---|---|---|"]
+    for measure in dict.fromkeys(row["measure"] for row in rows):
+        clip, dino = (find_row("compare", measure, subject) for subject in ("clip", "dino"))
+        difference = find_row("compare", measure, "clip - dino")
+        cells = [f"{_full(row)}, random {_three(row['matched'])}" for row in (clip, dino)]
+        label = "distance in" if clip["distance"] else "the same"
+        lines.append(f"| {label} {measure.removeprefix('pairs: ')} | {' | '.join(cells)} | {_full(difference)} |")
     return "\n".join(lines)
 
 
@@ -458,6 +511,8 @@ BLOCKS: Mapping[str, Callable[..., str]] = {
         sentences,
         checks,
         table,
+        claims,
+        shared,
         verdicts,
         learned,
         agreement,
@@ -581,7 +636,9 @@ def write_record(name: str, result: Mapping[str, Any]) -> None:
         content["checks"] = [{"passed": check["passed"], "text": check["text"]} for check in conclusions["checks"]]
     if "claims" in result:
         content["claims"] = [
-            {"sentence": claim["sentence"], "verdict": claim["verdict"], **_kept(claim["difference"])}
+            {"sentence": claim["sentence"], "verdict": claim["verdict"]}
+            | ({} if claim["difference"] is None else _kept(claim["difference"]))
+            | ({} if claim["beside"] is None else {"beside": _interval(claim["beside"])})
             for claim in result["claims"]
         ]
     _write(name, content, rows)
@@ -614,6 +671,11 @@ def _kept(row: Row) -> dict[str, Any]:
     return {**kept, **numbers, "key": _plain(row["key"])}
 
 
+def _interval(row: Row) -> dict[str, float]:
+    """Return an estimate with its interval, with six digits."""
+    return {name: round(row[name], 6) for name in ("estimate", "low", "high")}
+
+
 def _plain(key: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in key.items() if value is not None}
 
@@ -627,6 +689,12 @@ def _comparison_rows(result: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
 
     for pair in result["agreement"]:
         yield {**row(pair["measure"], pair["a"], pair["b"], pair["found"]), "chance": round(pair["chance"], 6)}
+    for half in result["disagreement"]:
+        for shared in half["sharing"]:
+            of_pairs = row(f"pairs: {shared['attribute']}", half["near"], None, shared["share"])
+            yield {**of_pairs, "matched": round(shared["matched"], 6), "distance": shared["distance"]}
+    for pair in result["contrast"]:
+        yield row(f"pairs: {pair['attribute']}", pair["a"], pair["b"], pair["difference"])
     for pair in result["explanation"]:
         yield row(pair["attribute"], pair["a"], None, pair["of_a"])
         yield row(pair["attribute"], pair["b"], None, pair["of_b"])
@@ -634,7 +702,8 @@ def _comparison_rows(result: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
 
 
 def _encoder_name(spec: Mapping[str, Any]) -> str:
-    return f"{spec['family']}/{spec['model']}"
+    name = f"{spec['family']}/{spec['model']}"
+    return f"{name},{spec['options']}" if spec.get("options") else name
 
 
 def _versions() -> dict[str, str]:
