@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embprobe.claims.numbers import PairOfNumbers
+from embprobe.claims.numbers import RunNumbers
 from embprobe.comparing.pairs import find_pairs, pair_attributes, share
 from embprobe.comparing.result import MEASURED, ComparisonSettings
 from embprobe.embeddings.embedding_set import EmbeddingSet
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 CARD = "pairs"
 """The attribute of these results, in the place of a card's."""
-Answer = PairOfNumbers | str
-"""Two encoders' numbers, or why there are none."""
+Answer = RunNumbers | str
+"""Numbers of encoders, or why there are none."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _numbers(
     seed: int,
     *,
     distance: bool,
-) -> PairOfNumbers:
+) -> RunNumbers:
     """Return the numbers of both encoders with the scores behind them."""
     key = Key(kind="pairs", target=attribute, variant=ALIKE if distance else SAME, dataset=rows.name)
     unit = "distance less than of random pairs" if distance else "share of pairs beyond random ones"
@@ -125,7 +125,7 @@ def _numbers(
         (_result(key, name, drawn.mean(i), resampled, unit), _scores(key, name, scores[:, i], rows, groups, unit))
         for i, name in enumerate(names)
     ]
-    return PairOfNumbers((made[0][0], made[1][0]), (made[0][1], made[1][1]))
+    return RunNumbers(([made[0][0]], [made[1][0]]), ([made[0][1]], [made[1][1]]))
 
 
 def _result(key: Key, encoder: str, estimate: Estimate, resampled: str, unit: str) -> Result:

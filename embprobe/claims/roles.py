@@ -24,6 +24,8 @@ class Roles:
     lacking: str
     """Why a role has none, with ``{}`` for the role."""
     twin: str = UNTRAINED
+    more: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By role, encoders of other training runs of the same recipe."""
 
 
 def known_roles() -> tuple[str, ...]:
@@ -45,11 +47,14 @@ def parse_roles(assignments: Sequence[str], known: Sequence[str] | None = None) 
         assignments: As typed.
         known: The roles there are; by default those of the bundled claims.
 
+    A role that is given several times has several training runs of one recipe, which differ in their seed.
+
     Raises:
-        UsageError: There is no such role, a role has no name, or is named twice.
+        UsageError: There is no such role, a role has no name, has one twice, or the twin has two.
     """
     known = [*(known_roles() if known is None else known), TWIN]
     names: dict[str, str] = {}
+    more: dict[str, list[str]] = {}
     for text in assignments:
         role, _, name = text.partition("=")
         if role not in known or not name:
@@ -58,10 +63,15 @@ def parse_roles(assignments: Sequence[str], known: Sequence[str] | None = None) 
                 f"'{text}' gives no role an encoder: write ROLE=ENCODER with one of {', '.join(known[:-1])} or {TWIN}, "
                 f"such as clip=open_clip/ViT-B-16:openai.{hint}"
             )
-        if role in names:
+        if role == TWIN and role in names:
             raise UsageError(f"The role '{role}' is given twice: leave one out.")
-        names[role] = name
-    return Roles(names, "no encoder was named for '{}'", names.pop(TWIN, UNTRAINED))
+        if name in (names.get(role), *more.get(role, ())):
+            raise UsageError(f"The role '{role}' is given '{name}' twice: name another training run, or leave one out.")
+        if role in names:
+            more.setdefault(role, []).append(name)
+        else:
+            names[role] = name
+    return Roles(names, "no encoder was named for '{}'", names.pop(TWIN, UNTRAINED), more)
 
 
 @dataclass(frozen=True)
@@ -72,8 +82,10 @@ class Cast:
     references: Sequence[Encoder]
     lacking: Mapping[str, str] = field(default_factory=dict)
     """By role, why nobody plays it."""
+    more: Mapping[str, Sequence[Encoder]] = field(default_factory=dict)
+    """By role, other training runs of the same recipe."""
     class_tokens: Mapping[str, Encoder] = field(default_factory=dict)
-    """By role, the encoder's class token, where it is another vector than its own."""
+    """By name of an encoder its class token, where that is another vector than its own."""
 
     @property
     def twin(self) -> Encoder:
@@ -84,9 +96,10 @@ class Cast:
         """Return the names of the encoders by role, the twin's among them."""
         return {role: encoder.spec.name for role, encoder in {**self.encoders, TWIN: self.twin}.items()}
 
-    def answering(self, role: str, vectors: VectorChoice) -> Encoder:
-        """Return the encoder in a role, with the vector that is to answer."""
-        return self.class_tokens.get(role, self.encoders[role]) if vectors == "class token" else self.encoders[role]
+    def answering(self, role: str, vectors: VectorChoice) -> list[Encoder]:
+        """Return the training runs of a role, with the vector that is to answer."""
+        runs = [self.encoders[role], *self.more.get(role, ())]
+        return [self.class_tokens.get(run.spec.name, run) for run in runs] if vectors == "class token" else runs
 
 
 def load_cast(roles: Roles, *, device: str, known: Sequence[str] | None = None, class_tokens: bool = True) -> Cast:
@@ -98,14 +111,16 @@ def load_cast(roles: Roles, *, device: str, known: Sequence[str] | None = None, 
         known: The roles there are; by default those of the bundled claims.
         class_tokens: Whether to load, too, the class tokens of encoders whose own vector is another.
     """
-    wanted = dict.fromkeys([*roles.names.values(), roles.twin, UNTRAINED, PIXELS])
+    playing = dict.fromkeys([*roles.names.values(), *(name for names in roles.more.values() for name in names)])
+    wanted = dict.fromkeys([*playing, roles.twin, UNTRAINED, PIXELS])
     loaded = {name: load_encoder(name, device=device) for name in wanted}
-    tokens = {name: _class_token(loaded[name], device) for name in dict.fromkeys(roles.names.values()) if class_tokens}
+    tokens = {loaded[name].spec.name: _class_token(loaded[name], device) for name in playing if class_tokens}
     return Cast(
         {role: loaded[name] for role, name in roles.names.items()},
         [loaded[name] for name in dict.fromkeys([roles.twin, UNTRAINED, PIXELS])],
         {role: roles.lacking.format(role) for role in known or known_roles() if role not in roles.names},
-        {role: token for role, name in roles.names.items() if (token := tokens.get(name))},
+        {role: [loaded[name] for name in names] for role, names in roles.more.items()},
+        {name: token for name, token in tokens.items() if token is not None},
     )
 
 

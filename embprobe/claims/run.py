@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Self
 
 from embprobe.claims.learning import Learning
 from embprobe.claims.model import CONTENT, RANK, Claim, VectorChoice, bundled_claims
-from embprobe.claims.numbers import CardNumbers, PairOfNumbers, Wanted, measure_cards
+from embprobe.claims.numbers import CardNumbers, RunNumbers, Wanted, measure_cards
 from embprobe.claims.pairs import Answer, PairQuestion, measure_pairs
 from embprobe.claims.roles import PIXELS, TWIN, Cast
-from embprobe.claims.verdicts import Decision, decide, measure_difference
+from embprobe.claims.verdicts import Decision, Difference, decide, measure_difference
 from embprobe.encoders.spec import Encoder
 from embprobe.errors import UsageError
 from embprobe.images.rows import Images
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.results import Conclusions, Result, Results
-from embprobe.statistics import Estimate, holm, resample
+from embprobe.statistics import holm, resample
+from embprobe.system.text import listed
 from embprobe.system.threads import one_thread
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Study:
     learned: Sequence[Learning]
     """One an encoder."""
     names: Mapping[str, str]
-    """Encoders by role."""
+    """Encoders by role; several are training runs."""
 
 
 @one_thread()
@@ -66,16 +67,19 @@ def run_study(cast: Cast, images: Images, session: Session, *, claims: Sequence[
         reasons = "; ".join(dict.fromkeys(decision.because for decision in decisions))
         raise NotApplicable(f"None of the claims can be asked of '{images.name}': {reasons}.")
     results = _results(claims, cast, measured, decisions, learned)
-    return Study(results, decisions, learned, cast.names())
+    names = {
+        role: listed([name, *(run.spec.name for run in cast.more.get(role, ()))]) for role, name in cast.names().items()
+    }
+    return Study(results, decisions, learned, names)
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A claim whose roles are both played, with the encoders that answer it."""
+    """A claim whose roles are both played, with the encoders that answer it: a training run or several of each role."""
 
     claim: Claim
-    encoders: tuple[Encoder, Encoder]
-    others: tuple[Encoder, Encoder] | None
+    encoders: _Runs
+    others: _Runs | None
     """The same encoders with the other vector, if that is another one."""
 
     @classmethod
@@ -89,6 +93,7 @@ class _Asked:
         return cls(claim, own, tokens if claim.vectors and own != tokens else None)
 
 
+_Runs = tuple[Sequence[Encoder], Sequence[Encoder]]
 _CHOICES: tuple[VectorChoice, VectorChoice] = ("own", "class token")
 
 
@@ -100,33 +105,35 @@ class _Measured:
     failed: Mapping[str, str]
     pairs: Mapping[tuple[str, str, str], Answer]
 
-    def answer(self, claim: Claim, encoders: tuple[Encoder, Encoder]) -> Answer:
-        """Return two encoders' numbers for a claim, or why there are none."""
-        a, b = (encoder.spec.name for encoder in encoders)
+    def answer(self, claim: Claim, encoders: _Runs) -> Answer:
+        """Return the numbers of two roles for a claim, or why there are none."""
+        a, b = ([encoder.spec.name for encoder in half] for half in encoders)
         if claim.number is None:
-            return self.pairs[a, b, claim.pairs]
+            answers = [self.pairs[one, other, claim.pairs] for one, other in zip(a, b, strict=False)]
+            missing = next((each for each in answers if isinstance(each, str)), None)
+            return missing or RunNumbers.joined([each for each in answers if not isinstance(each, str)])
         if claim.card in self.failed:
             return self.failed[claim.card]
         card = self.cards[claim.card]
-        found = card.pair(claim.number, a, b)
+        found = card.numbers(claim.number, a, b)
         if found is not None:
             return found
-        silent = [name for name in (a, b) if card.row(claim.number, name) is None]
+        silent = [name for name in dict.fromkeys([*a, *b]) if card.row(claim.number, name) is None]
         reasons = "".join(f" ({reason})" for reason in card.results.left_out)
-        return f"{' and '.join(dict.fromkeys(silent))} cannot be asked for {claim.question}{reasons}"
+        return f"{listed(silent)} cannot be asked for {claim.question}{reasons}"
 
 
 def _measure(asked: Sequence[_Asked], cast: Cast, images: Images, session: Session) -> _Measured:
     """Measure what the claims need, and what each encoder has learned."""
-    everyone = list(cast.encoders.values())
+    everyone = [run for role in cast.encoders for run in cast.answering(role, "own")]
     wanted = [Wanted(*CONTENT, everyone), Wanted(*RANK, everyone)]
     questions: list[PairQuestion] = []
     for each in asked:
         for encoders in filter(None, (each.encoders, each.others)):
-            if each.claim.number is None:
-                questions.append(PairQuestion(*encoders, each.claim.pairs))
+            if each.claim.number is None:  # pairs are of two networks: run by run
+                questions += [PairQuestion(a, b, each.claim.pairs) for a, b in zip(*encoders, strict=False)]
             else:
-                wanted.append(Wanted(each.claim.card, each.claim.number, encoders))
+                wanted.append(Wanted(each.claim.card, each.claim.number, [*encoders[0], *encoders[1]]))
     cards, failed = measure_cards(wanted, cast.references, images, session)
     return _Measured(cards, failed, measure_pairs(questions, images, session) if questions else {})
 
@@ -135,17 +142,18 @@ def _learning(role: str, cast: Cast, measured: Mapping[str, CardNumbers], seed: 
     """Return how an encoder does beside its twin, if that could be measured."""
     card, number = CONTENT
     names = cast.names()
-    pair = measured[card].pair(number, names[role], names[TWIN]) if card in measured else None
-    if pair is None:
+    found = measured[card].numbers(number, [names[role]], [names[TWIN]]) if card in measured else None
+    if found is None:
         return None
-    a, b = pair.scores
-    resampled = resample((a.values - b.values)[:, None], a.groups, seed=seed, unit=pair.rows[0].resampled)
+    a, b = found.arrays()
+    own, twin = found.means(seed=seed)
+    drawn = resample(a - b, found.groups, seed=seed, unit=own.resampled)
     pixels = measured[card].row(number, PIXELS)
     return Learning(
         role=role,
-        own=pair.rows[0],
-        twin=pair.rows[1],
-        difference=pair.difference(resampled.mean(0)),
+        own=own,
+        twin=twin,
+        difference=found.difference(drawn.mean(0), seed=seed),
         pixels=None if pixels is None else pixels.estimate,
         rank=measured[RANK[0]].row(RANK[1], names[role]) if RANK[0] in measured else None,
     )
@@ -162,13 +170,13 @@ def _decide(
     """Return one decision a claim, with p corrected over those that were checked."""
     answers = [None if each is None else measured.answer(each.claim, each.encoders) for each in asked]
     estimates = [
-        _estimated(claim, answer, seed) if isinstance(answer, PairOfNumbers) else None
+        _estimated(claim, answer, seed) if isinstance(answer, RunNumbers) else None
         for claim, answer in zip(claims, answers, strict=True)
     ]
-    adjusted = iter(holm([each.p or 0.0 for each in estimates if each is not None]))
+    adjusted = iter(holm([each.estimate.p or 0.0 for each in estimates if each is not None]))
     decisions = []
-    for claim, each, answer, estimate in zip(claims, asked, answers, estimates, strict=True):
-        if each is None or estimate is None or not isinstance(answer, PairOfNumbers):
+    for claim, each, answer, found in zip(claims, asked, answers, estimates, strict=True):
+        if each is None or found is None or not isinstance(answer, RunNumbers):
             reason = answer if isinstance(answer, str) else _missing(claim, cast)
             decisions.append(Decision(claim=claim, verdict="not asked", because=reason))
             continue
@@ -177,19 +185,20 @@ def _decide(
         decisions.append(
             Decision(
                 claim=claim,
-                verdict="undecided" if unlearned else decide(claim, estimate.low, estimate.high, p),
+                verdict="undecided" if unlearned else decide(claim, found.estimate.low, found.estimate.high, p),
                 because=unlearned,
-                estimates=answer.rows,
-                difference=answer.difference(estimate, p=estimate.p, p_adjusted=p),
+                estimates=answer.means(seed=seed),
+                difference=answer.difference(found.estimate, seed=seed, p=found.estimate.p, p_adjusted=p),
+                runs=answer.runs,
+                spread=found.spread,
                 beside=_beside(each, measured, seed),
             )
         )
     return decisions
 
 
-def _estimated(claim: Claim, numbers: PairOfNumbers, seed: int) -> Estimate:
-    a, b = numbers.scores
-    return measure_difference(claim, a.values, b.values, a.groups, seed=seed, unit=numbers.rows[0].resampled)
+def _estimated(claim: Claim, numbers: RunNumbers, seed: int) -> Difference:
+    return measure_difference(claim, *numbers.arrays(), numbers.groups, seed=seed, unit=numbers.rows[0][0].resampled)
 
 
 def _beside(asked: _Asked, measured: _Measured, seed: int) -> Result | None:
@@ -197,12 +206,14 @@ def _beside(asked: _Asked, measured: _Measured, seed: int) -> Result | None:
     if asked.others is None:
         return None
     answer = measured.answer(asked.claim, asked.others)
-    return answer.difference(_estimated(asked.claim, answer, seed)) if isinstance(answer, PairOfNumbers) else None
+    if isinstance(answer, str):
+        return None
+    return answer.difference(_estimated(asked.claim, answer, seed).estimate, seed=seed)
 
 
 def _missing(claim: Claim, cast: Cast) -> str:
     """Return why a role of a claim is not played."""
-    return " and ".join(cast.lacking[role] for role in (claim.a, claim.b) if role in cast.lacking)
+    return listed([cast.lacking[role] for role in (claim.a, claim.b) if role in cast.lacking])
 
 
 def _unlearned(claim: Claim, learned: Sequence[Learning]) -> str:
@@ -222,15 +233,15 @@ def _results(
 ) -> Results:
     """Return all cards' results as one: every estimate, and of the differences those that a sentence is about."""
     results_of_cards = [each.results for each in measured.cards.values()]
-    pairs = [answer for answer in measured.pairs.values() if isinstance(answer, PairOfNumbers)]
+    pairs = [answer for answer in measured.pairs.values() if isinstance(answer, RunNumbers)]
     first = results_of_cards[0].manifest
     encoders = {encoder["fingerprint"]: encoder for each in results_of_cards for encoder in each.manifest["encoders"]}
     card = {
         "attribute": "study",
         "title": "The study's claims",
         "question": "What do encoders notice that differ in their supervision alone?",
-        "about": "Each claim is one difference of two encoders at one question. One training run of each encoder: what "
-        "another seed would give is not in the intervals.",
+        "about": "Each claim is one difference of two encoders at one question. Where a role is played by one training "
+        "run, what another seed would give is not in the intervals.",
         "sources": list(dict.fromkeys(claim.source for claim in claims)),
         "claims": [claim.model_dump() for claim in claims],
         "cards": [each.manifest["card"] for each in results_of_cards],
@@ -238,15 +249,21 @@ def _results(
     differences = [_without_margin(each) for each in decisions] + [each.difference for each in learned]
     reasons = [*(reason for each in results_of_cards for reason in each.left_out), *measured.failed.values()]
     return Results(
-        manifest={**first, "card": card, "roles": cast.names(), "encoders": list(encoders.values())},
+        manifest={
+            **first,
+            "card": card,
+            "roles": cast.names(),
+            "more_runs": {role: [run.spec.name for run in runs] for role, runs in cast.more.items()},
+            "encoders": list(encoders.values()),
+        },
         rows=[
             *(row for each in results_of_cards for row in each.rows),
-            *(row for each in pairs for row in each.rows),
+            *(row for each in pairs for half in each.rows for row in half),
             *(row for row in differences if row),
         ],
         scores=[
             *(scores for each in results_of_cards for scores in each.scores),
-            *(scores for each in pairs for scores in each.scores),
+            *(scores for each in pairs for half in each.scores for scores in half),
         ],
         conclusions=Conclusions(
             key=None,

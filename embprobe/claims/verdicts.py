@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from embprobe.claims.model import Claim
 from embprobe.measures.vectors import ScoreArray
 from embprobe.probing.results import Result, format_p
-from embprobe.statistics import CERTAIN, Estimate, resample
+from embprobe.statistics import CERTAIN, Estimate, compare_recipes, resample
 
 Verdict = Literal["reproduced", "not reproduced", "undecided", "not asked"]
 
@@ -43,6 +43,11 @@ class Decision:
     estimates: tuple[Result, Result] | None = None
     difference: Result | None = None
     """With the p of the claim, which is of no difference only where the claim is ``more``."""
+    runs: tuple[int, int] = (1, 1)
+    """Training runs of a and of b."""
+    spread: tuple[float, float] | None = None
+    """The standard deviation of the estimates of each one's runs, where both have several: the interval is over images
+    and runs then."""
     beside: Result | None = None
     """The difference with the other vector of the same encoders; it decides nothing."""
 
@@ -54,9 +59,10 @@ class Decision:
             return f"{said} ({self.because})."
         row = self.difference
         within = f", margin {self.claim.margin:g}" if self.claim.margin else ""
+        over = "" if self.runs == (1, 1) else f", {self.runs[0]} and {self.runs[1]} runs"
         numbers = f"{row.estimate:+.3f}, {row.low:+.3f} to {row.high:+.3f}{within}; {format_p(row.p_adjusted or 0.0)}"
         why = f", because {self.because}" if self.because else ""
-        return f"{said} ({self.claim.a} - {self.claim.b} at '{row.key}': {numbers}){why}."
+        return f"{said} ({self.claim.a} - {self.claim.b} at '{row.key}': {numbers}{over}){why}."
 
     def as_json(self) -> dict[str, Any]:
         """For machines: the claim, its numbers and its verdict."""
@@ -67,17 +73,45 @@ class Decision:
             "because": self.because,
             "estimates": None if self.estimates is None else [row.as_json() for row in self.estimates],
             "difference": None if self.difference is None else self.difference.as_json(),
+            "runs": list(self.runs),
+            "spread": None if self.spread is None else list(self.spread),
             "beside": None if self.beside is None else self.beside.as_json(),
         }
 
 
+@dataclass(frozen=True)
+class Difference:
+    """The difference of two recipes for a claim: the estimate with the claim's p, not corrected."""
+
+    estimate: Estimate
+    spread: tuple[float, float] | None = None
+    """The standard deviation of the means of each recipe's runs, where both have several."""
+
+
 def measure_difference(
     claim: Claim, a: ScoreArray, b: ScoreArray, groups: Sequence[str], *, seed: int, unit: str = "concept"
-) -> Estimate:
-    """The mean of a - b over the same ``n`` images, its interval over groups, and the claim's p, not corrected."""
-    found = resample((a - b)[:, None], groups, seed=seed, unit=unit)
-    tests = [found.against(0, end) for end in claim.region if math.isfinite(end)]
-    return max(tests, key=lambda each: each.p or 0.0)
+) -> Difference:
+    """Estimate the mean of a - b over the same ``n`` images, with the claim's p.
+
+    Where both recipes have several training runs, interval and p are over images and runs
+    (:func:`embprobe.statistics.compare_recipes`), else over images alone.
+
+    Args:
+        claim: Its region has the numbers that p tests.
+        a: Scores ``[n, runs]``, or ``[n]`` of one run.
+        b: Those of the other recipe.
+        groups: The resampled group of each image.
+        seed: Of the resamples.
+        unit: The word for a group.
+    """
+    ends = [end for end in claim.region if math.isfinite(end)]
+    first, second = (scores.reshape(len(scores), -1) for scores in (a, b))
+    if min(first.shape[1], second.shape[1]) > 1:
+        found = compare_recipes(first, second, groups, seed=seed, unit=unit)
+        p = max(found.p_against(end) for end in ends)
+        return Difference(replace(found.both, p=p), found.spread)
+    drawn = resample((first.mean(1) - second.mean(1))[:, None], groups, seed=seed, unit=unit)
+    return Difference(max((drawn.against(0, end) for end in ends), key=lambda each: each.p or 0.0))
 
 
 def decide(claim: Claim, low: float, high: float, p_adjusted: float) -> Verdict:

@@ -44,7 +44,8 @@ def study(
             "--encoder",
             "-e",
             help="ROLE=ENCODER, with a role that the claims name (clip, dino, siglip, clip-lm, nclip, xclip, slip …), "
-            "or twin (an untrained network); repeatable. Default: the bundled encoders.",
+            "or twin (an untrained network); repeatable, a role too, for other training runs of it. Default: the "
+            "bundled encoders.",
         ),
     ] = None,
     pretrained: Annotated[
@@ -143,6 +144,9 @@ def _cells(decision: Decision) -> tuple[str, str, str]:
     ]
     roles = zip((claim.a, claim.b), decision.estimates or (), strict=False)
     numbers = [*(f"{role} {row.estimate:.3f}" for role, row in roles), estimate_cell(decision.difference)]
+    if decision.spread is not None:
+        runs = zip((claim.a, claim.b), decision.runs, decision.spread, strict=True)
+        numbers.append("\n".join(f"{number} runs of {role} spread {spread:.3f}" for role, number, spread in runs))
     if decision.beside is not None:
         other = "own vectors" if claim.vectors == "class token" else "class tokens"
         e = decision.beside

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from embprobe.claims import roles
-from embprobe.claims.roles import Cast, Roles, bundled_roles, load_cast, parse_roles
+from embprobe.claims.roles import Roles, bundled_roles, load_cast, parse_roles
 from embprobe.errors import UsageError
-from tests.conftest import make_encoder
 
 
 def test_what_was_typed_becomes_roles() -> None:
@@ -24,8 +23,10 @@ def test_what_was_typed_becomes_roles() -> None:
         (["clip="], "'clip=' gives no role"),
         (["=bundled/clip"], "'=bundled/clip' gives no role"),
         (["siglib=a"], "Did you mean siglip?"),
-        (["timm/vit,size=224"], "one of clip, dino, siglip, clip-lm, nclip, xclip or twin"),
-        (["clip=a", "clip=b"], "The role 'clip' is given twice"),
+        (["timm/vit,size=224"], "with one of clip, dino, siglip, clip-lm, "),
+        (["clip=a", "clip=a"], "The role 'clip' is given 'a' twice"),
+        (["clip=a", "clip=b", "clip=b"], "The role 'clip' is given 'b' twice"),
+        (["twin=a", "twin=b"], "The role 'twin' is given twice"),
     ],
 )
 def test_what_gives_no_role_an_encoder_is_refused(typed: list[str], message: str) -> None:
@@ -38,7 +39,7 @@ def test_bundled_encoders_play_the_roles_they_are_trained_for(monkeypatch: pytes
     there = ["bundled/clip", "bundled/slip", "bundled/xclip"]
     monkeypatch.setattr(roles, "list_encoders", lambda pattern: there if pattern == "bundled/*" else [])
     found = bundled_roles()
-    assert found.names == {"clip": "bundled/clip", "xclip": "bundled/xclip"}
+    assert found.names == {"clip": "bundled/clip", "xclip": "bundled/xclip", "slip": "bundled/slip"}
     assert found.lacking.format("nclip") == "bundled/nclip is not trained"
 
 
@@ -50,15 +51,33 @@ def test_a_cast_has_each_encoder_once_and_says_who_is_missing() -> None:
     assert [encoder.spec.name for encoder in cast.references] == [
         "reference/random-vit:3", "reference/random-vit", pixels
     ]  # fmt: skip
-    assert cast.lacking == {role: f"nobody is {role}" for role in ("siglip", "clip-lm", "nclip", "xclip")}
+    assert cast.lacking == {role: f"nobody is {role}" for role in roles.known_roles() if role not in ("clip", "dino")}
+    assert not cast.class_tokens  # pixels have none
 
 
-def test_those_in_some_roles_are_each_there_once() -> None:
-    a, b, twin = make_encoder("a"), make_encoder("b"), make_encoder("twin")
-    cast = Cast({"clip": a, "dino": b, "nclip": a}, [twin])
-    assert cast.answering("dino", "class token") is b  # it has no other vector
-    assert cast.answering("clip", "own") is cast.answering("nclip", "own") is a
-    assert cast.twin is twin  # a reference: it is measured beside them, and in no role that a claim names
+def test_class_tokens_answer_where_an_encoder_has_another_vector_of_its_own() -> None:
+    names = {"clip": "bundled/clip", "dino": "bundled/dino", "xclip": "bundled/xclip,pooling=projected"}
+    cast = load_cast(Roles(names, "nobody is {}"), device="cpu")
+    answering = {role: [each.spec.name for each in cast.answering(role, "class token")] for role in names}
+    assert answering == {
+        "clip": ["bundled/clip,pooling=cls"],
+        "dino": ["bundled/dino"],  # its own vector is the class token
+        "xclip": ["bundled/xclip,pooling=projected"],  # what was typed
+    }
+    assert cast.answering("clip", "own") == [cast.encoders["clip"]]
+    own = load_cast(Roles(names, "nobody is {}"), device="cpu", class_tokens=False)
+    assert own.answering("clip", "class token") == [own.encoders["clip"]]
+
+
+def test_a_role_may_have_several_training_runs() -> None:
+    found = parse_roles(["clip=bundled/clip", "dino=bundled/dino", "clip=reference/pixels"])
+    assert found.names == {"clip": "bundled/clip", "dino": "bundled/dino"}
+    assert found.more == {"clip": ["reference/pixels"]}
+    cast = load_cast(found, device="cpu")
+    assert [each.spec.name for each in cast.answering("clip", "class token")] == [
+        "bundled/clip,pooling=cls", "reference/pixels"
+    ]  # fmt: skip
+    assert cast.names()["clip"] == "bundled/clip"
 
 
 def test_the_roles_may_be_those_of_ones_own_claims() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,6 +243,99 @@ def test_a_misspelt_claim_is_named(workspace: Workspace) -> None:
         UsageError, match="No measure of the card 'mine' gives kind 'decoding', target 'concept', .*kNN"
     ):
         studied(workspace, [claim_of(number=number)], {"clip": 0, "dino": 6})
+
+
+# --- pairs, vectors, training runs ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sees:
+    """An axis for every value of a label, and one of its own that all rows share in part."""
+
+    label: str
+    values: Sequence[str]
+
+    def __call__(self, row: Row) -> list[float]:
+        at = self.values.index(row.labels[self.label])
+        own = int(row.key.encode().hex(), 16) % 997 / 997
+        return [float(i == at) for i in range(len(self.values))] + [0.3 * own]
+
+
+def seen(workspace: Workspace, claims: Sequence[Claim], *runs: tuple[str, str], **sees: str) -> Study:
+    """Study encoders that see one label each; ``runs`` are more training runs: a role and the label it sees."""
+    styles, kinds = ["ink", "oil", "pen", "wax"], ["cat", "dog", "hen", "owl"]
+    rng = random.Random(0)
+    labels = {"style": [rng.choice(styles) for _ in range(80)], "category": [rng.choice(kinds) for _ in range(80)]}
+    values = {"style": styles, "category": kinds}
+    encoders = {role: make_encoder(role) for role in sees}
+    more = {role: [make_encoder(f"{role}-{i}")] for i, (role, _) in enumerate(runs, 1)}
+    told = {f"test/{role}": Sees(label, values[label]) for role, label in sees.items()}
+    told |= {f"test/{role}-{i}": Sees(label, values[label]) for i, (role, label) in enumerate(runs, 1)}
+    told["test/untrained"] = Sees("style", styles)
+    session = Told(workspace, vectors=told)
+    cast = Cast(encoders, [make_encoder("untrained")], {}, more)
+    return run_study(cast, drawn(40, **labels), session, claims=claims)
+
+
+def pairs_of(attribute: str, **changes: Any) -> Claim:
+    facts = {"a": "clip", "b": "dino", "relation": "more", "pairs": attribute, "source": "nobody"}
+    return Claim.model_validate(facts | changes)
+
+
+def test_pairs_near_for_one_only_have_in_common_what_it_sees(workspace: Workspace) -> None:
+    claims = [pairs_of("category"), pairs_of("style"), pairs_of("breed")]
+    study = seen(workspace, claims, clip="category", dino="style")
+    assert verdicts(study) == ["reproduced", "not reproduced", "not asked"]
+    kind, style, breed = study.decisions
+    assert kind.estimates is not None and kind.difference is not None
+    assert kind.estimates[0].estimate > 0.5 > 0 > kind.estimates[1].estimate  # all of one kind, none of one kind
+    assert str(kind.difference.key) == "pairs near for it only: the same category, beyond random pairs"
+    assert (
+        kind.claim.sentence
+        == "Pairs near for clip only are more often of the same category than pairs near for dino only"
+    )
+    assert breed.because == "no two of the images have a label 'breed' in common"
+    folder = workspace.results("study")
+    study.results.save(folder)
+    assert Results.load(folder).rows == study.results.rows  # those of pairs as well
+
+
+def test_encoders_that_see_the_same_have_too_few_pairs(workspace: Workspace) -> None:
+    claims = [pairs_of("category"), claim_of()]
+    study = seen(workspace, claims, clip="style", dino="style")
+    assert study.decisions[0].verdict == "not asked" and "too few" in study.decisions[0].because
+
+
+def test_several_runs_of_both_roles_widen_the_interval(workspace: Workspace) -> None:
+    one = seen(workspace, [pairs_of("category")], clip="category", dino="style")
+    runs = ("clip", "category"), ("dino", "style")
+    several = seen(workspace, [pairs_of("category"), claim_of()], *runs, clip="category", dino="style")
+    pairs, decoding = several.decisions
+    assert pairs.runs == decoding.runs == (2, 2) and pairs.spread is not None and decoding.spread == (0.0, 0.0)
+    assert one.decisions[0].runs == (1, 1) and one.decisions[0].spread is None
+    assert several.names["clip"] == "test/clip and test/clip-1"
+    assert several.results.manifest["more_runs"] == {"clip": ["test/clip-1"], "dino": ["test/dino-2"]}
+    assert "2 and 2 runs" in pairs.sentence and pairs.as_json()["runs"] == [2, 2]
+    assert decoding.estimates is not None and decoding.estimates[0].encoder == "mean of test/clip and test/clip-1"
+
+
+def test_the_other_vector_stands_beside_and_decides_nothing(workspace: Workspace) -> None:
+    knows = {
+        "test/clip": Knows(6, 0),
+        "test/token": Knows(6, 3),
+        "test/dino": Knows(6, 6),
+        "test/untrained": Knows(6, 6),
+    }
+    encoders = {"clip": make_encoder("clip"), "dino": make_encoder("dino")}
+    cast = Cast(encoders, [make_encoder("untrained")], {}, {}, {"test/clip": make_encoder("token")})
+    for vectors, main, beside in (("class token", 0.5, 1.0), ("own", 1.0, 0.5)):
+        study = run_study(cast, drawn(6), Told(workspace, vectors=knows), claims=[claim_of(vectors=vectors)])
+        (decision,) = study.decisions
+        assert decision.difference is not None and decision.beside is not None
+        assert (decision.difference.estimate, decision.beside.estimate) == (main, beside)
+        assert decision.beside.p is None and decision.as_json()["beside"]["estimate"] == beside
+    (alone,) = run_study(cast, drawn(6), Told(workspace, vectors=knows), claims=[claim_of()]).decisions
+    assert alone.beside is None and alone.difference is not None and alone.difference.estimate == 1.0
 
 
 # --- what is saved -----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from embprobe.claims.verdicts import Decision, Verdict, decide, measure_differen
 from embprobe.probing.key import Key
 from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.results import Result
+from embprobe.statistics import compare_recipes
 
 CLAIM = Claim(
     a="clip",
@@ -77,7 +78,7 @@ def test_where_the_interval_lies_decides_if_p_allows(
 )
 def test_p_is_of_the_margin_by_hand(relation: Relation, difference: float, p: float) -> None:
     b = np.linspace(0, 1, 8)
-    found = measure_difference(claim_of(relation), b + difference, b, list("abcdefgh"), seed=0)
+    found = measure_difference(claim_of(relation), b + difference, b, list("abcdefgh"), seed=0).estimate
     assert found.p == pytest.approx(p)
     assert (found.estimate, found.low, found.high) == pytest.approx((difference,) * 3)
 
@@ -85,17 +86,45 @@ def test_p_is_of_the_margin_by_hand(relation: Relation, difference: float, p: fl
 def test_of_two_margins_the_nearer_gives_p() -> None:
     claim, b = claim_of("similar"), np.zeros(4)
     # Differences of 0.06 and 0.02 lie beyond -0.1 and short of 0.1, all of them: two flips of 16 are as far, each way.
-    assert measure_difference(claim, np.array([0.06, 0.02, 0.06, 0.02]), b, list("abcd"), seed=0).p == 2 / 16
+    assert measure_difference(claim, np.array([0.06, 0.02, 0.06, 0.02]), b, list("abcd"), seed=0).estimate.p == 2 / 16
     # 0.11 and 0.07, less 0.1: 0.01 and -0.03, twice, sum -0.04. Flipped, the two 0.03 give 0.06, 0, 0 or -0.06, the two
     # 0.01 at most 0.02: as far as 0.04 whenever the two 0.03 agree, in 8 of 16.
-    assert measure_difference(claim, np.array([0.11, 0.07, 0.11, 0.07]), b, list("abcd"), seed=0).p == 8 / 16
+    assert measure_difference(claim, np.array([0.11, 0.07, 0.11, 0.07]), b, list("abcd"), seed=0).estimate.p == 8 / 16
 
 
 def test_the_difference_is_of_images_and_its_interval_of_concepts() -> None:
     # Concept x has two images that differ by 1 and 0, y one that differs by 2: the mean is 3 / 3.
-    found = measure_difference(CLAIM, np.array([1.0, 0.0, 2.0]), np.zeros(3), ["x", "x", "y"], seed=0)
+    found = measure_difference(CLAIM, np.array([1.0, 0.0, 2.0]), np.zeros(3), ["x", "x", "y"], seed=0).estimate
     assert (found.estimate, found.images, found.groups) == (1.0, 3, 2)
     assert (found.low, found.high) == (0.5, 2.0)  # x alone, y alone
+
+
+def test_of_several_runs_the_interval_is_over_images_and_runs() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(200, 1))
+    a, b = images + [0.5, 0.7, 0.6], images + [[0.1, 0.3]]
+    groups = [f"{i}" for i in range(200)]
+    found = measure_difference(CLAIM, a, b, groups, seed=0)
+    assert found.estimate.estimate == pytest.approx(0.4)
+    assert found.spread == pytest.approx((0.1, np.std([0.1, 0.3], ddof=1)))
+    assert found.estimate == replace(compare_recipes(a, b, groups, seed=0).both, p=found.estimate.p)
+    # the same means, each of one run: images alone vary, and the difference of all images is the same
+    alone = measure_difference(CLAIM, a.mean(1), b.mean(1), groups, seed=0)
+    assert alone.spread is None and alone.estimate.high - alone.estimate.low < 1e-9
+    one = measure_difference(CLAIM, a, b[:, :1], groups, seed=0)  # a spread needs several runs of both
+    assert one.spread is None and one.estimate.estimate == pytest.approx(0.5)
+
+
+def test_p_of_a_margin_over_runs_is_that_of_its_nearer_end() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(2, 50, 3))
+    groups = [f"{i}" for i in range(50)]
+    found = compare_recipes(a, b, groups, seed=0)
+    similar = measure_difference(claim_of("similar"), a, b, groups, seed=0).estimate.p
+    assert similar == max(found.p_against(-0.1), found.p_against(0.1))
+    assert found.p_against(0) == pytest.approx(found.both.p)
+    with pytest.raises(ValueError, match="finite number"):
+        found.p_against(np.inf)
 
 
 # --- in words ----------------------------------------------------------------------------------------------------

@@ -110,10 +110,10 @@ def test_pairs_share_what_their_encoder_sees_beyond_random_pairs(few: Images, wo
         assert [row.distance for row in half.sharing] == [False, False, False, True, True]
     by = {half.near: {row.attribute: row for row in half.sharing} for half in (kind, look)}
     assert by["oracle/kind"]["category"].share.estimate > 0.99 and by["oracle/look"]["family"].share.estimate > 0.99
-    for half in by.values():
-        for row in half.values():
+    for sharing in by.values():
+        for row in sharing.values():
             assert row.beyond.estimate == pytest.approx(row.share.estimate - row.matched)
-        assert abs(half["lightness"].beyond.estimate) < 0.02  # no oracle sees it
+        assert abs(sharing["lightness"].beyond.estimate) < 0.02  # no oracle sees it
     difference = {each.attribute: each.difference for each in comparison.contrasts}
     assert difference["category"].low > 0.3 and difference["family"].high < -0.3
     said = comparison.pair_sentence("oracle/kind", "oracle/look")
