@@ -57,7 +57,7 @@ def alike_pairs(original: Vectors, changed: Vectors, *, above: float = MMVP_COSI
     Args:
         original: The vectors of the unchanged images, ``[n, d]``.
         changed: The vectors of the same images after the change, ``[n, d]``.
-        above: The cosine, 0.95 in "Eyes Wide Shut?" (Tong et al. 2024, section 2).
+        above: The cosine, 0.95 in "Eyes Wide Shut?" (Tong et al. 2024).
 
     Returns:
         Scores ``[n]``, 0 or 1.
