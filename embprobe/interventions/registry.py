@@ -154,8 +154,8 @@ def attributes() -> list[str]:
         EmbprobeError: An intervention of another package cannot be imported.
 
     Example:
-        >>> attributes()[:5]
-        ['color', 'text', 'style', 'category', 'nuisance']
+        >>> attributes()
+        ['color', 'text', 'style', 'category', 'scene', 'nuisance']
     """
     return list(dict.fromkeys(find_intervention(name).attribute for name in list_interventions()))
 

@@ -77,7 +77,8 @@ def _disc() -> Image.Image:
 
 def _near(image: Image.Image, *colors: tuple[int, int, int, int]) -> NDArray[np.bool_]:
     values = rgb(image)
-    return np.any([np.abs(values - np.array(color[:3]) / 255).max(-1) < 0.25 for color in colors], axis=0)
+    near = [np.abs(values - np.array(color[:3]) / 255).max(-1) < 0.25 for color in colors]
+    return np.asarray(np.any(near, axis=0), np.bool_)
 
 
 def _discs(image: Image.Image) -> list[NDArray[np.int64]]:
