@@ -109,6 +109,8 @@ class Intervention:
 
     None if it takes no argument.
     """
+    arguments: tuple[str, ...] = ()
+    """Its arguments, where they are few: a preview sheet shows each of them."""
     origin: str = ""
     """The package and version of an intervention that is not ours: its images are made anew for another version."""
 

@@ -37,10 +37,15 @@ class Cell:
         """The control's name; "" for the intervention itself."""
         return self.intervention.partition("/")[2]
 
+    @property
+    def argument(self) -> str:
+        """The intervention's argument; "" where it has none."""
+        return self.intervention.partition("/")[0].partition("=")[2]
+
 
 @dataclass(frozen=True)
 class Line:
-    """One intervention of a sheet: growing strengths, then its controls at the last of them."""
+    """One intervention of a sheet: growing strengths of each argument, then its controls at the last strength."""
 
     intervention: Intervention
     cells: Sequence[Cell]
@@ -95,7 +100,8 @@ def preview(row: Row, attribute: str, donors: Images, *, seed: int) -> Sheet:
     original = small.load()
     for intervention in map(find_intervention, list_interventions()):
         if intervention.attribute == attribute:
-            variants = [(intervention.name, strength) for strength in intervention.preview]
+            given = [f"{intervention.name}={argument}" for argument in intervention.arguments] or [intervention.name]
+            variants = [(name, strength) for name in given for strength in intervention.preview]
             strongest = intervention.preview[-1]
             variants += [(f"{intervention.name}/{control}", strongest) for control in intervention.controls]
             cells = [under(small, original, name, strength, donors, seed=seed) for name, strength in variants]

@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from PIL import Image
 
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.interventions import color, nuisance, style, swaps, words
+from embprobe.interventions import color, nuisance, pose, scenes, style, swaps, words
 from embprobe.interventions.base import Change, Intervention, Planner, matched, pixels
 from embprobe.system.suggestions import did_you_mean
 
@@ -83,6 +83,21 @@ def _background(texture: str = "") -> Intervention:
     return Intervention("background", "category", unit, (0, 1), (0.5, 1), pixels(change), controls, given=_background)
 
 
+def _of_arguments(name: str, unit: str, arguments: tuple[str, ...], planner: Callable[[str], Planner]) -> Intervention:
+    """Make an intervention that takes one of a few arguments, or any of them at random."""
+
+    def given(argument: str = "") -> Intervention:
+        if argument and argument not in arguments:
+            raise UsageError(f"'{name}=' takes one of {', '.join(arguments)}, not '{argument}'.")
+        return Intervention(name, "scene", unit, (0, 1), (1,), planner(argument), whole=True, given=given)
+
+    return replace(given(), arguments=arguments)
+
+
+def _scene(name: str, unit: str, arguments: tuple[str, ...], scene: scenes.Scene) -> Intervention:
+    return _of_arguments(name, unit, arguments, lambda argument: scenes.composing(scene, argument, arguments))
+
+
 _SIDE = "share of the shorter side"
 
 INTERVENTIONS: dict[str, Intervention] = {
@@ -108,6 +123,17 @@ INTERVENTIONS: dict[str, Intervention] = {
         _style("watercolor", "share of the whole effect", 1, (0.3, 0.6, 1), style.watercolor),
         _swap("object", "category", "1: an image of another category, alike in colour and size", swaps.object_),
         _background(),
+        _of_arguments(
+            "turn", "1: turned clockwise, or mirrored", pose.TURNS, lambda how: pixels(partial(pose.turn, how=how))
+        ),
+        Intervention("scale", "scene", "share of each side", (0, 0.75), (0.25, 0.5), pixels(_still(pose.scale))),
+        _scene("count", "1: so many copies", scenes.COUNTS, scenes.count),
+        _scene("place", "1: at this side of the middle", scenes.SIDES, scenes.place),
+        _scene("beside", "1: at this side of a chequered ball", scenes.HALVES, scenes.beside),
+        _scene("larger", "1: the larger of two copies is at this side", scenes.HALVES, scenes.larger),
+        _scene("occluded", "1: half hidden, or not", scenes.WHETHER, scenes.occluded),
+        _scene("odd", "1: one of four copies is upside down, or none", scenes.WHETHER, scenes.odd),
+        _of_arguments("present", "1: there among others, or not", scenes.WHETHER, scenes.present),
         _nuisance("crop", "share of each side cut away", 0.5, (0.05, 0.15, 0.3), nuisance.crop),
         _nuisance("shift", "share of width and height", 0.5, (0.05, 0.1, 0.2), nuisance.shift),
         _nuisance("jpeg", "100 - quality", 95, (50, 80, 92), _still(nuisance.jpeg)),
@@ -128,8 +154,8 @@ def attributes() -> list[str]:
         EmbprobeError: An intervention of another package cannot be imported.
 
     Example:
-        >>> attributes()[:5]
-        ['color', 'text', 'style', 'category', 'nuisance']
+        >>> attributes()
+        ['color', 'text', 'style', 'category', 'scene', 'nuisance']
     """
     return list(dict.fromkeys(find_intervention(name).attribute for name in list_interventions()))
 

@@ -38,11 +38,11 @@ TEXTURES = ("brick", "grass", "gravel")
 
 def palette(donors: Images) -> Plan:
     """Plan to give each image the colours of another one, chosen at random."""
-    rows = _ordered(donors).rows
+    rows = by_key(donors).rows
 
     def plan(row: Row, strength: float, rng: Rng) -> Edit:
-        donor = _other(rows, row, rng)
-        return Edit(lambda image, rng: transfer_palette(image, donor.read(), strength), _mark(donor))
+        donor = another(rows, row, rng, "to take colours from")
+        return Edit(lambda image, rng: transfer_palette(image, donor.read(), strength), mark_of(donor))
 
     return plan
 
@@ -67,7 +67,7 @@ def ink(image: Image.Image, hue: float, share: float) -> Image.Image:
 
 def house(donors: Images) -> Plan:
     """Plan to replace each drawing by another house's of the same concept: a change of style that no filter made."""
-    ordered = _ordered(donors)
+    ordered = by_key(donors)
     drawings: dict[str, list[int]] = defaultdict(list)
     # for each drawing of a concept by a house, the number of drawings by others before it: the places of the others
     # follow by bisection, and no row needs a list of its own
@@ -86,7 +86,7 @@ def house(donors: Images) -> Plan:
             raise UnreadableImage("there is no other drawing of the same concept in another style")
         chosen = int(rng.integers(others))
         donor = ordered.rows[of_concept[chosen + bisect_right(own, chosen)]]
-        return Edit(lambda image, rng: image.copy() if strength == 0 else _put(donor, image), _mark(donor))
+        return Edit(lambda image, rng: image.copy() if strength == 0 else _put(donor, image), mark_of(donor))
 
     return plan
 
@@ -102,7 +102,7 @@ def object_(donors: Images) -> Plan:
     Where images have names, the names share no word: a cat may be filed under animals and, smiling, under smileys.
     """
     described: dict[str, _Described] = {}
-    ordered = _ordered(donors)
+    ordered = by_key(donors)
     facts = [[row.key, row.content, *(row.labels.get(name) for name in _DESCRIBING)] for row in ordered.rows]
     mark = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
@@ -142,7 +142,7 @@ def background(image: Image.Image, strength: float, rng: Rng, *, texture: str = 
     It is faded into white: a strength of 1 shows the whole of it. With ``texture``, one of ``TEXTURES``, every image
     has the same background. ``alone`` is the control: the same background with nothing on it.
     """
-    if image.mode != "RGBA" or image.getchannel("A").getextrema()[0] == 255:
+    if not is_cut_out(image):
         raise UnreadableImage("it has no transparent background that could be swapped")
     if strength == 0:
         return image.copy()
@@ -150,9 +150,19 @@ def background(image: Image.Image, strength: float, rng: Rng, *, texture: str = 
         known = image.width * image.height <= _KNOWN
         photograph = (_same_texture if known else _same_texture.__wrapped__)(image.size, texture)
     else:
-        photograph = _texture(image.size, rng, TEXTURES[int(rng.integers(len(TEXTURES)))])
+        photograph = any_texture(image.size, rng)
     canvas = Image.blend(Image.new("RGB", image.size, (255, 255, 255)), photograph, strength).convert("RGBA")
     return canvas if alone else Image.alpha_composite(canvas, image)
+
+
+def is_cut_out(image: Image.Image) -> bool:
+    """Return whether an image has transparent parts."""
+    return image.mode == "RGBA" and image.getchannel("A").getextrema()[0] != 255
+
+
+def any_texture(size: tuple[int, int], rng: Rng) -> Image.Image:
+    """Take a random square of a random texture, turned and tinted at random, in a size in pixels."""
+    return _texture(size, rng, TEXTURES[int(rng.integers(len(TEXTURES)))])
 
 
 def _texture(size: tuple[int, int], rng: Rng, name: str) -> Image.Image:
@@ -211,24 +221,25 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     return flatten(image, WHITE) if mode == "RGB" else image.convert(mode)
 
 
-def _mark(donor: Row) -> str:
+def mark_of(donor: Row) -> str:
+    """Identify a donor and its content, for the mark of an edit that takes from it."""
     return f"{donor.key}:{donor.content}"
 
 
-def _ordered(donors: Images) -> Images:
+def by_key(donors: Images) -> Images:
     """Sort the donors by key, so that the order in which they are listed does not matter."""
     keys = donors.keys
     return donors.take(sorted(range(len(keys)), key=keys.__getitem__))
 
 
-def _other(rows: Sequence[Row], row: Row, rng: Rng) -> Row:
-    """Choose a row at random that is not ``row``."""
+def another(rows: Sequence[Row], row: Row, rng: Rng, purpose: str) -> Row:
+    """Choose a row at random that is not ``row``; the purpose ends the reason why there is none."""
     start = int(rng.integers(max(len(rows), 1)))
     for i in range(len(rows)):
         donor = rows[(start + i) % len(rows)]
         if donor.key != row.key:
             return donor
-    raise UnreadableImage("there is no other image to take colours from")
+    raise UnreadableImage(f"there is no other image {purpose}")
 
 
 def _described(rows: Sequence[Row]) -> _Described:

@@ -15,6 +15,7 @@ array([0.   , 0.293])
 # ``from embprobe.measures.cka import chance_cka`` still finds the module. Lazy loading could not promise that, because
 # importing a submodule binds it over its package's attribute of that name.
 from embprobe.measures.attraction import attraction
+from embprobe.measures.blind_pairs import alike_pairs, blind_pairs
 from embprobe.measures.cka import chance_cka, cka
 from embprobe.measures.compression import fit_compression
 from embprobe.measures.control_task import control_labels
@@ -48,8 +49,10 @@ from embprobe.measures.zero_shot import class_vectors, predict_zero_shot
 
 __all__ = [
     "alignment",
+    "alike_pairs",
     "attraction",
     "balance",
+    "blind_pairs",
     "chance_cka",
     "cka",
     "class_vectors",

@@ -66,7 +66,7 @@ def _line(line: Line, original: Image.Image, axes: list[Axes]) -> None:
 
 
 def _caption(cell: Cell) -> str:
-    change = f"control: {cell.control}" if cell.control else f"{cell.strength:g}"
+    change = f"control: {cell.control}" if cell.control else cell.argument or f"{cell.strength:g}"
     return f"{change}\nΔE {cell.delta_e:.1f}"
 
 

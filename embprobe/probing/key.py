@@ -39,15 +39,15 @@ class Key:
 
     kind: str
     """The kind of measure: ``displacement``, ``decoding``, ``zero-shot``, ``preference``, ``variance``,
-    ``attraction``, ``natural-pairs``, ``geometry``, ``pairs``, or one that another package adds."""
+    ``attraction``, ``natural-pairs``, ``blind-pairs``, ``pairs``, ``geometry``, or one that another package adds."""
     target: str
     """The intervention of a displacement, the label that is decoded or named, the preferred cue, the factor of a
-    variance share, the attribute of natural pairs, the statistic of a geometry."""
+    variance share, the attribute of natural pairs, the pattern of blind pairs, the statistic of a geometry."""
     test: str | None = None
     """The name of the test images, where a card gives them one."""
     variant: str | None = None
     """Which of the numbers of this kind: the classifier of a decoding, what a displacement is compared with, the rival
-    of a preference, what natural pairs hold constant."""
+    of a preference, what natural pairs hold constant, the cosine above which a pair is alike."""
     condition: str | None = None
     """What was done to images, labels or vectors before measuring: an intervention, ``shuffled labels``, ``shots``, or
     a compression."""
@@ -82,6 +82,8 @@ class Key:
                 return f"variance share of {self.target}"
             case "pairs":
                 return f"pairs near for it only: {self.variant} {self.target}, beyond random pairs"
+            case "blind-pairs":
+                return ", ".join(filter(None, (f"blind pairs of {self.target}", self.variant)))
             case "natural-pairs":
                 return ", ".join(filter(None, (f"similarity by {self.target}", self.variant)))
         return ", ".join(filter(None, (" ".join(filter(None, (self.target, self.variant))), self.test)))

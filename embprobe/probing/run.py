@@ -255,7 +255,7 @@ def _measure(context: ProbeContext) -> dict[Key, list[Scores]]:
                     )
                 before.append(replace(each, key=key))
         except NotApplicable as reason:
-            context.left_out.append(f"{measure.kind}: {reason}")
+            context.note(f"{measure.kind}: {reason}")  # once, where several measures fail alike
         scores |= new
     if not scores:
         raise NotApplicable(

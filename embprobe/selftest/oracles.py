@@ -22,9 +22,11 @@ from embprobe.embeddings.session import Session
 from embprobe.encoders.spec import Encoder, EncoderSpec, Floats
 from embprobe.errors import UsageError
 from embprobe.images.rows import Images, Row
-from embprobe.interventions import find_intervention
+from embprobe.interventions import INTERVENTIONS, find_intervention
 
 FACTORS = ("category", "concept", "text", "color", "style")
+SCENES = tuple(name for name, each in INTERVENTIONS.items() if each.attribute == "scene")
+"""Facts of a composed scene, each a factor of its own by the name of its intervention: an oracle may count alone."""
 DIMENSION = 256
 _DONE = re.compile(r"\|([a-z-]+(?:=[^=|/]+)?(?:/[a-z]+)?)=(-?[0-9.]+)@")
 
@@ -38,8 +40,12 @@ class Oracle:
     spec: EncoderSpec = field(init=False)
 
     def __post_init__(self) -> None:
-        if set(self.shares) - set(FACTORS) or min(self.shares.values()) < 0 or sum(self.shares.values()) > 1 + 1e-9:
-            raise ValueError(f"shares are of {', '.join(FACTORS)}, not negative, and sum to at most 1")
+        if (
+            set(self.shares) - {*FACTORS, *SCENES}
+            or min(self.shares.values()) < 0
+            or sum(self.shares.values()) > 1 + 1e-9
+        ):
+            raise ValueError(f"shares are of {', '.join((*FACTORS, *SCENES))}, not negative, and sum to at most 1")
         object.__setattr__(self, "spec", EncoderSpec(family="oracle", model=self.name, dimension=DIMENSION))
 
     def encode_images(self, batch: Tensor) -> Floats:
@@ -88,9 +94,9 @@ def _value(row: Row, factor: str) -> str:
         "text": "",
         "color": row.content.partition("|")[0],
         "style": labels.get("family", labels.get("style", "")),
-    }[factor]
+    }.get(factor, "")
     for name, strength in _DONE.findall(row.content):
-        if "/" not in name and _attribute(name) == factor and float(strength) != 0:
+        if "/" not in name and factor in (_attribute(name), name.partition("=")[0]) and float(strength) != 0:
             if factor == "text":
                 own = labels.get("word", name)
             elif "=" in name:  # it sets the attribute, whatever it was

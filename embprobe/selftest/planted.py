@@ -86,7 +86,7 @@ ORDERED: Mapping[str, Sequence[tuple[KeyPattern, int]]] = {
 
 def order_of(attribute: str) -> Check:
     """Return the check of an attribute's bundled card."""
-    return lambda settings: planted(attribute, _images(), seed=settings.seed)
+    return lambda settings: planted(attribute, images_of_oracles(), seed=settings.seed)
 
 
 def planted(attribute: str, images: Images, *, seed: int) -> Iterator[Verdict]:
@@ -126,8 +126,8 @@ def planted(attribute: str, images: Images, *, seed: int) -> Iterator[Verdict]:
 
 
 @cache
-def _images() -> Images:
-    """Return every sixth of the bundled concepts, in all their drawings."""
+def images_of_oracles() -> Images:
+    """Return the images that oracles are shown: every sixth of the bundled concepts, in all their drawings."""
     images = load_images()
     kept = set(sorted(set(images.label("concept")))[::_EVERY])
     return images.take(i for i, row in enumerate(images.rows) if row.labels["concept"] in kept)

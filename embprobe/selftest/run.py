@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from embprobe.errors import UsageError
-from embprobe.selftest import controls, known, path, probed, uncertainty, units
+from embprobe.selftest import controls, known, path, probed, scenes, uncertainty, units
 from embprobe.selftest.planted import ORDERED, order_of
 from embprobe.selftest.promise import NO_ANSWER, Promise, Settings, Verdict
 from embprobe.system.suggestions import did_you_mean
@@ -48,6 +48,7 @@ PROMISES: tuple[Promise, ...] = (
         Promise(f"planted {attribute}", f"The card follows planted shares of {attribute}.", order_of(attribute))
         for attribute in ORDERED
     ),
+    Promise("planted scenes", "Who only counts, counts; who only knows places, knows places.", scenes.one_fact),
 )
 """Every promise, in the order in which they are checked: what takes long comes last."""
 

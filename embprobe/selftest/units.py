@@ -13,6 +13,7 @@ from embprobe.interventions import find_intervention, intervene
 from embprobe.interventions.color import srgb_to_oklab
 from embprobe.interventions.registry import INTERVENTIONS
 from embprobe.interventions.style import mean_change
+from embprobe.selftest import scenes
 from embprobe.selftest.pictures import (
     Values,
     change,
@@ -340,6 +341,7 @@ UNITS: Mapping[str, Unit] = {
     "watercolor": _watercolor,
     "object": _object,
     "background": _background,
+    **scenes.UNITS,
     "crop": _crop,
     "shift": _shift,
     "jpeg": _jpeg,

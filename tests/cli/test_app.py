@@ -547,7 +547,7 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "unknown attribute": (("probe", "{photos}", "-a", "colour", *PIXELS), 2, "Did you mean color?"),
     "all and a wrong one": (("probe", "{photos}", "-a", "all", "-a", "colour", *PIXELS), 2, "Did you mean color?"),
     "nearly all": (("probe", "{photos}", "-a", "al", *PIXELS), 2, "There is no probe of 'al'"),
-    "no attribute": (("probe", "{photos}", *PIXELS), 2, "text, typographic, all; or --card FILE"),
+    "no attribute": (("probe", "{photos}", *PIXELS), 2, "text, typographic, vision, all; or --card FILE"),
     "missing label": (("probe", "{photos}", "--card", "{tmp}/breed.toml", *PIXELS), 1, "it needs the label 'breed'"),
     "wrong key": (("probe", "{photos}", "--card", "{tmp}/key.toml", *PIXELS), 1, "right at 'measures.0.hue': there is"),
     "wrong treatment": (("probe", "{photos}", "--card", "{tmp}/do.toml", *PIXELS), 2, "no intervention 'hew'"),

@@ -22,7 +22,7 @@ from PIL import Image
 from embprobe import statistics
 from embprobe.embeddings.engines import local, reading
 from embprobe.images.rows import Images, Row
-from embprobe.interventions import color, nuisance, style
+from embprobe.interventions import color, nuisance, pose, scenes, style
 from embprobe.interventions.base import Planner, matched, pixels
 from embprobe.interventions.registry import INTERVENTIONS
 from embprobe.measures.blocks import blocks_of
@@ -288,6 +288,21 @@ def blocks_in_pixels_of_the_longer_side(patch: Patch) -> None:
     planned(patch, "pixel-art", pixels(lambda image, strength, rng: style.pixel_art(image, min(2 * strength, 0.2))))
 
 
+def copies_upon_each_other(patch: Patch) -> None:
+    """Draw the last of several copies where the first one is."""
+    apart = used_in(scenes, "_apart")
+
+    def upon(*arguments: Any) -> Any:
+        centres = apart(*arguments)
+        return [*centres[:-1], centres[0]]
+
+    patch.setattr(scenes, "_apart", upon)
+
+
+def turned_against_the_clock(patch: Patch) -> None:
+    patch.setattr(pose, "_TRANSPOSED", pose._TRANSPOSED | {"90": Image.Transpose.ROTATE_90})
+
+
 def lightness_control_that_does_nothing(patch: Patch) -> None:
     still = pixels(lambda image, strength, rng: image.copy())
     for name, intervention in list(INTERVENTIONS.items()):
@@ -397,6 +412,8 @@ FAULTS = [
     Fault(noise_as_a_variance, ("units",)),
     Fault(blocks_in_pixels_of_the_longer_side, ("units",)),
     Fault(lightness_control_that_does_nothing, ("lightness control", "readers of pixels")),
+    Fault(copies_upon_each_other, ("units",)),
+    Fault(turned_against_the_clock, ("units",)),
     Fault(lightness_control_that_changes_hue, ("lightness control", "readers of pixels")),
     Fault(blur_control_that_does_nothing, ("blur control",)),
     Fault(blur_control_that_darkens, ("blur control",)),

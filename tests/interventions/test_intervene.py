@@ -152,8 +152,11 @@ def test_ink_is_of_exactly_the_vivid_color_of_the_hue_given(emoji: Images) -> No
         ("word=", "'word=' lacks its argument; without the '=' it is drawn at random."),
         ("recolor=", "'recolor=' lacks its argument; without the '=' it is drawn at random."),
         ("tint=/lightness", "'tint=' lacks its argument; without the '=' it is drawn at random."),
-        ("hue=30", "'hue' takes no argument '30'; what takes one: 'tint=', 'recolor=', 'word=', 'background='."),
-        ("hue=", "'hue' takes no argument ''; what takes one: 'tint=', 'recolor=', 'word=', 'background='."),
+        (
+            "hue=30",
+            "'hue' takes no argument '30'; what takes one: 'tint=', 'recolor=', 'word=', 'background=', 'turn=', ",
+        ),
+        ("hue=", "'hue' takes no argument ''; what takes one: 'tint=', 'recolor=', 'word=', 'background=', 'turn=', "),
         ("tint=red", "'tint=' takes a hue in degrees, not 'red'."),
         ("tint=30=40", "'tint=' takes a hue in degrees, not '30=40'."),
         ("tint=nan", "'tint=' takes a hue in degrees, not 'nan'."),
@@ -188,7 +191,7 @@ def test_one_change_after_another_is_another_thing_than_the_other_way_round() ->
 def test_an_unknown_name_is_answered_with_those_there_are() -> None:
     with pytest.raises(
         UsageError,
-        match="no intervention 'sepia'. There are: background, crop, greyscale, halftone, house, hue, jpeg, ",
+        match="no intervention 'sepia'. There are: background, beside, count, crop, greyscale, halftone, house, hue, ",
     ):
         intervene(blank("a"), "sepia", 1, seed=0)
 

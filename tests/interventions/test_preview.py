@@ -25,7 +25,8 @@ def test_every_intervention_stands_with_its_strengths_and_its_controls_at_the_la
     ]
     for line in sheet.lines:
         each = line.intervention
-        plain = [(each.name, strength) for strength in each.preview]
+        names = [f"{each.name}={argument}" for argument in each.arguments] or [each.name]
+        plain = [(name, strength) for name in names for strength in each.preview]
         controls = [(f"{each.name}/{control}", each.preview[-1]) for control in each.controls]
         assert [(cell.intervention, cell.strength) for cell in line.cells] == plain + controls
         assert all(cell.picture is not None and cell.picture.size == (128, 128) for cell in line.cells)

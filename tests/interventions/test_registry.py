@@ -50,7 +50,7 @@ def left(images: Images) -> object:
 
 
 def test_every_attribute_is_listed_once_and_every_intervention_by_its_name() -> None:
-    assert attributes() == ["color", "text", "style", "category", "nuisance"]
+    assert attributes() == ["color", "text", "style", "category", "scene", "nuisance"]
     assert list_interventions() == list(INTERVENTIONS)
 
 
@@ -58,7 +58,7 @@ def test_another_package_adds_an_intervention(tmp_path: Path, monkeypatch: pytes
     install(tmp_path, "mirror = plug_changes:flip", plug_changes=PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
     assert list_interventions() == [*INTERVENTIONS, "mirror"]
-    assert attributes() == ["color", "text", "style", "category", "nuisance", "pose"]
+    assert attributes() == ["color", "text", "style", "category", "scene", "nuisance", "pose"]
     found = find_intervention("mirror")
     assert (found.name, found.unit, found.origin) == ("mirror", "1: mirrored", "plug 1.0")  # named by its entry point
     assert left(intervene(half_red(), "mirror", 1, seed=0)) == (0, 255, 0)

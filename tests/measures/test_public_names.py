@@ -25,6 +25,7 @@ def test_a_function_is_bound_over_the_submodule_of_its_name() -> None:
     both = submodules & set(measures.__all__)
     assert {
         "attraction",
+        "blind_pairs",
         "cka",
         "displacement",
         "few_shot",

@@ -142,6 +142,11 @@ label = "name"
 kind = "attraction"
 attribute = ["style"]
 among = ["concept", "category"]
+
+[[measures]]
+kind = "blind-pairs"
+pattern = "orientation"
+after = "turn=180 1"
 """
 )
 
@@ -155,8 +160,8 @@ def write(folder: Path, text: str) -> Path:
 # --- bundled -----------------------------------------------------------------------------------------------------
 
 
-def test_seven_attributes_have_a_card() -> None:
-    assert attributes() == ["background", "category", "color", "geometry", "style", "text", "typographic"]
+def test_eight_attributes_have_a_card() -> None:
+    assert attributes() == ["background", "category", "color", "geometry", "style", "text", "typographic", "vision"]
 
 
 @pytest.mark.parametrize("attribute", attributes())
@@ -173,7 +178,7 @@ def test_a_bundled_card_asks_only_for_what_there_is(attribute: str, emoji: Image
         for label in labels_of(measure):
             assert emoji.has(label), label
         if isinstance(measure, Displacement):
-            assert measure.intervention in INTERVENTIONS
+            assert measure.intervention.partition("=")[0] in INTERVENTIONS
         if isinstance(measure, Decoding):
             pool = measure.images.of(emoji, seed=0)
             assert min(len(rows.of(pool, seed=0)) for rows in (measure.fit, *measure.tests.values())) > 100

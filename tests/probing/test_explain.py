@@ -23,26 +23,28 @@ STYLE = "draws images of one style together"
 CATEGORY = "surpasses trivial encoders at the category of"
 DRAWN = "is drawn to what the word names, beside a third concept and beyond shuffled ink,"
 RANK = "spreads over directions"
+COUNTS = "counts drawings of unseen concepts"
+UPRIGHT = "tells the way up of unseen images"
 EXPECTED: dict[str, dict[str, str | None]] = {
     "emoji": {
         "background": BACKGROUND, "category": f"{CATEGORY} unseen concepts", "color": COLOUR, "geometry": RANK,
-        "style": STYLE, "text": WORD, "typographic": DRAWN,
+        "style": STYLE, "text": WORD, "typographic": DRAWN, "vision": COUNTS,
     },
     "pacs-half.parquet": {
         "background": BACKGROUND, "category": f"{CATEGORY} unseen images", "color": COLOUR, "geometry": RANK,
-        "style": STYLE, "text": WORD, "typographic": DRAWN,
+        "style": STYLE, "text": WORD, "typographic": DRAWN, "vision": UPRIGHT,
     },
     "cifar-10.parquet": {
         "background": BACKGROUND, "category": f"{CATEGORY} unseen images", "color": COLOUR, "geometry": RANK,
-        "style": OIL, "text": WORD, "typographic": DRAWN,
+        "style": OIL, "text": WORD, "typographic": DRAWN, "vision": UPRIGHT,
     },
     "imagenet-one-each.parquet": {
         "background": BACKGROUND, "category": f"{CATEGORY} unseen images", "color": COLOUR, "geometry": RANK,
-        "style": OIL, "text": WORD, "typographic": DRAWN,
+        "style": OIL, "text": WORD, "typographic": DRAWN, "vision": UPRIGHT,
     },
     "without labels": {
         "background": BACKGROUND, "category": None, "color": COLOUR, "geometry": RANK,
-        "style": OIL, "text": WORD, "typographic": None,
+        "style": OIL, "text": WORD, "typographic": None, "vision": UPRIGHT,
     },
 }  # fmt: skip
 """By material and card what an encoder does, as the headline's sentence will say it; None where it cannot be asked."""
