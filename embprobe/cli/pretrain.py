@@ -35,7 +35,7 @@ def pretrain(
     ] = 1.0,
     backgrounds: Annotated[bool, typer.Option(help="Random backgrounds behind drawings; else white.")] = True,
     augmentation: Annotated[
-        str, typer.Option(help="published (each objective's own), dino (DINO's for all), or no-jitter.")
+        str, typer.Option(help="published (each objective's own), dino (DINO's for all), no-jitter or planckian.")
     ] = "published",
     text: Annotated[
         str, typer.Option(help="Folder of a language model that is used frozen instead of a text tower from scratch.")

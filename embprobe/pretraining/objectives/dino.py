@@ -95,7 +95,7 @@ class Dino(Objective):
     ``momentum`` is the teacher's at the start; it rises to 1 along a half cosine.
     """
 
-    views = (*[DINO_GLOBAL] * 2, *[View(size=IMAGE_SIZE // 2, scale=(0.2, 0.5), jitter=True)] * 2)
+    views = (*[DINO_GLOBAL] * 2, *[View(size=IMAGE_SIZE // 2, scale=(0.2, 0.5), jitter="color")] * 2)
     language, encoder_head = False, "none"
 
     def __init__(
