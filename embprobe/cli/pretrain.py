@@ -14,7 +14,7 @@ from embprobe.cli.session import choose_device, open_rows
 
 
 def pretrain(
-    objective: Annotated[str, typer.Option(help="clip, siglip, nclip, xclip, slip, dino or dino-v1.")],
+    objective: Annotated[str, typer.Option(help="clip, siglip, nclip, xclip, slip, declip, dino or dino-v1.")],
     out: Annotated[
         Path, typer.Option(help="Folder for weights, recipe, losses; an interrupted run goes on from there.")
     ],
