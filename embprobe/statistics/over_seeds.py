@@ -35,6 +35,15 @@ class RecipeDifference:
     freedom: float
     spread: tuple[float, float]
 
+    def p_against(self, value: float) -> float:
+        """Return the two-sided p-value over images and seeds of the hypothesis that the difference is ``value``.
+
+        A claim that the difference lies in a region rejects each finite end of it. At 0 it is ``both.p``.
+        """
+        if not np.isfinite(value):
+            raise ValueError(f"a difference is tested against a finite number, not {value}")
+        return student_p(self.both.estimate - value, self.error, self.freedom)
+
 
 def compare_recipes(
     first: Scores,
