@@ -13,6 +13,7 @@ the figure (``--figure docs/images/curve.png``).
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ QUESTIONS = (
 )
 HEADING = (
     "What more training images do. Each point is a training run of its own with the whole schedule, not a checkpoint "
-    "of a longer one; one run a point. Bands: 95 % intervals over concepts"
+    "of a longer one; one run a point. Bands: 95 % intervals over {}s"
 )
 Runs = Mapping[str, Mapping[int, TrainingRun]]
 """By objective and images seen."""
@@ -118,7 +119,7 @@ def main() -> None:
     plot_curves(
         [panel(renamed(table, names), runs, seed=session.seed) for table in tables],
         arguments.figure or arguments.out / "curve.png",
-        heading=HEADING,
+        heading=HEADING.format(tables[0].resampled),
     )
     print(table_of(rows, runs))
 
@@ -170,7 +171,7 @@ def label(objective: str, size: int) -> str:
 def renamed(table: Table, names: Mapping[str, str]) -> Table:
     """Return a table with short names of the encoders; others are left out."""
     scores = {names[encoder]: values for encoder, values in table.scores.items() if encoder in names}
-    return Table(table.question, scores, table.groups, table.unit, table.floor)
+    return replace(table, scores=scores)
 
 
 def rows_of(table: Table, runs: Runs, *, seed: int) -> list[dict[str, Any]]:
@@ -219,7 +220,7 @@ def row(table: Table, encoder: str, against: str | None, estimate: Estimate) -> 
     numbers = {name: round(getattr(estimate, name), 6) for name in ("estimate", "low", "high")}
     p = None if estimate.p is None else round(estimate.p, 6)
     measured = {"measure": table.question.name, "encoder": encoder, "against": against, **numbers}
-    return {**measured, "p": p, "groups": estimate.groups, "unit": table.unit}
+    return {**measured, "p": p, "groups": estimate.groups, "resampled": table.resampled, "unit": table.unit}
 
 
 def panel(table: Table, runs: Runs, *, seed: int) -> Panel:

@@ -159,6 +159,8 @@ def rows_over_seeds(
                 "spread": [round(each, 6) for each in found.spread],
                 "seeds": [a.shape[1], b.shape[1]],
                 "p": p,
+                "groups": found.both.groups,
+                "resampled": table.resampled,
                 "unit": table.unit,
             }
         )

@@ -15,8 +15,8 @@ from embprobe.probing.card import bundled_card
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.kinds.decoding import UNSEEN
 from embprobe.probing.pattern import KeyPattern
+from embprobe.probing.results import Results
 from embprobe.probing.run import Asked, run_probes
-from embprobe.probing.scores import Scores
 
 if TYPE_CHECKING:
     from embprobe.embeddings.session import Session
@@ -38,8 +38,10 @@ class Table:
 
     Attributes:
         question: The question.
-        scores: By encoder ``[n]``; encoders that the question cannot be put to, such as those without text, are absent.
+        scores: By encoder ``[n]``, baselines such as guessing among them; encoders that the question cannot be put to,
+            such as those without text, are absent.
         groups: The value that each image is resampled with, ``[n]``.
+        resampled: The name of those values, such as ``concept``.
         unit: The unit of the scores.
         floor: The estimate of a blind encoder, such as guessing; None if there is none.
     """
@@ -47,6 +49,7 @@ class Table:
     question: Question
     scores: Mapping[str, NDArray[np.float64]]
     groups: Sequence[str]
+    resampled: str
     unit: str
     floor: float | None
 
@@ -79,21 +82,21 @@ def score_encoders(
         Asked(bundled_card(card).only([q.number for q in questions if q.card == card]), encoders, references)
         for card in cards
     ]
-    scores: dict[str, Sequence[Scores]] = {}
+    found: dict[str, Results] = {}
     for card, results in zip(cards, run_probes(asked, images, session, differences=False), strict=True):
         if isinstance(results, NotApplicable):
             raise EmbprobeError(f"The card '{card}' cannot be put to '{images.name}': {results}")
-        scores[card] = results.scores
-    return [_table(question, scores[question.card]) for question in questions]
+        found[card] = results
+    return [_table(question, found[question.card]) for question in questions]
 
 
-def _table(question: Question, scores: Sequence[Scores]) -> Table:
-    key = question.number.find((each.key for each in scores), folds=UNSEEN)
-    found = [each for each in scores if each.key == key]
+def _table(question: Question, results: Results) -> Table:
+    key = question.number.find((each.key for each in results.scores), folds=UNSEEN)
+    found = [each for each in results.scores if each.key == key]
     if not found:
         raise EmbprobeError(f"No encoder answers '{question.name}' ({question.number.describe()}).")
     first = found[0]
     if any(list(each.keys) != list(first.keys) for each in found):
         raise EmbprobeError(f"The encoders answer '{question.name}' on different images, so they cannot be paired.")
     values = {each.encoder: each.values for each in found}
-    return Table(question, values, first.groups, first.unit, first.floor)
+    return Table(question, values, first.groups, results.rows[0].resampled, first.unit, first.floor)

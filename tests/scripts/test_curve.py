@@ -56,7 +56,7 @@ def runs(**sizes: list[int]) -> dict[str, dict[int, TrainingRun]]:
 def table(**scores: list[float]) -> Table:
     values = {name.replace("_", "-"): np.array(of, float) for name, of in scores.items()}
     count = len(next(iter(values.values())))
-    return Table(QUESTION, values, [str(i) for i in range(count)], "accuracy", 0.125)
+    return Table(QUESTION, values, [str(i) for i in range(count)], "concept", "accuracy", 0.125)
 
 
 # --- sizes -------------------------------------------------------------------------------------------------------
