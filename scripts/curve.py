@@ -1,6 +1,6 @@
 """Measure what more training images do: clip and dino at 30,000, 100,000, 300,000 and 1,000,000 images seen.
 
-    python scripts/curve.py --out runs/curve --threads 1 --precision bfloat16           # 2 hours of one core
+    python scripts/curve.py --out runs/curve --threads 1 --precision bfloat16           # an hour of one core
     python scripts/curve.py --out runs/curve --finished-only                             # 5 minutes: trains nothing
 
 Each size is a training run of its own with the whole schedule: the learning rate falls to zero at its end. A checkpoint
