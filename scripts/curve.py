@@ -11,7 +11,6 @@ the figure (``--figure docs/images/curve.png``).
 """
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -34,10 +33,9 @@ from embprobe.pretraining.finished import TrainingRun, bundled_folder, find_runs
 from embprobe.pretraining.pair import PAIR, pretrain_on_emoji
 from embprobe.pretraining.processes import choose_machine
 from embprobe.pretraining.recipe import Recipe
-from embprobe.pretraining.scoring import Question, Table, score_encoders
+from embprobe.pretraining.scoring import Question, Table, paired_difference, score_encoders, write_record
 from embprobe.probing.pattern import KeyPattern
 from embprobe.statistics import Estimate, holm, resample
-from embprobe.system.files import replacing
 
 SIZES = (30_000, 100_000, 300_000, 1_000_000)
 DRAWING = "unseen drawings"
@@ -185,14 +183,14 @@ def rows_of(table: Table, runs: Runs, *, seed: int) -> list[dict[str, Any]]:
             pairs.append((sizes[-1], sizes[0]))
         for more, fewer in pairs:
             a, b = label(objective, more), label(objective, fewer)
-            rows.append(row(table, a, b, difference(table, table.scores[a] - table.scores[b], seed=seed)))
+            rows.append(row(table, a, b, paired_difference(table, table.scores[a] - table.scores[b], seed=seed)))
         if len(sizes) > 1:
             growth[objective] = (sizes[0], sizes[-1])
     first, second = PAIR
     for size in (size for size in runs[first] if size in runs[second]):
         a, b = label(first, size), label(second, size)
         if {a, b} <= table.scores.keys():
-            rows.append(row(table, a, b, difference(table, table.scores[a] - table.scores[b], seed=seed)))
+            rows.append(row(table, a, b, paired_difference(table, table.scores[a] - table.scores[b], seed=seed)))
     if len(growth) == 2 and growth[first] == growth[second]:
         grown = [
             table.scores[label(objective, growth[objective][1])] - table.scores[label(objective, growth[objective][0])]
@@ -200,7 +198,7 @@ def rows_of(table: Table, runs: Runs, *, seed: int) -> list[dict[str, Any]]:
         ]
         measure = f"{table.question.name}: growth"
         rows.append(
-            {**row(table, first, second, difference(table, grown[0] - grown[1], seed=seed)), "measure": measure}
+            {**row(table, first, second, paired_difference(table, grown[0] - grown[1], seed=seed)), "measure": measure}
         )
     return rows
 
@@ -208,11 +206,6 @@ def rows_of(table: Table, runs: Runs, *, seed: int) -> list[dict[str, Any]]:
 def mean(table: Table, values: NDArray[np.float64], *, seed: int) -> Estimate:
     """Estimate the mean score of an encoder."""
     return resample(values[:, None], table.groups, seed=seed).mean(0)
-
-
-def difference(table: Table, values: NDArray[np.float64], *, seed: int) -> Estimate:
-    """Estimate the mean of paired differences, and test that it is zero."""
-    return resample(values[:, None], table.groups, seed=seed).against(0, 0.0)
 
 
 def row(table: Table, encoder: str, against: str | None, estimate: Estimate) -> dict[str, Any]:
@@ -256,14 +249,6 @@ def table_of(rows: Sequence[Mapping[str, Any]], runs: Runs) -> str:
         ]
         lines.append(f"| {encoder} | {' | '.join(texts)} |")
     return "\n".join(lines)
-
-
-def write_record(path: Path, head: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a record as docs/records has them: one row a line."""
-    start = json.dumps(head, indent=1, ensure_ascii=False)[:-2]
-    lines = ",\n".join("  " + json.dumps(each, ensure_ascii=False) for each in rows)
-    with replacing(path) as temporary:
-        temporary.write_text(f'{start},\n "rows": [\n{lines}\n ]\n}}\n', encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from curve import difference, write_record
 
 from embprobe.claims.model import Claim, bundled_claims
 from embprobe.claims.roles import PIXELS, UNTRAINED
@@ -34,7 +33,7 @@ from embprobe.pretraining.finished import TrainingRun, bundled_folder, find_runs
 from embprobe.pretraining.pair import PAIR, pretrain_on_emoji
 from embprobe.pretraining.processes import choose_machine
 from embprobe.pretraining.recipe import Recipe
-from embprobe.pretraining.scoring import Question, Table, score_encoders
+from embprobe.pretraining.scoring import Question, Table, paired_difference, score_encoders, write_record
 from embprobe.statistics import Estimate, compare_recipes, holm
 
 
@@ -138,12 +137,13 @@ def rows_over_seeds(
         roles: Names of encoders in the tables by role and training seed.
         seed: Of the resamples.
     """
-    rows, ends = [], []
+    rows: list[dict[str, Any]] = []
+    ends: list[dict[str, Any]] = []
     for claim, table in zip(claims, tables, strict=True):
         a, b = (np.stack([table.scores[name] for name in roles[role].values()], axis=1) for role in (claim.a, claim.b))
         for both in (of for of in roles[claim.a] if of in roles[claim.b]):
             values = table.scores[roles[claim.a][both]] - table.scores[roles[claim.b][both]]
-            one = difference(table, values, seed=seed)
+            one = paired_difference(table, values, seed=seed)
             names = {"encoder": f"{claim.a}-seed{both}", "against": f"{claim.b}-seed{both}"}
             rows.append({"measure": claim.sentence, **names, **numbers(one), "unit": table.unit})
         found = compare_recipes(a, b, table.groups, seed=seed)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ from embprobe.probing.kinds.decoding import UNSEEN
 from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.results import Results
 from embprobe.probing.run import Asked, run_probes
+from embprobe.statistics import Estimate, resample
+from embprobe.system.files import replacing
 
 if TYPE_CHECKING:
     from embprobe.embeddings.session import Session
@@ -88,6 +92,25 @@ def score_encoders(
             raise EmbprobeError(f"The card '{card}' cannot be put to '{images.name}': {results}")
         found[card] = results
     return [_table(question, found[question.card]) for question in questions]
+
+
+def paired_difference(table: Table, values: NDArray[np.float64], *, seed: int) -> Estimate:
+    """Estimate the mean of differences of scores on the same images, and test that it is zero.
+
+    Args:
+        table: The table of the scores, for its groups.
+        values: A difference an image, ``[n]``.
+        seed: The same seed gives the same numbers.
+    """
+    return resample(values[:, None], table.groups, seed=seed, unit=table.resampled).against(0, 0.0)
+
+
+def write_record(path: Path, head: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a JSON record as ``docs/records`` has them: the fields of ``head``, then ``rows``, one a line."""
+    start = json.dumps(head, indent=1, ensure_ascii=False)[:-2]
+    lines = ",\n".join("  " + json.dumps(each, ensure_ascii=False) for each in rows)
+    with replacing(path) as temporary:
+        temporary.write_text(f'{start},\n "rows": [\n{lines}\n ]\n}}\n', encoding="utf-8")
 
 
 def _table(question: Question, results: Results) -> Table:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from PIL import Image
 
@@ -50,7 +51,9 @@ def test_points_and_bands_are_at_their_numbers_in_the_order_of_sizes() -> None:
     ]
     assert [each.get_text() for each in first.get_xticklabels()] == ["30 k", "100 k"]
     assert [each.get_text() for each in second.get_xticklabels()] == ["30 k", "1 M"]
-    (interval,) = first.collections[1].get_segments()  # of the single run
+    single = first.collections[1]
+    assert isinstance(single, LineCollection)
+    (interval,) = single.get_segments()
     assert np.asarray(interval).tolist() == pytest.approx(np.array([[30_000, 0.2], [30_000, 0.5]]))
     assert [float(np.asarray(line.get_ydata())[0]) for line in first.get_lines()[-2:]] == [0.1, 0.125]
 

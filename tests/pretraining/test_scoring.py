@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,7 +13,7 @@ from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images
-from embprobe.pretraining.scoring import Question, score_encoders
+from embprobe.pretraining.scoring import Question, score_encoders, write_record
 from embprobe.probing.pattern import KeyPattern
 from tests.conftest import cosines, noise, row_of
 
@@ -52,3 +55,11 @@ def test_a_question_that_no_encoder_answers_is_a_sentence(some: Images, workspac
     unnamed = Images("few", tuple(row_of(str(i), noise(i), concept=str(i)) for i in range(4)))
     with pytest.raises(EmbprobeError, match="cannot be put to 'few'"):
         score_encoders([NAME], pixels, unnamed, Session(workspace))
+
+
+def test_records_are_json_with_a_row_a_line(tmp_path: Path) -> None:
+    rows = [{"measure": "a", "estimate": 0.5}, {"measure": "b", "estimate": -0.25}]
+    write_record(tmp_path / "new" / "r.json", {"command": "x", "seed": 0}, rows)
+    text = (tmp_path / "new" / "r.json").read_text(encoding="utf-8")
+    assert json.loads(text) == {"command": "x", "seed": 0, "rows": rows}
+    assert sum('"measure"' in line for line in text.splitlines()) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import json
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,6 @@ def curve(bundled: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def seeds(bundled: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(SCRIPTS)  # as python scripts/seeds.py has it
     script = by_path(SCRIPTS / "seeds.py")
     monkeypatch.setattr(script, "bundled_folder", lambda: bundled)
     return script
@@ -135,14 +133,6 @@ def test_an_encoder_without_text_is_absent_and_a_panel_has_the_untrained_network
     assert (panel.untrained.estimate, panel.floor, panel.unit) == (0.0, 0.125, "accuracy")
     rows = curve.rows_of(scored, runs(clip=[1000, 2000], dino=[1000, 2000]), seed=0)
     assert not any("dino" in str(row["encoder"]) for row in rows)
-
-
-def test_records_are_json_with_a_row_a_line(curve: Any, tmp_path: Path) -> None:
-    rows = [{"measure": "a", "estimate": 0.5}, {"measure": "b", "estimate": -0.25}]
-    curve.write_record(tmp_path / "new" / "r.json", {"command": "x", "seed": 0}, rows)
-    text = (tmp_path / "new" / "r.json").read_text(encoding="utf-8")
-    assert json.loads(text) == {"command": "x", "seed": 0, "rows": rows}
-    assert sum('"measure"' in line for line in text.splitlines()) == 2
 
 
 def test_the_questions_are_numbers_of_the_cards_and_examples_hold(curve: Any) -> None:

@@ -133,7 +133,7 @@ def test_a_batch_in_parts_enters_the_queue_once() -> None:
     for declip, parts in ((whole, [slice(0, 6)]), (cut, [slice(0, 2), slice(2, 4), slice(4, 6)])):
 
         def features_of(part: slice, declip: DeClip = declip) -> Features:
-            return declip([images[part]], CAPTIONS[part])
+            return declip.forward([images[part]], CAPTIONS[part])
 
         for _ in range(2):
             losses.append(backpropagate(declip, features_of, parts, Processes("cpu"))[0].item())
