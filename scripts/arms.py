@@ -50,6 +50,8 @@ def arms(images_seen: int, seeds: int) -> list[Arm]:
         Arm("words spelled, none alone", {"alone_rate": 0.0}),
         Arm("white backgrounds", {"backgrounds": False}, {"backgrounds": False}),
         Arm("DINO without colour jitter", {}, {"augmentation": "no-jitter"}),
+        Arm("DINO under another light instead of colour jitter", {}, {"augmentation": "planckian"}),
+        Arm("DINO shown words twice as often", {}, {"word_rate": 0.8}),
         Arm("CLIP with DINO's augmentation", {"augmentation": "dino"}),
         Arm("matched in compute", {"images_seen": longer}),
     ]

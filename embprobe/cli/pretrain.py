@@ -14,7 +14,7 @@ from embprobe.cli.session import choose_device, open_rows
 
 
 def pretrain(
-    objective: Annotated[str, typer.Option(help="clip, siglip, nclip, xclip, slip, dino or dino-v1.")],
+    objective: Annotated[str, typer.Option(help="clip, siglip, nclip, xclip, slip, declip, dino or dino-v1.")],
     out: Annotated[
         Path, typer.Option(help="Folder for weights, recipe, losses; an interrupted run goes on from there.")
     ],
@@ -35,7 +35,7 @@ def pretrain(
     ] = 1.0,
     backgrounds: Annotated[bool, typer.Option(help="Random backgrounds behind drawings; else white.")] = True,
     augmentation: Annotated[
-        str, typer.Option(help="published (each objective's own), dino (DINO's for all), or no-jitter.")
+        str, typer.Option(help="published (each objective's own), dino (DINO's for all), no-jitter or planckian.")
     ] = "published",
     text: Annotated[
         str, typer.Option(help="Folder of a language model that is used frozen instead of a text tower from scratch.")

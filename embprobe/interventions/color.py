@@ -118,6 +118,25 @@ def shift_temperature(image: Image.Image, mired: float) -> Image.Image:
     return _with_chroma(image, chroma)
 
 
+def black_body_srgb(kelvin: float) -> Values:
+    """Return the sRGB ``[3]`` of white paper in the light of a black body, exposed so that the largest value is 1.
+
+    Args:
+        kelvin: The temperature, 1,667 to 25,000 (Kim et al., US patent 7024034, 2006).
+
+    Raises:
+        ValueError: The temperature is outside that range.
+
+    Example:
+        >>> [black_body_srgb(kelvin).round(2).tolist() for kelvin in (3000, 6500, 15000)]
+        [[1.0, 0.72, 0.43], [1.0, 0.97, 1.0], [0.71, 0.79, 1.0]]
+    """
+    if not 1667 <= kelvin <= 25000:
+        raise ValueError(f"kelvin must be between 1667 and 25000, not {kelvin}")
+    linear = np.linalg.solve(_TO_XYZ, _planckian(kelvin))
+    return _linear_to_srgb(np.clip(linear / linear.max(), 0, 1))
+
+
 def transfer_palette(image: Image.Image, other: Image.Image, share: float) -> Image.Image:
     """Move an image a ``share`` (0 to 1) of the way to the colours of ``other``, lightness kept.
 
@@ -260,7 +279,10 @@ def srgb_to_oklab(rgb: Values) -> Values:
 
 def oklab_to_srgb(lab: Values) -> Values:
     """Convert Oklab to sRGB, the inverse of :func:`srgb_to_oklab`; outside 0..1 where sRGB has no such colour."""
-    linear = _oklab_to_linear(lab)
+    return _linear_to_srgb(_oklab_to_linear(lab))
+
+
+def _linear_to_srgb(linear: Values) -> Values:
     curve = 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
     return np.where(linear <= 0.0031308, 12.92 * linear, curve)
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from embprobe.encoders.towers.vit import IMAGE_SIZE
 from embprobe.errors import UsageError
+from embprobe.interventions.color import black_body_srgb
 
 WHITE_RATE = 0.3
 """Share of the views on plain white, the background on which drawings are measured."""
@@ -19,7 +23,14 @@ AUGMENTATIONS = {
     "published": "each objective's own",
     "dino": "every full-size view cropped and jittered as DINO's",
     "no-jitter": "each objective's own, without colour jitter",
+    "planckian": "each objective's own, with another light in the place of colour jitter",
 }
+Jitter = Literal["none", "color", "planckian"]
+"""A random change of colours: none, of hue and saturation, or of the light; the last two with brightness, contrast."""
+KELVIN = (3000.0, 15000.0)
+"""The temperatures of the lights of ``planckian``, those of the paper's black bodies."""
+_KELVIN_STEP = 25.0
+"""Lights this far apart are told from each other; one step changes no channel by a 256th."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +39,10 @@ class View:
 
     size: int
     scale: tuple[float, float]
-    jitter: bool = False
-    """True if colours are changed at random."""
+    jitter: Jitter = "none"
 
 
-DINO_GLOBAL = View(size=IMAGE_SIZE, scale=(0.5, 1.0), jitter=True)
+DINO_GLOBAL = View(size=IMAGE_SIZE, scale=(0.5, 1.0), jitter="color")
 
 
 def augmented(views: Sequence[View], augmentation: str) -> list[View]:
@@ -45,7 +55,8 @@ def augmented(views: Sequence[View], augmentation: str) -> list[View]:
         raise UsageError(f"There is no augmentation '{augmentation}'. There are: {', '.join(AUGMENTATIONS)}.")
     if augmentation == "dino":
         return [DINO_GLOBAL if view.size == IMAGE_SIZE else view for view in views]
-    return [replace(view, jitter=view.jitter and augmentation == "published") for view in views]
+    instead: dict[str, Jitter] = {"published": "color", "no-jitter": "none", "planckian": "planckian"}
+    return [view if view.jitter == "none" else replace(view, jitter=instead[augmentation]) for view in views]
 
 
 def make_view(images: Tensor, view: View, *, backgrounds: bool, generator: Generator) -> Tensor:
@@ -67,8 +78,8 @@ def make_view(images: Tensor, view: View, *, backgrounds: bool, generator: Gener
     cropped = _crop(torch.cat([pixels[:, :3] * alpha, alpha], dim=1), view, dice)
     color, alpha = cropped[:, :3], cropped[:, 3:]
     shown = color + (1 - alpha) * (_backgrounds(view.size, dice) if backgrounds else 1)
-    if view.jitter:
-        shown = _jitter(shown, dice)
+    if view.jitter != "none":
+        shown = _jitter(shown, dice) if view.jitter == "color" else _planckian_jitter(shown, dice)
     return shown.clamp(0, 1) * 2 - 1
 
 
@@ -126,6 +137,34 @@ def _jitter(images: Tensor, dice: _Dice) -> Tensor:
     to_yiq = images.new_tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
     linear = torch.linalg.inv(to_yiq) @ turn @ to_yiq
     flat = (linear @ images.flatten(2)) * brightness.view(n, 1, 1)
+    return _contrasted(flat, contrast).view_as(images)
+
+
+def _planckian_jitter(images: Tensor, dice: _Dice) -> Tensor:
+    """Show 80 % of the images under the light of a black body of 3,000 to 15,000 K, brightness and contrast jittered.
+
+    Zini et al. 2022, "Planckian Jitter": it varies colours as light does, where a turned hue makes features blind to
+    them. As there, the light's sRGB multiplies the image's (von Kries). A factor of the linear values is nearly a
+    factor of the encoded ones, because sRGB's curve is nearly a power. Ours are the share of 80 % and the strengths,
+    40 %, which are those of :func:`_jitter`, a light's exposure, at which white is not clipped, and that no image is
+    made grey.
+    """
+    on = dice.happens(0.8).float().view(-1, 1, 1)
+    brightness, contrast = (1 + on.flatten() * dice.uniform(-0.4, 0.4) for _ in range(2))
+    kelvin = dice.uniform(*KELVIN)
+    light = _lights().to(images.device)[((kelvin - KELVIN[0]) / _KELVIN_STEP).round().long()].unsqueeze(2)
+    lit = images.flatten(2) * ((1 + on * (light - 1)) * brightness.view(-1, 1, 1))
+    return _contrasted(lit, contrast).view_as(images)
+
+
+def _contrasted(flat: Tensor, contrast: Tensor) -> Tensor:
+    """Stretch the values ``[n, 3, pixels]`` of each image around their mean by its ``contrast``, ``[n]``."""
     mean = flat.mean((1, 2), keepdim=True)
-    jittered: Tensor = (mean + (flat - mean) * contrast.view(n, 1, 1)).view_as(images)
-    return jittered
+    return mean + (flat - mean) * contrast.view(-1, 1, 1)
+
+
+@cache
+def _lights() -> Tensor:
+    """Return the sRGB of black bodies from ``KELVIN[0]`` to ``KELVIN[1]`` in steps of ``_KELVIN_STEP``, ``[m, 3]``."""
+    temperatures = np.arange(KELVIN[0], KELVIN[1] + _KELVIN_STEP / 2, _KELVIN_STEP)
+    return torch.from_numpy(np.stack([black_body_srgb(kelvin) for kelvin in temperatures])).float()

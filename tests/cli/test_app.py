@@ -564,7 +564,11 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no such label": (("neighbors", "{photos}", "-i", "{photos}", *PIXELS, "--where", "a=b"), 2, "has a label 'a'"),
     "no workspace": (("report",), 1, "There is no workspace at '{tmp}/space'"),
     "unknown objective": (("pretrain", "--objective", "mae", "--out", "{tmp}/space"), 2, "mae"),
-    "unknown augmentation": ((*CLIP, "--augmentation", "strong"), 2, "There are: published, dino, no-jitter"),
+    "unknown augmentation": (
+        (*CLIP, "--augmentation", "strong"),
+        2,
+        "There are: published, dino, no-jitter, planckian",
+    ),
     "training in eight bits": ((*CLIP, "--precision", "float8"), 2, "no precision 'float8' to train in"),
     "training without captions": ((*CLIP, "--images", "{photos}"), 1, "needs a label 'caption' or 'name'"),
     "no captions to understand": (

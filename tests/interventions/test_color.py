@@ -8,12 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from skimage.color import rgb2xyz
 
 from embprobe.images import Images
 from embprobe.images.decoding import UnreadableImage
 from embprobe.interventions.color import (
     _linear_to_oklab,
     _planckian,
+    black_body_srgb,
     desaturate,
     match_lightness,
     mean_delta_e,
@@ -407,6 +409,40 @@ def test_black_bodies_have_the_published_chromaticities() -> None:
     assert chromaticity(6504) == pytest.approx((0.3135, 0.3237), abs=1e-3)
     assert chromaticity(10000) == pytest.approx((0.2807, 0.2884), abs=1e-3)
     assert chromaticity(2000) == pytest.approx((0.5267, 0.4133), abs=1e-3)
+
+
+def planck(kelvin: float) -> tuple[float, float]:
+    """The chromaticity by Planck's law and Wyman, Sloan and Shirley's fit of the CIE 1931 functions (JCGT 2013)."""
+    nm = np.arange(360.0, 831.0)
+    radiance = nm**-5 / np.expm1(1.438777e7 / (nm * kelvin))  # hc/k in nanometres kelvin
+
+    def lobe(height: float, peak: float, below: float, above: float) -> Values:
+        curve: Values = height * np.exp(-0.5 * ((nm - peak) / np.where(nm < peak, below, above)) ** 2)
+        return curve
+
+    x = lobe(1.056, 599.8, 37.9, 31.0) + lobe(0.362, 442.0, 16.0, 26.7) + lobe(-0.065, 501.1, 20.4, 26.2)
+    y = lobe(0.821, 568.8, 46.9, 40.5) + lobe(0.286, 530.9, 16.3, 31.1)
+    z = lobe(1.217, 437.0, 11.8, 36.0) + lobe(0.681, 459.0, 26.0, 13.8)
+    xyz = np.array([radiance @ each for each in (x, y, z)])
+    return xyz[0] / xyz.sum(), xyz[1] / xyz.sum()
+
+
+@pytest.mark.parametrize("kelvin", [2000, 2856, 3000, 4500, 6504, 10000, 15000])
+def test_black_bodies_radiate_by_plancks_law(kelvin: float) -> None:
+    assert chromaticity(kelvin) == pytest.approx(planck(kelvin), abs=4e-3)  # the fit of the functions is so close
+
+
+def test_the_srgb_of_a_black_body_is_of_its_chromaticity_and_the_largest_value_is_1() -> None:
+    for kelvin in (3000, 6504, 15000):
+        color = black_body_srgb(kelvin)
+        assert color.max() == pytest.approx(1) and color.min() > 0
+        x, y, z = rgb2xyz(color)
+        assert (x / (x + y + z), y / (x + y + z)) == pytest.approx(chromaticity(kelvin), abs=1e-4)
+    assert black_body_srgb(6504) == pytest.approx([1, 1, 1], abs=0.03)  # near D65, which is greener
+    red, green, blue = black_body_srgb(3000)
+    assert red > green > blue
+    with pytest.raises(ValueError, match="between 1667 and 25000, not 1000"):
+        black_body_srgb(1000)
 
 
 @pytest.mark.parametrize("kelvin", [2222, 4000])

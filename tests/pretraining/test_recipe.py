@@ -36,8 +36,11 @@ def test_the_learning_rate_is_above_zero_in_a_run_of_any_length(warmup: float, s
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"objective": "mae"}, "no objective 'mae'. There are: clip, siglip, nclip, xclip, slip, dino, dino-v1"),
-        ({"augmentation": "strong"}, "no augmentation 'strong'. There are: published, dino, no-jitter"),
+        (
+            {"objective": "mae"},
+            "no objective 'mae'. There are: clip, siglip, nclip, xclip, slip, declip, dino, dino-v1",
+        ),
+        ({"augmentation": "strong"}, "no augmentation 'strong'. There are: published, dino, no-jitter, planckian"),
         (
             {"objective": "dino", "language_model": "minilm"},
             "'dino' reads no captions, so a language model is of no use",

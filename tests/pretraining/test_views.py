@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from embprobe.errors import UsageError
+from embprobe.interventions.color import black_body_srgb
+from embprobe.pretraining import views
 from embprobe.pretraining.objectives import OBJECTIVES
-from embprobe.pretraining.views import AUGMENTATIONS, DINO_GLOBAL, View, augmented, make_view
+from embprobe.pretraining.views import AUGMENTATIONS, DINO_GLOBAL, Jitter, View, _lights, augmented, make_view
 
 GLOBAL, LOCAL = View(size=48, scale=(0.5, 1.0)), View(size=24, scale=(0.2, 0.5))
 VIEWS = pytest.mark.parametrize("view", [GLOBAL, LOCAL])
@@ -19,8 +23,8 @@ def seen(images: Tensor, view: View = GLOBAL, *, backgrounds: bool = True, seed:
     return make_view(images, view, backgrounds=backgrounds, generator=torch.Generator().manual_seed(seed))
 
 
-def jittered(view: View) -> View:
-    return replace(view, jitter=True)
+def jittered(view: View, jitter: Jitter = "color") -> View:
+    return replace(view, jitter=jitter)
 
 
 def plain(n: int, red: int, green: int, blue: int, alpha: int = 255) -> Tensor:
@@ -32,8 +36,8 @@ def noise(n: int) -> Tensor:
 
 
 @VIEWS
-@pytest.mark.parametrize("jitter", [False, True])
-def test_views_have_their_shape_stay_in_range_and_repeat(view: View, jitter: bool) -> None:
+@pytest.mark.parametrize("jitter", get_args(Jitter))
+def test_views_have_their_shape_stay_in_range_and_repeat(view: View, jitter: Jitter) -> None:
     view = replace(view, jitter=jitter)
     first, again, other = (seen(noise(50), view, seed=seed) for seed in (1, 1, 2))
     assert first.shape == (50, 3, view.size, view.size) and first.dtype == torch.float32
@@ -132,7 +136,7 @@ def test_crops_reach_every_corner() -> None:
 
 def test_jitter_changes_a_grey_only_in_brightness() -> None:
     # brightness and contrast within 0.6 to 1.4; on one grey contrast does nothing: 0.4 becomes 0.24 to 0.56
-    shown = (seen(plain(500, 102, 102, 102), View(size=12, scale=(0.5, 1.0), jitter=True)) + 1) / 2
+    shown = (seen(plain(500, 102, 102, 102), View(size=12, scale=(0.5, 1.0), jitter="color")) + 1) / 2
     values = shown.flatten(1)
     assert (values.amax(1) - values.amin(1)).max() < 1e-5
     assert 0.24 - 1e-4 < values.min() < 0.26 and 0.54 < values.max() < 0.56 + 1e-4
@@ -162,6 +166,62 @@ def test_contrast_stretches_around_the_mean() -> None:
     assert 0.6 - 1e-4 < contrast.min() < 0.65 and 1.35 < contrast.max() < 1.4 + 1e-4
 
 
+LIT = View(size=8, scale=(1.0, 1.0), jitter="planckian")
+
+
+@pytest.fixture
+def no_contrast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contrast stretches the differences of an image's channels, too."""
+    monkeypatch.setattr(views, "_contrasted", lambda flat, contrast: flat)
+
+
+@pytest.mark.usefixtures("no_contrast")
+def test_grey_paper_has_the_colors_of_black_bodies_from_3000_to_15000_kelvin() -> None:
+    # a grey is a share of white, so the ratios of its channels are the light's, whatever the brightness
+    shown = (seen(plain(2000, 128, 128, 128), LIT) + 1)[:, :, 3, 3] / 2
+    red, green, blue = (shown / shown.amax(1, keepdim=True)).T
+    coldest, warmest = black_body_srgb(15000), black_body_srgb(3000)
+    assert red.min().item() == pytest.approx(coldest[0], abs=0.01)
+    assert green.min().item() == pytest.approx(warmest[1], abs=0.01)
+    assert blue.min().item() == pytest.approx(warmest[2], abs=0.03)
+    lights = torch.stack([red, green, blue], 1)
+    nearest = torch.cdist(lights, torch.cat([_lights(), torch.ones(1, 3)])).amin(1)
+    assert nearest.max() < 1e-3  # nothing beside the locus but the white of the images whose light stays
+    stayed = ((lights - 1).abs() < 1e-5).all(1).float().mean().item()
+    assert stayed == pytest.approx(0.2, abs=4 * math.sqrt(0.2 * 0.8 / 2000))
+
+
+def test_another_light_does_not_turn_hues_as_jitter_does() -> None:
+    # one saturated colour: no light makes it grey or another hue, while jitter turns it by up to 36 degrees
+    images = plain(500, 200, 60, 60)
+    red, green, blue = (seen(images, LIT) + 1)[:, :, 3, 3].T / 2
+    assert (red > 1.5 * green).all() and (red > 1.5 * blue).all()
+    red, green, blue = (seen(images, replace(LIT, jitter="color")) + 1)[:, :, 3, 3].T / 2
+    assert (red < 1.1 * green).any() and (red < 1.1 * blue).any()
+
+
+@pytest.mark.usefixtures("no_contrast")
+def test_the_light_and_not_the_brightness_tells_two_channels_apart() -> None:
+    # a factor for each channel, the same at every pixel of an image: von Kries
+    images = plain(300, 40, 40, 40)
+    images[:, :3, :, 32:] = 80
+    shown = (seen(images, LIT) + 1) / 2
+    factor = shown.mean((2, 3)) / ((seen(images, replace(LIT, jitter="none")) + 1) / 2).mean((2, 3))
+    assert 0.4 * 0.6 < factor.min() < 0.5 and 1.3 < factor.max() < 1.4 + 1e-3
+    spread = shown[..., 6].mean(2) - shown[..., 1].mean(2)
+    torch.testing.assert_close(spread / spread[:, :1], factor / factor[:, :1], rtol=1e-3, atol=1e-3)
+
+
+def test_a_factor_of_encoded_values_is_nearly_the_light_of_linear_ones() -> None:
+    value = np.linspace(0, 1, 256)
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    for light in _lights().numpy()[::48].astype(np.float64):
+        gain = np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)
+        exact = np.outer(linear, gain)
+        exact = np.where(exact <= 0.0031308, 12.92 * exact, 1.055 * exact ** (1 / 2.4) - 0.055)
+        assert np.abs(np.outer(value, light) - exact).max() < 0.03
+
+
 @VIEWS
 def test_a_view_that_asks_for_no_jitter_keeps_every_color(view: View) -> None:
     images = noise(20)
@@ -174,11 +234,12 @@ def test_a_view_that_asks_for_no_jitter_keeps_every_color(view: View) -> None:
 
 
 def test_augmentations_by_hand() -> None:
-    captioned, small = View(size=48, scale=(0.6, 1.0)), View(size=24, scale=(0.2, 0.4), jitter=True)
+    captioned, small = View(size=48, scale=(0.6, 1.0)), View(size=24, scale=(0.2, 0.4), jitter="color")
     assert augmented([captioned, small], "published") == [captioned, small]
     assert augmented([captioned, small], "dino") == [DINO_GLOBAL, small]  # of the small ones nothing is changed
     assert augmented([captioned, small], "no-jitter") == [captioned, View(size=24, scale=(0.2, 0.4))]
-    with pytest.raises(UsageError, match="no augmentation 'mae'. There are: published, dino, no-jitter"):
+    assert augmented([captioned, small], "planckian") == [captioned, replace(small, jitter="planckian")]
+    with pytest.raises(UsageError, match="no augmentation 'mae'. There are: published, dino, no-jitter, planckian"):
         augmented([captioned], "mae")
 
 
@@ -190,10 +251,12 @@ def test_augmentations_of_the_objectives() -> None:
         }
         for augmentation in AUGMENTATIONS
     }
-    assert jitter["published"]["clip"] == [False] and jitter["published"]["slip"] == [False, True, True]
-    assert jitter["published"]["dino"] == jitter["published"]["dino-v1"] == 4 * [True]
-    assert not any(any(each) for each in jitter["no-jitter"].values())
-    assert all(all(each) for each in jitter["dino"].values())
+    assert jitter["published"]["clip"] == ["none"] and jitter["published"]["slip"] == ["none", "color", "color"]
+    assert jitter["published"]["dino"] == jitter["published"]["dino-v1"] == 4 * ["color"]
+    assert jitter["planckian"]["slip"] == ["none", "planckian", "planckian"]
+    assert jitter["planckian"]["dino"] == 4 * ["planckian"]
+    assert {each for of in jitter["no-jitter"].values() for each in of} == {"none"}
+    assert {each for of in jitter["dino"].values() for each in of} == {"color"}
     clip, dino = (augmented(OBJECTIVES[name].views, "dino") for name in ("clip", "dino"))
     assert clip == dino[:1]  # the same crops of the same images: only the objective differs
     assert dino == list(OBJECTIVES["dino"].views)

@@ -178,3 +178,18 @@ def test_what_cannot_be_compared_is_refused_in_words() -> None:
         compare_recipes(two, two[:3], own_groups(4), seed=0)
     with pytest.raises(ValueError, match=r"\(4,\)"):
         compare_recipes(two[:, 0], two, own_groups(4), seed=0)
+
+
+def test_p_against_a_value_is_that_of_a_difference_from_it() -> None:
+    # as in the first test: 0.3 with a standard error of 0.1 and one degree of freedom
+    first, second = np.tile([0.9, 0.7], (6, 1)), np.tile([0.5, 0.5], (6, 1))
+    found = compare_recipes(first, second, own_groups(6), seed=0)
+    assert found.p_against(0.0) == pytest.approx(found.both.p)
+    assert found.p_against(0.1) == pytest.approx(2 * stats.t.sf(2.0, 1))
+    assert found.p_against(0.5) == pytest.approx(found.p_against(0.1))  # as far on the other side
+    assert found.p_against(0.3) == pytest.approx(1.0)
+    shifted = compare_recipes(first - 0.1, second, own_groups(6), seed=0)
+    assert found.p_against(0.1) == pytest.approx(shifted.both.p)
+    for value in (np.inf, np.nan):
+        with pytest.raises(ValueError, match="finite number"):
+            found.p_against(value)

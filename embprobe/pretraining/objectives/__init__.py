@@ -10,6 +10,7 @@ from embprobe.encoders.towers.language import LanguageModel
 from embprobe.encoders.towers.two_towers import TextTower, TwoTowers, words_of
 from embprobe.pretraining.objectives.base import Objective
 from embprobe.pretraining.objectives.clip import Clip
+from embprobe.pretraining.objectives.declip import DeClip
 from embprobe.pretraining.objectives.dino import Dino, DinoV1
 from embprobe.pretraining.objectives.nclip import NClip
 from embprobe.pretraining.objectives.siglip import SigLip
@@ -22,6 +23,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "nclip": NClip,
     "xclip": XClip,
     "slip": Slip,
+    "declip": DeClip,
     "dino": Dino,
     "dino-v1": DinoV1,
 }

@@ -1,9 +1,9 @@
 """DINO: from every crop a student predicts the output of a slow teacher for another crop (Caron et al. 2021).
 
-``dino-v1`` is as published: the teacher's outputs are centred by a running mean and sharpened. At this size that
-centre drifts to a uniform output, so ``dino`` departs from it twice: the teacher's outputs are balanced by
-Sinkhorn-Knopp (SwAV, Caron et al. 2020; used in DINOv2), and KoLeo (Sablayrolles et al. 2019) keeps the features of a
-batch apart.
+In ``dino-v1`` the teacher's outputs are centred by a running mean and sharpened, as published. At this size targets
+then tell little of their image, and nothing of its content is learned (docs/pretraining.md), so ``dino`` departs from
+it twice: the teacher's outputs are balanced by Sinkhorn-Knopp (SwAV, Caron et al. 2020; used in DINOv2), and KoLeo
+(Sablayrolles et al. 2019) keeps the features of a batch apart.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Dino(Objective):
     ``momentum`` is the teacher's at the start; it rises to 1 along a half cosine.
     """
 
-    views = (*[DINO_GLOBAL] * 2, *[View(size=IMAGE_SIZE // 2, scale=(0.2, 0.5), jitter=True)] * 2)
+    views = (*[DINO_GLOBAL] * 2, *[View(size=IMAGE_SIZE // 2, scale=(0.2, 0.5), jitter="color")] * 2)
     language, encoder_head = False, "none"
 
     def __init__(
@@ -140,7 +140,11 @@ class Dino(Objective):
 
 
 class DinoV1(Dino):
-    """DINO's objective as published, but for the size of the head."""
+    """DINO's objective with the centring, the temperatures and the momentum of the teacher as published.
+
+    The head is smaller, with batch normalisation and prototypes that are not trained, and weight decay is constant, as
+    in all objectives here.
+    """
 
     def __init__(self, encoder: TwoTowers) -> None:
         super().__init__(encoder, balance=Centring(), koleo=0.0, momentum=0.996)

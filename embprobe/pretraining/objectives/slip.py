@@ -38,7 +38,7 @@ class Slip(Objective):
     The two losses have equal weight and the second has a three-layer head of its own, as published.
     """
 
-    views = (CAPTIONED, *[View(size=IMAGE_SIZE, scale=(0.3, 1.0), jitter=True)] * 2)
+    views = (CAPTIONED, *[View(size=IMAGE_SIZE, scale=(0.3, 1.0), jitter="color")] * 2)
 
     def __init__(self, encoder: TwoTowers) -> None:
         super().__init__(encoder)
