@@ -26,8 +26,14 @@ from embprobe.pretraining.pair import pretrain_on_emoji
 from embprobe.pretraining.processes import Machine, choose_machine
 from embprobe.pretraining.recipe import Recipe
 
-PAIR_CLAIMS = bundled_claims()[:4]
-"""The four of the pair; the others ask for other objectives."""
+QUALITIES = ("the category", "embedded text", "colour", "style")
+"""What the claims that are put to a pair say one of the two is more sensitive to."""
+PAIR_CLAIMS = tuple(
+    claim.model_copy(update={"vectors": ""})  # each encoder's own, as in earlier tables
+    for quality in QUALITIES
+    for claim in bundled_claims()
+    if claim.quality == f"sensitive to {quality}" and {claim.a, claim.b} == {"clip", "dino"}
+)
 MATCHED_COMPUTE = 2.7
 """So many images CLIP sees in the time that DINO needs for one: measured on a CPU by benchmarks/pretraining.py."""
 

@@ -115,6 +115,17 @@ def test_of_several_runs_the_interval_is_over_images_and_runs() -> None:
     assert one.spread is None and one.estimate.estimate == pytest.approx(0.5)
 
 
+def test_over_runs_by_hand() -> None:
+    # Images that do not differ: runs of 0.9 and 0.7, of 0.5 and 0.5. The difference is 0.3 with a standard error of 0.1
+    # and one degree of freedom, so t is 3 against 0, and 1 against a margin of 0.2.
+    a, b = np.tile([0.9, 0.7], (6, 1)), np.tile([0.5, 0.5], (6, 1))
+    more = measure_difference(CLAIM, a, b, list("abcdef"), seed=0).estimate
+    assert (more.estimate, more.low, more.high) == pytest.approx((0.3, 0.3 - 1.2706, 0.3 + 1.2706), abs=1e-4)
+    assert more.p == pytest.approx(0.2048, abs=1e-4)
+    similar = claim_of("similar").model_copy(update={"margin": 0.2})
+    assert measure_difference(similar, a, b, list("abcdef"), seed=0).estimate.p == pytest.approx(0.5)
+
+
 def test_p_of_a_margin_over_runs_is_that_of_its_nearer_end() -> None:
     rng = np.random.default_rng(1)
     a, b = rng.normal(size=(2, 50, 3))

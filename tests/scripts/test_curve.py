@@ -1,4 +1,4 @@
-"""scripts/curve.py and scripts/seeds.py: which runs are missing, and what their numbers become."""
+"""scripts/curve.py: which runs are missing, and what their numbers become."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embprobe.claims.model import Claim
 from embprobe.errors import EmbprobeError
 from embprobe.pretraining.finished import TrainingRun
 from embprobe.pretraining.recipe import Recipe
@@ -33,13 +32,6 @@ def bundled(tmp_path: Path) -> Path:
 @pytest.fixture
 def curve(bundled: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     script = by_path(SCRIPTS / "curve.py")
-    monkeypatch.setattr(script, "bundled_folder", lambda: bundled)
-    return script
-
-
-@pytest.fixture
-def seeds(bundled: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    script = by_path(SCRIPTS / "seeds.py")
     monkeypatch.setattr(script, "bundled_folder", lambda: bundled)
     return script
 
@@ -141,70 +133,3 @@ def test_the_questions_are_numbers_of_the_cards_and_examples_hold(curve: Any) ->
     for question in curve.QUESTIONS:
         bundled_card(question.card).only([question.number])  # raises if there is no such number
     assert doctest.testmod(curve).failed == 0
-
-
-# --- seeds -------------------------------------------------------------------------------------------------------
-
-
-def claim(relation: str, margin: float = 0.0, a: str = "clip", b: str = "dino") -> Claim:
-    number = {"kind": "decoding", "target": "category"}
-    return Claim.model_validate(
-        {"a": a, "b": b, "relation": relation, "quality": "able", "card": "category", "number": number}
-        | ({"margin": margin} if margin else {})
-    )
-
-
-def test_claims_over_seeds_by_hand(seeds: Any) -> None:
-    # images that do not differ: clip 0.9 and 0.7, dino 0.5 and 0.5. 0.8 - 0.5 = 0.3, standard error 0.1, one degree of
-    # freedom: p of 0 is that of t = 3, p of the margin 0.2 that of t = 1
-    six = table(c0=[0.9] * 6, c1=[0.7] * 6, d0=[0.5] * 6, d1=[0.5] * 6)
-    roles = {"clip": {0: "c0", 1: "c1"}, "dino": {0: "d0", 1: "d1"}}
-    rows = seeds.rows_over_seeds([claim("more"), claim("similar", 0.2)], [six, six], roles, seed=0)
-    first, second, more, *others, similar = rows
-    assert [(row["encoder"], row["against"], row["estimate"]) for row in (first, second)] == [
-        ("clip-seed0", "dino-seed0", 0.4),
-        ("clip-seed1", "dino-seed1", 0.2),
-    ]
-    assert len(others) == 2
-    assert (more["estimate"], more["spread"], more["seeds"]) == (0.3, [0.141421, 0.0], [2, 2])
-    assert (more["low"], more["high"]) == pytest.approx((0.3 - 1.2706, 0.3 + 1.2706), abs=1e-4)
-    assert (more["over_images"], more["verdict"]) == ([0.3, 0.3], "undecided")
-    # two-sided p of t = 3 and 1 with one degree of freedom: 0.2048 and 0.5; Holm: 0.4097 and 0.5
-    assert (more["p"], similar["p"]) == pytest.approx((0.2048, 0.5), abs=1e-4)
-    assert (more["p_adjusted"], similar["p_adjusted"]) == pytest.approx((0.4097, 0.5), abs=1e-4)
-    printed = seeds.table_of(rows)
-    assert printed.count("undecided") == 2 and "clip 0.141, dino 0.000" in printed
-
-
-def test_seeds_that_agree_decide_and_a_claim_of_dino_is_dinos(seeds: Any) -> None:
-    rng = np.random.default_rng(0)
-    easy = rng.uniform(size=200)
-    many = table(
-        **{f"c{i}": (easy + 0.001 * i).tolist() for i in range(3)},
-        **{f"d{i}": (easy + 0.3 - 0.001 * i).tolist() for i in range(2)},
-    )
-    roles = {"clip": {i: f"c{i}" for i in range(3)}, "dino": {0: "d0", 4: "d1"}}
-    rows = seeds.rows_over_seeds([claim("more", a="dino", b="clip"), claim("more")], [many, many], roles, seed=0)
-    verdicts = [row["verdict"] for row in rows if "verdict" in row]
-    assert verdicts == ["reproduced", "not reproduced"]
-    assert [row["seeds"] for row in rows if "verdict" in row] == [[2, 3], [3, 2]]
-    assert [row["encoder"] for row in rows if "verdict" not in row] == ["dino-seed0", "clip-seed0"]  # both have these
-
-
-def test_one_seed_is_too_few_and_the_message_says_how_to_train_another(seeds: Any, tmp_path: Path) -> None:
-    written(tmp_path / "runs" / "x", Recipe("clip", seed=1), images_fingerprint="bundled")
-    with pytest.raises(EmbprobeError, match=r"dino has 1 finished run .* --objective dino --seed 1 --out .*dino-seed1"):
-        seeds.finished(tmp_path / "runs")
-    todo = seeds.missing(tmp_path / "runs", range(2))
-    assert [(recipe.objective, recipe.seed, folder.name) for recipe, folder in todo] == [("dino", 1, "dino-seed1")]
-    written(tmp_path / "runs" / "y", Recipe("dino", seed=1), images_fingerprint="bundled")
-    found = seeds.finished(tmp_path / "runs")
-    assert {objective: list(of) for objective, of in found.items()} == {"clip": [0, 1], "dino": [0, 1]}
-    written(tmp_path / "runs" / "z", Recipe("dino", seed=2), images_fingerprint="other")
-    with pytest.raises(EmbprobeError, match="different images"):
-        seeds.finished(tmp_path / "runs")
-
-
-def test_the_claims_are_the_pairs(seeds: Any) -> None:
-    claims = seeds.claims_of_pair()
-    assert len(claims) >= 4 and all({each.a, each.b} == {"clip", "dino"} for each in claims)
