@@ -155,8 +155,10 @@ def write(folder: Path, text: str) -> Path:
 # --- bundled -----------------------------------------------------------------------------------------------------
 
 
-def test_seven_attributes_have_a_card() -> None:
-    assert attributes() == ["background", "category", "color", "geometry", "style", "text", "typographic"]
+def test_these_attributes_have_a_card() -> None:
+    assert attributes() == [
+        "background", "category", "color", "fine-grained", "geometry", "robustness", "style", "text", "typographic",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("attribute", attributes())
