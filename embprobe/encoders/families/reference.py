@@ -142,7 +142,7 @@ def texture(batch: Tensor) -> Tensor:
     for picture, row in zip(pictures, shares, strict=True):
         start = 0
         for neighbours, radius in CIRCLES:
-            patterns = local_binary_pattern(picture, neighbours, radius, method="uniform")
+            patterns = local_binary_pattern(picture, neighbours, radius, method="uniform")  # type: ignore[no-untyped-call]
             inside = patterns[radius:-radius, radius:-radius].astype(np.int64).ravel()
             row[start : start + neighbours + 2] = np.bincount(inside, minlength=neighbours + 2) / len(inside)
             start += neighbours + 2

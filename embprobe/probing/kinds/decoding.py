@@ -369,8 +369,8 @@ class Decoding(Measure):
         for change, by_test in changed.items():
             if (same := by_test.get(test.name)) is not None:
                 treatment, truth = Treatment.parse(change), same.rows.label(self.label)
-                scores = {encoder: self._balanced(right(encoder, same), truth) for encoder in values}
-                under.append((str(treatment.intervention), treatment.strength, same, scores))
+                of_change = {encoder: self._balanced(right(encoder, same), truth) for encoder in values}
+                under.append((str(treatment.intervention), treatment.strength, same, of_change))
         if len(under) == len(self.changed) > 1:
             places = [{key: i for i, key in enumerate(same.rows.keys())} for _, _, same, _ in under]
             shared = [key for key in position if all(key in place for place in places)]

@@ -130,7 +130,7 @@ def test_a_turned_texture_is_the_same_up_to_interpolation_and_another_is_not() -
     def waves(length: float, degrees: float) -> NDArray[np.integer]:
         y, x = np.indices((128, 128))
         along = x * math.cos(math.radians(degrees)) + y * math.sin(math.radians(degrees))
-        return np.rint(127 + 100 * np.sin(2 * math.pi * along / length)).astype(np.int64)
+        return np.asarray(np.rint(127 + 100 * np.sin(2 * math.pi * along / length)), np.int64)
 
     speckles = np.random.default_rng(0).integers(0, 256, (128, 128))
     pictures = [waves(11.3, 10), waves(11.3, 35), waves(11.3, 65), waves(3.7, 35), speckles]
