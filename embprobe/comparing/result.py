@@ -29,7 +29,7 @@ COLOR = "color"
 """The name of colour as an attribute."""
 COLORS = "reference/color-histogram"
 """The encoder whose vectors measure colour."""
-MEASURED = {COLOR: COLORS, "lightness": "reference/lightness-histogram"}
+MEASURED = {COLOR: COLORS, "lightness": "reference/lightness-histogram", "texture": "reference/texture"}
 """Attributes that are measured as a distance, and the encoders whose vectors measure them."""
 SETTINGS: Mapping[str, tuple[tuple[float, float], tuple[float, float]]] = {
     "loose": ((0.7, 0.5), (0.5, 0.8)),
@@ -135,7 +135,7 @@ class PairSharing:
     """How much contrasting pairs share of an attribute, beside random pairs of the same images."""
 
     attribute: str
-    """A label, ``color`` or ``lightness``."""
+    """A label, ``color``, ``lightness`` or ``texture``."""
     distance: StrictBool
     """Whether it is the mean of a distance, 1 - cosine from 0 to 2; else the share of pairs with the same label."""
     share: Estimate

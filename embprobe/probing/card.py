@@ -164,7 +164,9 @@ class Card(Strict):
         return without_unlabelled(images, needed, most=max_unlabelled)
 
     def _on(self, material: str | None) -> list[Measure]:
-        return [measure for measure in self.measures if not measure.on or material in measure.on]
+        """Return the measures that are asked of a material; they name it no longer, so the card may be put again."""
+        asked = [measure for measure in self.measures if not measure.on or material in measure.on]
+        return [measure.model_copy(update={"on": []}) for measure in asked]
 
     def quickly(self) -> Card:
         """Return the card with only what is quick and what its headlines and checks need (all, if that is nothing)."""

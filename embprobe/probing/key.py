@@ -10,6 +10,8 @@ SHOTS = "shots"
 """The condition of a classifier that is fitted to few images of each value; their number is the strength."""
 GAIN = "gain over the best trivial reference"
 """The condition of a decoding less that of the best encoder that has learned nothing, on the same images."""
+CHANGED = "all changes"
+"""The condition of the mean over all changes of the tested images, by a classifier that has seen none of them."""
 CLASSIFIERS = {"linear probe": "decoding", "k-NN": "k-NN", "GDA": "GDA"}
 """The variants of decoding, each with the word that sentences have for it."""
 PERCENTILE, CONTROL, BEYOND_CONTROL = "percentile", "control", "beyond control"

@@ -46,6 +46,10 @@ def _share(factor: str) -> KeyPattern:
     return KeyPattern(kind="variance", target=factor)
 
 
+def _nearer(attribute: str) -> KeyPattern:
+    return KeyPattern(kind="attraction", target=attribute, variant="another concept")
+
+
 def _pairs(attribute: str) -> KeyPattern:
     return KeyPattern(kind="natural-pairs", target=attribute)
 
@@ -62,6 +66,7 @@ ORDERED: Mapping[str, Sequence[tuple[KeyPattern, int]]] = {
         (_moved("word-neutral", 0.5, BEYOND_CONTROL), 1),
         (_decoded("word", _CONCEPTS), 1),
         (_preferred("concept", "word"), -1),
+        (_nearer("word"), 1),
         (_share("text"), 1),
     ],
     "color": [
@@ -69,6 +74,7 @@ ORDERED: Mapping[str, Sequence[tuple[KeyPattern, int]]] = {
         (_moved("greyscale", 1), 1),
         (_decoded("hue", _CONCEPTS), 1),
         (_preferred("concept", "hue"), -1),
+        (_nearer("color"), 1),
         (_share("color"), 1),
         (_pairs("colour"), 1),
     ],
@@ -77,6 +83,7 @@ ORDERED: Mapping[str, Sequence[tuple[KeyPattern, int]]] = {
         (_moved("oil", 0.02, BEYOND_CONTROL), 1),
         (_decoded("style", _CONCEPTS), 1),
         (_preferred("concept", "family"), -1),
+        (_nearer("style"), 1),
         (_share("style"), 1),
         (_pairs("style"), 1),
     ],

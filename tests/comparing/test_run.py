@@ -106,8 +106,15 @@ def test_pairs_share_what_their_encoder_sees_beyond_random_pairs(few: Images, wo
     assert comparison.looked_at == n * (n - 1) // 2
     for half in (kind, look):
         assert half.found == half.counted > 1000 and 1 < half.busiest <= half.images <= n
-        assert [row.attribute for row in half.sharing] == ["category", "family", "concept", "color", "lightness"]
-        assert [row.distance for row in half.sharing] == [False, False, False, True, True]
+        assert [row.attribute for row in half.sharing] == [
+            "category",
+            "family",
+            "concept",
+            "color",
+            "lightness",
+            "texture",
+        ]
+        assert [row.distance for row in half.sharing] == [False, False, False, True, True, True]
     by = {half.near: {row.attribute: row for row in half.sharing} for half in (kind, look)}
     assert by["oracle/kind"]["category"].share.estimate > 0.99 and by["oracle/look"]["family"].share.estimate > 0.99
     for sharing in by.values():

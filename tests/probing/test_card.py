@@ -160,8 +160,11 @@ def write(folder: Path, text: str) -> Path:
 # --- bundled -----------------------------------------------------------------------------------------------------
 
 
-def test_eight_attributes_have_a_card() -> None:
-    assert attributes() == ["background", "category", "color", "geometry", "style", "text", "typographic", "vision"]
+def test_these_attributes_have_a_card() -> None:
+    assert attributes() == [
+        "background", "category", "color", "fine-grained", "geometry", "robustness", "style", "text", "typographic",
+        "vision",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("attribute", attributes())

@@ -22,29 +22,38 @@ OIL = "is moved by strokes of oil, beyond a blur of that size,"
 STYLE = "draws images of one style together"
 CATEGORY = "surpasses trivial encoders at the category of"
 DRAWN = "is drawn to what the word names, beside a third concept and beyond shuffled ink,"
+FINE = "surpasses trivial encoders at telling concepts of one category apart"
+HOUSE = f"{CATEGORY} unseen concepts by a house that was not fitted on"
+DOMAIN = f"{CATEGORY} unseen images in a style that was not fitted on"
+AMONG, CHANGED = "tells the category of unseen images", "tells the category of changed images"
 RANK = "spreads over directions"
 COUNTS = "counts drawings of unseen concepts"
 UPRIGHT = "tells the way up of unseen images"
 EXPECTED: dict[str, dict[str, str | None]] = {
     "emoji": {
         "background": BACKGROUND, "category": f"{CATEGORY} unseen concepts", "color": COLOUR, "geometry": RANK,
-        "style": STYLE, "text": WORD, "typographic": DRAWN, "vision": COUNTS,
+        "style": STYLE, "text": WORD, "typographic": DRAWN, "fine-grained": FINE, "robustness": HOUSE,
+        "vision": COUNTS,
     },
     "pacs-half.parquet": {
         "background": BACKGROUND, "category": f"{CATEGORY} unseen images", "color": COLOUR, "geometry": RANK,
-        "style": STYLE, "text": WORD, "typographic": DRAWN, "vision": UPRIGHT,
+        "style": STYLE, "text": WORD, "typographic": DRAWN, "fine-grained": AMONG, "robustness": DOMAIN,
+        "vision": UPRIGHT,
     },
     "cifar-10.parquet": {
         "background": BACKGROUND, "category": f"{CATEGORY} unseen images", "color": COLOUR, "geometry": RANK,
-        "style": OIL, "text": WORD, "typographic": DRAWN, "vision": UPRIGHT,
+        "style": OIL, "text": WORD, "typographic": DRAWN, "fine-grained": AMONG, "robustness": CHANGED,
+        "vision": UPRIGHT,
     },
     "imagenet-one-each.parquet": {
         "background": BACKGROUND, "category": f"{CATEGORY} unseen images", "color": COLOUR, "geometry": RANK,
-        "style": OIL, "text": WORD, "typographic": DRAWN, "vision": UPRIGHT,
+        "style": OIL, "text": WORD, "typographic": DRAWN, "fine-grained": AMONG, "robustness": CHANGED,
+        "vision": UPRIGHT,
     },
     "without labels": {
         "background": BACKGROUND, "category": None, "color": COLOUR, "geometry": RANK,
-        "style": OIL, "text": WORD, "typographic": None, "vision": UPRIGHT,
+        "style": OIL, "text": WORD, "typographic": None, "fine-grained": None, "robustness": None,
+        "vision": UPRIGHT,
     },
 }  # fmt: skip
 """By material and card what an encoder does, as the headline's sentence will say it; None where it cannot be asked."""
@@ -93,8 +102,8 @@ def test_the_material_decides_the_question(emoji: Images) -> None:
 
 REFERENCES = ("reference/color-histogram", "reference/random-vit")
 RUN = {
-    "pacs-half.parquet": ("category", "color", "geometry", "style", "typographic"),
-    "cifar-10.parquet": ("category", "color", "geometry", "style"),
+    "pacs-half.parquet": ("category", "color", "fine-grained", "geometry", "robustness", "style", "typographic"),
+    "cifar-10.parquet": ("category", "color", "fine-grained", "geometry", "robustness", "style"),
 }
 """The cards that are run on a part of each data set, by two encoders that are there at once."""
 

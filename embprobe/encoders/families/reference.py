@@ -1,4 +1,4 @@
-"""Make reference encoders, beside which every result is read: pixels, greys, colours, an untrained network."""
+"""Make reference encoders, beside which every result is read: pixels, greys, colours, textures, a random network."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ HISTOGRAM_SIDE, LIGHTNESS_BINS, CHROMA_BINS = 64, 8, 11
 HISTOGRAM_DIMENSION = LIGHTNESS_BINS * CHROMA_BINS**2
 LUMA = (0.299, 0.587, 0.114)
 """The weights of red, green and blue in the luma of ITU-R BT.601."""
+TEXTURE_SIDE = 128
+"""Side of the input of ``texture`` in pixels: smaller pictures have little texture left."""
+CIRCLES = ((8, 1), (16, 2))
+"""Neighbours of a pixel and their distance from it, in pixels, in each of the two local binary patterns."""
+TEXTURE_DIMENSION = sum(neighbours + 2 for neighbours, _ in CIRCLES)
 JOINED = 0.1
 """Factor of the pixels beside a colour histogram: on the bundled emoji the variance of both is then about the same."""
 
@@ -69,9 +74,7 @@ def grey_pixels(batch: Tensor) -> Tensor:
     greyscale conversions compute. It sees no hue, and its formula is another than that of Oklab, whose lightness
     interventions on colour keep.
     """
-    import torch
-
-    return torch.einsum("nchw,c->nhw", batch, torch.tensor(LUMA, dtype=batch.dtype)).sub(0.5).flatten(1)
+    return _luma(batch).sub(0.5).flatten(1)
 
 
 def color_histogram(batch: Tensor) -> Tensor:
@@ -115,6 +118,37 @@ def lightness_histogram(batch: Tensor) -> Tensor:
     return shares.reshape(len(shares), LIGHTNESS_BINS, -1).sum(2).sqrt()
 
 
+def texture(batch: Tensor) -> Tensor:
+    """Return the square root of the shares of rotation-invariant uniform local binary patterns at two radii.
+
+    Each pixel's luma, in 256 steps, is compared with that of 8 neighbours at distance 1 and of 16 at distance 2. Where
+    darker and lighter neighbours are two arcs at most, the pattern is the number that are not darker, 0 to P; all
+    others share one pattern (Ojala, Pietikäinen and Mäenpää 2002, equation 12: LBP^riu2). Hence neither colours nor
+    places nor quarter turns matter, and only the order of light and dark does, not the contrast. Pixels whose circle
+    leaves the picture are left out. The dot product is the mean over both radii of the Bhattacharyya coefficient of the
+    shares, and 1 minus it a distance between textures.
+
+    Args:
+        batch: RGB images in 0..1, ``[n, 3, s, s]``, ``s`` at least 5.
+
+    Returns:
+        Vectors of unit length, ``[n, 28]``: 10 patterns of the small circle and 18 of the large one.
+    """
+    import torch
+    from skimage.feature import local_binary_pattern
+
+    pictures = _luma(batch).mul(255).round().to(torch.uint8).numpy()
+    shares = np.zeros((len(pictures), TEXTURE_DIMENSION), np.float32)
+    for picture, row in zip(pictures, shares, strict=True):
+        start = 0
+        for neighbours, radius in CIRCLES:
+            patterns = local_binary_pattern(picture, neighbours, radius, method="uniform")  # type: ignore[no-untyped-call]
+            inside = patterns[radius:-radius, radius:-radius].astype(np.int64).ravel()
+            row[start : start + neighbours + 2] = np.bincount(inside, minlength=neighbours + 2) / len(inside)
+            start += neighbours + 2
+    return torch.from_numpy(shares / len(CIRCLES)).sqrt()
+
+
 def color_and_pixels(batch: Tensor) -> Tensor:
     """Join the colour histogram with ``JOINED`` times the pixels: what an image is like without knowing what it shows.
 
@@ -127,22 +161,36 @@ def color_and_pixels(batch: Tensor) -> Tensor:
     return torch.cat([color_histogram(batch), JOINED * pixels(small)], dim=1)
 
 
+def _luma(batch: Tensor) -> Tensor:
+    """Return the luma of each pixel. ``[n, 3, s, s] -> [n, s, s]``."""
+    import torch
+
+    return torch.einsum("nchw,c->nhw", batch, torch.tensor(LUMA, dtype=batch.dtype))
+
+
+_FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], int, int]] = {
+    "color-and-pixels": (color_and_pixels, HISTOGRAM_SIDE, HISTOGRAM_DIMENSION + 3 * PIXELS_SIDE**2),
+    "color-histogram": (color_histogram, HISTOGRAM_SIDE, HISTOGRAM_DIMENSION),
+    "grey-pixels": (grey_pixels, PIXELS_SIDE, PIXELS_SIDE**2),
+    "lightness-histogram": (lightness_histogram, HISTOGRAM_SIDE, LIGHTNESS_BINS),
+    "pixels": (pixels, PIXELS_SIDE, 3 * PIXELS_SIDE**2),
+    "texture": (texture, TEXTURE_SIDE, TEXTURE_DIMENSION),
+}
+"""By name the function of pixels, the side of its input in pixels, and its dimension."""
+_UNTRAINED = "random-vit"
+
+
 def names() -> list[str]:
     """Return the names of the reference encoders, without the family."""
-    return ["color-and-pixels", "color-histogram", "grey-pixels", "lightness-histogram", "pixels", "random-vit"]
+    return sorted([*_FUNCTIONS, _UNTRAINED])
 
 
 def describe(name: str) -> Listing:
     """Describe a reference encoder without making it."""
-    sizes = {
-        "pixels": (3 * PIXELS_SIDE**2, PIXELS_SIDE),
-        "grey-pixels": (PIXELS_SIDE**2, PIXELS_SIDE),
-        "color-histogram": (HISTOGRAM_DIMENSION, HISTOGRAM_SIDE),
-        "lightness-histogram": (LIGHTNESS_BINS, HISTOGRAM_SIDE),
-        "color-and-pixels": (HISTOGRAM_DIMENSION + 3 * PIXELS_SIDE**2, HISTOGRAM_SIDE),
-        "random-vit": (WIDTH, IMAGE_SIZE),
-    }
-    return Listing(name, "drawn from a seed" if name == "random-vit" else "none", *sizes[name], has_text=False)
+    if name == _UNTRAINED:
+        return Listing(name, "drawn from a seed", WIDTH, IMAGE_SIZE, has_text=False)
+    _, side, dimension = _FUNCTIONS[name]
+    return Listing(name, "none", dimension, side, has_text=False)
 
 
 def load(model: str, weights: str, *, device: str) -> FunctionEncoder | NetworkEncoder:
@@ -156,7 +204,7 @@ def load(model: str, weights: str, *, device: str) -> FunctionEncoder | NetworkE
     Raises:
         UsageError: The seed is not a number of at most nine digits, or an encoder without weights is given some.
     """
-    if model == "random-vit":
+    if model == _UNTRAINED:
         from embprobe.encoders.towers.two_towers import TwoTowers
 
         if weights and not (weights.isdecimal() and len(weights) <= 9):
@@ -165,13 +213,5 @@ def load(model: str, weights: str, *, device: str) -> FunctionEncoder | NetworkE
         return towers_encoder(towers, family="reference", model=model, weights=weights, device=device)
     if weights:
         raise UsageError(f"'reference/{model}' has no weights to choose; leave out ':{weights}'.")
-    if model == "pixels":
-        return FunctionEncoder(model, pixels, side=PIXELS_SIDE, dimension=3 * PIXELS_SIDE**2)
-    if model == "grey-pixels":
-        return FunctionEncoder(model, grey_pixels, side=PIXELS_SIDE, dimension=PIXELS_SIDE**2)
-    if model == "lightness-histogram":
-        return FunctionEncoder(model, lightness_histogram, side=HISTOGRAM_SIDE, dimension=LIGHTNESS_BINS)
-    if model == "color-and-pixels":
-        dimension = HISTOGRAM_DIMENSION + 3 * PIXELS_SIDE**2
-        return FunctionEncoder(model, color_and_pixels, side=HISTOGRAM_SIDE, dimension=dimension)
-    return FunctionEncoder(model, color_histogram, side=HISTOGRAM_SIDE, dimension=HISTOGRAM_DIMENSION)
+    function, side, dimension = _FUNCTIONS[model]
+    return FunctionEncoder(model, function, side=side, dimension=dimension)

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
 from embprobe.images.splits import official_split
 from embprobe.interventions.treatments import Levels, Treatment, assign, repeat
-from embprobe.measures.blocks import rows_at
-from embprobe.measures.compression import check_compression, fit_compression
+from embprobe.measures.compression import check_compression
 from embprobe.measures.control_task import control_labels
 from embprobe.measures.decoding import balance, correct, guess_majority
-from embprobe.measures.few_shot import draw_shots, mean_over_draws
 from embprobe.measures.folds import FOLDS, group_folds
 from embprobe.measures.gda import predict_gda
 from embprobe.measures.held_out import TooFewGroups
 from embprobe.measures.knn import predict_knn
 from embprobe.measures.logistic import predict_logistic
-from embprobe.measures.vectors import LabelArray, ScoreArray, Vectors
+from embprobe.measures.vectors import LabelArray, ScoreArray
 from embprobe.probing.context import GUESSING, NotApplicable
-from embprobe.probing.key import GAIN, SHOTS, SHUFFLED, Key
-from embprobe.probing.measure import Condition, Measure, Treatments, levels
+from embprobe.probing.key import CHANGED, GAIN, SHOTS, SHUFFLED, Key
+from embprobe.probing.measure import Condition, Labels, Measure, Treatments, levels
 from embprobe.probing.pattern import KeyPattern
+from embprobe.probing.predictions import Predict, Test, divide_by_value, predict_from_few, predict_tests
 from embprobe.probing.scores import Scores
 from embprobe.probing.selection import Selection
 from embprobe.system.text import visible
-from embprobe.system.threads import side_by_side
 
 if TYPE_CHECKING:
     from embprobe.embeddings.embedding_set import EmbeddingSet
@@ -47,14 +43,7 @@ UNSEEN = "unseen images"
 RARE = 0.2
 """Labels with less than this share of the mean number of test images are left out of balanced accuracy: their recall is
 of a handful of images, and would count as much as that of any other label."""
-DRAWS = 10
-"""Of few images; each image's score is its mean over them."""
-_HELD = 16
-"""Bytes that a fit holds for each number of the vectors: them, the part fitted on, and that part in its eigenbasis."""
 _VARIANTS = {"logistic": "linear probe", "knn": "k-NN", "gda": "GDA"}
-Predict = Callable[[Vectors, LabelArray, LabelArray, Sequence[Vectors]], list[LabelArray]]
-"""``(train [n, d], labels [n], groups [n], tests) -> predictions``, one array a test."""
-Positions = NDArray[np.int64]
 
 
 class Decoding(Measure):
@@ -76,6 +65,15 @@ class Decoding(Measure):
     """What is done to images, by the label's value; as many images get each."""
     under: str = "none"
     """What is done to all images first, so that it cannot help: ``recolor 1``."""
+    within: Labels | None = None
+    """Labels, of which the first that the images have counts: an image is told apart only from images of its own value,
+    by a classifier fitted on these alone. Knowing the value helps nobody."""
+    across: Labels | None = None
+    """Labels, of which the first that the images have counts: an image is predicted by a classifier that is fitted on
+    images of all other values, as a domain is left out."""
+    changed: list[str] = []
+    """What is done to tested images alone, each in turn: ``noise 0.1``. The classifier is fitted on images as they are,
+    and the numbers are its accuracy, and how much of it is lost."""
     held_out: Treatments = {}
     """Other treatments of the same values, for tests of a classifier that has never seen them."""
     controls: list[str] = []
@@ -102,6 +100,12 @@ class Decoding(Measure):
             raise ValueError("treatments must have at least two values")
         if self.controls and not self.treatments:
             raise ValueError("controls are those of treatments, and there are none")
+        if self.changed and self.treatments:
+            raise ValueError("changed is for labels that images have, and not for those of treatments")
+        if "none" in self.changed or len(set(self.changed)) < len(self.changed):
+            raise ValueError("changed lists what is done to tested images, each once, and never 'none'")
+        if self.within and self.balanced:
+            raise ValueError("accuracy within values of a label cannot be balanced over all labels")
         if self.shots and self.classifier == "logistic":
             raise ValueError("with shots the classifier is gda or knn: so few images leave none to choose C on")
         return self
@@ -110,6 +114,8 @@ class Decoding(Measure):
         Treatment.parse(self.under)
         levels(self.treatments)
         levels(self.held_out)
+        for change in self.changed:
+            Treatment.parse(change)
         for control in self.controls:
             self._controlled(control)
         for transform in self.transforms:
@@ -129,7 +135,8 @@ class Decoding(Measure):
         return [*self.tests, *(_held_out(test) for test in self.tests if self.held_out)]
 
     def needed_labels(self, images: Images) -> Sequence[str]:
-        return [] if self.treatments else [self.label]
+        of_parts = [_first_present(labels, images) for labels in (self.within, self.across) if labels]
+        return [*([] if self.treatments else [self.label]), *of_parts]
 
     def read_labels(self, images: Images) -> Sequence[str]:
         of_tests = [label for selection in (self.fit, *self.tests.values()) for label in selection.labels]
@@ -146,12 +153,16 @@ class Decoding(Measure):
         return all(each.known_to(pool) == each and len(pool.where(**each.where)) for each in selections)
 
     def brief(self, needed: Sequence[KeyPattern]) -> Self:
-        """Return it with the needed ones of its controls, control task, shots and transforms only."""
+        """Return it with the needed ones of its controls, changes, control task, shots and transforms only."""
         declared = self.declared_keys()
         keys = [key for pattern in needed if (key := pattern.find(declared, folds=UNSEEN))]
         conditions = {(key.condition, key.strength) for key in keys}
+        all_changed = not conditions.isdisjoint([(CHANGED, None), (_lost(CHANGED), None)])
         return self.model_copy(
             update={
+                "changed": [
+                    change for change in self.changed if all_changed or not conditions.isdisjoint(_names_of(change))
+                ],
                 "controls": [control for control in self.controls if self._names_of(control) & conditions],
                 "control_task": self.control_task and (SHUFFLED, None) in conditions,
                 "shots": [shots for shots in self.shots if (SHOTS, float(shots)) in conditions],
@@ -164,13 +175,15 @@ class Decoding(Measure):
         for control in (None, *self.controls):
             treated = self._treated(parts.images, context, control)
             yield Condition(context.everything if treated is None else treated)
+        for change in self.changed:
+            yield Condition(self._changed(parts, change, context))
         if self.held_out and parts.tested:
             yield Condition(self._newly_treated(parts, context))
 
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield accuracy on every test beside guessing, and what is beyond trivial encoders and beyond controls.
 
-        Then accuracy with shuffled labels, of smaller vectors, and from few images.
+        Then accuracy on changed tests, with shuffled labels, of smaller vectors, and from few images.
         """
         fit_rows, tests = self._split(context)
         labels, groups = fit_rows.label(self.label), np.array(context.groups(fit_rows.rows))
@@ -189,13 +202,19 @@ class Decoding(Measure):
                 values = {
                     encoder: self._balanced(right(encoder, test), truth[test.name]) for encoder in fit_rows.vectors
                 }
-                chance = float(self._chance(truth[test.name], test.dealt).mean())
+                chance = float(self._chance(truth[test.name], test).mean())
                 yield from self._scored(context, test, values, condition, strength, floor=chance)
+
+        impossible: list[str] = []
+        changed = self._changed_tests(context, tests, impossible)
+        truths |= {test.name: test.rows.label(self.label) for by_test in changed.values() for test in by_test.values()}
 
         def fitted(
             fit_labels: LabelArray, truth: Mapping[str, LabelArray], transform: str | None = None
         ) -> Callable[[str, Test], ScoreArray]:
-            predicted = _predictions(predict, fit_rows.vectors, fit_labels, groups, tests, device, transform)
+            plain = fit_labels is not labels or transform is not None  # changed tests have true labels and vectors only
+            asked = tests if plain else [*tests, *_flat(changed)]
+            predicted = predict_tests(predict, fit_rows.vectors, fit_labels, groups, asked, device, transform)
             return lambda encoder, test: correct(predicted[encoder][test.name], truth[test.name])
 
         try:
@@ -203,7 +222,8 @@ class Decoding(Measure):
         except TooFewGroups as reason:
             raise NotApplicable(str(reason).removesuffix(".")) from None
         if self.balanced:
-            for name, value in ((name, value) for name, truth in truths.items() for value in _rare(truth)):
+            of_tests = {test.name: truths[test.name] for test in tests}
+            for name, value in ((name, value) for name, truth in of_tests.items() for value in _rare(truth)):
                 count = int((truths[name] == value).sum())
                 images = f"{count:,} image{'' if count == 1 else 's'} of the {name}"
                 context.note(
@@ -218,7 +238,8 @@ class Decoding(Measure):
             scores_as_they_are[test.name] = values
         for control in self.controls:
             yield from self._beyond(context, predict, control, tests, scores_as_they_are)
-        impossible = []
+        for test in tests:
+            yield from self._under_changes(context, test, scores_as_they_are[test.name], changed, right)
         if self.control_task and len(np.unique(groups)) == len(groups):
             impossible.append(
                 f"shuffled labels of {self.label}: of one fitted image each, a classifier could only memorise images"
@@ -252,7 +273,9 @@ class Decoding(Measure):
             yield from accuracy(transformed, truths, transform)
         fewest = min(_fewest(labels[fit]) for fit, _ in tests[0].parts)
         for shots in (shots for shots in self.shots if shots <= fewest):
-            few = _few(shots, labels, groups, fit_rows, tests, truths, predict, device, context.session.seed)
+            few = predict_from_few(
+                shots, labels, groups, fit_rows, tests, truths, predict, device, context.session.seed
+            )
             yield from accuracy(few, truths, SHOTS, float(shots))
         if more := [str(shots) for shots in self.shots if shots > fewest]:
             images = f"{fewest} image{'' if fewest == 1 else 's'}"
@@ -291,7 +314,7 @@ class Decoding(Measure):
         condition: str | None = None,
     ) -> Iterator[Scores]:
         """Yield the scores of a test and those of guessing, whose mean a blind encoder has."""
-        guessing = self._chance(truth, test.dealt)
+        guessing = self._chance(truth, test)
         with_guessing = {**values, GUESSING: guessing}
         yield from self._scored(context, test, with_guessing, condition, floor=float(guessing.mean()))
 
@@ -316,7 +339,7 @@ class Decoding(Measure):
         name, _ = self._controlled(control)
         fit_rows, controls = self._split(context, control)
         labels, groups = fit_rows.label(self.label), np.array(context.groups(fit_rows.rows))
-        predicted = _predictions(predict, fit_rows.vectors, labels, groups, controls, context.session.device)
+        predicted = predict_tests(predict, fit_rows.vectors, labels, groups, controls, context.session.device)
         for test in (test for test in tests if test.name in [same.name for same in controls]):
             (same,) = (each for each in controls if each.name == test.name)
             truth, keys = same.rows.label(self.label), same.rows.keys()
@@ -332,6 +355,39 @@ class Decoding(Measure):
             both = replace(same, rows=same.rows.at(keys[i] for i in shared))
             yield from self._scored(context, both, beyond, f"beyond {name}", above=f" above that with {name}")
 
+    def _under_changes(
+        self,
+        context: ProbeContext,
+        test: Test,
+        values: Mapping[str, ScoreArray],
+        changed: Mapping[str, Mapping[str, Test]],
+        right: Callable[[str, Test], ScoreArray],
+    ) -> Iterator[Scores]:
+        """Yield accuracy under each change and what is lost by it, image by image; then the means over all changes."""
+        position = {key: i for i, key in enumerate(test.rows.keys())}
+        under: list[tuple[str, float | None, Test, Mapping[str, ScoreArray]]] = []
+        for change, by_test in changed.items():
+            if (same := by_test.get(test.name)) is not None:
+                treatment, truth = Treatment.parse(change), same.rows.label(self.label)
+                of_change = {encoder: self._balanced(right(encoder, same), truth) for encoder in values}
+                under.append((str(treatment.intervention), treatment.strength, same, of_change))
+        if len(under) == len(self.changed) > 1:
+            places = [{key: i for i, key in enumerate(same.rows.keys())} for _, _, same, _ in under]
+            shared = [key for key in position if all(key in place for place in places)]
+            rows = [[place[key] for key in shared] for place in places]
+            means = {
+                encoder: np.mean([each[3][encoder][at] for each, at in zip(under, rows, strict=True)], axis=0)
+                for encoder in values
+            }
+            under.append((CHANGED, None, test.at(test.rows.at(shared), test.name), means))
+        for name, strength, same, scores in under:
+            named = replace(same, name=test.name)
+            chance = float(self._chance(same.rows.label(self.label), same).mean())
+            yield from self._scored(context, named, scores, name, strength, floor=chance)
+            plain = list(map(position.__getitem__, same.rows.keys()))
+            lost = {encoder: values[encoder][plain] - each for encoder, each in scores.items()}
+            yield from self._scored(context, named, lost, _lost(name), strength, above=" lost")
+
     def _balanced(self, scores: ScoreArray, truth: LabelArray) -> ScoreArray:
         """Return the scores, balanced if the card says so: then NaN for labels too rare to count as much as others."""
         if not self.balanced:
@@ -341,12 +397,19 @@ class Decoding(Measure):
         values[kept] = balance(scores[kept], truth[kept])
         return values
 
-    def _chance(self, truth: LabelArray, dealt: LabelArray | None) -> ScoreArray:
+    def _chance(self, truth: LabelArray, test: Test) -> ScoreArray:
         """Return the scores of the best constant guess: the most frequent label, the same for all folds.
 
         Where labels count the same it is 1 over their number. Treatments are ``dealt`` in equal shares, whichever test
-        an image is in, so it is 1 over their number, too, unless one can be done to fewer images than another.
+        an image is in, so it is 1 over their number, too, unless one can be done to fewer images than another. Who
+        knows the value of a label (``within``) guesses what is most frequent among images of that value.
         """
+        dealt = test.dealt
+        if test.known is not None and dealt is None:
+            guessing = np.empty(len(truth))
+            for value in np.unique(test.known):
+                guessing[test.known == value] = guess_majority(truth[test.known == value])
+            return guessing
         if self.balanced:
             return np.full(len(truth), 1 / (len(np.unique(truth)) - len(_rare(truth))))
         return guess_majority(truth) if dealt is None else np.full(len(truth), guess_majority(dealt).mean())
@@ -371,8 +434,16 @@ class Decoding(Measure):
         for control in self.controls:
             name, _ = self._controlled(control)
             names += [name, f"beyond {name}"]
+        changes = [Treatment.parse(change) for change in self.changed]
+        under: list[tuple[str | None, float | None]] = [
+            (name, each.strength)
+            for each in changes
+            for name in (str(each.intervention), _lost(str(each.intervention)))
+        ]
+        if len(changes) > 1:
+            under += [(CHANGED, None), (_lost(CHANGED), None)]
         names += [*([SHUFFLED] if self.control_task else []), *self.transforms]
-        return [*((name, None) for name in names), *((SHOTS, float(shots)) for shots in self.shots)]
+        return [*((name, None) for name in names), *under, *((SHOTS, float(shots)) for shots in self.shots)]
 
     def _key(self, test: str, condition: str | None = None, strength: float | None = None) -> Key:
         return Key(
@@ -385,6 +456,22 @@ class Decoding(Measure):
         )
 
     def _split(self, context: ProbeContext, control: str | None = None) -> tuple[EmbeddingSet, list[Test]]:
+        """Return the rows that are fitted on, and the tests, whose parts a label may divide (within, across)."""
+        fit_rows, tests = self._undivided(context, control)
+        for names, same in ((self.within, True), (self.across, False)):
+            if names:
+                label, before = _first_present(names, context.images), sum(len(test.rows.rows) for test in tests)
+                context.require(label)
+                tests = divide_by_value(tests, fit_rows.label(label), fit_rows.label(self.label), label, same=same)
+                which = f"the same {label}" if same else f"another {label}"
+                reason = f"no two values of {self.label} to learn from images of {which}"
+                if not tests:
+                    raise NotApplicable(f"there are {reason}")
+                if left := before - sum(len(test.rows.rows) for test in tests):
+                    context.note(f"{left:,} images of the tests of {self.called or self.label}: there are {reason}")
+        return fit_rows, tests
+
+    def _undivided(self, context: ProbeContext, control: str | None = None) -> tuple[EmbeddingSet, list[Test]]:
         """Return the rows that are fitted on, and the tests.
 
         The card's labels tell them apart, else the official split of a data set; where neither does, folds.
@@ -439,6 +526,30 @@ class Decoding(Measure):
         used_keys = fit.union(*tested.values())
         chosen = pool.take(i for i, row in enumerate(pool.rows) if row.key in used_keys)
         return _Parts(chosen, fit, tested)
+
+    def _changed(self, parts: _Parts, change: str, context: ProbeContext) -> Images:
+        """Return the images of all tests, those of folds are all, under a change."""
+        keys = {key for test_keys in parts.tested.values() for key in test_keys}
+        tested = parts.images.take(i for i, row in enumerate(parts.images.rows) if row.key in keys or not parts.tested)
+        return context.treated(context.treated(tested, self.under), change)
+
+    def _changed_tests(
+        self, context: ProbeContext, tests: Sequence[Test], impossible: list[str]
+    ) -> dict[str, dict[str, Test]]:
+        """Return by change and name of a test the same test of changed images; add what cannot be done to a list."""
+        changed: dict[str, dict[str, Test]] = {}
+        if not self.changed:
+            return changed
+        parts = self._parts(context)
+        for change in self.changed:
+            try:
+                rows = context.embed(self._changed(parts, change, context), f"{self.called or self.label}, {change}")
+            except NotApplicable as reason:
+                impossible.append(f"{change}: {reason}")
+                continue
+            of_change = {test.name: test.at(rows, f"{test.name}, {change}") for test in tests}
+            changed[change] = {name: test for name, test in of_change.items() if len(test.rows.rows)}
+        return changed
 
     def _newly_treated(self, parts: _Parts, context: ProbeContext) -> Images:
         """Return the test images under treatments that the classifier has never seen."""
@@ -534,21 +645,29 @@ class _Parts:
     tested: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Test:
-    """Rows to be predicted, by name, and for each of its parts what the classifier is fitted on."""
-
-    name: str
-    rows: EmbeddingSet
-    parts: Sequence[tuple[Positions, Positions]]
-    """Positions in the rows that are fitted on, and in ``rows``."""
-    dealt: LabelArray | None = None
-    """The labels of all rows that treatments were dealt to, also of fitted ones; None where images bring labels."""
-
-
 def _control_of(treatment: Treatment, control: str) -> Treatment:
     """Return the treatment with a control of its intervention; raise :class:`UsageError` if there is none."""
     return Treatment.parse(str(replace(treatment, intervention=f"{treatment.intervention}/{control}")))
+
+
+def _first_present(labels: Sequence[str], images: Images) -> str:
+    """Return the first of the labels that an image has; the last of them if none has any."""
+    return next((label for label in labels if not images.lacks(label)), labels[-1])
+
+
+def _flat(tests: Mapping[str, Mapping[str, Test]]) -> list[Test]:
+    return [test for by_name in tests.values() for test in by_name.values()]
+
+
+def _lost(change: str) -> str:
+    """Return the condition of what is lost by a change."""
+    return f"lost by {change}"
+
+
+def _names_of(change: str) -> set[tuple[str | None, float | None]]:
+    """Return the conditions of the numbers that a change gives."""
+    done = Treatment.parse(change)
+    return {(done.intervention, done.strength), (_lost(str(done.intervention)), done.strength)}
 
 
 def _held_out(test: str) -> str:
@@ -566,70 +685,3 @@ def _rare(truth: LabelArray) -> list[str]:
 def _fewest(labels: LabelArray) -> int:
     """Return the number of images of the label that has the fewest."""
     return int(np.unique(labels, return_counts=True)[1].min())
-
-
-def _predictions(
-    predict: Predict,
-    vectors: Mapping[str, Vectors],
-    labels: LabelArray,
-    groups: LabelArray,
-    tests: Sequence[Test],
-    device: str,
-    transform: str | None = None,
-) -> dict[str, dict[str, LabelArray]]:
-    """Return by encoder and test the predicted labels; one fit serves all tests that are fitted on the same rows.
-
-    The fits of all encoders and parts are independent, so they run side by side.
-    """
-
-    def fitted(task: tuple[str, int]) -> list[LabelArray]:
-        encoder, part = task
-        fit = tests[0].parts[part][0]
-        train = rows_at(vectors[encoder], fit)
-        change: Callable[[Vectors], Vectors] = fit_compression(transform, train) if transform else _unchanged
-        new = [change(rows_at(test.rows.vectors[encoder], test.parts[part][1])) for test in tests]
-        return predict(change(train), labels[fit], groups[fit], new)
-
-    tasks = list(itertools.product(vectors, range(len(tests[0].parts))))
-    memory = _HELD * len(labels) * max(each.shape[1] for each in vectors.values())
-    predictions = {
-        encoder: {test.name: np.empty(len(test.rows.rows), labels.dtype) for test in tests} for encoder in vectors
-    }
-    for (encoder, part), predicted in zip(
-        tasks, side_by_side(fitted, tasks, memory=memory, device=device), strict=True
-    ):
-        for test, each in zip(tests, predicted, strict=True):
-            predictions[encoder][test.name][test.parts[part][1]] = each
-    return predictions
-
-
-def _unchanged(vectors: Vectors) -> Vectors:
-    return vectors
-
-
-def _few(
-    shots: int,
-    labels: LabelArray,
-    groups: LabelArray,
-    fit_rows: EmbeddingSet,
-    tests: Sequence[Test],
-    truths: Mapping[str, LabelArray],
-    predict: Predict,
-    device: str,
-    seed: int,
-) -> Callable[[str, Test], ScoreArray]:
-    """Return each image's share of right predictions over draws of few images, the same draws for all encoders."""
-    each = [(name, test.name) for name in fit_rows.vectors for test in tests]
-
-    def right(seed: int) -> list[ScoreArray]:
-        drawn = [_drawn(test, labels, shots, seed) for test in tests]
-        predicted = _predictions(predict, fit_rows.vectors, labels, groups, drawn, device)
-        return [correct(predicted[name][test], truths[test]) for name, test in each]
-
-    scores = dict(zip(each, mean_over_draws(right, draws=DRAWS, seed=seed), strict=True))
-    return lambda encoder, test: scores[encoder, test.name]
-
-
-def _drawn(test: Test, labels: LabelArray, shots: int, seed: int) -> Test:
-    parts = [(fit[draw_shots(labels[fit], shots, seed=seed)], rows) for fit, rows in test.parts]
-    return replace(test, parts=parts)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from embprobe.embeddings.extract import encode
@@ -17,6 +18,7 @@ from embprobe.encoders.families.reference import (
     grey_pixels,
     lightness_histogram,
     pixels,
+    texture,
 )
 from embprobe.errors import UsageError
 from tests.conftest import cosines, noise, solid
@@ -99,6 +101,69 @@ def test_the_position_of_a_pixel_does_not_matter_to_the_histogram() -> None:
     assert (a**2).sum() == pytest.approx(1)
 
 
+# --- texture -----------------------------------------------------------------------------------------------------
+
+
+def greys(values: NDArray[np.integer]) -> torch.Tensor:
+    """A grey picture of these values of 255. ``[s, s] -> [1, 3, s, s]``."""
+    return torch.from_numpy(values / 255).float().expand(1, 3, *values.shape)
+
+
+def test_texture_of_one_grey_is_no_darker_neighbour_and_of_a_dot_are_all_of_them() -> None:
+    flat = texture(greys(np.full((9, 9), 100)))[0].square()
+    # No neighbour is darker: pattern 8 of 0..9, and 8 + 2 + 16 of the large circle; each radius has half of the shares
+    assert flat.nonzero().ravel().tolist() == [8, 26] and flat[[8, 26]].tolist() == pytest.approx([0.5, 0.5])
+    dot = np.full((9, 9), 100)
+    dot[4, 4] = 200
+    # 7 x 7 pixels have the small circle. All 8 neighbours of the dot are darker: pattern 0. No other has a darker one
+    assert texture(greys(dot))[0, :10].square().mul(2 * 49).tolist() == pytest.approx([1, *[0] * 7, 48, 0], abs=1e-4)
+
+
+def test_quarter_turns_and_mirrors_leave_a_texture() -> None:
+    values = np.random.default_rng(0).integers(0, 256, (64, 64))
+    plain = texture(greys(values))
+    for turned in (np.rot90(values), np.rot90(values, 2), values.T):
+        assert (plain @ texture(greys(turned.copy())).T).item() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_turned_texture_is_the_same_up_to_interpolation_and_another_is_not() -> None:
+    def waves(length: float, degrees: float) -> NDArray[np.integer]:
+        y, x = np.indices((128, 128))
+        along = x * math.cos(math.radians(degrees)) + y * math.sin(math.radians(degrees))
+        return np.asarray(np.rint(127 + 100 * np.sin(2 * math.pi * along / length)), np.int64)
+
+    speckles = np.random.default_rng(0).integers(0, 256, (128, 128))
+    pictures = [waves(11.3, 10), waves(11.3, 35), waves(11.3, 65), waves(3.7, 35), speckles]
+    plain, *turned, shorter, noisy = torch.cat([texture(greys(values)) for values in pictures])
+    assert all(plain @ each > 0.95 for each in turned)
+    assert plain @ shorter < 0.8 and plain @ noisy < 0.8
+
+
+def test_colours_of_one_luma_leave_a_texture() -> None:
+    rng = np.random.default_rng(0)
+    grey = greys(rng.integers(60, 190, (32, 32)))
+    # 0.299 r + 0.587 g + 0.114 b = 0: red up by 0.114 t and blue down by 0.299 t keep the luma
+    shift = torch.from_numpy(rng.uniform(-0.5, 0.5, (32, 32))).float()
+    colored = grey + torch.stack([0.114 * shift, torch.zeros_like(shift), -0.299 * shift])
+    assert not torch.allclose(colored, grey, atol=0.1)
+    assert (texture(grey) @ texture(colored).T).item() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_texture_does_not_depend_on_contrast_and_is_of_unit_length() -> None:
+    values = np.random.default_rng(0).integers(0, 120, (32, 32))
+    one, lighter = texture(greys(values)), texture(greys(2 * values + 10))
+    assert torch.allclose(one, lighter) and one.shape == (1, 28)
+    assert one.norm().item() == pytest.approx(1)
+
+
+def test_textures_are_those_of_the_formula() -> None:
+    """Patterns of the four neighbours-of-eight that lie on pixels: counted here for a picture without interpolation."""
+    # Horizontal steps of one grey a row: above darker, below lighter, beside equal. Of 8 neighbours 3 are darker, so 5
+    # are not; of 16 there are 7 darker and 9 not.
+    steps = np.repeat(np.arange(32)[:, None] * 4, 32, axis=1)
+    assert texture(greys(steps))[0].square().nonzero().ravel().tolist() == [5, 10 + 9]
+
+
 def test_the_same_seed_gives_the_same_untrained_network() -> None:
     before = torch.random.get_rng_state()
     a, b, other = (load_encoder(f"reference/random-vit{seed}") for seed in ("", ":0", ":1"))
@@ -121,7 +186,8 @@ def test_a_reference_without_weights_takes_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["color-and-pixels", "pixels", "grey-pixels", "color-histogram", "lightness-histogram", "random-vit"]
+    "name",
+    ["color-and-pixels", "pixels", "grey-pixels", "color-histogram", "lightness-histogram", "random-vit", "texture"],
 )
 def test_a_reference_has_no_text_side(name: str) -> None:
     encoder = load_encoder(f"reference/{name}")

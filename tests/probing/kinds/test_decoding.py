@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.images import Images
+from embprobe.images import Images, Row
 from embprobe.images.decoding import UnreadableImage
 from embprobe.measures import logistic
 from embprobe.measures.folds import FOLDS
@@ -22,12 +22,16 @@ from embprobe.probing.key import GAIN, SHOTS
 from embprobe.probing.kinds import decoding
 from embprobe.probing.kinds.decoding import Decoding
 from embprobe.probing.pattern import KeyPattern
-from tests.conftest import CountingEncoder, make_encoder, row_of
+from embprobe.probing.results import Results
+from embprobe.probing.run import run_probe
+from tests.conftest import CountingEncoder, make_encoder, row_of, solid
 from tests.probing.conftest import (
     BLUE,
     GREEN,
     RED,
+    Told,
     blind,
+    card_of,
     estimate,
     found_by,
     measures,
@@ -637,3 +641,169 @@ def test_a_fit_that_does_not_converge_is_noted_and_the_card_goes_on(
     assert note.startswith("C = 17.78") and note.endswith(
         "and more in 1 of the fits of a linear probe of category, which do not converge there: C is chosen below"
     )
+
+
+# --- within, across, changed -------------------------------------------------------------------------------------
+
+
+def things() -> Images:
+    """Two kinds of four things each, every thing in three houses; that of house c is for tests."""
+    rows = []
+    for i in range(8):
+        for house in "abc":
+            labels = {"concept": f"c{i}", "category": f"k{i // 4}", "style": house}
+            split = "unseen-drawing" if house == "c" else "train"
+            rows.append(row_of(f"{i}/{house}", solid((30 * i, 0, 0)), split=split, **labels))
+    return Images("things", tuple(rows))
+
+
+def knowing(*what: str) -> Callable[[Row], Sequence[float]]:
+    """The vector of a thing that holds its kind, its place in the kind, or its house."""
+
+    def vector(row: Row) -> list[float]:
+        i = int(row.labels["concept"][1:])
+        parts = {
+            "kind": np.eye(2)[i // 4],
+            "place": np.eye(4)[i % 4],
+            "house": np.eye(3)["abc".index(row.labels["style"])],
+            "tiny": 1e-3 * np.random.default_rng(list(row.key.encode())).standard_normal(4),
+        }
+        return [1.0, *np.concatenate([parts[name] for name in what]).tolist()]
+
+    return vector
+
+
+def told(workspace: Workspace, images: Images, measure: dict[str, Any], **knows: Sequence[str]) -> Results:
+    """What is decoded from vectors that hold what each name says."""
+    vectors = {f"test/{name}": knowing(*what) for name, what in knows.items()}
+    session = Told(workspace, vectors=vectors)
+    return run_probe(card_of(measure), images, [make_encoder(name) for name in knows], [], session)
+
+
+WITHIN: dict[str, Any] = {"kind": "decoding", "label": "concept", "fit": TRAIN, "tests": {"unseen drawings": DRAWING}}
+
+
+@pytest.mark.parametrize("classifier", ["knn", "gda"])
+def test_within_a_category_who_knows_the_category_alone_must_guess(workspace: Workspace, classifier: str) -> None:
+    # Of 8 things with one test each a guess is right for 1; within one of two kinds for 1 of 4.
+    plain = WITHIN | {"classifier": classifier, "k": 1}
+    knows = {"kind": ["kind", "tiny"], "place": ["place", "tiny"], "both": ["kind", "place", "tiny"]}
+    results = told(workspace, things(), plain | {"called": "among its own", "within": ["coarse", "category"]}, **knows)
+    how = {"knn": "k-NN", "gda": "GDA"}[classifier]
+    own = {
+        name: estimate(results, name, f"among its own {how}, unseen drawings")
+        for name in (*(f"test/{known}" for known in knows), GUESSING)
+    }
+    assert own["test/place"] == own["test/both"] == 1
+    assert own["test/kind"] <= 0.5 and own[GUESSING] == 1 / 4
+    every = told(workspace, things(), plain, **knows)
+    assert estimate(every, "test/both", f"concept {how}, unseen drawings") == 1
+    assert estimate(every, "test/place", f"concept {how}, unseen drawings") < 1  # the same place in both kinds
+    assert estimate(every, GUESSING, f"concept {how}, unseen drawings") == 1 / 8
+
+
+def test_within_fits_on_the_same_value_and_across_on_all_others(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[set[str], set[str]]] = []
+    images = things()
+
+    def spying(train: Any, labels: Any, tests: Sequence[Any], **_: Any) -> list[Any]:
+        seen.append(({f"{row[0]:.0f}" for row in train}, {f"{row[0]:.0f}" for test in tests for row in test}))
+        return [labels[:1].repeat(len(test)) for test in tests]
+
+    monkeypatch.setattr(decoding, "predict_knn", lambda train, labels, test, **_: spying(train, labels, [test])[0])
+    vectors = {"test/house": lambda row: [1.0 + "abc".index(row.labels["style"])]}
+    measure = CATEGORY | {"tests": {"unseen drawings": DRAWING}}
+    for key, expected in (("within", []), ("across", [({"1", "2"}, {"3"})])):
+        seen.clear()
+        card = card_of(measure | {key: ["style"]})
+        try:
+            run_probe(card, images, [make_encoder("house")], [], Told(workspace, vectors=vectors))
+        except NotApplicable as reason:
+            assert key == "within" and "no two values of category to learn from images of the same style" in str(reason)
+        assert seen == expected
+
+
+def test_across_in_folds_leaves_out_the_concept_and_the_style(workspace: Workspace) -> None:
+    images = unlabelled(things(), "split")
+    measure = CATEGORY | {"classifier": "gda", "balanced": True}
+    knows = {"kind": ["kind", "tiny"], "house": ["house", "tiny"]}
+    known = told(workspace, images, measure | {"across": ["style"]}, **knows)
+    measure_name = "category GDA, unseen images"
+    assert estimate(known, "test/kind", measure_name) == 1 and estimate(known, GUESSING, measure_name) == 0.5
+    assert estimate(known, "test/house", measure_name) < 0.8
+    (row,) = found_by(known, "test/kind", measure_name)
+    assert (row.images, row.groups) == (24, 8)
+
+
+def test_without_the_label_it_is_left_out_with_the_reason(workspace: Workspace) -> None:
+    with pytest.raises(NotApplicable, match="it needs the label 'breed'"):
+        probe(workspace, squares(), [make_encoder()], CATEGORY | {"across": ["family", "breed"]})
+
+
+def test_a_changed_test_is_predicted_by_a_classifier_of_images_as_they_are(workspace: Workspace) -> None:
+    # Greys are alike to the means of channels, so all 14 unseen drawings get one answer. Two of the seven concepts are
+    # green, two blue and three red: right for 2/7 or 3/7, and the rest is lost. JPEG leaves one colour what it is.
+    measure = CATEGORY | {"tests": {"unseen drawings": DRAWING}, "changed": ["greyscale 1", "jpeg 5"]}
+    results = probe(workspace, squares(), [make_encoder(), blind()], measure)
+    rows = {
+        (row.key.condition, row.key.strength): row
+        for row in results.rows
+        if row.encoder == "test/means" and not row.against
+    }
+    plain, grey, jpeg, both = (
+        rows[key] for key in ((None, None), ("greyscale", 1.0), ("jpeg", 5.0), ("all changes", None))
+    )
+    assert (plain.estimate, jpeg.estimate) == (1, 1) and grey.estimate in (2 / 7, 3 / 7)
+    assert rows["lost by greyscale", 1.0].estimate == pytest.approx(1 - grey.estimate)
+    assert rows["lost by greyscale", 1.0].unit == "accuracy lost"
+    assert both.estimate == pytest.approx((grey.estimate + 1) / 2)
+    assert rows["lost by all changes", None].estimate == pytest.approx(1 - both.estimate)
+    lost = [row for row in results.rows if row.encoder == "test/blind" and "lost" in str(row.key.condition)]
+    assert len(lost) == 3 and all(row.estimate == 0 for row in lost)
+    declared = Decoding.model_validate(measure).declared_keys()
+    assert {(key.condition, key.strength) for key in declared} == rows.keys()
+
+
+def test_a_change_that_can_be_done_to_none_is_listed_and_the_others_are_asked(workspace: Workspace) -> None:
+    measure = CATEGORY | {"changed": ["background 1", "greyscale 1"]}
+    results = probe(workspace, squares(), [make_encoder()], measure)
+    assert any("background 1: what it does to images can be done to none" in reason for reason in results.left_out)
+    assert {row.key.condition for row in results.rows} == {None, "greyscale", "lost by greyscale"}
+
+
+def test_changed_images_are_tested_in_folds_by_classifiers_that_did_not_see_their_concept(workspace: Workspace) -> None:
+    images = unlabelled(squares(), "split")
+    results = probe(workspace, images, [make_encoder()], CATEGORY | {"changed": ["jpeg 5"]})
+    (row,) = found_by(results, "test/means", "category k-NN, unseen images", condition="jpeg")
+    assert (row.estimate, row.images, row.groups) == (1, 60, 10)
+
+
+def test_a_brief_measure_keeps_the_changes_that_are_needed() -> None:
+    measure = Decoding.model_validate(CATEGORY | {"changed": ["greyscale 1", "jpeg 5"]})
+    pattern = {"kind": "decoding", "target": "category"}
+    grey, lost, every = (
+        measure.brief([KeyPattern.model_validate(pattern | {"condition": condition})]).changed
+        for condition in ("greyscale", "lost by jpeg", "all changes")
+    )
+    assert (grey, lost, every) == (["greyscale 1"], ["jpeg 5"], ["greyscale 1", "jpeg 5"])
+    assert measure.brief([KeyPattern.model_validate(pattern)]).changed == []
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"changed": ["none"]}, "never 'none'"),
+        ({"changed": ["jpeg 5", "jpeg 5"]}, "each once"),
+        (
+            {"changed": ["jpeg 5"], "treatments": {"a": ["none"], "b": ["hue 9"]}},
+            "changed is for labels that images have",
+        ),
+        ({"within": ["concept"], "balanced": True}, "cannot be balanced"),
+        ({"within": []}, "within"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(change: dict[str, object], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        Decoding.model_validate(CATEGORY | change)
