@@ -12,6 +12,7 @@ from embprobe.claims.model import card_of
 from embprobe.encoders.spec import Encoder
 from embprobe.images.rows import Images
 from embprobe.measures.vectors import ScoreArray
+from embprobe.probing.card import Card, MustFail
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.kinds.decoding import UNSEEN
 from embprobe.probing.pattern import KeyPattern
@@ -137,11 +138,12 @@ def measure_cards(
     asked: dict[str, Asked] = {}
     for name, here in by_card.items():
         card = card_of(name)
-        must_fail = card.of(images, max_unlabelled=session.max_unlabelled).must_fail
+        numbers = [each.number for each in here]
+        checks = card.of(images, max_unlabelled=session.max_unlabelled).must_fail
         encoders = _once(encoder for each in here for encoder in each.encoders)
         names = {encoder.spec.name for encoder in encoders}
         beside = [each for each in references if each.spec.name not in names]
-        asked[name] = Asked(card.only([*(each.number for each in here), *must_fail]), encoders, beside)
+        asked[name] = Asked(card.only([*numbers, *_related(checks, card, numbers)]), encoders, beside)
     measured: dict[str, CardNumbers] = {}
     failed: dict[str, str] = {}
     every_card = run_probes(list(asked.values()), images, session, differences=False)  # they are the claims' business
@@ -151,6 +153,13 @@ def measure_cards(
         else:
             measured[name] = CardNumbers(results)
     return measured, failed
+
+
+def _related(checks: Sequence[MustFail], card: Card, numbers: Sequence[KeyPattern]) -> list[MustFail]:
+    """Return the checks of measures that give one of the numbers: others say nothing about these, and cost time."""
+    declared = [measure.declared_keys() for measure in card.measures]
+    giving = [keys for keys in declared if any(number.find(keys, folds=UNSEEN) for number in numbers)]
+    return [check for check in checks if any(check.find(keys, folds=UNSEEN) for keys in giving)]
 
 
 def _once(encoders: Iterable[Encoder]) -> list[Encoder]:

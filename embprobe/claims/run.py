@@ -269,7 +269,9 @@ def _results(
             key=None,
             numbers={},
             sentences=[*(decision.sentence for decision in decisions), *(each.sentence for each in learned)],
-            checks=[check for each in results_of_cards for check in each.conclusions.checks],
+            checks=[  # that a card's headline is unchecked says nothing of a claim
+                check for each in results_of_cards for check in each.conclusions.checks if check.passed is not None
+            ],
         ),
         left_out=list(dict.fromkeys(reasons)),
         claims=[decision.as_json() for decision in decisions],

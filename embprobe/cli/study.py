@@ -43,9 +43,9 @@ def study(
         typer.Option(
             "--encoder",
             "-e",
-            help="ROLE=ENCODER, with a role that the claims name (clip, dino, siglip, clip-lm, nclip, xclip, slip …), "
-            "or twin (an untrained network); repeatable, a role too, for other training runs of it. Default: the "
-            "bundled encoders.",
+            help="ROLE=ENCODER, with a role of clip, dino, siglip, clip-lm, nclip, xclip, slip, clip-no-words, "
+            "dino-words, clip-tenth, dino-tenth or twin (an untrained network); repeatable, a role too, for other "
+            "training runs of it. Default: the bundled encoders.",
         ),
     ] = None,
     pretrained: Annotated[

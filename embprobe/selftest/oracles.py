@@ -75,12 +75,12 @@ class OracleSession(Session):
 
 
 def _oracle(encoder: Encoder) -> Oracle:
-    """Return an oracle itself, or its stand-in: lightness, which goes with no factor, is noise."""
+    """Return an oracle itself, or its stand-in: lightness and texture, which go with no factor, are noise."""
     if isinstance(encoder, Oracle):
         return encoder
     return (
-        Oracle("lightness", {"color": 0.0})
-        if encoder.spec.model == "lightness-histogram"
+        Oracle(encoder.spec.model, {"color": 0.0})
+        if encoder.spec.model in ("lightness-histogram", "texture")
         else Oracle("color", {"color": 1.0})
     )
 
