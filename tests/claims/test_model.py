@@ -73,7 +73,7 @@ def test_claims_are_about_roles_that_exist_and_differ() -> None:
 
 def test_every_claim_says_how_its_question_differs_and_which_vector_answers() -> None:
     for claim in CLAIMS:
-        assert claim.differs.endswith(".") and (claim.paper.endswith(".") or "embprobe's own" in claim.source)
+        assert claim.differs.endswith((".", "?")) and (claim.paper.endswith(".") or "embprobe's own" in claim.source)
         named = claim.number is not None and claim.number.kind == "zero-shot"
         assert claim.vectors == ("" if named else "class token"), claim.sentence
 
@@ -289,7 +289,7 @@ def test_a_card_that_is_not_there_is_named(tmp_path: Path) -> None:
         ("margin = 0.05", "margin = -1", "claims.1.margin", "greater than or equal to 0"),
         ("margin = 0.05", 'margin = "some"', "claims.1.margin", "number"),
         ('relation = "more"', 'relation = "less"', "claims.0.relation", "'more', 'at least' or 'similar'"),
-        ("quality =", "qualities =", "claims.0.quality", "this key is missing"),
+        ("quality =", "qualities =", "claims.0.qualities", "there is no such key"),
         ('card = "color"', 'card = "color"\nhue = 1', "claims.0.hue", "there is no such key"),
         ("strength = 120", "strenght = 120", "claims.0.number.strenght", "there is no such key"),
         ("strength = 120", "strength = nan", "claims.0.number.strength", "finite"),

@@ -9,6 +9,7 @@ import pytest
 
 import embprobe.cli.study
 from embprobe.claims.model import bundled_claims
+from embprobe.claims.roles import known_roles
 from embprobe.images import Images
 from tests.conftest import Run
 
@@ -90,4 +91,5 @@ def test_what_cannot_be_served_is_a_sentence(run: Run, space: Path, arguments: t
 
 
 def test_the_help_names_the_roles(run: Run) -> None:
-    assert "dino-words or twin" in " ".join(run("study", "--help").out.replace("│", " ").split())
+    shown = " ".join(run("study", "--help").out.replace("│", " ").split())
+    assert all(f" {role}," in shown or f" {role} or twin (an untrained" in shown for role in known_roles())
