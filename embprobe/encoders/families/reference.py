@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ TEXTURE_SIDE = 128
 CIRCLES = ((8, 1), (16, 2))
 """Neighbours of a pixel and their distance from it, in pixels, in each of the two local binary patterns."""
 TEXTURE_DIMENSION = sum(neighbours + 2 for neighbours, _ in CIRCLES)
+_TOGETHER = 4
+"""Pictures whose patterns are counted at a time, so that they stay in a core's cache."""
 JOINED = 0.1
 """Factor of the pixels beside a colour histogram: on the bundled emoji the variance of both is then about the same."""
 
@@ -135,18 +138,48 @@ def texture(batch: Tensor) -> Tensor:
         Vectors of unit length, ``[n, 28]``: 10 patterns of the small circle and 18 of the large one.
     """
     import torch
-    from skimage.feature import local_binary_pattern
 
-    pictures = _luma(batch).mul(255).round().to(torch.uint8).numpy()
-    shares = np.zeros((len(pictures), TEXTURE_DIMENSION), np.float32)
-    for picture, row in zip(pictures, shares, strict=True):
-        start = 0
-        for neighbours, radius in CIRCLES:
-            patterns = local_binary_pattern(picture, neighbours, radius, method="uniform")  # type: ignore[no-untyped-call]
-            inside = patterns[radius:-radius, radius:-radius].astype(np.int64).ravel()
-            row[start : start + neighbours + 2] = np.bincount(inside, minlength=neighbours + 2) / len(inside)
-            start += neighbours + 2
-    return torch.from_numpy(shares / len(CIRCLES)).sqrt()
+    steps = _luma(batch).mul(255).round()
+    shares = [torch.cat([_patterns(some, *circle) for circle in CIRCLES], dim=1) for some in steps.split(_TOGETHER)]
+    return (torch.cat(shares) / len(CIRCLES)).sqrt()
+
+
+def _patterns(steps: Tensor, neighbours: int, radius: int) -> Tensor:
+    """Return the shares of the patterns of one circle in pictures ``[n, s, s]``: ``[n, neighbours + 2]``.
+
+    Neighbours between pixels are interpolated linearly, as scikit-image's ``local_binary_pattern`` does one pixel at a
+    time; here one neighbour of all pixels at a time, for a third of its time.
+    """
+    import torch
+
+    count, height, width = len(steps), steps.shape[1] - 2 * radius, steps.shape[2] - 2 * radius
+    center = steps[:, radius:-radius, radius:-radius] - 1e-3  # interpolation rounds
+    lighter = torch.zeros(count, height, width, dtype=torch.uint8)
+    changes = torch.zeros_like(lighter)
+    first = before = torch.empty(0)
+    value = torch.empty(count, height, width)
+    for k in range(neighbours):
+        angle = 2 * math.pi * k / neighbours
+        down, right = (round(radius * each, 5) for each in (-math.sin(angle), math.cos(angle)))
+        (top, below), (left, beyond) = ((math.floor(each), each - math.floor(each)) for each in (down, right))
+        value.zero_()
+        for y, x, weight in (
+            (top, left, (1 - below) * (1 - beyond)),
+            (top, left + 1, (1 - below) * beyond),
+            (top + 1, left, below * (1 - beyond)),
+            (top + 1, left + 1, below * beyond),
+        ):
+            if weight:
+                value.add_(steps[:, radius + y :, radius + x :][:, :height, :width], alpha=weight)
+        bit = torch.ge(value, center).view(torch.uint8)
+        lighter += bit
+        changes += bit ^ (before if k else bit)
+        first, before = bit if k == 0 else first, bit
+    changes += before ^ first
+    lighter[changes > 2] = neighbours + 1
+    places = lighter.flatten(1).long() + (neighbours + 2) * torch.arange(count)[:, None]
+    counts = torch.bincount(places.ravel(), minlength=count * (neighbours + 2))
+    return counts.reshape(count, -1) / (height * width)
 
 
 def color_and_pixels(batch: Tensor) -> Tensor:

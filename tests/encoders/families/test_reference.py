@@ -9,10 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from skimage.feature import local_binary_pattern
 
 from embprobe.embeddings.extract import encode
 from embprobe.encoders import load_encoder
 from embprobe.encoders.families.reference import (
+    CIRCLES,
+    LUMA,
     color_and_pixels,
     color_histogram,
     grey_pixels,
@@ -194,3 +197,18 @@ def test_a_reference_has_no_text_side(name: str) -> None:
     assert not encoder.spec.has_text
     with pytest.raises(UsageError, match="text"):
         encoder.encode_texts(["a cat"])
+
+
+def test_textures_are_scikit_images() -> None:
+    rng = np.random.default_rng(0)
+    pictures = [np.asarray(noise(0, (64, 64))), np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((8, 8, 1)))]
+    batch = torch.from_numpy(np.stack(pictures)).float().permute(0, 3, 1, 2) / 255
+    luma = np.einsum("nchw,c->nhw", batch.numpy(), LUMA)
+    for found, grey in zip(texture(batch).square().mul(2), np.rint(255 * luma).astype(np.uint8), strict=True):
+        start = 0
+        for neighbours, radius in CIRCLES:
+            patterns = local_binary_pattern(grey, neighbours, radius, method="uniform")
+            inside = patterns[radius:-radius, radius:-radius].astype(int).ravel()
+            expected = np.bincount(inside, minlength=neighbours + 2) / len(inside)
+            assert found[start : start + neighbours + 2].tolist() == pytest.approx(expected.tolist(), abs=0.002)
+            start += neighbours + 2
