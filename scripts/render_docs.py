@@ -60,6 +60,8 @@ COMMANDS = {
 Records of other names are of runs that take hours: ``arms`` comes from the file of ``scripts/arms.py``; ``jitter`` and
 ``words`` say in ``transcribed`` where their numbers come from.
 """
+LEARNED = ("concept k-NN, unseen drawings", "category decoding, unseen drawings", "zero-shot name", "effective rank")
+"""The measures of the study's record, beside its claims: what each encoder has learned."""
 COLUMNS = ("measure", "encoder", "role", "against", "estimate", "low", "high", "p_adjusted", "groups", "unit", "key")
 
 NUMBER = re.compile(r"<!-- n: ([^>]*?) -->(.*?)<!-- /n -->", re.DOTALL)
@@ -253,18 +255,12 @@ def verdicts() -> str:
 
 def learned() -> str:
     """Return a table of the numbers that show how much each encoder of the study has learned."""
-    measures = (
-        "concept k-NN, unseen drawings",
-        "category decoding, unseen drawings",
-        "zero-shot name",
-        "effective rank",
-    )
     content = record("study")
-    lines = [f"| encoder | {' | '.join(measures)} |", "|---" * 5 + "|"]
+    lines = [f"| encoder | {' | '.join(LEARNED)} |", "|---" * 5 + "|"]
     for encoder in content["encoders"]:
         if "," in encoder:  # class tokens, which have a number here and there
             continue
-        cells = [_cell(content["rows"], measure, encoder) for measure in measures]
+        cells = [_cell(content["rows"], measure, encoder) for measure in LEARNED]
         lines.append(f"| {encoder.removeprefix('bundled/')} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -619,7 +615,7 @@ def write_record(name: str, result: Mapping[str, Any]) -> None:
         encoders, rows = dict(result["encoders"]), list(_comparison_rows(result))
     else:
         encoders = {_encoder_name(spec): spec["fingerprint"] for spec in result["encoders"]}
-        rows = [_kept(row) for row in result["results"]]
+        rows = [_kept(row) for row in result["results"] if name != "study" or row["measure"] in LEARNED]
     conclusions = result.get("conclusions", {})
     content: dict[str, Any] = {
         "command": f"embprobe {COMMANDS[name]}",
