@@ -25,20 +25,18 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from embprobe.comparing.result import ComparisonSettings
+from embprobe.comparing.result import MEASURED, ComparisonSettings
 from embprobe.comparing.run import compare
 from embprobe.embeddings.embedding_set import EmbeddingSet
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
-from embprobe.encoders import Encoder
+from embprobe.encoders import Encoder, load_encoder
 from embprobe.images import Images, Row
 from embprobe.measures.cka import cka
 from embprobe.measures.mutual_knn import mutual_knn
 from embprobe.selftest.oracles import Oracle
 
 Vectors = NDArray[np.float32]
-COLORS = 968
-"""Dimensions of reference/color-histogram."""
 PART = 4096
 """Vectors that are generated at a time."""
 
@@ -95,8 +93,9 @@ def everything(n: int, d: int) -> None:
         Row(f"{i:07d}", {"category": f"{i % 100}", "style": f"{i % 6}"}, f"{i}", lambda: Image.new("RGB", (8, 8)))
         for i in range(n)
     ]
-    colors = np.random.default_rng(1).random((n, COLORS), np.float32)
-    ready = Ready(Workspace(Path()), vectors=(*vectors(n, d), colors))
+    rng = np.random.default_rng(1)
+    measured = [rng.random((n, load_encoder(name).spec.dimension), np.float32) for name in MEASURED.values()]
+    ready = Ready(Workspace(Path()), vectors=(*vectors(n, d), *measured))
     encoders = [Oracle(name, {"style": 0.5}) for name in "ab"]  # of which the session takes no more than the names
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()

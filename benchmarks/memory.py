@@ -4,7 +4,7 @@ python benchmarks/memory.py [--rows 50000] [--dimension 256] [--tests 10000] [--
     [--before PATH] [--folder PATH]
 
 Random vectors around the means of a hundred categories are written as finished stores of two encoders, and random
-colours as that of reference/color-histogram, which a comparison reads too. A measure runs as the commands run it, from
+colours, lightness and texture as those of the reference encoders that a comparison reads, too. A measure runs as the commands run it, from
 stores to estimates, each time in a process of its own. Memory is what the kernel counts as the process's own
 (``RssAnon``: without pages of files, which it can drop) above what the rows and the libraries take, and the peak of
 everything resident. With PATH, a checkout of another state, both states run in turns. Linux only.
@@ -37,7 +37,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from torch import Tensor
 
-from embprobe.comparing.result import COLORS, ComparisonSettings
+from embprobe.comparing.result import MEASURED, ComparisonSettings
 from embprobe.comparing.run import compare
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.store import open_store
@@ -100,19 +100,19 @@ def images_of(count: int, tests: int) -> Images:
 
 
 def write_stores(root: Path, count: int, dimension: int, tests: int) -> None:
-    """Fill the stores of both encoders and of colours, a shard at a time; those that are full stay as they are."""
+    """Fill the stores of both encoders, of colours and the like, a shard at a time; full ones stay as they are."""
     images, workspace, rng = images_of(count, tests), Workspace.open(root), np.random.default_rng(0)
     means = rng.standard_normal((CATEGORIES, dimension), np.float32)
     turn = rng.standard_normal((dimension, dimension), np.float32) / np.float32(dimension) ** 0.5
-    encoders = [*encoders_of(dimension), load_encoder(COLORS, device="cpu")]
+    encoders = [*encoders_of(dimension), *(load_encoder(name, device="cpu") for name in MEASURED.values())]
     specs = [encoder.spec.with_decoding("exact", None) for encoder in encoders]
     stores = [open_store(workspace.store(images, spec), spec, images) for spec in specs]
     for shard in stores[-1].missing:
         rows, (start, stop) = stores[0].rows_of(shard), stores[0].span(shard)
         first = means[np.arange(start, stop) % CATEGORIES] + rng.standard_normal((stop - start, dimension), np.float32)
         second = first @ turn + rng.standard_normal(first.shape, np.float32)
-        colors = rng.random((stop - start, specs[-1].dimension), np.float32)
-        for store, vectors in zip(stores, (first, second, colors), strict=True):
+        measured = [rng.random((stop - start, spec.dimension), np.float32) for spec in specs[2:]]
+        for store, vectors in zip(stores, (first, second, *measured), strict=True):
             store.write_shard(shard, vectors, rows, [])
 
 
