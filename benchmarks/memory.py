@@ -4,10 +4,10 @@ python benchmarks/memory.py [--rows 50000] [--dimension 256] [--tests 10000] [--
     [--before PATH] [--folder PATH]
 
 Random vectors around the means of a hundred categories are written as finished stores of two encoders, and random
-colours, lightness and texture as those of the reference encoders that a comparison reads, too. A measure runs as the commands run it, from
-stores to estimates, each time in a process of its own. Memory is what the kernel counts as the process's own
-(``RssAnon``: without pages of files, which it can drop) above what the rows and the libraries take, and the peak of
-everything resident. With PATH, a checkout of another state, both states run in turns. Linux only.
+colours, lightness and texture as those of the reference encoders that a comparison reads, too. A measure runs as the
+commands run it, from stores to estimates, each time in a process of its own. Memory is what the kernel counts as the
+process's own (``RssAnon``: without pages of files, which it can drop) above what the rows and the libraries take, and
+the peak of everything resident. With PATH, a checkout of another state, both states run in turns. Linux only.
 
 1,000,000 x 768 takes 10 GB in ``--folder``, by default a temporary one.
 """

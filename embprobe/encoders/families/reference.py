@@ -140,7 +140,8 @@ def texture(batch: Tensor) -> Tensor:
     import torch
 
     steps = _luma(batch).mul(255).round()
-    shares = [torch.cat([_patterns(some, *circle) for circle in CIRCLES], dim=1) for some in steps.split(_TOGETHER)]
+    some = [steps[start : start + _TOGETHER] for start in range(0, len(steps), _TOGETHER)]
+    shares = [torch.cat([_patterns(each, *circle) for circle in CIRCLES], dim=1) for each in some]
     return (torch.cat(shares) / len(CIRCLES)).sqrt()
 
 

@@ -207,7 +207,7 @@ def test_textures_are_scikit_images() -> None:
     for found, grey in zip(texture(batch).square().mul(2), np.rint(255 * luma).astype(np.uint8), strict=True):
         start = 0
         for neighbours, radius in CIRCLES:
-            patterns = local_binary_pattern(grey, neighbours, radius, method="uniform")
+            patterns = local_binary_pattern(grey, neighbours, radius, method="uniform")  # type: ignore[no-untyped-call]
             inside = patterns[radius:-radius, radius:-radius].astype(int).ravel()
             expected = np.bincount(inside, minlength=neighbours + 2) / len(inside)
             assert found[start : start + neighbours + 2].tolist() == pytest.approx(expected.tolist(), abs=0.002)
