@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CARD = "pairs"
 """The attribute of these results, in the place of a card's."""
+_DRAWN = 100_000
+"""Random pairs whose cosines give the limits: the 95th percentile is good to 0.001."""
 Answer = RunNumbers | str
 """Numbers of encoders, or why there are none."""
 
@@ -84,7 +86,7 @@ def _between(
     settings, n = ComparisonSettings(), len(rows)
     if n < 2:
         return dict.fromkeys(wanted, "there are fewer than two images")
-    drawn = random_pairs(n, seed=seed)
+    drawn = random_pairs(n, seed=seed, most=_DRAWN)
     random = pair_cosines(vectors[0], drawn), pair_cosines(vectors[1], drawn)
     both = find_pairs(vectors, random, settings, draw_samples(n, settings.sampled, seed=seed), seed=seed)
     grouping = choose_grouping(rows)

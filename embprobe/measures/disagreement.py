@@ -16,8 +16,8 @@ from embprobe.system.threads import side_by_side
 
 SAMPLED = 20_000
 """Rows of each of the two samples whose pairs are all looked at, unless another number is given."""
-KEPT = 100_000
-"""Of more contrasting pairs, so many random ones are kept, and so many of the largest difference."""
+KEPT, FARTHEST = 100_000, 20_000
+"""Of more contrasting pairs, so many random ones are kept, and so many with the largest difference of cosines."""
 NEAR, FAR = 0.95, 0.5
 """Percentiles of the limits by default: among the nearest twentieth for one encoder, below the median for the other. A
 nearest hundredth may be full of what is near for both, such as drawings of one concept."""
@@ -82,7 +82,8 @@ class ContrastingPairs:
         limits: The cosines that decide it.
         found: The number of such pairs.
         positions: The rows of the pairs, ``[p, 2]``, lower one first: all of them, or ``KEPT`` random ones.
-        farthest: Those with the largest difference of percentiles, largest first; at most ``KEPT``.
+        farthest: Those with the largest difference of percentiles, largest first; of more than ``FARTHEST`` those with
+            the largest difference of cosines.
     """
 
     limits: Limits
@@ -203,7 +204,7 @@ def contrasting_pairs(
     first, second = samples
     together = np.array_equal(first, second)
     sides = [(_units(x, first), None if together else _units(x, second)) for x in (a, b)]
-    kept = tuple(_Kept(KEPT) for _ in limits)
+    kept = tuple(_Kept(KEPT, FARTHEST) for _ in limits)
     ordered = [np.sort(values) for values in among]
 
     def look(row: int) -> None:
@@ -239,8 +240,8 @@ def _units(vectors: Vectors, sample: Positions) -> Floats:
 class _Kept:
     """The pairs of one direction: all, or as many random ones and as many of the largest difference as are kept."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._lock, self._found = most, Lock(), 0
+    def __init__(self, most: int, farthest: int) -> None:
+        self._most, self._farthest, self._lock, self._found = most, farthest, Lock(), 0
         self._parts: list[NDArray[np.float64]] = []
 
     def add(
@@ -265,25 +266,33 @@ class _Kept:
         if every.shape[1] <= self._most:
             return every
         chosen = np.zeros(every.shape[1], bool)
-        for order in (every[4], every[3] - every[2]):  # a random order, and the largest difference of cosines
-            chosen[np.argpartition(order, self._most)[: self._most]] = True
+        chosen[np.argpartition(every[4], self._most)[: self._most]] = True  # in a random order
+        chosen[self._largest(every)] = True
         return every[:, chosen]
+
+    def _largest(self, every: NDArray[np.float64]) -> Positions:
+        """Return the places of the pairs with the largest difference of cosines."""
+        difference = every[3] - every[2]
+        if len(difference) <= self._farthest:
+            return np.arange(len(difference))
+        return np.asarray(np.argpartition(difference, self._farthest)[: self._farthest])
 
     def result(
         self, limits: Limits, vectors: tuple[Vectors, Vectors], among: tuple[ScoreArray, ScoreArray]
     ) -> ContrastingPairs:
         every = self._pruned()
         every = every[:, np.lexsort(every[1::-1])]  # in the order of rows, whichever thread came first
-        positions = every[:2].T.astype(np.int64)
         random = np.sort(np.argsort(every[4], kind="stable")[: self._most])
-        cosines = [pair_cosines(x, positions) for x in vectors]
+        positions = every[:2].T.astype(np.int64)
+        largest = positions[np.sort(self._largest(every))]
+        cosines = [pair_cosines(x, largest) for x in vectors]
         shares = [percentile(values, others) for values, others in zip(cosines, among, strict=True)]
-        largest = np.lexsort((cosines[1] - cosines[0], shares[1] - shares[0]))[: self._most]
+        order = np.lexsort((cosines[1] - cosines[0], shares[1] - shares[0]))
         farthest = [
             Pair(i, j, (near, far), (of_near, of_far))
             for (i, j), near, far, of_near, of_far in zip(
-                positions[largest].tolist(),
-                *(values[largest].tolist() for values in (*cosines, *shares)),
+                largest[order].tolist(),
+                *(values[order].tolist() for values in (*cosines, *shares)),
                 strict=True,
             )
         ]

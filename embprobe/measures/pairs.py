@@ -44,13 +44,13 @@ def pair_cosines(vectors: Vectors, pairs: Positions) -> ScoreArray:
     return cosines
 
 
-def random_pairs(n: int, *, seed: int = 0) -> Positions:
-    """Draw a million random pairs of different rows among ``n``, or list all pairs if there are no more. ``[p, 2]``."""
-    if n * (n - 1) // 2 <= _DRAWN:
+def random_pairs(n: int, *, seed: int = 0, most: int = _DRAWN) -> Positions:
+    """Draw random pairs of different rows among ``n``, or list all if there are no more than ``most``. ``[p, 2]``."""
+    if n * (n - 1) // 2 <= most:
         return np.stack(np.triu_indices(n, 1), axis=1)
     rng = np.random.default_rng(seed)
-    first = rng.integers(0, n, _DRAWN)
-    return np.stack([first, (first + rng.integers(1, n, _DRAWN)) % n], axis=1)
+    first = rng.integers(0, n, most)
+    return np.stack([first, (first + rng.integers(1, n, most)) % n], axis=1)
 
 
 def percentile(values: ScoreArray, among: ScoreArray) -> NDArray[np.float64]:

@@ -98,6 +98,7 @@ def test_of_very_many_pairs_random_ones_and_the_farthest_are_kept(monkeypatch: p
     limits = Limits(0.0, 0.9), Limits(0.0, 0.9)
     every, _ = contrasted(a, b, limits)
     monkeypatch.setattr(disagreement, "KEPT", 50)
+    monkeypatch.setattr(disagreement, "FARTHEST", 30)
     monkeypatch.setattr(disagreement, "_ROWS", 16)
     some, _ = contrasted(a, b, limits)
     assert some.found == every.found > 1000 and len(some.positions) == 50
@@ -105,7 +106,7 @@ def test_of_very_many_pairs_random_ones_and_the_farthest_are_kept(monkeypatch: p
     gaps = [pair.cosines[1] - pair.cosines[0] for pair in every.farthest]
     kept = {(pair.first, pair.second) for pair in some.farthest}
     farthest = sorted(range(len(gaps)), key=gaps.__getitem__)[:5]
-    assert {(every.farthest[i].first, every.farthest[i].second) for i in farthest} <= kept
+    assert {(every.farthest[i].first, every.farthest[i].second) for i in farthest} <= kept and len(kept) == 30
     again, _ = contrasted(a, b, limits)
     assert again.positions.tolist() == some.positions.tolist()
     mean = np.mean(every.positions), np.mean(some.positions)  # the random ones are of all rows
