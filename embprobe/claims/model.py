@@ -88,7 +88,8 @@ class Claim(Strict):
         """The claim in words, made of its fields, so that what is read is what is tested."""
         a, b = (self.names.get(role, role) for role in (self.a, self.b))
         if self.pairs:
-            have = f"alike in {self.pairs}" if self.pairs in MEASURED else f"often of the same {self.pairs}"
+            called = self.pairs.replace("color", "colour")
+            have = f"alike in {called}" if self.pairs in MEASURED else f"often of the same {called}"
             return f"Pairs near for {a} only are more {have} than pairs near for {b} only"
         if self.relation == "similar":
             return f"{a} and {b} are similarly {self.quality}"

@@ -18,7 +18,7 @@ from embprobe.probing.card import bundled_card
 from embprobe.probing.pattern import KeyPattern
 
 CLAIMS = bundled_claims()
-PAPERS = ("2510.11835", "question)", "2210.09304", "2312.14232", "2112.12750", "2307.05610", "2504.01017")
+PAPERS = ("2510.11835", "2210.09304", "2312.14232", "2112.12750", "2307.05610", "2504.01017", "question)")
 """The last word of each source, in the order of the files."""
 
 
