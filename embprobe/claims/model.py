@@ -155,7 +155,7 @@ def bundled_claims() -> tuple[Claim, ...]:
 
     Example:
         >>> bundled_claims()[0].sentence
-        'CLIP is more sensitive to the category than DINO'
+        'Pairs near for CLIP only are more often of the same category than pairs near for DINO only'
     """
     found = sorted((files("embprobe.probes") / "claims").iterdir(), key=lambda item: item.name)
     texts = {item.name: item.read_text(encoding="utf-8") for item in found if item.name.endswith(CARD)}

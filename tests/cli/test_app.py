@@ -386,6 +386,7 @@ def test_encoders_and_datasets_are_listed(run: Run, monkeypatch: pytest.MonkeyPa
         ("reference/lightness-histogram", 8),
         ("reference/pixels", 432),
         ("reference/random-vit", 128),
+        ("reference/texture", 28),
     ]
     many = run("encoders", "timm/").out.splitlines()
     assert "timm/vit_base_patch16_224.dino" in many and len(many) > 1000  # the names alone

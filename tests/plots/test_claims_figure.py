@@ -22,6 +22,7 @@ from embprobe.probing.key import Key
 from embprobe.probing.results import Result
 
 CLAIMS = bundled_claims()
+SENSITIVE, MOVES = "sensitive to the category", "moved by a turned hue"
 CATEGORY = Key(kind="decoding", target="category", variant="linear probe", test="unseen drawings")
 DIFFERENCE = Result(
     attribute="category", key=CATEGORY, encoder="a", role="subject", against="b", resampled="concept", groups=60,
@@ -32,12 +33,13 @@ MOVED = replace(DIFFERENCE, unit="distance", estimate=-0.5, low=-0.6, high=-0.4,
 
 def decisions() -> list[Decision]:
     """More, similar, at least, and one that was not asked; the second in another unit."""
-    more, similar, least = CLAIMS[0], CLAIMS[4], CLAIMS[9]
-    assert (more.relation, similar.relation, least.relation) == ("more", "similar", "at least")
+    more, moved = (next(claim for claim in CLAIMS if claim.quality == quality) for quality in (SENSITIVE, MOVES))
+    similar, least = (next(claim for claim in CLAIMS if claim.relation == each) for each in ("similar", "at least"))
+    assert (more.relation, similar.margin, least.margin) == ("more", 0.05, 0.05)
     return [
-        Decision(claim=CLAIMS[5], verdict="not asked", because="bundled/siglip is not trained"),
+        Decision(claim=similar, verdict="not asked", because="bundled/siglip is not trained"),
         Decision(claim=more, verdict="reproduced", difference=DIFFERENCE),
-        Decision(claim=CLAIMS[2], verdict="not reproduced", difference=MOVED),
+        Decision(claim=moved, verdict="not reproduced", difference=MOVED),
         Decision(claim=similar, verdict="undecided", difference=DIFFERENCE),
         Decision(claim=least, verdict="undecided", difference=DIFFERENCE),
     ]
