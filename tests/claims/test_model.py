@@ -83,7 +83,6 @@ def test_pairs_are_asked_of_the_study_s_four_attributes_that_images_have() -> No
         ("category", "clip", "more"),
         ("style", "dino", "more"),
         ("color", "dino", "more"),
-        ("texture", "dino", "more"),
     ]
 
 
