@@ -54,11 +54,15 @@ COMMANDS = {
     "pixels": "probe --attribute category --quick -e bundled/clip -e reference/pixels",
     "compare": "compare",
     "study": "study",
+    "sizes": "study --claims probes/claims/with-more-data.toml -e clip=bundled/clip -e dino=bundled/dino "
+    "-e clip-tenth=bundled/clip:runs/clip-100k/model.safetensors "
+    "-e dino-tenth=bundled/dino:runs/dino-100k/model.safetensors",
 }
 """By the name of a record, the command that makes it; ``--json`` and ``--workspace`` are added.
 
-Records of other names are of runs that take hours: ``arms`` comes from the file of ``scripts/arms.py``; ``jitter`` and
-``words`` say in ``transcribed`` where their numbers come from.
+``sizes`` needs two training runs (docs/pretraining.md), and is made only if it is named. Records of other names are
+of runs that take hours: ``curve`` comes from ``scripts/curve.py``, ``arms`` comes from the file of
+``scripts/arms.py``; ``jitter`` and ``words`` say in ``transcribed`` where their numbers come from.
 """
 LEARNED = ("concept k-NN, unseen drawings", "category decoding, unseen drawings", "zero-shot name", "effective rank")
 """The measures of the study's record, beside its claims: what each encoder has learned."""
@@ -240,10 +244,23 @@ def _question(claim: Claim) -> str:
     return f"card `{claim.card}`, {claim.number.find(keys, folds=UNSEEN)}"
 
 
-def verdicts() -> str:
-    """Return a table of the study's claims with difference and verdict on the bundled encoders."""
+def curve() -> str:
+    """Return a table of what more training images do, a line a run."""
+    rows = [row for row in record("curve")["rows"] if row["against"] is None]
+    measures = list(dict.fromkeys(row["measure"] for row in rows))
+    lines = ["| run | " + " | ".join(measures) + " |", "|---" * (len(measures) + 1) + "|"]
+    for run in dict.fromkeys(row["encoder"] for row in rows):
+        cells = [
+            next((_full(row) for row in rows if (row["measure"], row["encoder"]) == (m, run)), "") for m in measures
+        ]
+        lines.append(f"| {run} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def verdicts(name: str = "study") -> str:
+    """Return a table of a study's claims with difference and verdict; by default of the bundled encoders."""
     lines = ["| | claim | a - b | p | verdict | with own vectors |", "|---|---|---|---|---|---|"]
-    for i, claim in enumerate(record("study")["claims"], 1):
+    for i, claim in enumerate(record(name)["claims"], 1):
         if "estimate" not in claim:
             lines.append(f"| {i} | {claim['sentence']} | | | not asked | |")
             continue
@@ -508,6 +525,7 @@ BLOCKS: Mapping[str, Callable[..., str]] = {
         checks,
         table,
         claims,
+        curve,
         shared,
         verdicts,
         learned,
@@ -615,7 +633,7 @@ def write_record(name: str, result: Mapping[str, Any]) -> None:
         encoders, rows = dict(result["encoders"]), list(_comparison_rows(result))
     else:
         encoders = {_encoder_name(spec): spec["fingerprint"] for spec in result["encoders"]}
-        rows = [_kept(row) for row in result["results"] if name != "study" or row["measure"] in LEARNED]
+        rows = [_kept(row) for row in result["results"] if name not in ("study", "sizes") or row["measure"] in LEARNED]
     conclusions = result.get("conclusions", {})
     content: dict[str, Any] = {
         "command": f"embprobe {COMMANDS[name]}",
@@ -724,7 +742,7 @@ def main() -> None:
         if arguments.arms:
             write_arms(arguments.arms)
         elif arguments.action == "record":
-            for name in arguments.names or COMMANDS:
+            for name in arguments.names or [name for name in COMMANDS if name != "sizes"]:
                 print(f"embprobe {COMMANDS[name]}", flush=True)
                 make_record(name, arguments.workspace.resolve())
         if arguments.check:
