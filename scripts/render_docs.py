@@ -57,11 +57,13 @@ COMMANDS = {
     "sizes": "study --claims probes/claims/with-more-data.toml -e clip=bundled/clip -e dino=bundled/dino "
     "-e clip-tenth=bundled/clip:runs/clip-100k/model.safetensors "
     "-e dino-tenth=bundled/dino:runs/dino-100k/model.safetensors",
+    "more-words": "study --claims probes/claims/web-ssl.toml -e dino=bundled/dino:runs/dino-100k/model.safetensors "
+    "-e dino-words=bundled/dino:runs/dino-words-100k/model.safetensors",
 }
 """By the name of a record, the command that makes it; ``--json`` and ``--workspace`` are added.
 
-``sizes`` needs two training runs (docs/pretraining.md), and is made only if it is named. Records of other names are
-of runs that take hours: ``curve`` comes from ``scripts/curve.py``, ``arms`` comes from the file of
+``sizes`` and ``more-words`` need training runs (docs/pretraining.md), and are made only if they are named. Records of
+other names are of runs that take hours: ``curve`` comes from ``scripts/curve.py``, ``arms`` comes from the file of
 ``scripts/arms.py``; ``jitter`` and ``words`` say in ``transcribed`` where their numbers come from.
 """
 LEARNED = ("concept k-NN, unseen drawings", "category decoding, unseen drawings", "zero-shot name", "effective rank")
@@ -633,7 +635,11 @@ def write_record(name: str, result: Mapping[str, Any]) -> None:
         encoders, rows = dict(result["encoders"]), list(_comparison_rows(result))
     else:
         encoders = {_encoder_name(spec): spec["fingerprint"] for spec in result["encoders"]}
-        rows = [_kept(row) for row in result["results"] if name not in ("study", "sizes") or row["measure"] in LEARNED]
+        rows = [
+            _kept(row)
+            for row in result["results"]
+            if not COMMANDS[name].startswith("study") or row["measure"] in LEARNED
+        ]
     conclusions = result.get("conclusions", {})
     content: dict[str, Any] = {
         "command": f"embprobe {COMMANDS[name]}",
@@ -742,7 +748,7 @@ def main() -> None:
         if arguments.arms:
             write_arms(arguments.arms)
         elif arguments.action == "record":
-            for name in arguments.names or [name for name in COMMANDS if name != "sizes"]:
+            for name in arguments.names or [name for name in COMMANDS if "runs/" not in COMMANDS[name]]:
                 print(f"embprobe {COMMANDS[name]}", flush=True)
                 make_record(name, arguments.workspace.resolve())
         if arguments.check:
