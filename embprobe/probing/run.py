@@ -260,7 +260,7 @@ def _measure(context: ProbeContext) -> dict[Key, list[Scores]]:
     if not scores:
         raise NotApplicable(
             f"Nothing of the probe '{context.card.title}' can be asked of '{context.images.name}': "
-            f"{'; '.join(context.left_out)}."
+            f"{'; '.join(context.left_out) or 'what is asked is for images of another kind'}."
         )
     return scores
 
