@@ -57,14 +57,16 @@ COMMANDS = {
     "sizes": "study --claims probes/claims/with-more-data.toml -e clip=bundled/clip -e dino=bundled/dino "
     "-e clip-tenth=bundled/clip:runs/clip-100k/model.safetensors "
     "-e dino-tenth=bundled/dino:runs/dino-100k/model.safetensors",
+    "no-words": "study --claims probes/claims/parrot-captions.toml -e clip=bundled/clip "
+    "-e clip-no-words=bundled/clip:runs/clip-no-words/model.safetensors",
     "more-words": "study --claims probes/claims/web-ssl.toml -e dino=bundled/dino:runs/dino-100k/model.safetensors "
     "-e dino-words=bundled/dino:runs/dino-words-100k/model.safetensors",
 }
 """By the name of a record, the command that makes it; ``--json`` and ``--workspace`` are added.
 
-``sizes`` and ``more-words`` need training runs (docs/pretraining.md), and are made only if they are named. Records of
-other names are of runs that take hours: ``curve`` comes from ``scripts/curve.py``, ``arms`` comes from the file of
-``scripts/arms.py``; ``jitter`` and ``words`` say in ``transcribed`` where their numbers come from.
+``sizes``, ``no-words`` and ``more-words`` need training runs (docs/pretraining.md), and are made only if they are
+named. Records of other names are of runs that take hours: ``curve`` comes from ``scripts/curve.py``, ``arms`` comes
+from the file of ``scripts/arms.py``; ``jitter`` and ``words`` say in ``transcribed`` where their numbers come from.
 """
 LEARNED = ("concept k-NN, unseen drawings", "category decoding, unseen drawings", "zero-shot name", "effective rank")
 """The measures of the study's record, beside its claims: what each encoder has learned."""

