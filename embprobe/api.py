@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import list_encoders
 from embprobe.encoders import load_encoder as _load_encoder
+from embprobe.encoders import load_encoders
 from embprobe.encoders.given import GivenVectors
 from embprobe.errors import UsageError
 from embprobe.images import Images, load_images
@@ -134,8 +136,7 @@ def open_subjects(images: ImageSource = None, encoders: Any = None, **settings: 
     device = resolve_device(settings.get("device", "auto")) if known is None else known.device
     names = () if embedded is not None and encoders is None else _several(encoders)
     precision = settings.get("precision", "")
-    loaded = [each if not isinstance(each, str) else _load(each, device, precision) for each in names]
-    loaded = [*(embedded.as_encoders() if embedded is not None else []), *loaded]
+    loaded = [*(embedded.as_encoders() if embedded is not None else []), *_loaded(names, device, precision)]
     by_name = {encoder.spec.name: encoder for encoder in loaded}
     given = [encoder for encoder in by_name.values() if isinstance(encoder, GivenVectors)]
     alone = images is None and bool(given) and len(given) == len(by_name)  # then the vectors have rows of their own
@@ -774,8 +775,17 @@ def _encoders(encoders: Any, settings: Settings) -> list[Encoder]:
     """Return the encoders that are named or given, each once, on the device of the settings."""
     known, precision = settings.get("session"), settings.get("precision", "")
     device = resolve_device(settings.get("device", "auto")) if known is None else known.device
-    loaded = [_load(each, device, precision) if isinstance(each, str) else each for each in _several(encoders)]
+    loaded = _loaded(_several(encoders), device, precision)
     return list({encoder.spec.name: encoder for encoder in loaded}.values())
+
+
+def _loaded(encoders: Sequence[Any], device: str, precision: str) -> list[Encoder]:
+    """Return encoders in their order, those that are named loaded: each network once, ``layer=*`` as one a layer."""
+    defaults = {"precision": precision} if precision else {}
+    loaded: list[Encoder] = []
+    for named, group in itertools.groupby(encoders, lambda each: isinstance(each, str)):
+        loaded += load_encoders(list(group), device=device, **defaults) if named else group
+    return loaded
 
 
 def _root(workspace: str | Path | None) -> Path:
