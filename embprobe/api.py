@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from embprobe.embeddings.embedding_set import EmbeddingSet, match_rows
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
-from embprobe.encoders import list_encoders
+from embprobe.encoders import list_encoders, load_encoders
 from embprobe.encoders import load_encoder as _load_encoder
-from embprobe.encoders import load_encoders
 from embprobe.encoders.given import GivenVectors
 from embprobe.errors import UsageError
 from embprobe.images import Images, load_images
@@ -784,7 +783,8 @@ def _loaded(encoders: Sequence[Any], device: str, precision: str) -> list[Encode
     defaults = {"precision": precision} if precision else {}
     loaded: list[Encoder] = []
     for named, group in itertools.groupby(encoders, lambda each: isinstance(each, str)):
-        loaded += load_encoders(list(group), device=device, **defaults) if named else group
+        members = list(group)
+        loaded += load_encoders(members, device=device, **defaults) if named else members
     return loaded
 
 

@@ -198,11 +198,10 @@ def _split_view(name: str) -> tuple[str, dict[str, str]]:
     parts = Name.parse(name)
     if parts.family in COLON:
         return name, {}  # options are for the user's function
-    view = {option: parts.options[option] for option in VIEW_OPTIONS if option in parts.options}
-    if "pooling" in parts.options and (view or parts.options["pooling"] == "tokens"):
-        view["pooling"] = parts.options["pooling"]
-    if not view:
+    inside = parts.options.get("pooling") == "tokens" or any(option in parts.options for option in VIEW_OPTIONS)
+    if not inside:
         return name, {}
+    view = {option: value for option, value in parts.options.items() if option in (*VIEW_OPTIONS, "pooling")}
     others = [f"{option}={value}" for option, value in parts.options.items() if option not in view]
     body = f"{parts.family}/{parts.model}" + (f":{parts.weights}" if parts.weights else "")
     return ",".join([body, *others]), view
