@@ -35,7 +35,7 @@ def hint(spec: EncoderSpec) -> str:
 def finite_part(
     vectors: Floats, rows: Sequence[Row], positions: Sequence[int], spec: EncoderSpec
 ) -> tuple[Floats, list[Row], list[Rejected]]:
-    """Split an encoder's vectors of some rows into those that are finite, in the type they are stored, and rejected rows.
+    """Split an encoder's vectors of some rows into finite ones, in the type that is stored, and rejected rows.
 
     A number that this type cannot hold is infinite.
 
@@ -47,7 +47,7 @@ def finite_part(
     """
     with np.errstate(over="ignore"):
         floats = np.asarray(vectors, spec.stored)
-    finite = np.isfinite(floats).reshape(len(floats), -1).all(axis=1)
+    finite = np.isfinite(floats).all(axis=tuple(range(1, floats.ndim)))
     if finite.all():
         return floats, list(rows), []
     reason = f"{_REASON}; {hint(spec)}"
@@ -57,7 +57,7 @@ def finite_part(
 
 def are_finite(vectors: Vectors) -> NDArray[np.bool_]:
     """Return of which rows all numbers are finite, read block by block. ``[n, ...] -> [n]``."""
-    finite = [np.isfinite(block).reshape(len(block), -1).all(axis=1) for _, block in blocks_of(vectors)]
+    finite = [np.isfinite(block).all(axis=tuple(range(1, block.ndim))) for _, block in blocks_of(vectors)]
     return np.concatenate(finite or [np.empty(0, bool)])
 
 

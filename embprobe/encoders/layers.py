@@ -122,8 +122,8 @@ def parse_view(
     if "cls" in pooling and not trunk.has_class:
         what = "a network of feature maps" if trunk.maps else "a network"
         raise UsageError(f"'{name}' is {what} without a class token: say pooling=mean or pooling=tokens.")
-    typed = options.get("layer", "")
-    norm = options.get("norm") or ("last" if not typed and norm_there else "none")  # the network's own tokens
+    typed = options.get("layer")
+    norm = options.get("norm") or ("last" if typed is None and norm_there else "none")  # the network's own tokens
     if norm not in get_args(Norm):
         raise UsageError(f"'norm={norm}': there are norm=none and norm=last.")
     if norm == "last" and not norm_there:
@@ -131,7 +131,7 @@ def parse_view(
     stored = options.get("stored") or "float32"
     if stored not in get_args(Stored):
         raise UsageError(f"'stored={stored}': vectors are stored as float32 or float16.")
-    layers = range(1, depth + 1) if typed == ALL else [_layer(name, typed or str(depth), depth)]
+    layers = range(1, depth + 1) if typed == ALL else [_layer(name, str(depth) if typed is None else typed, depth)]
     if 0 in layers and pooling == "cls":
         raise UsageError(
             f"'{name},layer=0': the class token is the same for every image before the first block; say pooling=mean."
