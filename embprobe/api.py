@@ -198,6 +198,7 @@ def probe(
     attribute: str | Path | Card = "category",
     encoders: Any = None,
     *,
+    layers: str | None = None,
     quick: bool = False,
     save: bool = True,
     **settings: Unpack[Settings],
@@ -209,6 +210,8 @@ def probe(
         attribute: ``category``, ``text``, ``color``, ``style``, ``geometry``, ``typographic``, ``background``; the path
             of a card of one's own (``.toml``); or a card.
         encoders: Names or encoders. Default: the bundled pair, or the vectors of the embedding set.
+        layers: Measure the headline alone, by these layers of each encoder: ``all``, ``every 2`` or ``8,10,12``. Rows
+            then have the layer in their keys, and without one the encoder's own vector.
         quick: Measure only what the headline and the checks need.
         save: Write results and figure into the workspace, for :func:`write_report`; what cannot be written is logged
             as a warning.
@@ -234,7 +237,7 @@ def probe(
     from embprobe.probing.context import NotApplicable
 
     card = _card(attribute)
-    (results,) = probe_cards(images, [card], encoders, quick=quick, save=save, **settings)
+    (results,) = probe_cards(images, [card], encoders, layers=layers, quick=quick, save=save, **settings)
     if isinstance(results, NotApplicable):
         raise results
     return results
@@ -245,6 +248,7 @@ def probe_cards(
     cards: Sequence[Card],
     encoders: Any = None,
     *,
+    layers: str | None = None,
     quick: bool = False,
     save: bool = True,
     **settings: Unpack[Settings],
@@ -253,22 +257,31 @@ def probe_cards(
 
     Each image is read once for all cards and all that is done to it.
     """
+    from embprobe.encoders.network import NetworkEncoder
     from embprobe.plots.probe import save_probe
+    from embprobe.plots.profile import save_profile
     from embprobe.probing.context import NotApplicable
+    from embprobe.probing.profiles import Profiled, run_profiles
     from embprobe.probing.run import Asked, run_probes
 
     subjects = open_subjects(images, encoders, **settings)
     session, names = subjects.session, [encoder.spec.name for encoder in subjects.encoders]
     wanted = dict.fromkeys(name for card in cards for name in card.references if name not in names)
     loaded = {name: _load(name, session.device, settings.get("precision", "")) for name in wanted}
-    asked = [
-        Asked(card, subjects.encoders, [loaded[name] for name in card.references if name in loaded], quick)
-        for card in cards
-    ]
-    for results in run_probes(asked, subjects.images, session):
+    references = [[loaded[name] for name in card.references if name in loaded] for card in cards]
+    if layers is None:
+        asked = [
+            Asked(card, subjects.encoders, of_card, quick) for card, of_card in zip(cards, references, strict=True)
+        ]
+        every = run_probes(asked, subjects.images, session)
+    else:
+        profiled = [Profiled.of(encoder, layers) for encoder in subjects.encoders]
+        twins = [Profiled.of(encoder) for encoder in loaded.values() if isinstance(encoder, NetworkEncoder)]
+        every = run_profiles(list(zip(cards, references, strict=True)), subjects.images, profiled, twins, session)
+    for results in every:
         if save and not isinstance(results, NotApplicable):
             _keep(subjects)
-            save_probe(results, session.workspace)
+            (save_probe if layers is None else save_profile)(results, session.workspace)
         yield results
 
 

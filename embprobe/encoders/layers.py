@@ -139,6 +139,35 @@ def parse_view(
     return [View(layer, norm, pooling, stored) for layer in layers]  # type: ignore[arg-type]  # checked above
 
 
+def choose_layers(asked: str, depth: int, name: str) -> list[int]:
+    """Return the layers of a network that are asked for, in order.
+
+    Args:
+        asked: ``all``; ``every 2``, counted back from the last; or numbers, ``8,10,-1``.
+        depth: The number of layers that the network has.
+        name: The encoder's name, for messages.
+
+    Raises:
+        UsageError: It is none of these, or there is no such layer.
+
+    Example:
+        >>> choose_layers("all", 4, "tiny"), choose_layers("every 2", 7, "tiny"), choose_layers("-1,2", 12, "tiny")
+        ([1, 2, 3, 4], [1, 3, 5, 7], [2, 12])
+    """
+    if asked == "all":
+        return list(range(1, depth + 1))
+    first, _, step = asked.partition(" ")
+    if first == "every" and step.isdecimal() and 0 < int(step[:6]) <= depth:
+        return sorted(range(depth, 0, -int(step)))
+    parts = [part.strip() for part in asked.split(",")]
+    if not all(part.removeprefix("-").isdecimal() for part in parts):
+        raise UsageError(f"'{asked}' names no layers: write all, 'every 2', or numbers such as 4,8,12 or -1.")
+    layers = sorted({_layer(name, part, depth) for part in parts})
+    if 0 in layers:
+        raise UsageError("Layer 0, the patch embedding, is none of the layers of a profile: they count from 1.")
+    return layers
+
+
 @contextmanager
 def catching(layers: Collection[int]) -> Iterator[dict[int, Tensor]]:
     """Within this context, keep the outputs of these layers of a network that passes in this thread, by layer."""

@@ -12,8 +12,8 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from embprobe.encoders.layers import Trunk, View, catching, grid_of, listen, parse_view, settled
-from embprobe.encoders.options import join_options
+from embprobe.encoders.layers import Trunk, View, catching, choose_layers, grid_of, listen, parse_view, settled
+from embprobe.encoders.options import ALL, VIEW_OPTIONS, join_options
 from embprobe.encoders.spec import (
     Encoder,
     EncoderSpec,
@@ -149,11 +149,28 @@ class NetworkEncoder:
                 made.append(self._viewed(view, trunk, typed, example, caught[view.layer]))
             return made
 
+    def layers(self, asked: str = "all") -> list[NetworkEncoder]:
+        """Return an encoder for each layer that is asked for, with the pooling and the norm of this one.
+
+        Args:
+            asked: ``all``, ``every 2`` or numbers, ``8,10,12``.
+
+        Raises:
+            UsageError: The network's layers are not known, or there is no such layer.
+        """
+        own = {} if self.view is None else {"norm": self.view.norm, "pooling": self.view.pooling}
+        every = self.views(own | {"layer": ALL})
+        chosen = choose_layers(asked, len(every), self.spec.name)
+        return [every[number - 1] for number in chosen]
+
     def _viewed(
         self, view: View, trunk: Trunk, options: dict[str, str], example: Tensor, output: Tensor
     ) -> NetworkEncoder:
         """Return the encoder of a view, by what it takes of a black image and the output of its layer."""
-        typed = ",".join(filter(None, (self.spec.options, join_options(**options))))
+        own = [each for each in self.spec.options.split(",") if each]
+        if self.view is not None:  # of a view of this one
+            own = [each for each in own if each.partition("=")[0] not in (*VIEW_OPTIONS, "pooling")]
+        typed = ",".join([*own, *filter(None, [join_options(**options)])])
         spec = replace(
             self.spec,
             pooling=view.pooling,

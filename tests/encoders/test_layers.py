@@ -7,7 +7,7 @@ import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import open_clip
@@ -177,7 +177,7 @@ def test_all_layers_and_poolings_of_a_network_take_one_pass() -> None:
     passes: list[int] = []
     networks = [each for each in encoders if isinstance(each, NetworkEncoder)]
     for network in {id(each.network): each.network for each in networks}.values():
-        network.vit.norm.register_forward_hook(lambda *_: passes.append(1))
+        cast(TwoTowers, network).vit.norm.register_forward_hook(lambda *_: passes.append(1))
     small = pictures(12)
     batches = [batch if isinstance(each, NetworkEncoder) else small for each in encoders]
     together = encode_together(encoders, batches)

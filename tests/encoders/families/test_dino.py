@@ -122,7 +122,8 @@ def test_other_poolings(released: Path, teacher: State) -> None:
 
 @torch.inference_mode()
 def test_layers_are_those_of_the_blocks_and_the_norm(released: Path, teacher: State) -> None:
-    batch, states = inputs()[:2], []
+    batch = inputs()[:2]
+    states: list[Tensor] = []
     normed = tokens(teacher, batch, each=states.append)
     for number, expected in enumerate(states, 1):
         encoder = load_encoder(f"dino/vit_tiny:{released},layer={number},pooling=cls+mean")
