@@ -100,6 +100,6 @@ def best_elsewhere(scores: Scores, groups: Sequence[str], *, seed: int, unit: st
 def _risen(curves: Scores, floor: float) -> NDArray[np.int64]:
     """Return for each curve ``[b, l]`` the first position at half of its height, ``[b]``; the last if it has none."""
     heights = curves.max(1, keepdims=True) - floor
-    first = (curves - floor >= heights / 2).argmax(1)
+    first: NDArray[np.int64] = np.argmax(curves - floor >= heights / 2, axis=1)
     first[heights[:, 0] <= 0] = curves.shape[1] - 1
     return first
