@@ -269,7 +269,8 @@ def on_device(encoders: Sequence[Encoder], device: str) -> list[Encoder]:
 def share_networks(encoders: Sequence[Encoder]) -> list[Encoder]:
     """Return the encoders, those with equal weights with one network, so that they share its passes.
 
-    Networks are the same where the hash of weights and configuration, the function that calls them and the device are.
+    Networks are the same where their family, model, hash of weights and configuration, the function that calls them and
+    the device are: equal weights alone may be those of two networks that do other things with them.
     """
     known: dict[Hashable, NetworkEncoder] = {}
     for encoder in encoders:
@@ -283,7 +284,7 @@ def share_networks(encoders: Sequence[Encoder]) -> list[Encoder]:
 
 def _same(encoder: NetworkEncoder) -> Hashable:
     spec = encoder.spec
-    return spec.weights_sha256, spec.family, encoder.image, encoder.device, encoder.network.__class__
+    return spec.family, spec.model, spec.weights_sha256, encoder.image, encoder.device
 
 
 def _typed(options: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Curves over layers: where they rise, where they are sure, which layer is best; numbers that can be checked by hand."""
+"""Curves over layers: where they rise, where they are sure, which layer is best; numbers to check by hand."""
 
 from __future__ import annotations
 
