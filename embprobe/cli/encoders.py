@@ -87,6 +87,7 @@ def print_spec(spec: EncoderSpec, *, layers: int = 0) -> None:
         "projected": "projected features, in the space shared with text",
         "trunk": "features before the projection",
         "tokens": "tokens",
+        "patches@mask": "mean of the patches that show an image's opaque part",
         "none": "the network's output",
     }
     facts = {
