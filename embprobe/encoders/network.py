@@ -104,8 +104,8 @@ class NetworkEncoder:
         """
         if self.spec.masked:
             raise UsageError(
-                f"'{self.spec.name}' pools patches by an image's mask, which is at hand where images are extracted. Of a "
-                "query there is none: say pooling=mean."
+                f"'{self.spec.name}' pools patches by an image's mask, which is at hand where images are extracted. "
+                "Of a query there is none: say pooling=mean."
             )
         return self.encode_views([self], batch)[0]
 
