@@ -14,6 +14,7 @@ from embprobe.encoders.spec import Encoder, Floats
 from embprobe.images.decoding import UnreadableImage
 from embprobe.images.rows import Images, Row
 from embprobe.system.files import write_json
+from embprobe.system.models import DamagedFile, read_json
 from embprobe.system.text import printable, visible
 
 FILE = "why.json"
@@ -99,8 +100,21 @@ def explain_disagreements(
 def save_explanations(explained: Sequence[ExplainedDisagreement], folder: Path) -> Path:
     """Write the maps' numbers into the folder of a comparison and return the path."""
     path = folder / FILE
-    write_json(path, [each.as_json() for each in explained])
+    write_json(path, {"explained": [each.as_json() for each in explained]})
     return path
+
+
+def are_explained(comparison: Comparison, folder: Path) -> bool:
+    """Return whether the explanations in a comparison's folder are of its pairs, not of those of an earlier run."""
+    try:
+        kept = [(half["near"], half["far"], half["pairs"]) for half in read_json(folder / FILE)["explained"]]
+        shown = [(near, far, {tuple(pair["keys"]) for pair in pairs}) for near, far, pairs in kept]
+    except (OSError, DamagedFile, TypeError, KeyError):
+        return False
+    there = [(half.near, half.far, {pair.keys for pair in half.pairs}) for half in comparison.disagreements]
+    return [half[:2] for half in shown] == [half[:2] for half in there] and all(
+        some <= every for (_, _, some), (_, _, every) in zip(shown, there, strict=True)
+    )
 
 
 def _maps(rows: Sequence[Row], encoder: Encoder, random: Floats, session: Session) -> tuple[OcclusionMap, OcclusionMap]:

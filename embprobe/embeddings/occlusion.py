@@ -137,7 +137,8 @@ def occlude(crop: Pixels, encoder: Encoder, *, blocks: int | None = None, batch_
     vectors = np.concatenate(parts)
     name = visible(encoder.spec.name)
     if vectors.ndim != 2:
-        raise EmbprobeError(f"An occlusion map needs one vector an image, and '{name}' gives {vectors.shape[1:]}.")
+        shape = " x ".join(map(str, vectors.shape[1:]))
+        raise EmbprobeError(f"An occlusion map needs one vector an image, and '{name}' gives {shape} numbers for it.")
     if not np.isfinite(vectors).all():
         raise EmbprobeError(f"'{name}' gives vectors that are not finite (nan or inf); {hint(encoder.spec)}.")
     return Occlusions(crop, vectors[0], vectors[1:].reshape(across, across, -1))
@@ -158,11 +159,13 @@ def occlusion_map(occlusions: Occlusions, other: Floats, random: Floats | None =
 def chance_of(occlusions: Occlusions, other: Floats, random: Floats) -> tuple[float, float] | None:
     """Return the least and the largest drop that hiding a block of an image gives by chance.
 
-    Hiding a block moves the image's vector. By chance it moves without regard to the other vector, as it does to those
-    of random images. For each of these the largest change of the angle over all blocks is taken; the 95th percentile
-    of it, added to the angle of the pair and taken from it, gives the two drops. So of maps that show nothing, one in
-    twenty has any block beyond chance (the maximum statistic of Westfall and Young 1993). Angles, because near 1 a
-    cosine changes with the square of what the angle does: by cosines, hardly a block of two near images was beyond it.
+    Hiding a block moves the image's vector, and so its angle to any other, related or not. Of each random image the
+    largest change of the angle over all blocks is taken; the 95th percentile of it, added to the angle of the pair and
+    taken from it, gives the two drops. So of images that have nothing to do with this one, one in twenty has any block
+    beyond chance (the maximum statistic of Westfall and Young 1993). Angles, because near 1 a cosine changes with the
+    square of what the angle does: by cosines, hardly a block of two near images was beyond chance. From a copy of
+    itself an image moves away by each block that the encoder sees at all: a drop alone does not show that only these
+    two share the block.
 
     Args:
         occlusions: The image, and its vectors with blocks hidden.

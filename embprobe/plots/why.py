@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLORS = "PuOr_r"
-"""Purple, white, orange: ColorBrewer's scheme for numbers on both sides of 0 that colour-blind people can read."""
+_COLORS, _ENDS = "PuOr_r", (0.1, 0.9)
+"""Purple, white, orange: ColorBrewer's scheme for numbers on both sides of 0 that colour-blind people can read, without
+its darkest ends, on which neither an image nor an outline is seen."""
 _INCHES = 1.15
 """Width of a picture."""
 _LETTERS = 20
@@ -148,14 +149,16 @@ def _pair(half: ExplainedDisagreement, one: ExplainedPair) -> list[_Cell | None]
 @contextmanager
 def _drawn(lines: Sequence[_Line], heading: str) -> Iterator[Figure]:
     """Draw lines of cells under a heading; all maps of a sheet have one scale, whose bar stands below."""
+    from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import CenteredNorm
+    from matplotlib.colors import CenteredNorm, ListedColormap
 
     longest = max(lines, key=len, default=[_Gap])
     widths = [0.12 if cell is _Gap else 1.0 for cell in longest]
     maps = [cell.shown for line in lines for cell in line if cell and isinstance(cell.shown, OcclusionMap)]
     end = max([_LEAST, *(float(np.abs(each.drop).max()) for each in maps)])
-    scale = ScalarMappable(CenteredNorm(0, halfrange=end), COLORS)
+    colors = ListedColormap(colormaps[_COLORS](np.linspace(*_ENDS, 257)))
+    scale = ScalarMappable(CenteredNorm(0, halfrange=end), colors)
     width = max(_INCHES * sum(widths), 5.0)
     height = 1.1 + 1.6 * max(len(lines), 1)
     with figure(width=width, height=height, rows=max(len(lines), 1), columns=len(widths), widths=widths) as (

@@ -9,6 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from embprobe.comparing.result import Comparison
+from embprobe.comparing.why import are_explained
 from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images, UnreadableImage
@@ -162,8 +163,9 @@ def _section(number: int, probe: Probe, panel: Panel | None, known: Mapping[str,
 
 
 def _whys(comparison: Comparison, workspace: Workspace, notes: list[str]) -> list[Drawn]:
-    """Read the sheets of why the pairs of a comparison are near, if they were asked for."""
-    paths = why_sheets_of(len(comparison.both_ways()), comparison.path(workspace).parent)
+    """Read the sheets of why the pairs of a comparison are near, if they were asked for and are of these pairs."""
+    folder = comparison.path(workspace).parent
+    paths = why_sheets_of(len(comparison.both_ways()), folder) if are_explained(comparison, folder) else []
     return [drawn for path in paths[:_WHYS] if (drawn := _drawn(path, notes, lossless=False))]
 
 
