@@ -119,7 +119,7 @@ def are_explained(comparison: Comparison, folder: Path) -> bool:
 
 def _maps(rows: Sequence[Row], encoder: Encoder, random: Floats, session: Session) -> tuple[OcclusionMap, OcclusionMap]:
     """Return a map of each of two images by one encoder."""
-    decoding = "fast" if session.fast_decode else "exact"
-    image_input = encoder.spec.with_decoding(decoding, session.max_pixels).require_image_input()
+    spec = encoder.spec.with_decoding("fast" if session.fast_decode else "exact", session.max_pixels)
+    image_input = spec.require_image_input()
     one, other = (occlude_row(row, encoder, image_input, device=session.device) for row in rows)
     return occlusion_map(one, other.vector, random), occlusion_map(other, one.vector, random)

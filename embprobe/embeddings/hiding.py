@@ -15,7 +15,7 @@ _RAMP = 0.25
 """Share of half a block over which it fades into its surroundings."""
 _REACH = 1 / 3
 """Standard deviation of the Gaussian that fills a block from its surroundings, in steps of the grid."""
-_Weights = NDArray[np.float64]
+_Weights = NDArray[np.floating]
 
 
 def hide_blocks(crop: Pixels, blocks: int) -> Iterator[Pixels]:
@@ -35,7 +35,7 @@ def hide_blocks(crop: Pixels, blocks: int) -> Iterator[Pixels]:
     side = len(crop)
     if not 2 <= blocks <= side:
         raise UsageError(f"An image of {side} x {side} pixels is hidden in 2 to {side} blocks a row, not {blocks}.")
-    step, centres = side / blocks, np.arange(side) + 0.5
+    step, centres = side / blocks, np.arange(side, dtype=np.float64) + 0.5
     gaussian = np.exp(-0.5 * ((centres[:, None] - centres) / (_REACH * step)) ** 2)
     gaussian /= gaussian.sum(axis=1, keepdims=True)
     pixels = crop.astype(np.float64).transpose(2, 0, 1)

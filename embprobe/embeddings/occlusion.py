@@ -33,6 +33,8 @@ _SMALL = 28
 """Pixels a side below which seven blocks in a row would have fewer than four pixels each."""
 _SHARE = 0.95
 """Share of the random images whose largest change is no larger than chance."""
+Numbers = NDArray[np.floating]
+"""Vectors of any precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +43,9 @@ class Occlusions:
 
     crop: Pixels
     """``[s, s, 3]``."""
-    vector: Floats
+    vector: Numbers
     """That of the whole image, ``[d]``."""
-    hidden: Floats
+    hidden: Numbers
     """``[rows, columns, d]``."""
 
 
@@ -53,7 +55,7 @@ class OcclusionMap:
 
     crop: Pixels
     """The image as the encoder sees it, ``[s, s, 3]``."""
-    drop: Floats
+    drop: Numbers
     """``[rows, columns]``, in units of cosine, from -2 to 2. Positive: the block makes the two near; negative: it keeps
     them apart. They do not sum to the cosine: blocks overlap, and two may show the same."""
     chance: tuple[float, float] | None
@@ -77,7 +79,7 @@ def explain_similarity(
     pictures: tuple[Image.Image, Image.Image],
     encoder: Encoder,
     *,
-    random: Floats | None = None,
+    random: Numbers | None = None,
     blocks: int | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> tuple[OcclusionMap, OcclusionMap]:
@@ -129,7 +131,8 @@ def occlude(crop: Pixels, encoder: Encoder, *, blocks: int | None = None, batch_
         EmbprobeError: A vector is not finite, or the encoder gives no single vector an image.
     """
     image_input = encoder.spec.require_image_input()
-    across = blocks or (BLOCKS if len(crop) >= _SMALL else FEW_BLOCKS)
+    default = BLOCKS if len(crop) >= _SMALL else FEW_BLOCKS
+    across = default if blocks is None else blocks
     pictures = itertools.chain([crop], hide_blocks(crop, across))
     parts = []
     while batch := list(itertools.islice(pictures, batch_size)):
@@ -144,7 +147,7 @@ def occlude(crop: Pixels, encoder: Encoder, *, blocks: int | None = None, batch_
     return Occlusions(crop, vectors[0], vectors[1:].reshape(across, across, -1))
 
 
-def occlusion_map(occlusions: Occlusions, other: Floats, random: Floats | None = None) -> OcclusionMap:
+def occlusion_map(occlusions: Occlusions, other: Numbers, random: Numbers | None = None) -> OcclusionMap:
     """Return how far the cosine of an image with another vector falls with each block of the image.
 
     Args:
@@ -156,7 +159,7 @@ def occlusion_map(occlusions: Occlusions, other: Floats, random: Floats | None =
     return OcclusionMap(occlusions.crop, drop, None if random is None else chance_of(occlusions, other, random))
 
 
-def chance_of(occlusions: Occlusions, other: Floats, random: Floats) -> tuple[float, float] | None:
+def chance_of(occlusions: Occlusions, other: Numbers, random: Numbers) -> tuple[float, float] | None:
     """Return the least and the largest drop that hiding a block of an image gives by chance.
 
     Hiding a block moves the image's vector, and so its angle to any other, related or not. Of each random image the
@@ -185,7 +188,7 @@ def chance_of(occlusions: Occlusions, other: Floats, random: Floats) -> tuple[fl
     return float(cosine - nearer), float(cosine - farther)
 
 
-def cosine_drops(occlusions: Occlusions, others: Floats) -> Floats:
+def cosine_drops(occlusions: Occlusions, others: Numbers) -> Floats:
     """Return how far the cosines with other vectors fall when a block is hidden: ``[m, d] -> [m, rows, columns]``.
 
     The cosine with a vector of zeros is taken as 0.
@@ -239,14 +242,14 @@ def random_vectors(vectors: Vectors, keys: Sequence[str], *, without: Collection
     return drawn[~lack_direction(drawn)]
 
 
-def _cosines(occlusions: Occlusions, others: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _cosines(occlusions: Occlusions, others: Numbers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return cosines of ``m`` other vectors with the whole image, ``[m]``, and with each hidden block, ``[m, b]``."""
     own = np.concatenate([occlusions.vector[None], occlusions.hidden.reshape(-1, occlusions.hidden.shape[2])])
     cosines = (_directions(others) @ _directions(own).T).clip(-1, 1)
     return cosines[:, 0], cosines[:, 1:]
 
 
-def _directions(vectors: Floats) -> NDArray[np.float64]:
+def _directions(vectors: Numbers) -> NDArray[np.float64]:
     wide = np.asarray(vectors, np.float64)
     lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
-    return np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
+    return np.asarray(wide / np.where(lengths == 0, 1, lengths))

@@ -36,7 +36,7 @@ _INCHES = 1.15
 """Width of a picture."""
 _LETTERS = 20
 _NAME = 17
-_PALEST = 0.45
+_PALEST = 0.6
 """Lightness of the darkest pixel under a map, from 0 to 1: the colours must stay those of the bar."""
 _LEAST = 1e-6
 """The end of the scale of a sheet whose maps are all zero."""

@@ -191,7 +191,7 @@ def _left_out(findings: Findings) -> list[str]:
         "sheets of why they are near": len(findings.whys) - _WHYS,
     }
     return [
-        f"{more} older {name} are left out; they lie in the workspace's figures."
+        f"Older {name} are left out ({more:,}); they lie in the workspace's figures."
         for name, more in older.items()
         if more > 0
     ]
