@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from embprobe.embeddings.embedding_set import EmbeddingSet, match_rows
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
-from embprobe.encoders import list_encoders
+from embprobe.encoders import list_encoders, load_encoders
 from embprobe.encoders import load_encoder as _load_encoder
 from embprobe.encoders.given import GivenVectors
 from embprobe.errors import UsageError
@@ -135,8 +135,7 @@ def open_subjects(images: ImageSource = None, encoders: Any = None, **settings: 
     device = resolve_device(settings.get("device", "auto")) if known is None else known.device
     names = () if embedded is not None and encoders is None else _several(encoders)
     precision = settings.get("precision", "")
-    loaded = [each if not isinstance(each, str) else _load(each, device, precision) for each in names]
-    loaded = [*(embedded.as_encoders() if embedded is not None else []), *loaded]
+    loaded = [*(embedded.as_encoders() if embedded is not None else []), *_loaded(names, device, precision)]
     by_name = {encoder.spec.name: encoder for encoder in loaded}
     given = [encoder for encoder in by_name.values() if isinstance(encoder, GivenVectors)]
     alone = images is None and bool(given) and len(given) == len(by_name)  # then the vectors have rows of their own
@@ -199,6 +198,7 @@ def probe(
     attribute: str | Path | Card = "category",
     encoders: Any = None,
     *,
+    layers: str | None = None,
     quick: bool = False,
     save: bool = True,
     **settings: Unpack[Settings],
@@ -210,6 +210,8 @@ def probe(
         attribute: ``category``, ``text``, ``color``, ``style``, ``geometry``, ``typographic``, ``background``; the path
             of a card of one's own (``.toml``); or a card.
         encoders: Names or encoders. Default: the bundled pair, or the vectors of the embedding set.
+        layers: Measure the headline alone, by these layers of each encoder: ``all``, ``every 2`` or ``8,10,12``. Rows
+            then have the layer in their keys, and without one the encoder's own vector.
         quick: Measure only what the headline and the checks need.
         save: Write results and figure into the workspace, for :func:`write_report`; what cannot be written is logged
             as a warning.
@@ -235,7 +237,7 @@ def probe(
     from embprobe.probing.context import NotApplicable
 
     card = _card(attribute)
-    (results,) = probe_cards(images, [card], encoders, quick=quick, save=save, **settings)
+    (results,) = probe_cards(images, [card], encoders, layers=layers, quick=quick, save=save, **settings)
     if isinstance(results, NotApplicable):
         raise results
     return results
@@ -246,6 +248,7 @@ def probe_cards(
     cards: Sequence[Card],
     encoders: Any = None,
     *,
+    layers: str | None = None,
     quick: bool = False,
     save: bool = True,
     **settings: Unpack[Settings],
@@ -254,22 +257,31 @@ def probe_cards(
 
     Each image is read once for all cards and all that is done to it.
     """
+    from embprobe.encoders.network import NetworkEncoder
     from embprobe.plots.probe import save_probe
+    from embprobe.plots.profile import save_profile
     from embprobe.probing.context import NotApplicable
+    from embprobe.probing.profiles import Profiled, run_profiles
     from embprobe.probing.run import Asked, run_probes
 
     subjects = open_subjects(images, encoders, **settings)
     session, names = subjects.session, [encoder.spec.name for encoder in subjects.encoders]
     wanted = dict.fromkeys(name for card in cards for name in card.references if name not in names)
     loaded = {name: _load(name, session.device, settings.get("precision", "")) for name in wanted}
-    asked = [
-        Asked(card, subjects.encoders, [loaded[name] for name in card.references if name in loaded], quick)
-        for card in cards
-    ]
-    for results in run_probes(asked, subjects.images, session):
+    references = [[loaded[name] for name in card.references if name in loaded] for card in cards]
+    if layers is None:
+        asked = [
+            Asked(card, subjects.encoders, of_card, quick) for card, of_card in zip(cards, references, strict=True)
+        ]
+        every = run_probes(asked, subjects.images, session)
+    else:
+        profiled = [Profiled.of(encoder, layers) for encoder in subjects.encoders]
+        twins = [Profiled.of(encoder) for encoder in loaded.values() if isinstance(encoder, NetworkEncoder)]
+        every = run_profiles(list(zip(cards, references, strict=True)), subjects.images, profiled, twins, session)
+    for results in every:
         if save and not isinstance(results, NotApplicable):
             _keep(subjects)
-            save_probe(results, session.workspace)
+            (save_probe if layers is None else save_profile)(results, session.workspace)
         yield results
 
 
@@ -805,8 +817,18 @@ def _encoders(encoders: Any, settings: Settings) -> list[Encoder]:
     """Return the encoders that are named or given, each once, on the device of the settings."""
     known, precision = settings.get("session"), settings.get("precision", "")
     device = resolve_device(settings.get("device", "auto")) if known is None else known.device
-    loaded = [_load(each, device, precision) if isinstance(each, str) else each for each in _several(encoders)]
+    loaded = _loaded(_several(encoders), device, precision)
     return list({encoder.spec.name: encoder for encoder in loaded}.values())
+
+
+def _loaded(encoders: Sequence[Any], device: str, precision: str) -> list[Encoder]:
+    """Return encoders in their order, those that are named loaded: each network once, ``layer=*`` as one a layer."""
+    defaults = {"precision": precision} if precision else {}
+    loaded: list[Encoder] = []
+    for named, group in itertools.groupby(encoders, lambda each: isinstance(each, str)):
+        members = list(group)
+        loaded += load_encoders(members, device=device, **defaults) if named else members
+    return loaded
 
 
 def _root(workspace: str | Path | None) -> Path:

@@ -25,6 +25,9 @@ def extract(
     compile: Annotated[
         bool, typer.Option("--compile", help="Let torch compile the networks first: a minute, then faster on GPUs.")
     ] = False,
+    most_disk: Annotated[
+        str | None, typer.Option(help="What the new vectors may take on the disk: 20GB. Default: what is free.")
+    ] = None,
     engine: Annotated[
         str, typer.Option(help="local, or ray for a Ray cluster (RAY_ADDRESS; else one here).")
     ] = "local",
@@ -39,8 +42,9 @@ def extract(
     from embprobe.embeddings.session import ignore_stores
     from embprobe.encoders import NetworkEncoder
     from embprobe.errors import UsageError
+    from embprobe.system.memory import parse_memory
 
-    chosen_engine = find_engine(engine)
+    chosen_engine, limit = find_engine(engine), None if most_disk is None else parse_memory(most_disk)
     if compile and engine != "local":
         raise UsageError("--compile is for the local engine.")
     subjects = begin(images, encoder, run)
@@ -48,9 +52,15 @@ def extract(
     if compile:
         encoders = [each.compiled() if isinstance(each, NetworkEncoder) else each for each in encoders]
     seconds: dict[str, float] = {}
-    session = replace(subjects.session, extracted=ignore_stores)  # they are listed below
+    session = replace(subjects.session, extracted=ignore_stores, most_disk=limit)  # they are listed below
     stores = session.stores(
-        subjects.images, encoders, "extracting", batch_size=batch_size, engine=chosen_engine, seconds=seconds
+        subjects.images,
+        encoders,
+        "extracting",
+        tokens=True,
+        batch_size=batch_size,
+        engine=chosen_engine,
+        seconds=seconds,
     )
     if json:
         print_json([store.summary() for store in stores])
@@ -64,7 +74,8 @@ def print_stores(stores: Sequence[Store], seconds: Mapping[str, float]) -> None:
         fresh = [f"{store.written - store.taken:,} encoded now"] if store.written else ["already there"]
         fresh += [f"{store.taken:,} taken from other stores"] if store.taken else []
         name, folder = visible(store.spec.name), visible(str(store.folder))
-        note(f"{name}: {len(store.embedded()):,} x {store.spec.dimension}, {', '.join(fresh)}, in {folder}")
+        shape = " x ".join(str(each) for each in store.spec.shape)
+        note(f"{name}: {len(store.embedded()):,} x {shape}, {', '.join(fresh)}, in {folder}")
     if (total := sum(seconds.values())) > 0:
         shares = ", ".join(f"{stage} {taken / total:.0%}" for stage, taken in seconds.items())
         note(f"Where the time went: {shares}.")

@@ -45,6 +45,12 @@ def probe(
     explain: Annotated[
         bool, typer.Option("--explain", help="Only print what the cards ask of these images, and what checks them.")
     ] = False,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="The headline by layers of each encoder instead: all, 'every 2', or numbers such as 8,10,12."
+        ),
+    ] = None,
     encoder: EncodersOption = None,
     *,
     run: RunOptions,
@@ -57,6 +63,7 @@ def probe(
     from embprobe.errors import EmbprobeError, UsageError
     from embprobe.plots.forest import save_forest
     from embprobe.plots.probe import FIGURE
+    from embprobe.plots.profile import save_profiles
     from embprobe.probing.card import attributes, bundled_card, read_card
     from embprobe.probing.context import NotApplicable
 
@@ -72,7 +79,9 @@ def probe(
     rows, session = subjects.images, subjects.session
     probed: list[Results] = []
     numbers: list[Path] = []
-    every_card = api.probe_cards(rows, cards, subjects.encoders, quick=quick, session=session, precision=run.precision)
+    every_card = api.probe_cards(
+        rows, cards, subjects.encoders, layers=layers, quick=quick, session=session, precision=run.precision
+    )
     for one, results in zip(cards, every_card, strict=True):
         if isinstance(results, NotApplicable):
             if len(cards) == 1:
@@ -83,11 +92,13 @@ def probe(
         probed.append(results)
         numbers.append(folder / "results.json")
         if not json:
-            print_results(results, title=f"{one.title}: {results.manifest['card']['question']}")
+            title = f"{one.title}: {results.manifest['card']['question']}"
+            (print_results if layers is None else print_profile)(results, title=title)
             note_files([folder / FIGURE], numbers[-1])
     if not probed:
         raise EmbprobeError(f"None of the probes can be asked of '{rows.name}'.")
-    if len(probed) > 1 and (together := save_forest(probed, session.workspace)) and not json:
+    save_together = save_forest if layers is None else save_profiles
+    if len(probed) > 1 and (together := save_together(probed, session.workspace)) and not json:
         note(f"All of them: {together}")
     if json:
         documents = [results.as_json() for results in probed]
@@ -166,6 +177,42 @@ def print_results(results: Results, *, title: str) -> None:
         lines.print(f"[bold]{escape(visible(sentence))}[/bold]")
     if len(compared) > _COMPARED:
         lines.print(f"The {len(compared):,} differences between encoders are in the results file.")
+    print_checks(lines, results)
+
+
+def print_profile(results: Results, *, title: str) -> None:
+    """Print one line a layer and one column an encoder, with intervals; then what follows, and the checks."""
+    from embprobe.encoders.naming import names_in_lines
+
+    first, cells = results.rows[0], {(row.key.layer, row.encoder): row for row in results.rows}
+    columns = list(dict.fromkeys(row.encoder for row in results.rows if row.key.layer is not None))
+    short = names_in_lines(columns, _LETTERS)
+    beside = [
+        f"{row.encoder} {row.estimate:.3f} ({row.low:.3f} to {row.high:.3f})"
+        for row in results.rows
+        if row.encoder not in columns
+    ]
+    caption = (
+        f"{first.unit}; 95 % intervals over {first.groups:,} {first.resampled}s. Output is an encoder's own vector."
+    )
+    caption += f" Beside them: {', '.join(beside)}." if beside else ""
+    table = Table(
+        title="\n".join(escape(visible(line)) for line in (title, str(results.conclusions.key))),
+        title_justify="left",
+        caption_justify="left",
+        caption=escape(visible(caption)),
+    )
+    table.add_column("layer")
+    for encoder in columns:
+        table.add_column(escape(short[encoder]), justify="right")
+    layers = sorted({row.key.layer for row in results.rows if row.key.layer is not None})
+    for layer in [*layers, None]:
+        name = "output" if layer is None else str(layer)
+        table.add_row(name, *(estimate_cell(cells.get((layer, encoder))) for encoder in columns), end_section=True)
+    output(width=16 + 19 * len(columns)).print(table)
+    lines = output(soft_wrap=True)
+    for sentence in results.conclusions.sentences:
+        lines.print(f"[bold]{escape(visible(sentence))}[/bold]")
     print_checks(lines, results)
 
 

@@ -54,10 +54,10 @@ def choose_device(device: str) -> str:
 
 def load_encoders(names: Sequence[str] | None, device: str, precision: str = "") -> list[Encoder]:
     """Load the encoders of these names, each once; the bundled pair for None."""
-    from embprobe.encoders import load_encoder
+    from embprobe import encoders
 
-    unique = dict.fromkeys(PAIR if names is None else names)
-    return [load_encoder(name, device=device, **({"precision": precision} if precision else {})) for name in unique]
+    defaults = {"precision": precision} if precision else {}
+    return encoders.load_encoders(list(PAIR if names is None else names), device=device, **defaults)
 
 
 def begin(

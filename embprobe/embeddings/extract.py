@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from embprobe.embeddings.disk import check_room
 from embprobe.embeddings.finite import finite_part, hint, holding_infinite, is_not_finite, reject_infinite
 from embprobe.embeddings.job import Encoded, Engine, Job, Progress, Seconds, Shard, Wanted, add_seconds, merged
 from embprobe.embeddings.reuse import Reusable, find_reusable
 from embprobe.embeddings.store import Store, open_store
 from embprobe.embeddings.workspace import Workspace
+from embprobe.encoders.network import share_networks
 from embprobe.encoders.preprocessing import preprocess
 from embprobe.encoders.spec import Decoding, Encoder, EncoderSpec, Floats
 from embprobe.errors import EmbprobeError
@@ -45,6 +47,8 @@ def extract(
     progress: Progress | None = None,
     engine: Engine | None = None,
     seconds: Seconds | None = None,
+    most_disk: int | None = None,
+    note: Callable[[str], None] = lambda remark: None,
 ) -> list[Store]:
     """Encode images into one complete store per encoder, in their order; shards that exist are not encoded again.
 
@@ -62,8 +66,11 @@ def extract(
         progress: is called with the number of rows just finished.
         engine: encodes the missing shards; the local one unless given.
         seconds: the time of each stage is added to it.
+        most_disk: the bytes that new vectors may take; what is free unless given.
+        note: is called with the size of stores of tokens before they are written.
 
     Raises:
+        UsageError: the vectors would take more of the disk than they may.
         NoVectors: no image can be read, or an encoder gives no finite vector.
         EmbprobeError: another process writes one of the stores, or the disk is full.
     """
@@ -79,6 +86,8 @@ def extract(
         progress=progress,
         engine=engine,
         seconds=seconds,
+        most_disk=most_disk,
+        note=note,
         finish=lambda stores: _refuse_empty(images, stores),
     )
     return stores
@@ -133,6 +142,8 @@ def _extract(
     engine: Engine | None = None,
     seconds: Seconds | None = None,
     together: bool = False,
+    most_disk: int | None = None,
+    note: Callable[[str], None] = lambda remark: None,
     finish: Callable[[Sequence[Store]], None] = lambda stores: None,
 ) -> list[list[Store]]:
     """Return by set of images each encoder's complete store of it; ``finish`` is called before the locks are let go."""
@@ -147,7 +158,8 @@ def _extract(
     parts = [
         (part, i) for part, of_set in enumerate(specs) for i in sorted({number[spec.fingerprint] for spec in of_set})
     ]
-    networks, each_spec = [encoder for encoder, _ in chosen.values()], [spec for _, spec in chosen.values()]
+    networks = share_networks([encoder for encoder, _ in chosen.values()])
+    each_spec = [spec for _, spec in chosen.values()]
     places = [(sets[part], each_spec[i]) for part, i in parts]
     folders = [workspace.store(images, spec) for images, spec in places]
 
@@ -177,6 +189,8 @@ def _extract(
                         reject_infinite(store)
         reusable = [find_reusable(store, workspace) for store in stores]
         _take(reusable)
+        for remark in check_room(lacking, workspace.root, most_disk):
+            note(remark)
         of_sets: list[dict[int, Reusable]] = [{} for _ in sets]
         for (part, i), each_reusable in zip(parts, reusable, strict=True):
             of_sets[part][i] = each_reusable
@@ -211,7 +225,7 @@ def encode(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats:
 def _take(reusable: Sequence[Reusable]) -> None:
     """Write the shards whose vectors can all be taken from other stores."""
     for each in reusable:
-        store, nothing = each.store, np.empty((0, each.store.spec.dimension), np.float32)
+        store, nothing = each.store, np.empty((0, *each.store.spec.shape), each.store.spec.stored)
         for number in store.missing:
             if not each.new_rows(number):
                 rows, vectors = each.with_taken(number, [], nothing)
@@ -226,16 +240,17 @@ def _missing(sets: Sequence[Images], of_sets: Sequence[Mapping[int, Reusable]]) 
     Encoders whose stores of a set lack the same rows share a shard, so that an image is read once for all of them;
     another version may have begun a store with shards of another size.
     """
-    lacking: dict[tuple[int, int, int, Sequence[int]], list[int]] = {}
+    lacking: dict[tuple[int, int, int, bool, Sequence[int]], list[int]] = {}
     for part, reusable in enumerate(of_sets):
         for i, each in reusable.items():
+            masked = each.store.spec.masked  # an opaque image has no vector by these alone
             for number in each.store.missing:
-                lacking.setdefault((each.store.shard_rows, number, part, each.new_rows(number)), []).append(i)
+                lacking.setdefault((each.store.shard_rows, number, part, masked, each.new_rows(number)), []).append(i)
     before = _offsets(sets)
-    ordered = sorted(lacking.items(), key=lambda item: (*item[0][:3], *item[1]))
+    ordered = sorted(lacking.items(), key=lambda item: (*item[0][:4], *item[1]))
     return [
         Shard(number, _moved(rows, before[part]), tuple(encoders), part)
-        for (_, number, part, rows), encoders in ordered
+        for (_, number, part, _, rows), encoders in ordered
     ]
 
 

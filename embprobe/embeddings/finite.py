@@ -25,6 +25,8 @@ def is_not_finite(row: Rejected) -> bool:
 
 def hint(spec: EncoderSpec) -> str:
     """Return where the user may look for the cause, as a part of a sentence."""
+    if spec.stored == "float16":
+        return "it is stored in float16, whose largest number is 65,504: try stored=float32"
     if spec.precision == "float16":  # its largest number is 65,504
         return "it computes in float16, which overflows early: try --precision bfloat16 or float32"
     return f"it computes in {spec.precision}, so look at its weights and its preprocessing"
@@ -33,19 +35,19 @@ def hint(spec: EncoderSpec) -> str:
 def finite_part(
     vectors: Floats, rows: Sequence[Row], positions: Sequence[int], spec: EncoderSpec
 ) -> tuple[Floats, list[Row], list[Rejected]]:
-    """Split an encoder's vectors of some rows into those that are finite, as float32, and rejected rows.
+    """Split an encoder's vectors of some rows into finite ones, in the type that is stored, and rejected rows.
 
-    A number that float32 cannot hold is infinite.
+    A number that this type cannot hold is infinite.
 
     Args:
-        vectors: ``[n, d]``.
+        vectors: ``[n, d]``, or tokens ``[n, t, d]``.
         rows: Their ``n`` rows.
         positions: The rows' positions among the images.
         spec: The encoder's, for the hint in the reason.
     """
     with np.errstate(over="ignore"):
-        floats = np.asarray(vectors, np.float32)
-    finite = np.isfinite(floats).all(axis=1)
+        floats = np.asarray(vectors, spec.stored)
+    finite = np.isfinite(floats).all(axis=tuple(range(1, floats.ndim)))
     if finite.all():
         return floats, list(rows), []
     reason = f"{_REASON}; {hint(spec)}"
@@ -54,8 +56,9 @@ def finite_part(
 
 
 def are_finite(vectors: Vectors) -> NDArray[np.bool_]:
-    """Return which vectors are finite, read block by block. ``[n, d] -> [n]``."""
-    return np.concatenate([np.isfinite(block).all(axis=1) for _, block in blocks_of(vectors)] or [np.empty(0, bool)])
+    """Return of which rows all numbers are finite, read block by block. ``[n, ...] -> [n]``."""
+    finite = [np.isfinite(block).all(axis=tuple(range(1, block.ndim))) for _, block in blocks_of(vectors)]
+    return np.concatenate(finite or [np.empty(0, bool)])
 
 
 def holding_infinite(folder: Path, shards: Iterable[tuple[int, ShardFacts]]) -> list[int]:

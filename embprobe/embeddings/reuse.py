@@ -80,7 +80,7 @@ class Reusable:
         if not self.shards or not len(taken := np.flatnonzero(self.shard_of[start:stop] != _NONE) + start):
             return [rows[i] for i in encoded], vectors
         positions = np.concatenate([np.asarray(encoded, np.int64), taken])
-        every = np.concatenate([vectors, np.empty((len(taken), self.store.spec.dimension), np.float32)])
+        every = np.concatenate([vectors, np.empty((len(taken), *self.store.spec.shape), vectors.dtype)])
         sources = self.shard_of[positions]
         for source in np.unique(sources[len(encoded) :]):
             whole = self.shards[source].vectors()

@@ -19,6 +19,7 @@ from embprobe.embeddings.keep import keep_vectors
 from embprobe.embeddings.manifest import ShardFacts, manifest_file
 from embprobe.embeddings.store import Store
 from embprobe.embeddings.together import groups_of
+from embprobe.embeddings.token_set import TokenSet
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.given import GivenVectors
 from embprobe.encoders.spec import Encoder, Floats
@@ -69,6 +70,8 @@ class Session:
     """Called with what else was left out, a sentence without a full stop; the same one may come again."""
     max_unlabelled: float = MAX_UNLABELLED
     """The largest share of the images that may lack a label that is needed: they are left out. More is an error."""
+    most_disk: int | None = None
+    """The bytes that new vectors may take of the disk; None: what is free."""
     _opened: dict[Path, _Opened] = field(default_factory=dict, init=False, repr=False, compare=False)
     """The stores that were read last, by folder."""
 
@@ -79,8 +82,10 @@ class Session:
         progress bar.
 
         Raises:
-            UsageError: Images are changed, or have no pictures, and an encoder cannot embed them.
+            UsageError: Images are changed, or have no pictures, and an encoder cannot embed them; or an encoder gives
+                tokens.
         """
+        _refuse_tokens(encoders)
         given = [encoder for encoder in encoders if isinstance(encoder, GivenVectors)]
         networks = [encoder for encoder in encoders if not isinstance(encoder, GivenVectors)]
         self._check(images, networks)
@@ -104,6 +109,21 @@ class Session:
             notes=tuple(notes),
         )
 
+    def tokens(self, images: Images, encoder: Encoder, activity: str) -> TokenSet:
+        """Return the tokens of the images that can be read, by an encoder of tokens (``pooling=tokens``).
+
+        They are stored as vectors are. ``activity`` names the progress bar.
+
+        Raises:
+            UsageError: The encoder gives one vector an image, images have no pictures, or the disk has no room.
+        """
+        grid = encoder.spec.tokens
+        if grid is None:
+            raise UsageError(f"'{encoder.spec.name}' gives an image one vector: say pooling=tokens behind its name.")
+        self._check(images, [encoder])
+        (store,) = self._extracted(images, [encoder], activity)
+        return TokenSet(store.embedded(), store.vectors(), grid, encoder.spec.name)
+
     def prepare(self, wanted: Sequence[Wanted], activity: str) -> None:
         """Encode several sets of images together, so that :meth:`embed` finds their vectors in the workspace.
 
@@ -121,14 +141,19 @@ class Session:
                     progress=progress,
                 )
 
-    def stores(self, images: Images, encoders: Sequence[Encoder], activity: str, **options: Any) -> list[Store]:
+    def stores(
+        self, images: Images, encoders: Sequence[Encoder], activity: str, *, tokens: bool = False, **options: Any
+    ) -> list[Store]:
         """Return a complete store of each encoder, in their order; vectors that a user brings are kept as stores, too.
 
         ``options`` are further arguments of :func:`embprobe.embeddings.extract.extract`.
 
         Raises:
-            UsageError: Images have no pictures, and an encoder cannot embed them.
+            UsageError: Images have no pictures, and an encoder cannot embed them; or an encoder gives tokens, and these
+                are not asked for by ``tokens``.
         """
+        if not tokens:
+            _refuse_tokens(encoders)
         given = [encoder for encoder in encoders if isinstance(encoder, GivenVectors)]
         networks = [encoder for encoder in encoders if not isinstance(encoder, GivenVectors)]
         self._check(images, networks)
@@ -163,6 +188,8 @@ class Session:
                     fast_decode=self.fast_decode,
                     max_pixels=self.max_pixels,
                     progress=progress,
+                    most_disk=self.most_disk,
+                    note=self.note,
                     **options,
                 )
             elif progress is not None:
@@ -189,6 +216,16 @@ class Session:
         while len(self._opened) > REMEMBERED:
             del self._opened[next(iter(self._opened))]
         return opened.embedding_set(store)
+
+
+def _refuse_tokens(encoders: Sequence[Encoder]) -> None:
+    """Raise UsageError if one of the encoders gives an image several vectors where one is needed."""
+    for encoder in encoders:
+        if encoder.spec.tokens is not None:
+            raise UsageError(
+                f"'{encoder.spec.name}' gives an image {encoder.spec.tokens.count:,} vectors, and here one is needed: "
+                "say pooling=cls or pooling=mean."
+            )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Embeddings on disk: one encoder x one set of rows, in the layout that clip-retrieval and autofaiss read.
 
-A store is a folder with ``img_emb/img_emb_00000.npy`` (memory-mappable, ``[n, d]``), beside it
+A store is a folder with ``img_emb/img_emb_00000.npy`` (memory-mappable, ``[n, d]``; ``[n, t, d]`` of tokens), beside it
 ``metadata/metadata_00000.parquet`` (key and labels of the same rows), ``rows/rows_00000.npy`` (marks by which another
 store finds its rows here, :mod:`embprobe.embeddings.reuse`), and ``manifest.json``. Shard *i* holds the rows
 from ``i * shard_rows`` on, less those whose image could not be read; these are in ``rejected.jsonl`` with the reason. A
@@ -40,6 +40,8 @@ _log = logging.getLogger(__name__)
 
 SHARD_ROWS, SHARDS = 1024, 256
 """The fewest rows of a shard, doubled until the store has no more than this many shards."""
+SHARD_BYTES = 2**26
+"""The bytes of a shard of tokens: several are in memory while they are computed."""
 _VERSIONS = ("embprobe", "torch", "open_clip_torch", "timm", "numpy", "pillow")
 
 
@@ -68,7 +70,9 @@ class Store:
     """Shards that were written once and were damaged or gone when :meth:`drop_damaged` looked."""
 
     def __post_init__(self) -> None:
-        if not self.shard_rows:
+        if not self.shard_rows and self.spec.tokens is not None:
+            self.shard_rows = max(1, SHARD_BYTES // self.spec.bytes)
+        elif not self.shard_rows:
             self.shard_rows = SHARD_ROWS
             while self.shard_count > SHARDS:
                 self.shard_rows *= 2
@@ -159,7 +163,7 @@ class Store:
         *,
         copy_of: Path | None = None,
     ) -> None:
-        """Write one shard whole: the vectors ``[n, d]`` of ``rows``, and the rows that have none.
+        """Write one shard whole: the vectors or tokens of ``rows``, and the rows that have none.
 
         Args:
             shard: Its number.
@@ -173,8 +177,8 @@ class Store:
         Raises:
             OSError: The disk is full or may not be written to; the store is as it was.
         """
-        if vectors.shape != (len(rows), self.spec.dimension):
-            raise ValueError(f"expected vectors {(len(rows), self.spec.dimension)}, got {vectors.shape}")
+        if vectors.shape != (len(rows), *self.spec.shape):
+            raise ValueError(f"expected vectors {(len(rows), *self.spec.shape)}, got {vectors.shape}")
         if not np.isfinite(vectors).all():
             raise ValueError("vectors that are not finite belong among the rejected rows")
         began = time.perf_counter()
@@ -228,14 +232,15 @@ class Store:
         return self.images.take(i for i in range(len(self.images)) if i not in missing) if missing else self.images
 
     def vectors(self) -> Floats:
-        """All vectors ``[n, d]``, without a copy: the memory map of the only shard, or :class:`Blocks` of them all.
+        """All vectors ``[n, d]`` or tokens ``[n, t, d]``, without a copy.
 
+        They are the memory map of the only shard, or :class:`Blocks` of them all.
         Files stay as they are, whatever is done to the numbers. Raises as :meth:`blocks` does.
         """
         parts = list(self._opened("c" if len(self.shards) == 1 else "r"))
         if len(parts) > 1:
             return as_array(Blocks(parts))
-        return parts[0] if parts else np.empty((0, self.spec.dimension), np.float32)
+        return parts[0] if parts else np.empty((0, *self.spec.shape), self.spec.stored)
 
     def blocks(self) -> Iterator[Floats]:
         """Open the vectors shard by shard, each ``[n, d]`` as a memory map, in the order of :meth:`keys`.
@@ -254,7 +259,7 @@ class Store:
                 block: Floats | None = np.load(vectors_file(self.folder, shard), mmap_mode=mode, allow_pickle=False)
             except (OSError, ValueError, EOFError):
                 block = None
-            if not isinstance(block, np.ndarray) or block.shape != (facts.rows, self.spec.dimension):
+            if not isinstance(block, np.ndarray) or block.shape != (facts.rows, *self.spec.shape):
                 raise EmbprobeError(
                     f"Shard {shard} of the store '{self.folder}' is damaged or missing. "
                     "Run 'embprobe verify --repair', then extract again: only such shards are encoded anew."
@@ -279,6 +284,7 @@ class Store:
             "encoded_now": self.written - self.taken,
             "taken_from_other_stores": self.taken,
             "dimension": self.spec.dimension,
+            **({"tokens": asdict(self.spec.tokens)} if self.spec.tokens is not None else {}),
             "seconds": {stage: round(taken, 3) for stage, taken in self.seconds.items()},
             "damaged_and_done_again": self.lost,
             "rejected": [asdict(row) for row in self.rejected],

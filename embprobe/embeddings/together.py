@@ -28,11 +28,11 @@ def groups_of(wanted: Sequence[Wanted], *, most_rows: int) -> Iterator[list[Want
     rows = stores = held = 0
     for each in _largest([each for each in able if each.encoders and len(each.images) <= most_rows]):
         rows, stores = rows + len(each.images), stores + len(each.encoders)  # which hold the files of their locks open
-        held += 4 * len(each.images) * sum(encoder.spec.dimension for encoder in each.encoders)
+        held += len(each.images) * sum(encoder.spec.bytes for encoder in each.encoders)
         if group and (rows > most_rows or stores > most_open_files() // 2 or held > _VECTORS):
             yield group
             group, rows, stores = [], len(each.images), len(each.encoders)
-            held = 4 * rows * sum(encoder.spec.dimension for encoder in each.encoders)
+            held = rows * sum(encoder.spec.bytes for encoder in each.encoders)
         group.append(each)
     if group:
         yield group

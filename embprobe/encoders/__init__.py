@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from embprobe.encoders.registry import describe_encoder, list_encoders, list_families, load_encoder
+from embprobe.encoders.registry import describe_encoder, list_encoders, list_families, load_encoder, load_encoders
 from embprobe.encoders.spec import Encoder, EncoderSpec, Family, ImageInput, Listing
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ __all__ = [
     "list_families",
     "list_encoders",
     "load_encoder",
+    "load_encoders",
     "network_encoder",
 ]
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from embprobe.encoders.cover import Shares, patch_cover
+from embprobe.encoders.layers import Trunk, View, catching, choose_layers, grid_of, listen, parse_view, settled
+from embprobe.encoders.options import ALL, VIEW_OPTIONS, join_options
 from embprobe.encoders.spec import (
+    Encoder,
     EncoderSpec,
     Floats,
     ImageInput,
@@ -20,6 +25,7 @@ from embprobe.encoders.spec import (
     Pooling,
     Precision,
     Resize,
+    TokenGrid,
     hash_weights,
 )
 from embprobe.encoders.texts import CutText, note_cut
@@ -29,6 +35,10 @@ from embprobe.system.threads import threads_for
 
 ImageFeatures = Callable[[Any, Tensor], Tensor]
 """Computes features ``[n, d]`` from the network and a batch ``[n, 3, s, s]``."""
+Forward = Callable[[Any, Tensor], Any]
+"""Passes a batch ``[n, 3, s, s]`` through the network and returns its output."""
+Pooled = Callable[[Any, Any], Tensor]
+"""Computes features ``[n, d]`` from the network and the output of a pass."""
 TextFeatures = Callable[[Any, Sequence[str], str], Tensor]
 """Computes features ``[n, d]`` from the network, ``n`` texts and the device."""
 FindCut = Callable[[Any, Sequence[str]], Sequence[CutText]]
@@ -40,6 +50,12 @@ _TEXTS = 256
 def call(network: nn.Module, batch: Tensor) -> Tensor:
     """Return the network's own output for a batch."""
     features: Tensor = network(batch)
+    return features
+
+
+def as_it_is(network: nn.Module, output: Any) -> Tensor:
+    """Return the output of a pass, which is the features already."""
+    features: Tensor = output
     return features
 
 
@@ -63,19 +79,144 @@ class NetworkEncoder:
     spec: EncoderSpec
     network: nn.Module
     device: str
-    image: ImageFeatures = call
+    image: Forward = call
+    """Passes a batch through the network. Encoders that share a network and this function share a pass."""
     text: TextFeatures | None = None
     find_cut: FindCut | None = None
+    pool: Pooled = as_it_is
+    """Computes the features from the output of ``image``."""
+    trunk: Trunk | None = None
+    """Where the network's layers are, if that is known."""
+    grid: TokenGrid | None = None
+    """How the tokens stand that ``view`` takes."""
+    view: View | None = None
+    """What is taken from inside the network; None: what ``pool`` computes."""
     _noted: set[str] = field(default_factory=set)
     """Texts that were looked at: a warning that one is cut comes once."""
 
     def encode_images(self, batch: Tensor) -> Floats:
-        """Return float32 vectors ``[n, d]``, not normalised, of preprocessed images ``[n, 3, s, s]``."""
+        """Return vectors ``[n, d]``, or tokens ``[n, t, d]``, not normalised, of preprocessed images ``[n, 3, s, s]``.
+
+        They are float32, but tokens are float16 where that is the type in which they are stored.
+
+        Raises:
+            UsageError: Patches are to be pooled by masks, which a batch has not: :meth:`pooled_by_mask` takes them.
+        """
+        if self.spec.masked:
+            raise UsageError(
+                f"'{self.spec.name}' pools patches by an image's mask, which is at hand where images are extracted. "
+                "Of a query there is none: say pooling=mean."
+            )
+        return self.encode_views([self], batch)[0]
+
+    def pooled_by_mask(self, tokens: Floats, masks: Sequence[Shares]) -> Floats:
+        """Return the mean of each image's patches, weighted by the share of each that its mask covers.
+
+        Args:
+            tokens: ``[n, t, d]``, as :meth:`encode_views` gives them.
+            masks: For each image the share of each pixel that the object covers, ``[s, s]``, some above 0.
+
+        Returns:
+            ``[n, d]``.
+
+        Raises:
+            ValueError: The encoder does not pool by masks.
+        """
+        if self.grid is None:
+            raise ValueError(f"'{self.spec.name}' does not pool by masks")
+        covers = np.stack([patch_cover(mask, self.grid) for mask in masks]).reshape(len(masks), -1)
+        weights = covers / covers.sum(1, keepdims=True)
+        patches = np.asarray(tokens[:, self.grid.prefix :], np.float64)
+        return np.asarray(np.einsum("nt,ntd->nd", weights, patches), tokens.dtype)
+
+    def encode_views(self, encoders: Sequence[NetworkEncoder], batch: Tensor) -> list[Floats]:
+        """Return what encoders of this network, which share a pass with this one, give a batch."""
         if self.device.startswith("cuda"):
             batch = batch.pin_memory()
-        with torch.inference_mode(), self._precision(), self._exact_convolutions():
-            features = self.image(self.network, batch.to(self.device, non_blocking=True))
-        return features.float().cpu().numpy()
+        layers = {each.view.layer for each in encoders if each.view is not None}
+        with torch.inference_mode(), self._precision(), self._exact_convolutions(), catching(layers) as caught:
+            output = self.image(self.network, batch.to(self.device, non_blocking=True))
+            features = [each._pooled(output, caught) for each in encoders]
+        return [
+            (each.half() if encoder.spec.stored == "float16" else each.float()).cpu().numpy()
+            for encoder, each in zip(encoders, features, strict=True)
+        ]
+
+    def _pooled(self, output: Any, caught: dict[int, Tensor]) -> Tensor:
+        if self.view is None or self.trunk is None:
+            return self.pool(self.network, output)
+        return self.view.of(caught, self.network, self.trunk)
+
+    @property
+    def pass_key(self) -> Hashable:
+        """What encoders have in common that share a pass: the network, how it is called, and its precision."""
+        return id(self.network), self.image, self.spec.precision, self.device
+
+    def views(self, options: dict[str, str]) -> list[NetworkEncoder]:
+        """Return encoders of layers or tokens of the same network.
+
+        Args:
+            options: ``layer``, ``norm``, ``pooling`` and ``stored`` as they are typed behind a name.
+
+        Raises:
+            UsageError: The network's layers are not known, or there is no such layer, norm or pooling.
+        """
+        name = self.spec.name
+        if self.trunk is None:
+            raise UsageError(f"The layers of '{name}' are not known to embprobe: leave out {_typed(options)}.")
+        depth = listen(self.network, self.trunk)
+        side = self.spec.require_image_input().input_size
+        black = torch.zeros(1, 3, side, side, device=self.device)
+        with torch.inference_mode(), catching(range(depth + 1)) as caught:
+            with threads_for(_multiplications(self.network, side)):
+                self.image(self.network, black)
+            if missing := sorted(set(range(depth + 1)) - set(caught)):
+                raise UsageError(f"Layer {missing[0]} of '{name}' is not computed where it is looked for.")
+            trunk = settled(self.trunk, caught[depth])
+            norm_there = trunk.norm(self.network) is not None
+            views = parse_view(name, options, depth=depth, trunk=trunk, own=self.spec.pooling, norm_there=norm_there)
+            made = []
+            for view in views:
+                typed = options | ({"layer": str(view.layer)} if "layer" in options else {})
+                example = view.of(caught, self.network, trunk)
+                made.append(self._viewed(view, trunk, typed, example, caught[view.layer]))
+            return made
+
+    def layers(self, asked: str = "all") -> list[NetworkEncoder]:
+        """Return an encoder for each layer that is asked for, with the pooling and the norm of this one.
+
+        Args:
+            asked: ``all``, ``every 2`` or numbers, ``8,10,12``.
+
+        Raises:
+            UsageError: The network's layers are not known, or there is no such layer.
+        """
+        own = {} if self.view is None else {"norm": self.view.norm, "pooling": self.view.pooling}
+        every = self.views(own | {"layer": ALL})
+        chosen = choose_layers(asked, len(every), self.spec.name)
+        return [every[number - 1] for number in chosen]
+
+    def _viewed(
+        self, view: View, trunk: Trunk, options: dict[str, str], example: Tensor, output: Tensor
+    ) -> NetworkEncoder:
+        """Return the encoder of a view, by what it takes of a black image and the output of its layer."""
+        own = [each for each in self.spec.options.split(",") if each]
+        if self.view is not None:  # of a view of this one
+            own = [each for each in own if each.partition("=")[0] not in (*VIEW_OPTIONS, "pooling")]
+        typed = ",".join([*own, *filter(None, [join_options(**options)])])
+        grid = grid_of(output, trunk, self.spec.name) if view.pooling in ("tokens", "patches@mask") else None
+        spec = replace(
+            self.spec,
+            pooling=view.pooling,
+            dimension=example.shape[-1],
+            has_text=False,
+            options=typed,
+            layer=view.layer,
+            norm=view.norm,
+            tokens=grid if view.pooling == "tokens" else None,
+            stored=view.stored,
+        )
+        return replace(self, spec=spec, text=None, find_cut=None, trunk=trunk, grid=grid, view=view)
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         """Return float32 vectors ``[n, d]``, not normalised, of ``n`` texts.
@@ -100,6 +241,10 @@ class NetworkEncoder:
         """Return the same encoder on another device of this machine, with a copy of the weights."""
         return replace(self, network=deepcopy(self.network).to(device), device=device)
 
+    def with_network_of(self, other: NetworkEncoder) -> NetworkEncoder:
+        """Return the same encoder with the network of another one of equal weights, on its device."""
+        return replace(self, network=other.network, device=other.device)
+
     def compiled(self) -> NetworkEncoder:
         """Return the encoder run through ``torch.compile``: often faster, with vectors that are rounded differently."""
         image: Any = torch.compile(self.image)
@@ -114,6 +259,73 @@ class NetworkEncoder:
     def _exact_convolutions(self) -> AbstractContextManager[object]:
         """Return the context in which float32 convolutions do not use TF32."""
         return _EXACT_CONVOLUTIONS if self.device.startswith("cuda") else nullcontext()
+
+
+def encode_together(encoders: Sequence[Encoder], batches: Sequence[Tensor]) -> list[Floats]:
+    """Return what each encoder gives its batch; those that share a network and a batch share one forward pass.
+
+    Of one that pools by masks they are the tokens to be pooled.
+
+    Args:
+        encoders: The encoders.
+        batches: For each encoder its preprocessed images ``[n, 3, s, s]``.
+    """
+    passes: dict[Hashable, list[int]] = {}
+    for i, (encoder, batch) in enumerate(zip(encoders, batches, strict=True)):
+        key = (encoder.pass_key, id(batch)) if isinstance(encoder, NetworkEncoder) else i
+        passes.setdefault(key, []).append(i)
+    vectors: dict[int, Floats] = {}
+    for of_pass in passes.values():
+        first, members = encoders[of_pass[0]], [encoders[i] for i in of_pass]
+        if isinstance(first, NetworkEncoder) and (len(members) > 1 or first.spec.masked):
+            networks = [each for each in members if isinstance(each, NetworkEncoder)]
+            vectors |= dict(zip(of_pass, first.encode_views(networks, batches[of_pass[0]]), strict=True))
+        else:
+            vectors[of_pass[0]] = first.encode_images(batches[of_pass[0]])
+    return [vectors[i] for i in range(len(encoders))]
+
+
+def on_device(encoders: Sequence[Encoder], device: str) -> list[Encoder]:
+    """Return the encoders on another device; those that share a network share its copy, too.
+
+    One that is no :class:`NetworkEncoder` stays where it is.
+    """
+    copies: dict[int, NetworkEncoder] = {}
+    moved: list[Encoder] = []
+    for encoder in encoders:
+        if isinstance(encoder, NetworkEncoder):
+            first = copies.get(id(encoder.network))
+            moved.append(encoder.on(device) if first is None else encoder.with_network_of(first))
+            copies.setdefault(id(encoder.network), moved[-1])  # type: ignore[arg-type]
+        else:
+            moved.append(encoder)
+    return moved
+
+
+def share_networks(encoders: Sequence[Encoder]) -> list[Encoder]:
+    """Return the encoders, those with equal weights with one network, so that they share its passes.
+
+    Networks are the same where their family, model, hash of weights and configuration, the function that calls them and
+    the device are: equal weights alone may be those of two networks that do other things with them.
+    """
+    known: dict[Hashable, NetworkEncoder] = {}
+    for encoder in encoders:
+        if isinstance(encoder, NetworkEncoder) and (_same(encoder) not in known or encoder.view is not None):
+            known[_same(encoder)] = encoder  # rather one whose layers are listened to
+    return [
+        replace(encoder, network=known[_same(encoder)].network) if isinstance(encoder, NetworkEncoder) else encoder
+        for encoder in encoders
+    ]
+
+
+def _same(encoder: NetworkEncoder) -> Hashable:
+    spec = encoder.spec
+    return spec.family, spec.model, spec.weights_sha256, encoder.image, encoder.device
+
+
+def _typed(options: Mapping[str, str]) -> str:
+    """Return options as they are typed."""
+    return ",".join(f"{name}={value}" for name, value in options.items())
 
 
 def _multiplications(network: nn.Module, input_size: int) -> float:
@@ -133,9 +345,11 @@ def network_encoder(
     resize: Resize = "shortest",
     interpolation: Interpolation = "bicubic",
     precision: str = "",
-    image: ImageFeatures = call,
+    image: Forward = call,
     text: TextFeatures | None = None,
     find_cut: FindCut | None = None,
+    pool: Pooled = as_it_is,
+    trunk: Trunk | None = None,
     family: str = "python",
     model: str = "",
     weights: str = "",
@@ -159,9 +373,11 @@ def network_encoder(
         resize: ``shortest`` resizes the shortest side to ``resize_to`` pixels, ``squash`` both sides.
         interpolation: ``bicubic`` or ``bilinear``.
         precision: ``float32``, ``bfloat16`` or ``float16``; "" is float32. Vectors are float32 always.
-        image: Computes ``[n, d]`` from the network and a batch ``[n, 3, s, s]``; by default the network is called.
+        image: Passes a batch ``[n, 3, s, s]`` through the network; by default the network is called.
         text: Computes ``[n, d]`` from the network, texts and the device; None if there is no text side.
         find_cut: Finds the texts that are longer than the context, so that a warning names them.
+        pool: Computes ``[n, d]`` from the network and the output of ``image``; by default that is ``[n, d]`` already.
+        trunk: Where the layers are, so that ``layer=8`` and ``pooling=tokens`` may stand behind the name.
         family: The family in the encoder's name.
         model: The model in the encoder's name.
         weights: The tag, revision or file in the encoder's name.
@@ -188,7 +404,7 @@ def network_encoder(
         network.to(memory_format=torch.channels_last)
     try:
         with torch.inference_mode(), threads_for(_multiplications(network, input_size)):
-            features: Any = image(network, torch.zeros(1, 3, input_size, input_size, device=device))
+            features: Any = pool(network, image(network, torch.zeros(1, 3, input_size, input_size, device=device)))
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise EmbprobeError(
@@ -217,4 +433,4 @@ def network_encoder(
             std=tuple(std),
         ),
     )
-    return NetworkEncoder(spec, network, device, image, text, find_cut)
+    return NetworkEncoder(spec, network, device, image, text, find_cut, pool, trunk)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from embprobe.errors import UsageError
 
+ALL = "*"
+"""The value of ``layer`` that stands for every block."""
+VIEW_OPTIONS = ("layer", "norm", "stored")
+"""Options that choose what is taken from inside a network, of every family."""
 MAX_SIDE = 4096
 """Largest side of an input in pixels that is accepted: a larger one is a typing error."""
 

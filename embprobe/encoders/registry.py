@@ -5,11 +5,13 @@ from __future__ import annotations
 import fnmatch
 import inspect
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
+from embprobe.encoders.options import ALL, VIEW_OPTIONS
 from embprobe.encoders.spec import COLON, Encoder, Family, Listing
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.system.suggestions import did_you_mean
@@ -103,7 +105,9 @@ def load_encoder(name: str, *, device: str = "cpu", **defaults: str) -> Encoder:
     """Load the encoder with this name.
 
     Args:
-        name: ``family/model[:weights][,option=value]``.
+        name: ``family/model[:weights][,option=value]``. Beside a family's own options, ``layer=8`` is the output of
+            the eighth block, ``layer=0`` what enters the first, ``layer=-1`` the last; ``norm=last`` sends it through
+            the network's last norm; ``pooling=tokens`` gives all tokens, ``stored=float16`` in half the space.
         device: The torch device to compute on, such as ``cpu`` or ``cuda:0``.
         **defaults: Options that the encoder gets if its family has them and the name does not set them.
 
@@ -115,6 +119,18 @@ def load_encoder(name: str, *, device: str = "cpu", **defaults: str) -> Encoder:
         >>> load_encoder("reference/pixels").spec.dimension
         432
     """
+    whole, view = _split_view(name)
+    encoder = _load(whole, device, defaults)
+    if not view:
+        return encoder
+    if view.get("layer") == ALL:
+        raise UsageError(f"'{name}' stands for several encoders, one a layer; here one is meant: say layer=8.")
+    (viewed,) = _views(encoder, view, name)
+    return viewed
+
+
+def _load(name: str, device: str, defaults: Mapping[str, str]) -> Encoder:
+    """Load the encoder with this name, which asks for no layer."""
     parts = Name.parse(name)
     if parts.family not in list_families():
         raise UsageError(_unknown(name, list_encoders("bundled/*") + list_encoders("reference/*")))
@@ -135,6 +151,72 @@ def load_encoder(name: str, *, device: str = "cpu", **defaults: str) -> Encoder:
             raise UsageError(f"'{parts.family}' has no option '{option}'; {known_options}.{hint}")
     options = {option: value for option, value in defaults.items() if option in option_names} | parts.options
     return family.load(parts.model, parts.weights, device=device, **options)
+
+
+def load_encoders(names: Sequence[str], *, device: str = "cpu", **defaults: str) -> list[Encoder]:
+    """Load the encoders with these names, each once, and every network once for all of its layers.
+
+    Args:
+        names: As for :func:`load_encoder`; ``,layer=*`` stands for an encoder of every block.
+        device: The torch device to compute on.
+        **defaults: Options that encoders get if their family has them and the name does not set them.
+
+    Raises:
+        UsageError: There is no such encoder, option or layer.
+        EmbprobeError: Weights cannot be read, or a family cannot be imported.
+
+    Example:
+        >>> [encoder.spec.name for encoder in load_encoders(["reference/pixels", "reference/random-vit,layer=-1"])]
+        ['reference/pixels', 'reference/random-vit,layer=6']
+    """
+    networks: dict[str, Encoder] = {}
+    loaded: list[Encoder] = []
+    for name in dict.fromkeys(names):
+        whole, view = _split_view(name)
+        if whole not in networks:
+            networks[whole] = _load(whole, device, defaults)
+        loaded += _views(networks[whole], view, name) if view else [networks[whole]]
+    return list({encoder.spec.name: encoder for encoder in loaded}.values())
+
+
+def layers_of(name: str, layers: str = ALL) -> str:
+    """Return an encoder's name with another layer, for :func:`load_encoders`.
+
+    Example:
+        >>> layers_of("timm/resnet18,pooling=mean", "2")
+        'timm/resnet18,pooling=mean,layer=2'
+    """
+    body, *options = name.split(",")
+    return ",".join([body, *(each for each in options if not each.startswith("layer=")), f"layer={layers}"])
+
+
+def _split_view(name: str) -> tuple[str, dict[str, str]]:
+    """Return a name without the options that choose what is taken from inside the network, and these options.
+
+    A pooling is one of them beside a layer, and where it is none of the network's own.
+    """
+    parts = Name.parse(name)
+    if parts.family in COLON:
+        return name, {}  # options are for the user's function
+    inside = parts.options.get("pooling") in ("tokens", "patches@mask") or any(
+        option in parts.options for option in VIEW_OPTIONS
+    )
+    if not inside:
+        return name, {}
+    view = {option: value for option, value in parts.options.items() if option in (*VIEW_OPTIONS, "pooling")}
+    others = [f"{option}={value}" for option, value in parts.options.items() if option not in view]
+    body = f"{parts.family}/{parts.model}" + (f":{parts.weights}" if parts.weights else "")
+    return ",".join([body, *others]), view
+
+
+def _views(encoder: Encoder, view: dict[str, str], name: str) -> Sequence[Encoder]:
+    """Return encoders of layers or tokens of an encoder's network."""
+    views = getattr(encoder, "views", None)
+    if views is None:
+        typed = ",".join(f"{option}={value}" for option, value in view.items())
+        raise UsageError(f"'{encoder.spec.name}' has no layers and no tokens: leave out '{typed}'.")
+    viewed: Sequence[Encoder] = views(view)
+    return viewed
 
 
 def _options(family: Family) -> tuple[list[str], bool]:

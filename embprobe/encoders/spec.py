@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
@@ -21,13 +22,18 @@ Floats = NDArray[np.float32]
 Resize = Literal["shortest", "squash"]
 Interpolation = Literal["bilinear", "bicubic"]
 Decoding = Literal["exact", "fast"]
-Pooling = Literal["cls", "mean", "cls+mean", "attention", "projected", "trunk", "none"]
+Pooling = Literal["cls", "mean", "cls+mean", "attention", "projected", "trunk", "tokens", "patches@mask", "none"]
 """The part of a network's output that is the vector.
 
 ``cls``, ``mean``: the class token, the mean of the patch tokens (or of the feature map); ``cls+mean``: the one behind
 the other; ``attention``: a learned pooling; ``projected``: after the projection into the space shared with text;
-``trunk``: before it; ``none``: there are no tokens to pool.
+``trunk``: before it; ``tokens``: all of them, each a vector; ``patches@mask``: the mean of the patches that show an
+image's opaque part; ``none``: there are no tokens to pool.
 """
+Norm = Literal["none", "last"]
+"""What is done to the tokens of a layer before they are pooled: nothing, or the network's own last norm."""
+Stored = Literal["float32", "float16"]
+"""The type in which vectors are stored."""
 COLON = ("python", "vectors")
 """Families whose names go on behind a colon with a module or file of the user's own."""
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -55,6 +61,28 @@ class ImageInput:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenGrid:
+    """How the tokens of an image stand: ``prefix`` without a place, then those of patches, row by row.
+
+    The class token is the first of the prefix, if the network has one; registers follow it.
+    """
+
+    prefix: int
+    rows: int
+    columns: int
+
+    @property
+    def count(self) -> int:
+        """The tokens of an image.
+
+        Example:
+            >>> TokenGrid(prefix=1, rows=14, columns=14).count
+            197
+        """
+        return self.prefix + self.rows * self.columns
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncoderSpec:
     """Everything that can change a vector. Two encoders with the same spec give the same vectors."""
 
@@ -72,6 +100,13 @@ class EncoderSpec:
     """Options as typed behind the name, ``pooling=mean,size=224``: for people. Other fields hold their effects."""
     image_input: ImageInput | None = None
     """None where no image is encoded: vectors that a user brings, and oracles."""
+    layer: int | None = None
+    """The block whose output is pooled, counted from 1; 0 is the patch embedding. None: the network's own output."""
+    norm: Norm = "none"
+    """What is done to the tokens of ``layer`` before they are pooled."""
+    tokens: TokenGrid | None = None
+    """Of an encoder that gives an image several vectors, how they stand. None: one vector an image."""
+    stored: Stored = "float32"
 
     @classmethod
     def from_saved(cls, saved: Mapping[str, Any]) -> EncoderSpec:
@@ -87,10 +122,11 @@ class EncoderSpec:
         """
         if not isinstance(saved, Mapping):
             raise TypeError("an encoder's fields are no mapping")
-        image_input = saved.get("image_input", saved)
+        image_input, tokens = saved.get("image_input", saved), saved.get("tokens")
         return cls(
             **_read_fields(cls, saved),
             image_input=None if image_input is None else ImageInput(**_read_fields(ImageInput, image_input)),
+            tokens=None if tokens is None else TokenGrid(**_read_fields(TokenGrid, tokens)),
         )
 
     @property
@@ -108,16 +144,33 @@ class EncoderSpec:
         """Sixteen hex digits of a hash over every field, those of ``image_input`` among the others.
 
         Where weights are hashed, their name does not count, nor do the options: a typed option and the same choice left
-        to the default are one choice. Nor does the default limit of pixels, under which stores were made before there
-        was a choice.
+        to the default are one choice. Nor do defaults of what could not always be chosen, the limit of pixels and the
+        layer, so that stores from before keep their fingerprints.
         """
         values: dict[str, Any] = asdict(self)
         values |= values.pop("image_input") or {}
-        if values.get("max_pixels") == MAX_PIXELS:
-            del values["max_pixels"]
+        defaults: dict[str, Any] = {"max_pixels": MAX_PIXELS, "layer": None, "norm": "none", "tokens": None}
+        for name, default in {**defaults, "stored": "float32"}.items():
+            if name in values and values[name] == default:
+                del values[name]
         if self.weights_sha256:
             del values["weights"], values["options"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of what an image becomes: ``(d,)``, or ``(t, d)`` where it becomes ``t`` tokens."""
+        return (self.dimension,) if self.tokens is None else (self.tokens.count, self.dimension)
+
+    @property
+    def masked(self) -> bool:
+        """Whether patches are pooled by an image's mask: images that are opaque everywhere have no vector."""
+        return self.pooling == "patches@mask"
+
+    @property
+    def bytes(self) -> int:
+        """The bytes that are stored of an image."""
+        return math.prod(self.shape) * np.dtype(self.stored).itemsize
 
     def require_image_input(self) -> ImageInput:
         """Return how images are fed to the encoder.
@@ -149,6 +202,8 @@ class EncoderSpec:
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "pooling": get_args(Pooling),
+    "norm": get_args(Norm),
+    "stored": get_args(Stored),
     "precision": get_args(Precision),
     "resize": get_args(Resize),
     "interpolation": get_args(Interpolation),
@@ -157,11 +212,11 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 """The values that a field can have, by its name; any text fits other fields of text."""
 
 
-def _read_fields(kind: type[EncoderSpec | ImageInput], saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checked values of a dataclass's fields but ``image_input``; those with a default may be missing."""
+def _read_fields(kind: type[EncoderSpec | ImageInput | TokenGrid], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the checked values of a dataclass's plain fields; those with a default may be missing."""
     values: dict[str, Any] = {}
     for field in fields(kind):
-        if field.name == "image_input" or (field.default is not MISSING and field.name not in saved):
+        if field.name in ("image_input", "tokens") or (field.default is not MISSING and field.name not in saved):
             continue
         value = saved[field.name]
         if field.name in ("mean", "std"):
@@ -169,7 +224,9 @@ def _read_fields(kind: type[EncoderSpec | ImageInput], saved: Mapping[str, Any])
                 raise TypeError(f"'{field.name}' is not a list of numbers")
             values[field.name] = tuple(value)
             continue
-        if type(value) is not {"str": str, "int": int, "bool": bool}.get(str(field.type), str):
+        if field.name == "layer" and value is None:
+            continue
+        if type(value) is not {"str": str, "int": int, "int | None": int, "bool": bool}.get(str(field.type), str):
             raise TypeError(f"'{field.name}' is of type {type(value).__name__}")
         if field.name in _CHOICES and value not in _CHOICES[field.name]:
             raise ValueError(f"'{field.name}' cannot be '{value}'")
@@ -185,7 +242,10 @@ class Encoder(Protocol):
         """The encoder's name and everything that can change its vectors."""
 
     def encode_images(self, batch: Tensor) -> Floats:
-        """Return vectors ``[n, d]``, not normalised, of preprocessed images ``[n, 3, input_size, input_size]``."""
+        """Return vectors ``[n, d]``, not normalised, of preprocessed images ``[n, 3, input_size, input_size]``.
+
+        An encoder whose spec has ``tokens`` returns ``[n, t, d]``.
+        """
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         """Return vectors ``[n, d]`` in the images' space; raise :class:`UsageError` if ``spec.has_text`` is false."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from typing import Any, cast
@@ -11,7 +12,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 Rows = NDArray[Any]
-"""Vectors ``[m, d]``, or a property of each, ``[m]``."""
+"""Vectors ``[m, d]``, tokens ``[m, t, d]``, or a property of each, ``[m]``."""
 Positions = NDArray[np.int64]
 
 ROWS = 4096
@@ -21,7 +22,9 @@ COPIED = 2**26
 
 
 class Blocks(NDArrayOperatorsMixin):
-    """Vectors ``[n, d]`` in several arrays, one after another, or some of their rows, without a copy.
+    """Vectors ``[n, d]``, or tokens ``[n, t, d]``, in several arrays one after another, or some of their rows.
+
+    Nothing is copied.
 
     They are indexed as an array is. Rows asked for by slice, position or mask come as an array: a view where they lie
     in one part side by side, else a copy of just them. Anything else that NumPy does with an array, it does with a copy
@@ -36,9 +39,9 @@ class Blocks(NDArrayOperatorsMixin):
     """
 
     def __init__(self, parts: Sequence[Rows]) -> None:
-        """Put arrays ``[n, d]`` of the same d and type one after another; there is at least one."""
+        """Put arrays of the same width and type one after another; there is at least one."""
         self._parts = [np.asarray(part) for part in parts]  # indexing a plain array is faster than a memory map's class
-        if len({(part.ndim, part.shape[1:], part.dtype) for part in self._parts}) != 1 or self._parts[0].ndim != 2:
+        if len({(part.ndim, part.shape[1:], part.dtype) for part in self._parts}) != 1 or self._parts[0].ndim < 2:
             shapes = ", ".join(f"{part.dtype} {list(part.shape)}" for part in self._parts) or "none"
             raise ValueError(f"blocks are matrices of the same width and type; these are {shapes}")
         self._ends = np.cumsum([len(part) for part in self._parts])
@@ -63,19 +66,19 @@ class Blocks(NDArrayOperatorsMixin):
         return known if self._chosen is None else known[self._chosen]
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """The number of rows and of dimensions."""
-        return int(self._ends[-1] if self._chosen is None else len(self._chosen)), self._parts[0].shape[1]
+    def shape(self) -> tuple[int, ...]:
+        """The number of rows, of tokens if there are several a row, and of dimensions."""
+        return int(self._ends[-1] if self._chosen is None else len(self._chosen)), *self._parts[0].shape[1:]
 
     @property
     def ndim(self) -> int:
-        """Two."""
-        return 2
+        """Two, or three of tokens."""
+        return self._parts[0].ndim
 
     @property
     def size(self) -> int:
         """The number of numbers."""
-        return self.shape[0] * self.shape[1]
+        return math.prod(self.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -99,7 +102,7 @@ class Blocks(NDArrayOperatorsMixin):
 
     def __getitem__(self, key: Any) -> Any:
         rows, *rest = key if isinstance(key, tuple) else (key,)
-        if any(not isinstance(each, int | np.integer | slice) for each in rest) or len(rest) > 1:
+        if any(not isinstance(each, int | np.integer | slice) for each in rest) or len(rest) >= self.ndim:
             return np.asarray(self)[key]  # pairs of positions, new axes
         if isinstance(rows, int | np.integer):
             return self._read(_in_range(np.array([rows]), len(self)))[(0, *rest)]
@@ -169,7 +172,7 @@ class Blocks(NDArrayOperatorsMixin):
             return self._side_by_side(int(rows[0]), int(rows[-1]) + 1)
         if len(self._parts) == 1:
             return np.asarray(self._parts[0][rows])
-        read = np.empty((len(rows), self.shape[1]), self.dtype)
+        read = np.empty((len(rows), *self.shape[1:]), self.dtype)
         part = np.searchsorted(self._ends, rows, side="right")
         order = np.argsort(part, kind="stable")
         bounds = np.searchsorted(part[order], np.arange(len(self._parts) + 1))
@@ -203,7 +206,7 @@ def rows_at(vectors: Rows | Blocks, positions: Sequence[int] | Positions) -> Row
     chosen = np.asarray(positions, np.int64)
     if len(chosen) == len(vectors) and (chosen == np.arange(len(chosen))).all():
         return as_array(vectors) if isinstance(vectors, Blocks) else vectors
-    if len(chosen) * vectors.shape[1] * vectors.dtype.itemsize <= COPIED:
+    if len(chosen) * math.prod(vectors.shape[1:]) * vectors.dtype.itemsize <= COPIED:
         few: Rows = vectors[chosen]
         return few
     return as_array((vectors if isinstance(vectors, Blocks) else Blocks([vectors])).at(chosen))

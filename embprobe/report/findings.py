@@ -13,6 +13,7 @@ from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import EncoderSpec
 from embprobe.errors import EmbprobeError
 from embprobe.probing.key import Key
+from embprobe.probing.profiles import LAYERS
 from embprobe.probing.results import Result, Results
 from embprobe.report.benchmarks import read_benchmarks
 
@@ -46,6 +47,16 @@ class Probe:
     def is_study(self) -> bool:
         """Whether these are the claims of a study, not the measures of one card."""
         return bool(self.results.claims)
+
+    @property
+    def is_profile(self) -> bool:
+        """Whether these are the headline of a card by the layers of encoders."""
+        return LAYERS in self.manifest
+
+    @property
+    def title(self) -> str:
+        """The title of the card."""
+        return f"{self.card['title']}, by layers" if self.is_profile else str(self.card["title"])
 
     @property
     def key(self) -> Key:

@@ -56,13 +56,17 @@ class Panel:
 
 
 def forest(probes: Sequence[Probe]) -> list[Panel | None]:
-    """A panel a probe; an encoder has the same shape and colour in all of them. A study, which has many questions, has
-    none: its own figure shows its claims."""
+    """A panel a probe; an encoder has the same shape and colour in all of them. A study has
+    many questions and a profile many layers: they have none, but figures of their own."""
     every = [
-        row.encoder for probe in probes if not probe.is_study for row in probe.headline if probe.is_subject(row.encoder)
+        row.encoder
+        for probe in probes
+        if not (probe.is_study or probe.is_profile)
+        for row in probe.headline
+        if probe.is_subject(row.encoder)
     ]
     order = list(dict.fromkeys(every))
-    return [None if probe.is_study else _panel(probe, order) for probe in probes]
+    return [None if probe.is_study or probe.is_profile else _panel(probe, order) for probe in probes]
 
 
 def look(encoder: str, order: Sequence[str]) -> tuple[str, str]:

@@ -79,7 +79,7 @@ def open_stores(images: Images, workspace: Workspace, wanted: Sequence[str] | Ma
     for name in wanted:
         fingerprint = wanted[name] if isinstance(wanted, Mapping) else ""
         matching = (s for s in specs if s.fingerprint == fingerprint or (not fingerprint and s.name == name))
-        spec = next(matching, None)
+        spec = next((each for each in matching if each.tokens is None), None)
         store = None if spec is None else open_store(workspace.store(images, spec), spec, images)
         if store is None or not store.complete:
             raise UsageError(

@@ -13,6 +13,7 @@ Of many encoders, :func:`holm` corrects the comparisons, :func:`tied_groups` giv
 separate, and :func:`effective_robustness` sets accuracy under a shift against accuracy without it.
 """
 
+from embprobe.statistics.depth import Best, Rise, best_elsewhere, half_rise, sure_from
 from embprobe.statistics.estimate import LEVEL, Estimate, least_detectable_difference
 from embprobe.statistics.many_tests import CERTAIN, holm
 from embprobe.statistics.over_datasets import FEWEST_DATASETS, DatasetScores, ResampledDatasets, resample_datasets
@@ -27,17 +28,22 @@ __all__ = [
     "FEWEST_ENCODERS",
     "LEVEL",
     "RESAMPLES",
+    "Best",
     "DatasetScores",
     "Estimate",
     "RecipeDifference",
     "Resampled",
     "ResampledDatasets",
+    "Rise",
     "Robustness",
+    "best_elsewhere",
     "compare_recipes",
     "effective_robustness",
+    "half_rise",
     "holm",
     "least_detectable_difference",
     "resample",
     "resample_datasets",
+    "sure_from",
     "tied_groups",
 ]

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 import embprobe.encoders
 from embprobe.embeddings.workspace import SCHEMA, Workspace, distinct_slug, slug
 from embprobe.encoders import ImageInput, load_encoder
+from embprobe.encoders.spec import TokenGrid
 from embprobe.errors import EmbprobeError
 from embprobe.images import load_images
 from tests.conftest import Reads, changed, make_encoder, noise, snapshot
@@ -131,6 +132,10 @@ CHANGES: dict[str, Any] = {
     "precision": "bfloat16",
     "decoding": "fast",
     "max_pixels": 5,
+    "layer": 2,
+    "norm": "last",
+    "tokens": TokenGrid(prefix=1, rows=2, columns=2),
+    "stored": "float16",
 }
 NAMES: dict[str, Any] = {"weights": "other.safetensors", "options": "pooling=none"}
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from embprobe.encoders import EncoderSpec, ImageInput, list_encoders, list_families, load_encoder
-from embprobe.encoders.spec import hash_weights
+from embprobe.encoders.spec import TokenGrid, hash_weights
 from embprobe.errors import EmbprobeError, UsageError
 from tests.conftest import changed, make_encoder
 
@@ -132,6 +132,10 @@ CHANGED: dict[str, Any] = {
     "max_pixels": 5,
     "has_text": True,
     "precision": "float16",
+    "layer": 2,
+    "norm": "last",
+    "tokens": TokenGrid(prefix=1, rows=2, columns=2),
+    "stored": "float16",
 }
 
 

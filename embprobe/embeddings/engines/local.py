@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from embprobe.embeddings.engines.processes import Read, reader
-from embprobe.embeddings.engines.reading import ReadRow
+from embprobe.embeddings.engines.reading import ReadRow, mask_of
 from embprobe.embeddings.engines.schedule import Pictures, Place, passes
 from embprobe.embeddings.job import Encoded, Job, Seconds, Shard, add_seconds
 from embprobe.embeddings.manifest import Rejected
-from embprobe.encoders.network import NetworkEncoder
-from embprobe.encoders.preprocessing import geometry, normalized
+from embprobe.encoders.network import NetworkEncoder, encode_together, on_device
+from embprobe.encoders.preprocessing import Pixels, geometry, normalized
 from embprobe.encoders.spec import Encoder, Floats, ImageInput
 from embprobe.errors import EmbprobeError
 from embprobe.system.devices import each_of
@@ -97,7 +97,7 @@ def _joined(shard: Shard, parts: Sequence[_Batch], job: Job) -> Encoded:
         done.rejected += part.rejected
         add_seconds(done.seconds, part.seconds)
     for i, encoder in enumerate(shard.lacking):
-        empty = np.empty((0, job.specs[encoder].dimension), np.float32)
+        empty = np.empty((0, *job.specs[encoder].shape), job.specs[encoder].stored)
         done.vectors.append(np.concatenate([empty, *(part.vectors[i] for part in parts if part.good)]))
     return done
 
@@ -142,14 +142,9 @@ def _seats(job: Job, workers: int) -> Iterator[Sequence[Encoder]]:
             yield job.encoders
         return
     for i, device in enumerate(each_of(job.device)):
-        here = job.encoders if i == 0 else [_on(encoder, device) for encoder in job.encoders]
+        here = job.encoders if i == 0 else on_device(job.encoders, device)
         for _ in range(_SEATS_PER_GPU if device.startswith("cuda") else 1):
             yield here
-
-
-def _on(encoder: Encoder, device: str) -> Encoder:
-    """A copy of the encoder on that device; one that is no :class:`NetworkEncoder` stays where it is and serves all."""
-    return encoder.on(device) if isinstance(encoder, NetworkEncoder) else encoder
 
 
 def _encode(pictures: Pictures, readings: _Readings, job: Job, crew: _Crew) -> list[_Batch]:
@@ -192,6 +187,10 @@ class _Reading:
         """The rows in order."""
         return [row for _, row in sorted(self.read.items())]
 
+    def masks(self, image_input: ImageInput) -> list[Pixels]:
+        """Return the masks of the rows that could be read, as an encoder sees them."""
+        return [row.crops[mask_of(image_input)] for row in self.rows if not isinstance(row.crops, Rejected)]
+
 
 def _vectors(reading: _Reading, job: Job, seats: SimpleQueue[Sequence[Encoder]]) -> _Batch:
     """Encode the crops of a reading by the encoders that lack them."""
@@ -215,10 +214,13 @@ def _vectors(reading: _Reading, job: Job, seats: SimpleQueue[Sequence[Encoder]])
     encoders = seats.get()
     try:
         began = time.perf_counter()
-        vectors = [
-            encoders[i].encode_images(tensors[image_input])
-            for i, image_input in zip(lacking, image_inputs, strict=True)
-        ]
+        vectors = encode_together([encoders[i] for i in lacking], [tensors[each] for each in image_inputs])
+        for place, (i, image_input) in enumerate(zip(lacking, image_inputs, strict=True)):
+            encoder = encoders[i]
+            if job.specs[i].masked and isinstance(encoder, NetworkEncoder):
+                vectors[place] = encoder.pooled_by_mask(
+                    vectors[place], [each / 255 for each in reading.masks(image_input)]
+                )
         add_seconds(seconds, {"encode": time.perf_counter() - began})
     except torch.OutOfMemoryError:
         smaller = f"batches of {job.batch_size} images: use --batch-size {job.batch_size // 2}"

@@ -21,7 +21,7 @@ from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from embprobe.embeddings.engines import local
 from embprobe.embeddings.job import Encoded, Job, Shard
-from embprobe.encoders import load_encoder
+from embprobe.encoders import load_encoders
 from embprobe.encoders.spec import Decoding
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import open_images
@@ -133,7 +133,7 @@ def _job(order: Order) -> Job:
     images = open_images(order.images, order.reading)
     if images.fingerprint != order.rows:
         raise EmbprobeError(f"'{order.images}' holds other images on this worker than where the work was asked for.")
-    encoders = [load_encoder(name, device=order.device) for name in order.encoders]
+    encoders = load_encoders(order.encoders, device=order.device)
     decoding: Decoding = "fast" if order.fast_decode else "exact"
     specs = [each.spec.with_decoding(decoding, most) for each, most in zip(encoders, order.max_pixels, strict=True)]
     for name, spec, wanted in zip(order.encoders, specs, order.specs, strict=True):

@@ -46,7 +46,8 @@ def towers_encoder(
     Raises:
         UsageError: There is no such pooling.
     """
-    from embprobe.encoders.network import network_encoder
+    from embprobe.encoders.layers import Trunk
+    from embprobe.encoders.network import as_it_is, network_encoder
     from embprobe.encoders.towers.two_towers import MEAN, STD
 
     own: Pooling = "cls" if towers.head == "none" else "projected"
@@ -61,7 +62,9 @@ def towers_encoder(
         std=STD,
         pooling="cls" if headless else own,
         precision=precision,
-        image=_cls if headless else _images,
+        image=_features,
+        pool=as_it_is if headless else _projected,
+        trunk=Trunk(lambda towers: list(towers.vit.blocks), lambda towers: towers.vit.norm, prefix=1, has_class=True),
         text=_texts if towers.has_text and not headless else None,
         find_cut=_cut_texts,
         family=family,
@@ -71,13 +74,16 @@ def towers_encoder(
     )
 
 
-def _images(towers: TwoTowers, batch: Tensor) -> Tensor:
-    return towers.encode_images(batch)
-
-
-def _cls(towers: TwoTowers, batch: Tensor) -> Tensor:
+def _features(towers: TwoTowers, batch: Tensor) -> Tensor:
+    """Return the class token before the head."""
     features: Tensor = towers.vit(batch)
     return features
+
+
+def _projected(towers: TwoTowers, features: Tensor) -> Tensor:
+    """Return the class token behind the head."""
+    embedding: Tensor = towers.image_projection(features)
+    return embedding
 
 
 def _texts(towers: TwoTowers, texts: Sequence[str], device: str) -> Tensor:

@@ -20,7 +20,7 @@ from embprobe.encoders.checkpoints.fitting import HEADS, drop_unused, fit
 from embprobe.encoders.checkpoints.formats import NotWeights
 from embprobe.encoders.checkpoints.mismatch import Mismatch, load_strictly, look_like
 from embprobe.encoders.checkpoints.reading import find_weights, read_weights
-from embprobe.encoders.families.timm import choose_pooling
+from embprobe.encoders.families.timm import choose_pooling, trunk_of
 from embprobe.encoders.hub import load_failure
 from embprobe.encoders.network import NetworkEncoder, network_encoder
 from embprobe.encoders.options import join_options, parse_side
@@ -93,6 +93,7 @@ def load(
         resize_to=resize_to or side * RESIZE_TO // SIDE,
         precision=precision,
         image=image,
+        trunk=trunk_of(network),
         family="dino",
         model=model,
         weights=weights,

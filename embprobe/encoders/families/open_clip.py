@@ -12,6 +12,7 @@ import open_clip
 import torch
 from open_clip.model import ModifiedResNet
 from open_clip.timm_model import TimmModel
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from embprobe.encoders.checkpoints.fitting import HEADS, drop_unused, fit, note_resampling
@@ -19,7 +20,9 @@ from embprobe.encoders.checkpoints.formats import NotWeights
 from embprobe.encoders.checkpoints.mismatch import Mismatch
 from embprobe.encoders.checkpoints.plain import plain_values
 from embprobe.encoders.checkpoints.reading import find_weights, read_weights
+from embprobe.encoders.families.timm import trunk_of
 from embprobe.encoders.hub import PLACES, SOURCES, load_failure
+from embprobe.encoders.layers import Trunk
 from embprobe.encoders.network import FindCut, NetworkEncoder, TextFeatures, network_encoder
 from embprobe.encoders.options import join_options, parse_side
 from embprobe.encoders.spec import Listing
@@ -134,6 +137,7 @@ def load(
         interpolation=config["interpolation"],
         precision=precision,
         image=_trunk_features if trunk else _projected,
+        trunk=None if trunk else _trunk(network.visual),
         text=None if trunk else _text(tokenizer),
         find_cut=None if trunk else _find_cut(tokenizer),
         family="open_clip",
@@ -233,6 +237,23 @@ def _trunk_features(visual: nn.Module, batch: Tensor) -> Tensor:
     """Return the output of an image side without its projection, ``[n, d]``."""
     output: Tensor | tuple[Tensor, ...] = visual(batch)
     return output[0] if isinstance(output, tuple) else output  # CoCa's returns its tokens, too
+
+
+def _trunk(visual: Any) -> Trunk | None:
+    """Return where the layers of an image side are; None if that is not known."""
+    if isinstance(visual, TimmModel):
+        return trunk_of(visual.trunk, lambda network: network.visual.trunk)
+    if isinstance(visual, ModifiedResNet):
+        return Trunk(lambda network: [getattr(network.visual, f"layer{i}") for i in range(1, 5)])
+    if not isinstance(visual, VisionTransformer):
+        return None
+    # behind a learned pooling, the last norm is for what is pooled
+    return Trunk(
+        lambda network: list(network.visual.transformer.resblocks),
+        lambda network: network.visual.ln_post if network.visual.attn_pool is None else None,
+        prefix=1,
+        has_class=True,
+    )
 
 
 def _without_projection(visual: Any, model: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import timm
 import torch
 from huggingface_hub import hf_hub_download
 from timm.data.config import resolve_model_data_config
-from torch import Tensor
+from torch import Tensor, nn
 
 from embprobe.encoders.checkpoints.fitting import drop_unused, fit, note_resampling, without_heads
 from embprobe.encoders.checkpoints.formats import NotWeights
 from embprobe.encoders.checkpoints.mismatch import Mismatch
 from embprobe.encoders.checkpoints.reading import find_weights, read_weights
 from embprobe.encoders.hub import PLACES, SOURCES, load_failure
+from embprobe.encoders.layers import Trunk
 from embprobe.encoders.network import ImageFeatures, NetworkEncoder, call, network_encoder
 from embprobe.encoders.options import join_options, parse_side
 from embprobe.encoders.spec import Listing, Pooling
@@ -27,6 +28,8 @@ from embprobe.system.hub import cache_if_unreachable
 
 _POOLINGS: dict[str, Pooling] = {"token": "cls", "avg": "mean", "map": "attention"}
 """By timm's name of a pooling, embprobe's."""
+_STEMS = ("act1", "stem", "conv_stem", "bn1", "features.norm0")
+"""Names of what comes before the first stage in the tables of timm's networks."""
 _CLASSIFIERS = ("head", "head.fc", "fc", "classifier", "last_linear")
 """Names of classifiers in timm's networks and in those that it translates."""
 
@@ -120,12 +123,48 @@ def load(
         interpolation=config["interpolation"],
         precision=precision,
         image=image,
+        trunk=trunk_of(network),
         family="timm",
         model=model,
         weights=weights,
         options=join_options(pooling=pooling, size=size, resize=resize, precision=precision, key=key),
         configuration=configuration,
     )
+
+
+def trunk_of(network: Any, within: Callable[[Any], Any] = lambda network: network) -> Trunk | None:
+    """Return where the layers of a timm network are; None if that is not known.
+
+    They are a vision transformer's blocks; of other networks the stages that timm's ``feature_info`` names, of which a
+    stem is none.
+
+    Args:
+        network: The network of timm.
+        within: Returns it from the network that holds it.
+    """
+    norm = _last_norm(network)
+    if hasattr(network, "num_prefix_tokens") and isinstance(network.blocks, nn.Sequential | nn.ModuleList):
+        return Trunk(
+            lambda outer: list(within(outer).blocks),
+            lambda outer: getattr(within(outer), norm) if norm else None,
+            prefix=network.num_prefix_tokens,
+            has_class=has_class_token(network),
+        )
+    stages = [each["module"] for each in getattr(network, "feature_info", None) or []]
+    stages = [stage for stage in stages if not stage.startswith(_STEMS)]
+    if not stages:
+        return None
+    return Trunk(
+        lambda outer: [within(outer).get_submodule(stage) for stage in stages],
+        lambda outer: getattr(within(outer), norm) if norm else None,
+        maps="NHWC" if getattr(network, "output_fmt", None) == "NHWC" else "",
+    )
+
+
+def _last_norm(network: Any) -> str:
+    """Return the name of the norm that a network's tokens go through at the end; "" if they go through none."""
+    norms = (name for name in ("norm", "fc_norm") if isinstance(getattr(network, name, None), nn.Module))
+    return next((name for name in norms if not isinstance(getattr(network, name), nn.Identity)), "")
 
 
 def has_class_token(network: Any) -> bool:

@@ -22,7 +22,8 @@ from embprobe.encoders.checkpoints.mismatch import Mismatch
 from embprobe.encoders.checkpoints.reading import INDEX, find_weights, read_weights, shards_of
 from embprobe.encoders.families import dino
 from embprobe.encoders.hub import PLACES, SOURCES, load_failure
-from embprobe.encoders.network import ImageFeatures, NetworkEncoder, network_encoder
+from embprobe.encoders.layers import Trunk
+from embprobe.encoders.network import NetworkEncoder, Pooled, network_encoder
 from embprobe.encoders.options import join_options, parse_side
 from embprobe.encoders.spec import Listing, Pooling
 from embprobe.errors import EmbprobeError, UsageError
@@ -51,7 +52,7 @@ class Kind:
     """A kind of model: transformers' class, its poolings (the first is the default), and how it is fed by default."""
 
     network: str
-    poolings: Mapping[Pooling, ImageFeatures]
+    poolings: Mapping[Pooling, Pooled]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     squash: bool = False
@@ -112,7 +113,7 @@ def load(
         raise load_failure(name, "", error, local=local) from None
     if pooling and pooling not in kind.poolings:
         raise UsageError(f"'{name}' has no pooling '{pooling}'; it has {', '.join(kind.poolings)}.")
-    chosen, image = next((name, features) for name, features in kind.poolings.items() if pooling in ("", name))
+    chosen, pool = next((name, features) for name, features in kind.poolings.items() if pooling in ("", name))
     if resize_to and feed.resize == "squash":
         raise UsageError(f"'{name}' takes the whole image, squashed to {feed.input_size} x {feed.input_size}.")
     return network_encoder(
@@ -126,7 +127,9 @@ def load(
         resize=feed.resize,
         interpolation=feed.interpolation,
         precision=precision,
-        image=image,
+        image=_forward,
+        pool=pool,
+        trunk=_trunk(network),
         family="transformers",
         model=model,
         weights=weights,
@@ -291,32 +294,51 @@ def _three(values: Any) -> tuple[float, ...]:
     return red, green, blue
 
 
-def _cls(network: Any, batch: Tensor) -> Tensor:
-    features: Tensor = network(pixel_values=batch).last_hidden_state[:, 0]
+def _trunk(network: Any) -> Trunk:
+    """Return where the layers are: the modules of the encoder's one list, before the norm behind it."""
+    lists = [name for name, module in network.named_modules() if isinstance(module, torch.nn.ModuleList)]
+    blocks = next(name for name in lists if name.rpartition(".")[2] in ("layer", "layers"))
+    ends = ("post_layernorm", "layernorm")
+    norms = [name for name, _ in network.named_modules() if name.rpartition(".")[2] in ends and "head" not in name]
+    has_class = network.config.model_type not in ("siglip", "siglip_vision_model")
+    return Trunk(
+        lambda outer: list(outer.get_submodule(blocks)),
+        lambda outer: outer.get_submodule(norms[-1]),
+        prefix=int(has_class),
+        has_class=has_class,
+    )
+
+
+def _forward(network: Any, batch: Tensor) -> Any:
+    """Return the output of a network: its ``last_hidden_state`` and its ``pooler_output``."""
+    return network(pixel_values=batch)
+
+
+def _cls(network: Any, output: Any) -> Tensor:
+    features: Tensor = output.last_hidden_state[:, 0]
     return features
 
 
-def _mean(network: Any, batch: Tensor) -> Tensor:
-    features: Tensor = network(pixel_values=batch).last_hidden_state[:, 1:].mean(1)
+def _mean(network: Any, output: Any) -> Tensor:
+    features: Tensor = output.last_hidden_state[:, 1:].mean(1)
     return features
 
 
-def _cls_and_mean(network: Any, batch: Tensor) -> Tensor:
-    tokens = network(pixel_values=batch).last_hidden_state
-    return torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1)
+def _cls_and_mean(network: Any, output: Any) -> Tensor:
+    return torch.cat([_cls(network, output), _mean(network, output)], 1)
 
 
-def _mean_of_all(network: Any, batch: Tensor) -> Tensor:
-    features: Tensor = network(pixel_values=batch).last_hidden_state.mean(1)
+def _mean_of_all(network: Any, output: Any) -> Tensor:
+    features: Tensor = output.last_hidden_state.mean(1)
     return features
 
 
-def _pooler(network: Any, batch: Tensor) -> Tensor:
-    features: Tensor = network(pixel_values=batch).pooler_output
+def _pooler(network: Any, output: Any) -> Tensor:
+    features: Tensor = output.pooler_output
     return features
 
 
-_TOKENS: dict[Pooling, ImageFeatures] = {"cls": _cls, "mean": _mean, "cls+mean": _cls_and_mean}
+_TOKENS: dict[Pooling, Pooled] = {"cls": _cls, "mean": _mean, "cls+mean": _cls_and_mean}
 _CLIP = Kind(
     "CLIPVisionModel",
     {**_TOKENS, "trunk": _pooler},

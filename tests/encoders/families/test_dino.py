@@ -121,6 +121,18 @@ def test_other_poolings(released: Path, teacher: State) -> None:
 
 
 @torch.inference_mode()
+def test_layers_are_those_of_the_blocks_and_the_norm(released: Path, teacher: State) -> None:
+    batch = inputs()[:2]
+    states: list[Tensor] = []
+    normed = tokens(teacher, batch, each=states.append)
+    for number, expected in enumerate(states, 1):
+        encoder = load_encoder(f"dino/vit_tiny:{released},layer={number},pooling=cls+mean")
+        assert worst(encode(encoder, PICTURES[:2]), torch.cat([expected[:, 0], expected[:, 1:].mean(1)], 1)) < 2e-5
+    whole = load_encoder(f"dino/vit_tiny:{released},pooling=tokens")
+    assert worst(encode(whole, PICTURES[:2]), normed) < 1e-5
+
+
+@torch.inference_mode()
 def test_patches_of_eight_pixels(tmp_path: Path) -> None:
     state, file = weights(8), tmp_path / "tiny8.pth"
     torch.save(state, file)
@@ -294,7 +306,7 @@ def test_a_file_is_needed(tmp_path: Path) -> None:
         load_encoder(f"dino/vit_tiny:{tmp_path}")
 
 
-@pytest.mark.parametrize("option", ["size=0", "size=abc", "resize=-1", "size=225", "size=8", "pooling=tokens"])
+@pytest.mark.parametrize("option", ["size=0", "size=abc", "resize=-1", "size=225", "size=8", "pooling=all"])
 def test_an_option_that_makes_no_sense_is_a_sentence(option: str, released: Path) -> None:
     with pytest.raises(EmbprobeError, match="dino/vit_tiny|size|resize") as refused:
         load_encoder(f"dino/vit_tiny:{released},{option}")

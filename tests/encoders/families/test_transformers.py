@@ -16,6 +16,7 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Norma
 
 from embprobe.embeddings.extract import encode
 from embprobe.encoders import describe_encoder, list_encoders, load_encoder
+from embprobe.encoders.spec import TokenGrid
 from embprobe.errors import EmbprobeError, UsageError
 from tests.conftest import Malicious
 from tests.encoders.conftest import PICTURES, Put, untrained, worst
@@ -82,10 +83,10 @@ def inputs(resize_to: int, side: int, mean: tuple[float, ...], std: tuple[float,
 
 
 @torch.inference_mode()
-def transformers_outputs(kind: str, folder: Path) -> Any:
+def transformers_outputs(kind: str, folder: Path, **options: bool) -> Any:
     """Return the outputs of transformers' own model for the pictures."""
     network = {"clip": "CLIPVisionModel", "vit": "ViTModel"}.get(kind, type(NETWORKS[kind]()).__name__)
-    return getattr(transformers, network).from_pretrained(folder).eval()(inputs(40, 32, CLIP_MEAN, CLIP_STD))
+    return getattr(transformers, network).from_pretrained(folder).eval()(inputs(40, 32, CLIP_MEAN, CLIP_STD), **options)
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -108,6 +109,22 @@ def test_vectors_are_transformers_own(kind: str, folders: dict[str, Path]) -> No
         assert worst(encode(encoder, PICTURES), vectors) < 1e-5
     with pytest.raises(UsageError, match=f"has no pooling 'max'; it has {', '.join(expected)}".replace("+", r"\+")):
         load_encoder(f"{name},pooling=max")
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_layers_are_transformers_hidden_states(kind: str, folders: dict[str, Path]) -> None:
+    name = f"transformers/local-dir:{folders[kind]}"
+    outputs = transformers_outputs(kind, folders[kind], output_hidden_states=True)
+    prefix = 0 if kind.startswith("siglip") else 1
+    for number, states in enumerate(outputs.hidden_states):  # the first is the embedding, as layer=0 is
+        mean = load_encoder(f"{name},layer={number},pooling=mean")
+        assert worst(encode(mean, PICTURES), states[:, prefix:].mean(1)) < 1e-5
+    last = load_encoder(f"{name},layer=-1,norm=last,pooling=tokens")
+    assert last.spec.tokens == TokenGrid(prefix=prefix, rows=4, columns=4) and last.spec.layer == 2
+    if not kind.startswith("clip"):  # CLIP's last norm is for its class token, and it gives the tokens as they are
+        assert worst(encode(last, PICTURES), outputs.last_hidden_state) < 1e-5
+    else:
+        assert worst(encode(last, PICTURES)[:, 0], outputs.pooler_output) < 1e-5
 
 
 @pytest.mark.parametrize("written", ["today", "by transformers 4"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -35,8 +36,11 @@ def weights(patch: int, *, dim: int = 192, side: int = 224, seed: int = 0) -> St
     return state
 
 
-def tokens(state: State, batch: Tensor) -> Tensor:
-    """Return the class token and the patch tokens after the last norm, ``[n, 1 + patches, d]``."""
+def tokens(state: State, batch: Tensor, each: Callable[[Tensor], None] = lambda block: None) -> Tensor:
+    """Return the class token and the patch tokens after the last norm, ``[n, 1 + patches, d]``.
+
+    ``each`` is called with the output of every block.
+    """
 
     def linear(x: Tensor, name: str) -> Tensor:
         return F.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
@@ -55,6 +59,7 @@ def tokens(state: State, batch: Tensor) -> Tensor:
         mixed = (q @ k.transpose(-2, -1) / math.sqrt(dim // heads)).softmax(-1) @ v
         x = x + linear(mixed.transpose(1, 2).reshape(n, -1, dim), f"{block}.attn.proj")
         x = x + linear(F.gelu(linear(norm(x, f"{block}.norm2"), f"{block}.mlp.fc1")), f"{block}.mlp.fc2")
+        each(x)
     return norm(x, "norm")
 
 
