@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -81,6 +83,12 @@ def compare(
     most_per_image: Annotated[
         int | None, typer.Option(help="Let an image be in so many contrasting pairs at most, against hubs.", min=1)
     ] = None,
+    why: Annotated[
+        bool,
+        typer.Option(
+            "--why", help="Map which parts of the first pairs make them near for one encoder, far for the other."
+        ),
+    ] = False,
     *,
     run: RunOptions,
     seed: SeedOption = 0,
@@ -90,6 +98,7 @@ def compare(
     """Measure how far encoders agree, what explains where they do not, and on which pairs they disagree most."""
     from embprobe import api
     from embprobe.plots.pairs import sheets_of
+    from embprobe.plots.why import why_sheets_of
 
     subjects = begin(images, encoder, run, seed=seed, max_unlabelled=max_unlabelled)
     with spinner("comparing") as notify:
@@ -105,19 +114,29 @@ def compare(
             percentiles=percentiles,
             sampled=sampled,
             most_per_image=most_per_image,
+            why=why,
             notify=notify,
             session=subjects.session,
         )
     path = comparison.path(subjects.session.workspace)
     figures = sheets_of(comparison, path.parent)
+    whys = why_sheets_of(len(figures), path.parent) if why else []
     if json:
         drawn = [str(figure) if figure.is_file() else None for figure in figures]
-        print_json({**comparison.as_json(), "figures": drawn})
+        print_json({**comparison.as_json(), "figures": drawn, **_why(comparison, whys)})
     else:
         print_comparison(comparison)
-        note_files(figures, path)
+        note_files([*figures, *whys], path)
     if not path.is_file():
         raise typer.Exit(1)
+
+
+def _why(comparison: Comparison, sheets: Sequence[Path]) -> dict[str, Any]:
+    """Return the maps of a comparison's pairs and the paths of their sheets, if they were asked for."""
+    if not sheets:
+        return {}
+    drawn = [str(sheet) if sheet.is_file() else None for sheet in sheets]
+    return {"why": [each.as_json() for each in comparison.why], "why_figures": drawn}
 
 
 def print_comparison(comparison: Comparison) -> None:

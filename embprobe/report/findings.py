@@ -97,6 +97,9 @@ class Findings:
     comparisons: Sequence[Comparison]
     benchmarks: Records
     sheets: Sequence[Path]
+    """Sheets of neighbours."""
+    whys: Sequence[Path]
+    """Sheets of why neighbours are near."""
     measured: Sequence[MeasuredImages]
 
 
@@ -118,6 +121,7 @@ def read_findings(workspace: Workspace) -> Findings:
         list(compared.values()),
         benchmarks,
         _newest(workspace, "figures/neighbors-*.png"),
+        _newest(workspace, "figures/why-*.png"),
         [measured[path] for path in sorted(measured, key=_time, reverse=True)],
     )
 
