@@ -25,6 +25,7 @@ from embprobe.cli.session import begin
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
+    from embprobe.comparing.layer_result import LayerComparison
     from embprobe.comparing.result import Agreement, Comparison, PairSharing
     from embprobe.statistics import Estimate
 
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
 def compare(
     images: ImagesArgument = None,
     encoder: EncodersOption = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="The layers of each encoder with those of another and with each other instead: all, 'every 2', or "
+            "numbers such as 8,10,12. One encoder is enough."
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="Neighbours of an image that mutual k-NN compares.", min=1)] = 10,
     by: Annotated[
         list[str] | None,
@@ -89,13 +97,17 @@ def compare(
 ) -> None:
     """Measure how far encoders agree, what explains where they do not, and on which pairs they disagree most."""
     from embprobe import api
+    from embprobe.comparing.layer_result import LayerComparison
+    from embprobe.plots.layers import figures_of
     from embprobe.plots.pairs import sheets_of
 
     subjects = begin(images, encoder, run, seed=seed, max_unlabelled=max_unlabelled)
+    compared: Comparison | LayerComparison
     with spinner("comparing") as notify:
-        comparison = api.compare(
+        compared = api.compare(  # type: ignore[call-overload]  # which options go with layers is for it to say
             subjects.images,
             subjects.encoders,
+            layers=layers,
             k=k,
             by=by,
             pairs=pairs,
@@ -108,16 +120,65 @@ def compare(
             notify=notify,
             session=subjects.session,
         )
-    path = comparison.path(subjects.session.workspace)
-    figures = sheets_of(comparison, path.parent)
+    path = compared.path(subjects.session.workspace)
+    of_layers = isinstance(compared, LayerComparison)
+    figures = figures_of(compared, path.parent) if of_layers else sheets_of(compared, path.parent)
     if json:
         drawn = [str(figure) if figure.is_file() else None for figure in figures]
-        print_json({**comparison.as_json(), "figures": drawn})
+        print_json({**compared.as_json(), "figures": drawn})
     else:
-        print_comparison(comparison)
+        if isinstance(compared, LayerComparison):
+            print_layers(compared)
+        else:
+            print_comparison(compared)
         note_files(figures, path)
     if not path.is_file():
         raise typer.Exit(1)
+
+
+def print_layers(comparison: LayerComparison) -> None:
+    """Print for each layer of an encoder the nearest layer of another, by both measures, and what follows."""
+    from embprobe.encoders.naming import fold, short_names
+
+    console = output(width=140)
+    short = short_names(comparison.encoders)
+    for a, b in comparison.between():
+        table = Table(
+            title=f"Which layers agree? {comparison.compared:,} images of {escape(visible(comparison.images.name))}",
+            title_justify="left",
+            caption_justify="left",
+            caption=_layers_caption(comparison),
+        )
+        table.add_column(f"layer of\n{escape(fold(short[a], 24))}")
+        columns = []
+        for measure in comparison.measures:
+            nearest = next(e for e in comparison.nearest if (e.measure, e.a, e.b) == (measure, a, b))
+            similarity = next(e for e in comparison.similarities if (e.measure, e.a, e.b) == (measure, a, b))
+            table.add_column(f"nearest of\n{escape(fold(short[b], 24))}", justify="right")
+            table.add_column(f"by {escape(measure)}", justify="right")
+            columns.append((nearest, similarity, comparison.encoders[b].layers))
+        for i, layer in enumerate(comparison.encoders[a].layers):
+            cells = []
+            for nearest, similarity, layers in columns:
+                at = layers.index(nearest.nearest[i])
+                cells.append(f"{nearest.nearest[i]} ({nearest.low[i]} to {nearest.high[i]})")
+                low, high = similarity.low[i][at], similarity.high[i][at]
+                cells.append(f"{similarity.values[i][at]:.3f} ({low:.3f} to {high:.3f})")
+            table.add_row(str(layer), *cells)
+        console.print(table)
+    for sentence in comparison.sentences():
+        console.print(f"[bold]{escape(visible(sentence))}[/bold]", soft_wrap=True)
+
+
+def _layers_caption(comparison: LayerComparison) -> str:
+    chances = {}
+    for each in comparison.similarities:
+        spread = "" if each.chance_spread is None else f" ± {each.chance_spread:.1g}"
+        chances[each.measure] = f"{each.measure} {each.chance:.4f}{spread}"
+    return (
+        f"95 % bootstrap intervals over {comparison.resampled}s, of a nearest layer those of 95 % of the resamples. "
+        f"By chance: {', '.join(chances.values())}."
+    )
 
 
 def print_comparison(comparison: Comparison) -> None:
