@@ -25,7 +25,7 @@ from embprobe.cli.session import begin
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
-    from embprobe.comparing.layer_result import LayerComparison
+    from embprobe.comparing.layer_result import LayerComparison, NearestLayers
     from embprobe.comparing.result import Agreement, Comparison, PairSharing
     from embprobe.statistics import Estimate
 
@@ -150,24 +150,22 @@ def print_layers(comparison: LayerComparison) -> None:
             caption=_layers_caption(comparison),
         )
         table.add_column(f"layer of\n{escape(fold(short[a], 24))}")
-        columns = []
-        for measure in comparison.measures:
-            nearest = next(e for e in comparison.nearest if (e.measure, e.a, e.b) == (measure, a, b))
-            similarity = next(e for e in comparison.similarities if (e.measure, e.a, e.b) == (measure, a, b))
+        columns = [each for each in comparison.nearest if (each.a, each.b) == (a, b)]
+        for each in columns:
             table.add_column(f"nearest of\n{escape(fold(short[b], 24))}", justify="right")
-            table.add_column(f"by {escape(measure)}", justify="right")
-            columns.append((nearest, similarity, comparison.encoders[b].layers))
+            table.add_column(f"by {escape(each.measure)}", justify="right")
         for i, layer in enumerate(comparison.encoders[a].layers):
-            cells = []
-            for nearest, similarity, layers in columns:
-                at = layers.index(nearest.nearest[i])
-                cells.append(f"{nearest.nearest[i]} ({nearest.low[i]} to {nearest.high[i]})")
-                low, high = similarity.low[i][at], similarity.high[i][at]
-                cells.append(f"{similarity.values[i][at]:.3f} ({low:.3f} to {high:.3f})")
-            table.add_row(str(layer), *cells)
+            table.add_row(str(layer), *(cell for each in columns for cell in _nearest_cells(each, i)))
         console.print(table)
     for sentence in comparison.sentences():
         console.print(f"[bold]{escape(visible(sentence))}[/bold]", soft_wrap=True)
+
+
+def _nearest_cells(nearest: NearestLayers, i: int) -> tuple[str, str]:
+    return (
+        f"{nearest.nearest[i]} ({nearest.low[i]} to {nearest.high[i]})",
+        f"{nearest.values[i]:.3f} ({nearest.values_low[i]:.3f} to {nearest.values_high[i]:.3f})",
+    )
 
 
 def _layers_caption(comparison: LayerComparison) -> str:

@@ -77,11 +77,14 @@ class LayerScores:
 
         Intervals are quantiles over the resamples, each of which has nearest layers of its own.
         """
+        ends = np.array([(each.estimate, each.low, each.high) for each in self.estimates]).T
+        ends = ends.reshape(3, *self.values.shape)
         replicates = self.drawn.replicates.reshape(-1, *self.values.shape)
-        turned = replicates.swapaxes(1, 2)
         return (
-            _nearest(self.measure, (self.a, self.b), (self.of_a, self.of_b), self.values, replicates),
-            _nearest(self.measure, (self.b, self.a), (self.of_b, self.of_a), self.values.T, turned),
+            _nearest(self.measure, (self.a, self.b), (self.of_a, self.of_b), ends, replicates),
+            _nearest(
+                self.measure, (self.b, self.a), (self.of_b, self.of_a), ends.swapaxes(1, 2), replicates.swapaxes(1, 2)
+            ),
         )
 
     def change(self) -> LayerChange | None:
@@ -102,18 +105,23 @@ def _nearest(
     measure: str,
     names: tuple[str, str],
     both: tuple[ComparedLayers, ComparedLayers],
-    values: ScoreArray,
+    ends: ScoreArray,
     replicates: ScoreArray,
 ) -> NearestLayers:
-    """Find the nearest layer of the second encoder to each of the first: ``[L_a, L_b]`` and ``[b, L_a, L_b]``."""
+    """Find the nearest layer of the second encoder to each of the first.
+
+    ``ends`` has estimates and the ends of their intervals, ``[3, L_a, L_b]``; replicates are ``[b, L_a, L_b]``.
+    """
     of_a, of_b = both
     layers, quantiles = np.array(of_b.layers), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    own, drawn = layers[values.argmax(1)], layers[replicates.argmax(2)]
+    at = ends[0].argmax(1)
+    own, drawn = layers[at], layers[replicates.argmax(2)]
     low, high = np.quantile(drawn, quantiles, axis=0, method="inverted_cdf").astype(int).tolist()
 
     def deeper(nearest: NDArray[np.int64]) -> ScoreArray:
         return np.asarray((nearest / of_b.depth - np.array(of_a.layers) / of_a.depth).mean(-1))
 
     by_low, by_high = np.quantile(deeper(drawn), quantiles).tolist()
+    numbers = (tuple(each.tolist()) for each in ends[:, np.arange(len(at)), at])
     found = tuple(own.tolist()), tuple(low), tuple(high)
-    return NearestLayers(measure, *names, *found, float(deeper(own)), by_low, by_high)
+    return NearestLayers(measure, *names, of_a.layers, *found, *numbers, float(deeper(own)), by_low, by_high)

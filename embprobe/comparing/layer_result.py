@@ -87,10 +87,16 @@ class NearestLayers:
     measure: str
     a: str
     b: str
+    layers: tuple[Count, ...]
+    """Those of ``a``."""
     nearest: tuple[Count, ...]
     low: tuple[Count, ...]
     """The intervals of the nearest: they hold those of 95 % of the resamples."""
     high: tuple[Count, ...]
+    values: tuple[Number, ...]
+    """How far each layer agrees with its nearest."""
+    values_low: tuple[Number, ...]
+    values_high: tuple[Number, ...]
     deeper: Number
     """By how much the nearest layers of ``b`` lie deeper than those of ``a`` on average, in relative depth: layer /
     number of layers."""
@@ -167,50 +173,38 @@ class LayerComparison:
 
     def sentences(self) -> list[str]:
         """Say by CKA which layers of two encoders agree, and where the layers of one change most."""
-        every = itertools.chain(*(self._between(a, b) for a, b in self.between()), map(self._within, self.subjects))
-        return [sentence for sentence in every if sentence]
+        between = [sentence for a, b in self.between() for sentence in self._between(a, b)]
+        changes = [each for each in self.changes if each.measure == CKA]
+        return between + [self._within(each) for each in changes]
 
     def _between(self, a: str, b: str) -> Iterator[str]:
         best = next(each for each in self.best if (each.measure, each.a, each.b) == (CKA, a, b))
-        chance = next(each for each in self.similarities if each.measure == CKA)
         e = best.value
         untrained = ""
-        if best.untrained is not None:
+        if best.untrained is not None and best.untrained < e.estimate:
             untrained = f"; neither agrees with any layer of the untrained network by more than {best.untrained:.3f}"
+        elif best.untrained is not None:
+            untrained = f"; but one of them agrees with a layer of the untrained network by {best.untrained:.3f}"
         yield (
             f"Layer {best.layers[0]} of {a} and layer {best.layers[1]} of {b} agree most of all: {CKA} "
-            f"{e.estimate:.3f} ({e.low:.3f} to {e.high:.3f}), {chance.chance:.3f} by chance{untrained}."
+            f"{e.estimate:.3f} ({e.low:.3f} to {e.high:.3f}), 0 by chance{untrained}."
         )
         for each in (each for each in self.nearest if each.measure == CKA and {each.a, each.b} == {a, b}):
-            layers = ", ".join(map(str, self.encoders[each.a].layers))
-            yield (
-                f"To layers {layers} of {each.a} the nearest of {each.b} are {', '.join(map(str, each.nearest))}: "
-                f"{_deeper(each)}."
-            )
+            layers, nearest = (", ".join(map(str, numbers)) for numbers in (each.layers, each.nearest))
+            yield f"To layers {layers} of {each.a} the nearest of {each.b} are {nearest}: {_deeper(each)}."
 
-    def _within(self, name: str) -> str:
-        change = self._change(name)
-        if change is None:
-            return ""
-        first, last = self.encoders[name].layers[0], self.encoders[name].layers[-1]
-        e, ends = change.value, change.ends
+    def _within(self, change: LayerChange) -> str:
+        facts, e, ends = self.encoders[change.encoder], change.value, change.ends
+        name = f"The untrained network, {change.encoder}," if facts.untrained else change.encoder
+        some = "" if len(facts.layers) == facts.depth else " of the compared ones"
         said = (
-            f"Of neighbouring layers of {name}, {change.layers[0]} and {change.layers[1]} agree least: {CKA} "
+            f"{name} changes most from layer {change.layers[0]} to layer {change.layers[1]}{some}: {CKA} "
             f"{e.estimate:.3f} ({e.low:.3f} to {e.high:.3f})"
         )
-        if len(self.encoders[name].layers) > 2:
-            said += f"; {first} and {last} agree by {ends.estimate:.3f} ({ends.low:.3f} to {ends.high:.3f})"
-        untrained = next((each for each in map(self._change, self.encoders) if each and self._is_untrained(each)), None)
-        if untrained is not None:
-            least, far = untrained.value.estimate, untrained.ends.estimate
-            said += f". In the untrained network neighbours agree by at least {least:.3f}, first and last by {far:.3f}"
-        return f"{said}."
-
-    def _change(self, name: str) -> LayerChange | None:
-        return next((each for each in self.changes if (each.measure, each.encoder) == (CKA, name)), None)
-
-    def _is_untrained(self, change: LayerChange) -> bool:
-        return self.encoders[change.encoder].untrained
+        if len(facts.layers) == 2:
+            return f"{said}."
+        first, last = facts.layers[0], facts.layers[-1]
+        return f"{said}; layers {first} and {last} agree by {ends.estimate:.3f} ({ends.low:.3f} to {ends.high:.3f})."
 
     @property
     def fingerprint(self) -> str:
@@ -274,7 +268,7 @@ def _deeper(nearest: NearestLayers) -> str:
     """Say whether the nearest layers lie deeper in their network, on average."""
     by, low, high = nearest.deeper, nearest.deeper_low, nearest.deeper_high
     if low <= 0 <= high:
-        return f"on average at the same relative depth ({by:+.2f}, {low:+.2f} to {high:+.2f})"
+        return f"on average not surely deeper or less deep ({by:+.2f} of the depth, {low:+.2f} to {high:+.2f})"
     word = "deeper" if by > 0 else "less deep"
     ends = sorted((abs(low), abs(high)))
     return f"on average {word}, by {abs(by):.2f} of the depth ({ends[0]:.2f} to {ends[1]:.2f})"

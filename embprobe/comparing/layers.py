@@ -46,8 +46,8 @@ def compare_layers(
     """Compare the layers of every two encoders, and those of each with each other, by debiased CKA and mutual k-NN.
 
     The layers of the untrained network stand beside them. One pass of each network gives the vectors of all its layers,
-    by the pooling that the encoder is named with. Of more than :data:`ROWS` images random ones are compared. Images are
-    resampled in the groups of :func:`embprobe.images.groups.choose_grouping`.
+    by the pooling and the norm that the encoder is named with. Of more than :data:`ROWS` images random ones are
+    compared. Images are resampled in the groups of :func:`embprobe.images.groups.choose_grouping`.
 
     Where the workspace holds the comparison of the same rows, layers, seed and k, that is returned.
 
@@ -60,17 +60,17 @@ def compare_layers(
         notify: Called with each step in a few words as it begins.
 
     Raises:
-        UsageError: An encoder has no layers, or not these, or its name says a layer already.
+        UsageError: An encoder has no layers, or not these, or there is only one layer in all.
         EmbprobeError: Fewer than k + 2 images, or than four, have a vector by all layers.
     """
     if k < 1:
         raise UsageError(f"The number of neighbours must be at least 1; it is {k}.")
-    layers = {encoder.spec.name: _layers(encoder, asked) for encoder in encoders}
-    compared = {
-        name: _facts(each, len(_layers(encoder, "all")))
-        for (name, each), encoder in zip(layers.items(), encoders, strict=True)
-    }
-    if not any(encoder.spec.name.partition(",")[0].partition(":")[0] == UNTRAINED for encoder in encoders):
+    by_name = {_name(encoder): encoder for encoder in encoders}
+    layers = {name: _layers(encoder, asked) for name, encoder in by_name.items()}
+    if sum(map(len, layers.values())) == 1:
+        raise UsageError("One layer of one encoder is nothing to compare: name more layers, or another encoder.")
+    compared = {name: _facts(each, len(_layers(by_name[name], "all"))) for name, each in layers.items()}
+    if not any(f"{encoder.spec.family}/{encoder.spec.model}" == UNTRAINED for encoder in encoders):
         layers[UNTRAINED] = _layers(load_encoder(UNTRAINED, device=session.device), "all")
         compared[UNTRAINED] = _facts(layers[UNTRAINED], len(layers[UNTRAINED]), untrained=True)
     embedded = _embedded(images, layers, session)
@@ -101,13 +101,18 @@ def compare_layers(
     return _measured(begun, embedded, grouping, session.device, notify)
 
 
+def _name(encoder: Encoder) -> str:
+    """Return an encoder's name without a layer: its layers share it."""
+    if encoder.spec.layer is None:
+        return encoder.spec.name
+    return ",".join(part for part in encoder.spec.name.split(",") if not part.startswith("layer="))
+
+
 def _layers(encoder: Encoder, asked: str) -> list[Encoder]:
     """Return an encoder for each layer that is asked for."""
     name, layers = encoder.spec.name, getattr(encoder, "layers", None)
     if layers is None:
         raise UsageError(f"'{name}' has no layers to compare: leave it out, or leave out --layers.")
-    if encoder.spec.layer is not None:
-        raise UsageError(f"'{name}' is one layer already: leave out layer={encoder.spec.layer}, or leave out --layers.")
     return list(layers(asked))
 
 
