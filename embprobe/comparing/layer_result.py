@@ -257,11 +257,28 @@ def load_layers(folder: Path) -> LayerComparison:
                 f"'{path}' is a comparison of layers of version {version}; this embprobe reads version {VERSION}. "
                 "Remove it, and run 'embprobe compare --layers' again."
             )
-        return check_json(LayerComparison, content, path)
+        loaded = check_json(LayerComparison, content, path)
+        if not all(_is_whole(each, loaded.encoders) for each in loaded.similarities):
+            raise EmbprobeError(
+                f"'{path}' is damaged: it has not every layer with every other. Remove it, and run "
+                "'embprobe compare --layers' again."
+            )
+        return loaded
     except OSError as error:
         raise EmbprobeError(f"'{path}' cannot be read: {error.strerror}.") from None
     except DamagedFile as damage:
         raise EmbprobeError(f"'{path}' is damaged. Remove it, and run 'embprobe compare --layers' again.") from damage
+
+
+def _is_whole(similarity: LayerSimilarity, encoders: Mapping[str, ComparedLayers]) -> bool:
+    """Return whether the matrices have a number for each layer of ``a`` with each of ``b``."""
+    if not {similarity.a, similarity.b} <= encoders.keys():
+        return False
+    rows, columns = (len(encoders[name].layers) for name in (similarity.a, similarity.b))
+    return all(
+        len(matrix) == rows and {len(row) for row in matrix} == {columns}
+        for matrix in (similarity.values, similarity.low, similarity.high)
+    )
 
 
 def _deeper(nearest: NearestLayers) -> str:
