@@ -528,8 +528,8 @@ def compare(
     from embprobe.plots.pairs import save_pairs
 
     if layers is not None:
-        given = {"by": by, "thresholds": thresholds, "near_far": near_far, "far_near": far_near}
-        given |= {"pairs": pairs != 12, "percentiles": percentiles != (0.95, 0.5), "sampled": sampled != 20_000}
+        given: dict[str, object] = {"by": by, "thresholds": thresholds, "near_far": near_far, "far_near": far_near}
+        given |= {"pairs": pairs != 12, "percentiles": tuple(percentiles) != (0.95, 0.5), "sampled": sampled != 20_000}
         _refuse_pairs_of([name for name, value in (given | {"most_per_image": most_per_image}).items() if value])
         return _compare_layers(images, encoders, layers, k, save, notify, settings)
     subjects = open_subjects(images, encoders, **settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -102,27 +102,28 @@ def compare(
     from embprobe.plots.pairs import sheets_of
 
     subjects = begin(images, encoder, run, seed=seed, max_unlabelled=max_unlabelled)
+    about_pairs: dict[str, Any] = {
+        "by": by,
+        "pairs": pairs,
+        "thresholds": thresholds,
+        "near_far": near_far,
+        "far_near": far_near,
+        "percentiles": percentiles,
+        "sampled": sampled,
+        "most_per_image": most_per_image,
+    }
+    rows, encoders, session = subjects.images, subjects.encoders, subjects.session
     compared: Comparison | LayerComparison
     with spinner("comparing") as notify:
-        compared = api.compare(  # type: ignore[call-overload]  # which options go with layers is for it to say
-            subjects.images,
-            subjects.encoders,
-            layers=layers,
-            k=k,
-            by=by,
-            pairs=pairs,
-            thresholds=thresholds,
-            near_far=near_far,
-            far_near=far_near,
-            percentiles=percentiles,
-            sampled=sampled,
-            most_per_image=most_per_image,
-            notify=notify,
-            session=subjects.session,
-        )
-    path = compared.path(subjects.session.workspace)
-    of_layers = isinstance(compared, LayerComparison)
-    figures = figures_of(compared, path.parent) if of_layers else sheets_of(compared, path.parent)
+        if layers is None:
+            compared = api.compare(rows, encoders, k=k, notify=notify, session=session, **about_pairs)
+        else:  # it says which options do not go with layers
+            compared = api.compare(rows, encoders, layers=layers, k=k, notify=notify, session=session, **about_pairs)
+    path = compared.path(session.workspace)
+    if isinstance(compared, LayerComparison):
+        figures = figures_of(compared, path.parent)
+    else:
+        figures = sheets_of(compared, path.parent)
     if json:
         drawn = [str(figure) if figure.is_file() else None for figure in figures]
         print_json({**compared.as_json(), "figures": drawn})

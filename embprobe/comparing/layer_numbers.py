@@ -122,6 +122,18 @@ def _nearest(
         return np.asarray((nearest / of_b.depth - np.array(of_a.layers) / of_a.depth).mean(-1))
 
     by_low, by_high = np.quantile(deeper(drawn), quantiles).tolist()
-    numbers = (tuple(each.tolist()) for each in ends[:, np.arange(len(at)), at])
-    found = tuple(own.tolist()), tuple(low), tuple(high)
-    return NearestLayers(measure, *names, of_a.layers, *found, *numbers, float(deeper(own)), by_low, by_high)
+    values, values_low, values_high = map(tuple, ends[:, np.arange(len(at)), at].tolist())
+    return NearestLayers(
+        measure,
+        *names,
+        layers=of_a.layers,
+        nearest=tuple(own.tolist()),
+        low=tuple(low),
+        high=tuple(high),
+        values=values,
+        values_low=values_low,
+        values_high=values_high,
+        deeper=float(deeper(own)),
+        deeper_low=by_low,
+        deeper_high=by_high,
+    )

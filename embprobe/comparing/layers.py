@@ -214,5 +214,4 @@ def _saved(begun: LayerComparison, session: Session) -> LayerComparison | None:
         saved = load_layers(begun.path(session.workspace).parent)
     except EmbprobeError:
         return None  # none yet, or damaged: it can always be made again
-    empty = {"similarities": (), "best": (), "nearest": (), "changes": ()}
-    return saved if replace(saved, **empty) == begun else None
+    return saved if replace(saved, similarities=(), best=(), nearest=(), changes=()) == begun else None

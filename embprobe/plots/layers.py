@@ -115,7 +115,6 @@ def _drawn(comparison: LayerComparison, pairs: Sequence[tuple[str, str]]) -> Ite
             x=0.01,
             ha="left",
         )
-        short = short_names(comparison.encoders)
         for i, pair in enumerate(pairs):
             for j, measure in enumerate(measures):
                 every = np.concatenate([values[measure, each].ravel() for each in pairs])
@@ -124,15 +123,19 @@ def _drawn(comparison: LayerComparison, pairs: Sequence[tuple[str, str]]) -> Ite
                 facts = next(each for each in comparison.similarities if each.measure == measure)
                 _draw(axis, values[measure, pair], limits, facts, same=pair[0] == pair[1])
                 axis.set_title(measure if i == 0 else "")
-                names = (fold(f"layer of {drawable(short[name])}", _NAME) for name in pair)
-                for name, label, ticks, which in zip(
-                    pair, names, (axis.set_yticks, axis.set_xticks), (axis.set_ylabel, axis.set_xlabel), strict=True
-                ):
-                    layers = comparison.encoders[name].layers
-                    every_nth = -(-len(layers) // 24)
-                    ticks(range(0, len(layers), every_nth), [str(each) for each in layers[::every_nth]])
-                    which(label)
+                _name_layers(axis, comparison, pair)
         yield canvas
+
+
+def _name_layers(axis: Axes, comparison: LayerComparison, pair: tuple[str, str]) -> None:
+    """Write the numbers of the layers beside a heat map, at most 24 of them, and the names of the encoders."""
+    short = short_names(comparison.encoders)
+    labels = [fold(f"layer of {drawable(short[name])}", _NAME) for name in pair]
+    axis.set(ylabel=labels[0], xlabel=labels[1])
+    for which, name in zip((axis.yaxis, axis.xaxis), pair, strict=True):
+        layers = comparison.encoders[name].layers
+        step = -(-len(layers) // 24)
+        which.set_ticks(range(0, len(layers), step), labels=[str(each) for each in layers[::step]])
 
 
 def _draw(axis: Axes, values: ScoreArray, limits: tuple[float, float], facts: LayerSimilarity, *, same: bool) -> None:
