@@ -448,6 +448,7 @@ def compare(
     sampled: int = 20_000,
     most_per_image: int | None = None,
     save: bool = True,
+    why: bool = False,
     notify: Notify = lambda activity: None,
     **settings: Unpack[Settings],
 ) -> Comparison: ...
@@ -481,6 +482,7 @@ def compare(
     sampled: int = 20_000,
     most_per_image: int | None = None,
     save: bool = True,
+    why: bool = False,
     notify: Notify = lambda activity: None,
     **settings: Unpack[Settings],
 ) -> Comparison | LayerComparison:
@@ -511,6 +513,8 @@ def compare(
         most_per_image: The largest number of contrasting pairs of an image that count, against hubs.
         save: Write numbers and figures into the workspace, for :func:`write_report`; what cannot be written is logged
             as a warning.
+        why: Map for the first pairs of each direction which parts of the images make them near, too: ``.why`` of the
+            result, and ``why.json`` and ``why-1.png`` beside the comparison.
         notify: Called with what is being done.
         settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
@@ -520,19 +524,26 @@ def compare(
         layers, and which are nearest to each other.
 
     Raises:
-        UsageError: There are fewer than two encoders, no such thresholds, or a limit is no cosine or percentile; an
-            encoder has no layers, or not these, or an option is given that is not about them.
+        UsageError: There are fewer than two encoders, no such thresholds, a limit is no cosine or percentile, or
+            ``why`` is asked of vectors without a network; an encoder has no layers, or not these, or an option is
+            given that is not about them.
         EmbprobeError: There are fewer than k + 2 images that all encoders could embed.
     """
     from embprobe.comparing.run import compare, make_settings
+    from embprobe.comparing.why import explain_disagreements
+    from embprobe.embeddings.occlusion import check_explainable
     from embprobe.plots.pairs import save_pairs
+    from embprobe.plots.why import save_why
 
     if layers is not None:
         given: dict[str, object] = {"by": by, "thresholds": thresholds, "near_far": near_far, "far_near": far_near}
         given |= {"pairs": pairs != 12, "percentiles": tuple(percentiles) != (0.95, 0.5), "sampled": sampled != 20_000}
-        _refuse_pairs_of([name for name, value in (given | {"most_per_image": most_per_image}).items() if value])
+        given |= {"most_per_image": most_per_image, "why": why}
+        _refuse_pairs_of([name for name, value in given.items() if value])
         return _compare_layers(images, encoders, layers, k, save, notify, settings)
     subjects = open_subjects(images, encoders, **settings)
+    if why:
+        check_explainable(subjects.encoders)
     most = subjects.session.max_unlabelled
     compare_settings = make_settings(
         subjects.images,
@@ -551,6 +562,12 @@ def compare(
     if save:
         _keep(subjects)
         save_pairs(comparison, subjects.session.workspace)
+    if why:
+        notify("hiding parts of images")
+        explained = explain_disagreements(comparison, subjects.images, subjects.encoders, subjects.session)
+        comparison = replace(comparison, why=explained)
+        if save:
+            save_why(explained, comparison.path(subjects.session.workspace).parent)
     return comparison
 
 
@@ -590,6 +607,7 @@ def neighbors(
     exact: bool = False,
     index_memory: int | str | None = None,
     draw: bool = False,
+    why: bool = False,
     notify: Notify = lambda remark: None,
     **settings: Unpack[Settings],
 ) -> list[Neighborhood]:
@@ -610,6 +628,8 @@ def neighbors(
             available memory, at most 1.5 GB.
         draw: Draw a sheet of each of the first queries into the workspace's figures; one that cannot be written is
             logged as a warning.
+        why: Map which parts of the first queries and of their first neighbours make them near, too; with ``draw``, as
+            a sheet a query.
         notify: Called with what a search leaves to be desired.
         settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
@@ -617,8 +637,10 @@ def neighbors(
         One neighbourhood a query: by encoder the neighbours, nearest first, and how many the encoders share.
 
     Raises:
-        UsageError: A query is neither a file nor a key, no encoder takes text, or no index fits the memory.
+        UsageError: A query is neither a file nor a key, no encoder takes text, no index fits the memory, or ``why`` is
+            asked of vectors without a network.
     """
+    from embprobe.embeddings.occlusion import check_explainable
     from embprobe.search.choice import memory_limit
     from embprobe.search.neighbors import find_neighbors, matching
     from embprobe.search.queries import encoders_for, parse_queries
@@ -631,6 +653,8 @@ def neighbors(
     able, wordless = encoders_for(parsed, subjects.encoders)
     for encoder in wordless:
         notify(f"{encoder.spec.name} takes no text and is left out")
+    if why:
+        check_explainable(able)
     stores = subjects.session.stores(subjects.images, able, "extracting")
     neighborhoods = find_neighbors(
         parsed,
@@ -644,13 +668,21 @@ def neighbors(
         device=subjects.session.device,
         notify=notify,
     )
+    if why:
+        from embprobe.search.why import explain_neighbors
+
+        neighborhoods = explain_neighbors(neighborhoods, able, stores, subjects.session, notify=notify)
     if not draw:
         return neighborhoods
     from embprobe.plots.neighbors import save_neighbors
+    from embprobe.plots.why import save_why_neighbors
 
     figures = save_neighbors(neighborhoods, subjects.session.workspace)
-    drawn = [replace(one, figure=figure) for one, figure in zip(neighborhoods, figures, strict=False)]
-    return [*drawn, *neighborhoods[len(drawn) :]]
+    whys = save_why_neighbors(neighborhoods, subjects.session.workspace)
+    return [
+        replace(one, figure=figure, why_figure=why_figure)
+        for one, figure, why_figure in itertools.zip_longest(neighborhoods, figures, whys)
+    ]
 
 
 def draw_map(

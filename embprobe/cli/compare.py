@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embprobe.cli.console import note_files, output, print_json
+from embprobe.cli.layers import print_layers
 from embprobe.cli.options import (
     MAX_UNLABELLED,
     EncodersOption,
@@ -25,7 +28,7 @@ from embprobe.cli.session import begin
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
-    from embprobe.comparing.layer_result import LayerComparison, NearestLayers
+    from embprobe.comparing.layer_result import LayerComparison
     from embprobe.comparing.result import Agreement, Comparison, PairSharing
     from embprobe.statistics import Estimate
 
@@ -89,6 +92,12 @@ def compare(
     most_per_image: Annotated[
         int | None, typer.Option(help="Let an image be in so many contrasting pairs at most, against hubs.", min=1)
     ] = None,
+    why: Annotated[
+        bool,
+        typer.Option(
+            "--why", help="Map which parts of the first pairs make them near for one encoder, far for the other."
+        ),
+    ] = False,
     *,
     run: RunOptions,
     seed: SeedOption = 0,
@@ -100,6 +109,7 @@ def compare(
     from embprobe.comparing.layer_result import LayerComparison
     from embprobe.plots.layers import figures_of
     from embprobe.plots.pairs import sheets_of
+    from embprobe.plots.why import why_sheets_of
 
     subjects = begin(images, encoder, run, seed=seed, max_unlabelled=max_unlabelled)
     about_pairs: dict[str, Any] = {
@@ -111,6 +121,7 @@ def compare(
         "percentiles": percentiles,
         "sampled": sampled,
         "most_per_image": most_per_image,
+        "why": why,
     }
     rows, encoders, session = subjects.images, subjects.encoders, subjects.session
     compared: Comparison | LayerComparison
@@ -120,64 +131,34 @@ def compare(
         else:  # it says which options do not go with layers
             compared = api.compare(rows, encoders, layers=layers, k=k, notify=notify, session=session, **about_pairs)
     path = compared.path(session.workspace)
+    figures: list[Path]
+    whys: list[Path] = []
     if isinstance(compared, LayerComparison):
         figures = figures_of(compared, path.parent)
     else:
         figures = sheets_of(compared, path.parent)
+        whys = why_sheets_of(len(figures), path.parent) if why else []
     if json:
         drawn = [str(figure) if figure.is_file() else None for figure in figures]
-        print_json({**compared.as_json(), "figures": drawn})
+        print_json({**compared.as_json(), "figures": drawn, **_why(compared, whys)})
     else:
         if isinstance(compared, LayerComparison):
             print_layers(compared)
         else:
             print_comparison(compared)
-        note_files(figures, path)
+        note_files([*figures, *whys], path)
     if not path.is_file():
         raise typer.Exit(1)
 
 
-def print_layers(comparison: LayerComparison) -> None:
-    """Print for each layer of an encoder the nearest layer of another, by both measures, and what follows."""
-    from embprobe.encoders.naming import fold, short_names
+def _why(comparison: Comparison | LayerComparison, sheets: Sequence[Path]) -> dict[str, Any]:
+    """Return the maps of a comparison's pairs and the paths of their sheets, if they were asked for."""
+    from embprobe.comparing.layer_result import LayerComparison
 
-    console = output(width=140)
-    short = short_names(comparison.encoders)
-    for a, b in comparison.between():
-        table = Table(
-            title=f"Which layers agree? {comparison.compared:,} images of {escape(visible(comparison.images.name))}",
-            title_justify="left",
-            caption_justify="left",
-            caption=_layers_caption(comparison),
-        )
-        table.add_column(f"layer of\n{escape(fold(short[a], 24))}")
-        columns = [each for each in comparison.nearest if (each.a, each.b) == (a, b)]
-        for each in columns:
-            table.add_column(f"nearest of\n{escape(fold(short[b], 24))}", justify="right")
-            table.add_column(f"by {escape(each.measure)}", justify="right")
-        for i, layer in enumerate(comparison.encoders[a].layers):
-            table.add_row(str(layer), *(cell for each in columns for cell in _nearest_cells(each, i)))
-        console.print(table)
-    for sentence in comparison.sentences():
-        console.print(f"[bold]{escape(visible(sentence))}[/bold]", soft_wrap=True)
-
-
-def _nearest_cells(nearest: NearestLayers, i: int) -> tuple[str, str]:
-    return (
-        f"{nearest.nearest[i]} ({nearest.low[i]} to {nearest.high[i]})",
-        f"{nearest.values[i]:.3f} ({nearest.values_low[i]:.3f} to {nearest.values_high[i]:.3f})",
-    )
-
-
-def _layers_caption(comparison: LayerComparison) -> str:
-    chances = {}
-    for each in comparison.similarities:
-        spread = "" if each.chance_spread is None else f" ± {each.chance_spread:.1g}"
-        chances[each.measure] = f"{each.measure} {each.chance:.4f}{spread}"
-    return (
-        f"95 % bootstrap intervals over {comparison.resampled}s, of a nearest layer those of 95 % of the resamples. "
-        f"By chance: {', '.join(chances.values())}."
-    )
+    if not sheets or isinstance(comparison, LayerComparison):
+        return {}
+    drawn = [str(sheet) if sheet.is_file() else None for sheet in sheets]
+    return {"why": [each.as_json() for each in comparison.why], "why_figures": drawn}
 
 
 def print_comparison(comparison: Comparison) -> None:

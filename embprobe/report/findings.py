@@ -101,6 +101,9 @@ class Findings:
     """Comparisons of layers by their folders."""
     benchmarks: Records
     sheets: Sequence[Path]
+    """Sheets of neighbours."""
+    whys: Sequence[Path]
+    """Sheets of why neighbours are near."""
     measured: Sequence[MeasuredImages]
 
 
@@ -125,6 +128,7 @@ def read_findings(workspace: Workspace) -> Findings:
         by_layers,
         benchmarks,
         _newest(workspace, "figures/neighbors-*.png"),
+        _newest(workspace, "figures/why-*.png"),
         [
             *(measured[path] for path in sorted(measured, key=_time, reverse=True)),
             *map(_last_layers, by_layers.values()),  # last, for a map is rather of encoders' own vectors

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from embprobe.comparing.layer_result import LayerComparison
 from embprobe.plots.layers import figures_of
-
-if TYPE_CHECKING:
-    from embprobe.report.page import Drawn
+from embprobe.report.pairs import Drawn
 
 
 @dataclass(frozen=True)

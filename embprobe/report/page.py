@@ -23,20 +23,12 @@ from embprobe.report.findings import Findings, Probe
 from embprobe.report.forest import Panel
 from embprobe.report.layers import ComparedByLayers
 from embprobe.report.near import Example
-from embprobe.report.pairs import Compared
+from embprobe.report.pairs import Compared, Drawn
 from embprobe.report.thumbnails import Sheets
 from embprobe.system.text import visible
 
 _SPACE = re.compile(r"\s+")
 _SCRIPTS = ("data.js", "panel.js", "map.js")
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure of the workspace as a data URI, and its width in pixels that gives all figures letters of one size."""
-
-    source: Markup
-    width: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +52,7 @@ def render(
     benchmarks: Sequence[Benchmarked],
     near: Sequence[Example],
     sheets: Sequence[Drawn],
+    whys: Sequence[Drawn],
     atlas: Atlas | None,
     thumbnails: Sheets | None,
     notes: Sequence[str],
@@ -81,6 +74,7 @@ def render(
         benchmarks=benchmarks,
         examples_near=near,
         sheets=sheets,
+        whys=whys,
         atlas=atlas,
         data=atlas_json(atlas, thumbnails) if atlas and thumbnails else {},
         method=METHODS[atlas.method] if atlas else "",

@@ -85,6 +85,21 @@ def test_options_reach_the_comparison(run: Run) -> None:
     assert all(len(half["pairs"]) <= 2 for half in comparison["disagreement"])
 
 
+def test_why_is_drawn_and_printed_with_the_comparison(run: Run, space: Path) -> None:
+    code, printed, err = run("compare", *ENCODERS, "--why", "--pairs", "2", "--json")
+    assert code == 0, err
+    (folder,) = (space / "results").iterdir()
+    comparison = json.loads(printed)
+    assert comparison["why_figures"] == [str(folder / "why-1.png")] and (folder / "why-1.png").is_file()
+    assert comparison["why"] == json.loads((folder / "why.json").read_text())["explained"]
+    pairs = [[pair["keys"] for pair in half["pairs"]] for half in comparison["disagreement"]]
+    assert [[pair["keys"] for pair in half["pairs"]] for half in comparison["why"]] == pairs
+    code, _, err = run("compare", *ENCODERS, "--why", "--pairs", "2")
+    assert code == 0 and f"Figure: {folder / 'why-1.png'}" in err
+    code, printed, _ = run("compare", *ENCODERS, "--pairs", "2", "--json")
+    assert "why" not in json.loads(printed)
+
+
 def test_limits_that_are_none(run: Run) -> None:
     code, _, err = run("compare", *ENCODERS, "--thresholds", "lose")
     assert code == 2 and "no thresholds 'lose'. Did you mean loose?" in " ".join(err.split())
