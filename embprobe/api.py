@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from embprobe.embeddings.embedding_set import EmbeddingSet, match_rows
 from embprobe.embeddings.session import Session
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from embprobe.claims.model import Claim
     from embprobe.claims.roles import Roles
     from embprobe.claims.run import Study
+    from embprobe.comparing.layer_result import LayerComparison
     from embprobe.comparing.result import Comparison
     from embprobe.encoders.spec import Encoder
     from embprobe.probing.card import Card
@@ -431,10 +432,12 @@ def shape_bias(
     return [*shape_biases(images, open_session(**settings), subjects, means_of=others), *published]
 
 
+@overload
 def compare(
     images: ImageSource = None,
     encoders: Any = None,
     *,
+    layers: None = None,
     k: int = 10,
     by: Sequence[str] | None = None,
     pairs: int = 12,
@@ -448,12 +451,52 @@ def compare(
     why: bool = False,
     notify: Notify = lambda activity: None,
     **settings: Unpack[Settings],
-) -> Comparison:
+) -> Comparison: ...
+
+
+@overload
+def compare(
+    images: ImageSource = None,
+    encoders: Any = None,
+    *,
+    layers: str,
+    k: int = 10,
+    save: bool = True,
+    notify: Notify = lambda activity: None,
+    **settings: Unpack[Settings],
+) -> LayerComparison: ...
+
+
+def compare(
+    images: ImageSource = None,
+    encoders: Any = None,
+    *,
+    layers: str | None = None,
+    k: int = 10,
+    by: Sequence[str] | None = None,
+    pairs: int = 12,
+    thresholds: str = "",
+    near_far: tuple[float, float] | None = None,
+    far_near: tuple[float, float] | None = None,
+    percentiles: tuple[float, float] = (0.95, 0.5),
+    sampled: int = 20_000,
+    most_per_image: int | None = None,
+    save: bool = True,
+    why: bool = False,
+    notify: Notify = lambda activity: None,
+    **settings: Unpack[Settings],
+) -> Comparison | LayerComparison:
     """Measure how far every two encoders agree, what explains where they do not, and find pairs they disagree on.
+
+    With ``layers``, measure instead how far every layer of an encoder agrees with every layer of another, and of
+    itself, beside those of an untrained network.
 
     Args:
         images: A name that :func:`load_images` opens, images, or an embedding set. Default: the bundled emoji.
-        encoders: Two or more names or encoders. Default: the bundled pair, or the vectors of the embedding set.
+        encoders: Two or more names or encoders; one is enough with ``layers``. Default: the bundled pair, or the
+            vectors of the embedding set.
+        layers: Compare these layers of each encoder: ``all``, ``every 2`` or ``8,10,12``. Of the options below only
+            ``k``, ``save`` and ``notify`` are then meant.
         k: Neighbours of an image that mutual k-NN compares.
         by: Labels that may explain a disagreement; images without one are left out, see ``max_unlabelled``. Default:
             ``category`` and ``style``, where images have them.
@@ -477,11 +520,13 @@ def compare(
 
     Returns:
         Debiased CKA, mutual k-NN and rank correlation of every two encoders beside chance, explanations, pairs that are
-        near for only one encoder and what these share.
+        near for only one encoder and what these share. With ``layers``: debiased CKA and mutual k-NN of every two
+        layers, and which are nearest to each other.
 
     Raises:
         UsageError: There are fewer than two encoders, no such thresholds, a limit is no cosine or percentile, or
-            ``why`` is asked of vectors without a network.
+            ``why`` is asked of vectors without a network; an encoder has no layers, or not these, or an option is
+            given that is not about them.
         EmbprobeError: There are fewer than k + 2 images that all encoders could embed.
     """
     from embprobe.comparing.run import compare, make_settings
@@ -490,6 +535,12 @@ def compare(
     from embprobe.plots.pairs import save_pairs
     from embprobe.plots.why import save_why
 
+    if layers is not None:
+        given: dict[str, object] = {"by": by, "thresholds": thresholds, "near_far": near_far, "far_near": far_near}
+        given |= {"pairs": pairs != 12, "percentiles": tuple(percentiles) != (0.95, 0.5), "sampled": sampled != 20_000}
+        given |= {"most_per_image": most_per_image, "why": why}
+        _refuse_pairs_of([name for name, value in given.items() if value])
+        return _compare_layers(images, encoders, layers, k, save, notify, settings)
     subjects = open_subjects(images, encoders, **settings)
     if why:
         check_explainable(subjects.encoders)
@@ -517,6 +568,29 @@ def compare(
         comparison = replace(comparison, why=explained)
         if save:
             save_why(explained, comparison.path(subjects.session.workspace).parent)
+    return comparison
+
+
+def _refuse_pairs_of(options: Sequence[str]) -> None:
+    """Raise UsageError if options are given that layers are not compared by."""
+    if options:
+        raise UsageError(
+            f"Layers are compared as a whole, without contrasting pairs and labels: leave out {', '.join(options)}, "
+            "or leave out layers."
+        )
+
+
+def _compare_layers(
+    images: ImageSource, encoders: Any, layers: str, k: int, save: bool, notify: Notify, settings: Settings
+) -> LayerComparison:
+    """Return what :func:`compare` returns of layers."""
+    from embprobe.comparing.layers import compare_layers
+    from embprobe.plots.layers import save_layers
+
+    subjects = open_subjects(images, encoders, **settings)
+    comparison = compare_layers(subjects.images, subjects.encoders, subjects.session, layers, k=k, notify=notify)
+    if save:
+        save_layers(comparison, subjects.session.workspace)
     return comparison
 
 

@@ -21,6 +21,7 @@ from embprobe.report.benchmarks import benchmarked
 from embprobe.report.examples import examples_of
 from embprobe.report.findings import Findings, Probe, read_findings
 from embprobe.report.forest import Panel, forest
+from embprobe.report.layers import compared_by_layers
 from embprobe.report.near import near_examples
 from embprobe.report.opening import Opened, open_images, open_stores
 from embprobe.report.page import Section, render
@@ -93,6 +94,10 @@ def write_report(
         comparisons=[
             compared(each, known.get(each.images.fingerprint), whys=_whys(each, workspace, notes))
             for each in findings.comparisons
+        ],
+        layers=[
+            compared_by_layers(each, folder, lambda path: _drawn(path, notes))
+            for folder, each in findings.layers.items()
         ],
         benchmarks=benchmarked(findings.benchmarks, known),
         near=near_examples(mapped.atlas) if mapped else [],

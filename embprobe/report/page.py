@@ -21,6 +21,7 @@ from embprobe.report.downloads import link_to, numbers_csv, numbers_json
 from embprobe.report.examples import Examples
 from embprobe.report.findings import Findings, Probe
 from embprobe.report.forest import Panel
+from embprobe.report.layers import ComparedByLayers
 from embprobe.report.near import Example
 from embprobe.report.pairs import Compared, Drawn
 from embprobe.report.thumbnails import Sheets
@@ -47,6 +48,7 @@ def render(
     findings: Findings,
     sections: Sequence[Section],
     comparisons: Sequence[Compared],
+    layers: Sequence[ComparedByLayers],
     benchmarks: Sequence[Benchmarked],
     near: Sequence[Example],
     sheets: Sequence[Drawn],
@@ -68,6 +70,7 @@ def render(
         sections=sections,
         measured=_measured(findings),
         comparisons=comparisons,
+        layers=layers,
         benchmarks=benchmarks,
         examples_near=near,
         sheets=sheets,
@@ -110,6 +113,7 @@ def _measured(findings: Findings) -> list[str]:
     counts = {probe.manifest["images"]["fingerprint"]: probe.manifest["images"]["count"] for probe in findings.probes}
     counts |= {cell.dataset.fingerprint: cell.dataset.images for cell in findings.benchmarks.cells}
     counts |= {comparison.images.fingerprint: comparison.images.count for comparison in findings.comparisons}
+    counts |= {each.images.fingerprint: each.images.count for each in findings.layers.values()}
     sentences = [
         f"{counts[each.fingerprint]:,} images of {each.name}"
         + (f" by {', '.join(each.encoders)}" if each.encoders else "")
