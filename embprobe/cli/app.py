@@ -5,10 +5,11 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Annotated
 
@@ -131,7 +132,7 @@ def main() -> None:
     if not log.handlers:
         log.addHandler(_NoteHandler())
     try:
-        app(args=[argument for argument in sys.argv[1:] if argument != "--debug"])
+        app(args=with_all_layers(argument for argument in sys.argv[1:] if argument != "--debug"))
     except EmbprobeError as error:
         if debug:
             raise
@@ -145,6 +146,24 @@ def main() -> None:
         hint = " Set TMPDIR to a folder that can be written to." if "temporary directory" in str(error) else ""
         typer.echo(f"embprobe: The system says of{where}: {error.strerror or error}.{hint}", err=True)
         sys.exit(1)
+
+
+def with_all_layers(arguments: Iterable[str]) -> list[str]:
+    """Return arguments with ``all`` behind a ``--layers`` that no value follows.
+
+    Typer has no options whose value may be left out. A negative number is a value.
+
+    Example:
+        >>> with_all_layers(["compare", "--layers", "--json"]), with_all_layers(["probe", "--layers", "-2,-1"])
+        (['compare', '--layers', 'all', '--json'], ['probe', '--layers', '-2,-1'])
+    """
+    given = list(arguments)
+    filled = []
+    for argument, behind in zip(given, [*given[1:], "--"], strict=True):
+        filled.append(argument)
+        if argument == "--layers" and re.match(r"-(?!\d)", behind):
+            filled.append("all")
+    return filled
 
 
 def _harmless(text: str) -> str:
