@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import itertools
 import logging
 import os
 import re
@@ -159,7 +160,7 @@ def with_all_layers(arguments: Iterable[str]) -> list[str]:
     """
     given = list(arguments)
     filled = []
-    for argument, behind in zip(given, [*given[1:], "--"], strict=True):
+    for argument, behind in itertools.pairwise([*given, "--"]):
         filled.append(argument)
         if argument == "--layers" and re.match(r"-(?!\d)", behind):
             filled.append("all")
