@@ -54,6 +54,25 @@ def place(image: Image.Image, argument: str, rng: Rng) -> Image.Image:
     return _shown(scene, [(thing, longest, _middle(image, _towards(argument, away, along)))])
 
 
+def plant(image: Image.Image, strength: float, rng: Rng, *, mask: bool = False) -> Image.Image:
+    """Show the object alone, anywhere in the scene and about half as long as it; ``mask`` is the control.
+
+    That shows the same object at the same place in white on black: the mask of the scene, whose grey is the share of a
+    pixel that the object covers.
+    """
+    _check(image)
+    if strength == 0:
+        return image.copy()
+    scene, thing = _begin(image, rng)
+    if mask:  # the background was drawn all the same, so that the place is that of the scene
+        scene, opacity = Image.new("RGBA", image.size, (0, 0, 0, 255)), thing.getchannel("A")
+        thing = Image.new("RGBA", thing.size, (255, 255, 255))
+        thing.putalpha(opacity)
+    longest = _unit(image) * rng.uniform(0.45, 0.7)
+    (centre,) = _apart([_extent(thing, longest)], image.size, rng)
+    return _shown(scene, [(thing, longest, centre)])
+
+
 def beside(image: Image.Image, argument: str, rng: Rng) -> Image.Image:
     """Show the object at one side of a chequered ball of its size; the pair stands anywhere."""
     scene, thing = _begin(image, rng)
