@@ -1,4 +1,4 @@
-"""Scenes with a known mask, as encoders of tokens see them: the patches that show the object, its box and its centre."""
+"""Scenes with a known mask, as encoders of tokens see them: the patches of the object, its box and its centre."""
 
 from __future__ import annotations
 

@@ -74,7 +74,9 @@ class FunctionEncoder:
         if self.spec.model != "pixels":
             raise UsageError(f"'{self.spec.name}' has no layers and no tokens: leave out '{typed}'.")
         if options != {"pooling": "tokens"}:
-            raise UsageError(f"'{self.spec.name}' has pooling=tokens and no layers, not '{typed}'.")
+            raise UsageError(
+                f"'{self.spec.name}' has no layers; of its patches there is pooling=tokens alone, not '{typed}'."
+            )
         return [self.with_grid(PATCHES_SIDE, PATCHES_SIDE)]
 
     def with_grid(self, rows: int, columns: int) -> FunctionEncoder:

@@ -167,7 +167,7 @@ class Dense(Measure):
     def _texts(
         self, rows: Images, encoders: Mapping[str, Encoder], context: ProbeContext
     ) -> Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Return by encoder with text the vectors of the objects' names and of other objects'; note the lack of them."""
+        """Return by encoder with text vectors of the objects' names and of other objects'; note the lack of them."""
         if "name" not in self.ask:
             return {}
         if not rows.has(self.label) or len(set(rows.label(self.label))) < 2:
