@@ -118,7 +118,7 @@ def predict_ridge(
         [1.0, 3.0, 5.0]
     """
     check_finite(vectors)
-    x = _narrowed(np.asarray(vectors, np.float64))
+    x = vectors if vectors.shape[1] <= len(vectors) else _narrowed(np.asarray(vectors, np.float64))
     predicted = np.empty(targets.shape)
     for fit, tested in _folds(groups, seed, most):
         inner = group_folds(groups[fit], folds=_number(groups[fit]), seed=seed) == 0
@@ -148,10 +148,7 @@ def _number(groups: LabelArray) -> int:
 
 
 def _narrowed(x: ScoreArray) -> ScoreArray:
-    """Return rows with the same inner products in no more dimensions than there are rows: a ridge sees nothing else."""
-    n, d = x.shape
-    if d <= n:
-        return x
+    """Return rows with the same inner products in as many dimensions as there are rows: a ridge sees nothing else."""
     values, vectors = np.linalg.eigh((x - x.mean(0)) @ (x - x.mean(0)).T)
     return np.asarray(vectors * np.sqrt(np.clip(values, 0, None)))
 
@@ -159,7 +156,8 @@ def _narrowed(x: ScoreArray) -> ScoreArray:
 def _ridges(
     x: ScoreArray, y: ScoreArray, tests: ScoreArray, penalties: list[float] | tuple[float, ...]
 ) -> Iterator[ScoreArray]:
-    """Yield the predictions ``[m, k]`` for the tested rows at each penalty."""
+    """Yield the predictions ``[m, k]`` for the tested rows at each penalty, in float64."""
+    x, tests = np.asarray(x, np.float64), np.asarray(tests, np.float64)
     center, mean = x.mean(0), y.mean(0)
     values, basis = np.linalg.eigh((x - center).T @ (x - center))
     towards = basis.T @ ((x - center).T @ (y - mean))

@@ -30,7 +30,7 @@ Answers = dict[Number, ScoreArray]
 
 OBJECT, PATCH_PLACE, PART = "object or background", "place of a patch", "same part in another drawing"
 NAME, OBJECT_PLACE = "patches of the object nearer to", "place of the object"
-IOU, ACCURACY, R2, RECALL = "mIoU", "accuracy", "R²", "recall@1"
+IOU, ACCURACY, R2, RECALL = "mIoU", "accuracy", "R²", "recall@1 beyond chance"
 ITS_NAME, ANOTHER = "its name", "another name"
 CLASS, MEAN, ALL = "from the class token", "from the mean of patches", "from all patches"
 BEYOND = "from all patches beyond the class token"
@@ -46,7 +46,7 @@ UNITS: Mapping[Number, str] = {
     (OBJECT, IOU): "mIoU",
     (OBJECT, ACCURACY): "accuracy",
     (PATCH_PLACE, R2): "R²",
-    (PART, RECALL): "share of patches",
+    (PART, RECALL): "share of what chance leaves",
     (NAME, ITS_NAME): "AUC",
     (NAME, ANOTHER): "AUC",
     (OBJECT_PLACE, BEYOND): "R² beyond the class token",
@@ -108,14 +108,11 @@ def answer(question: Question, seen: Seen, *, only: Sequence[Number] = ()) -> An
     return {number: scores for number, scores in answers.items() if not only or number in only}
 
 
-def blind(question: Question, truth: Truth, groups: LabelArray, partner: NDArray[np.int64], *, seed: int) -> Answers:
-    """Return what guessing has of a question's numbers, where it is not the same for every image."""
+def blind(question: Question, truth: Truth, groups: LabelArray, *, seed: int) -> Answers:
+    """Return the scores that guessing has of a question's numbers, where they are not the same for every image."""
     if question == "object":
         guessed = guess_objects(truth.covered, groups, seed=seed)
         return _masks(guessed, truth.covered)
-    if question == "same part":
-        alike = np.ones((*truth.cover.shape, 1))
-        return {(PART, RECALL): same_part(alike, truth.covered, truth.boxes, partner)[1]}
     return {}
 
 
@@ -149,7 +146,9 @@ def _patch_place(seen: Seen, only: Sequence[str]) -> Answers:
 
 
 def _same_part(seen: Seen, only: Sequence[str]) -> Answers:
-    return {(PART, RECALL): same_part(seen.patches, seen.truth.covered, seen.truth.boxes, seen.partner)[0]}
+    """Score what is found beyond chance, of what chance leaves: so 0 is blind, however many patches an object has."""
+    found, chance = same_part(seen.patches, seen.truth.covered, seen.truth.boxes, seen.partner)
+    return {(PART, RECALL): (found - chance) / (1 - chance)}
 
 
 def _name(seen: Seen, only: Sequence[str]) -> Answers:

@@ -33,6 +33,7 @@ from embprobe.probing.pattern import KeyPattern
 from embprobe.probing.scores import Scores
 
 if TYPE_CHECKING:
+    from embprobe.embeddings.token_set import TokenSet
     from embprobe.encoders.spec import Encoder
     from embprobe.probing.context import ProbeContext
 
@@ -94,60 +95,63 @@ class Dense(Measure):
     def scores(self, context: ProbeContext) -> Iterator[Scores]:
         """Yield the scores of every encoder with tokens, question by question."""
         encoders, chosen = token_encoders(context), self._chosen(context)
+        tokens = self._tokens(chosen, encoders, context)
+        shared = set.intersection(*({*each.rows.keys} for each in tokens.values()))
+        rows = chosen.take([i for i, key in enumerate(chosen.keys) if key in shared])
+        groups = np.asarray(context.groups(rows))
+        if len(np.unique(groups)) < _MIN_GROUPS:
+            raise NotApplicable(f"patches are tested in folds, which need at least {_MIN_GROUPS} {context.resampled}s")
+        masks = context.intervene(rows, mask_of(self.scene), 1)
+        truths = read_truths(masks, {name: encoder.spec for name, encoder in encoders.items()})
+        partner, texts = self._partners(rows, context), self._texts(rows, encoders, context)
+        _note_grids(encoders, context)
+        values: Values = {key: {} for key in self.declared_keys()}
+        for name, encoder in encoders.items():
+            own = tokens[name].at(rows.keys)
+            patches = own.patches(slice(0, len(rows)))
+            seen = Seen(
+                patches=patches,
+                class_token=own.prefix(slice(0, len(rows)))[:, 0] if _has_class(encoder) else None,
+                truth=truths[name],
+                groups=groups,
+                partner=partner,
+                named=_named(encoder, patches, texts.get(name)),
+                seed=context.session.seed,
+                device=context.session.device,
+            )
+            self._answer(seen, name, values, context)
+        first = truths[next(iter(encoders))]
+        for question in self.ask:
+            for number, scores in blind(question, first, groups, seed=context.session.seed).items():
+                values[_key(number)][GUESSING] = scores
+        for key, by_encoder in values.items():
+            kept = _with_scores(key, by_encoder, groups, context)
+            if kept.keys() - {GUESSING}:
+                guessed = values.get(_key((key.target, str(key.variant))), {}).get(GUESSING)
+                floor, unit = _floor(key, kept, guessed), UNITS[key.target, str(key.variant)]
+                yield from context.scored(key, kept, rows.keys, groups.tolist(), unit=unit, floor=floor)
+
+    def _tokens(self, chosen: Images, encoders: Mapping[str, Encoder], context: ProbeContext) -> Mapping[str, TokenSet]:
+        """Return each encoder's tokens of the scenes."""
         scenes = context.intervene(chosen, self.scene, 1)
         try:
-            tokens = {name: context.tokens(scenes, encoder, self.scene) for name, encoder in encoders.items()}
+            return {name: context.tokens(scenes, encoder, self.scene) for name, encoder in encoders.items()}
         except NotApplicable as reason:
             raise NotApplicable(
                 f"it needs cut-outs, images with transparent parts, and '{context.images.name}' has none: {reason}"
             ) from None
-        shared = set.intersection(*({*each.rows.keys} for each in tokens.values()))
-        kept = [i for i, key in enumerate(scenes.keys) if key in shared]
-        rows = scenes.take(kept)
-        groups = np.asarray(context.groups(rows))
-        if len(np.unique(groups)) < _MIN_GROUPS:
-            raise NotApplicable(f"patches are tested in folds, which need at least {_MIN_GROUPS} {context.resampled}s")
-        masks = context.intervene(chosen.take(kept), mask_of(self.scene), 1)
-        truths = read_truths(masks, {name: encoder.spec for name, encoder in encoders.items()})
-        partner, texts = self._partners(rows, context), self._texts(rows, encoders, context)
-        values: Values = {key: {} for key in self.declared_keys()}
-        seed = context.session.seed
-        try:
-            for name, encoder in encoders.items():
-                own = tokens[name].at(rows.keys)
-                patches = own.patches(slice(0, len(rows)))
-                seen = Seen(
-                    patches=patches,
-                    class_token=own.prefix(slice(0, len(rows)))[:, 0] if _has_class(encoder) else None,
-                    truth=truths[name],
-                    groups=groups,
-                    partner=partner,
-                    named=_named(encoder, patches, texts.get(name)),
-                    seed=seed,
-                    device=context.session.device,
-                )
-                self._answer(seen, name, values)
-            for question in self.ask:
-                first = truths[next(iter(encoders))]
-                for number, scores in blind(question, first, groups, partner, seed=seed).items():
-                    values[_key(number)][GUESSING] = scores
-        except EmbprobeError as reason:
-            raise NotApplicable(str(reason).removesuffix(".")) from None
-        for key, by_encoder in values.items():
-            if by_encoder.keys() - {GUESSING} and not all(np.isnan(each).all() for each in by_encoder.values()):
-                floor = _floor(values, key)
-                unit = UNITS[key.target, str(key.variant)]
-                yield from context.scored(key, by_encoder, rows.keys, groups.tolist(), unit=unit, floor=floor)
 
-    def _answer(self, seen: Seen, name: str, values: Values) -> None:
-        """Put the scores of an encoder to those of the others."""
+    def _answer(self, seen: Seen, name: str, values: Values, context: ProbeContext) -> None:
+        """Put the scores of an encoder to those of the others; note the questions that its patches do not allow."""
         for question in self.ask:
-            for number, scores in answer(question, seen).items():
-                values[_key(number)][name] = scores
-            if self.shuffled and question in SHUFFLED:
-                mixed = answer(question, seen.shuffled(), only=SHUFFLED[question])
-                for number, scores in mixed.items():
-                    values[_key(number, SHUFFLED_PATCHES)][name] = scores
+            try:
+                for number, scores in answer(question, seen).items():
+                    values[_key(number)][name] = scores
+                if self.shuffled and question in SHUFFLED:
+                    for number, scores in answer(question, seen.shuffled(), only=SHUFFLED[question]).items():
+                        values[_key(number, SHUFFLED_PATCHES)][name] = scores
+            except EmbprobeError as reason:
+                context.note(f"dense: {NUMBERS[question][0][0]}, of {name}: {str(reason).removesuffix('.')}")
 
     def _chosen(self, context: ProbeContext) -> Images:
         if not context.images.has_pictures:
@@ -191,12 +195,41 @@ def _key(number: Number, condition: str | None = None) -> Key:
     return Key(kind="dense", target=number[0], variant=number[1], condition=condition)
 
 
-def _floor(values: Values, key: Key) -> float:
-    """Return the estimate of whoever is blind: that of guessing, even odds for an area under the curve, or 0."""
-    guessed = values.get(_key((key.target, str(key.variant))), {}).get(GUESSING)
+def _with_scores(
+    key: Key, by_encoder: Mapping[str, ScoreArray], groups: NDArray[np.str_], context: ProbeContext
+) -> dict[str, ScoreArray]:
+    """Return the encoders that have scores of enough groups, together; note those whose patches are too coarse.
+
+    An image counts if it has a score by all of them.
+    """
+    kept: dict[str, ScoreArray] = {}
+    finite = np.ones(len(groups), bool)
+    for name, scores in by_encoder.items():
+        shared = finite & np.isfinite(scores)
+        if len(np.unique(groups[shared])) >= _MIN_GROUPS:
+            kept[name], finite = scores, shared
+        elif name != GUESSING:
+            context.note(f"dense: {key}, of {name}: its patches are too coarse for nearly all of these scenes")
+    return kept
+
+
+def _floor(key: Key, kept: Mapping[str, ScoreArray], guessed: ScoreArray | None) -> float:
+    """Return the estimate of whoever is blind: that of guessing on the same images, even odds for an AUC, or 0."""
     if guessed is not None:
-        return float(np.nanmean(guessed))
+        asked = np.isfinite(np.array([*kept.values(), guessed])).all(axis=0)
+        return float(guessed[asked].mean())
     return EVEN if key.target == NAME else 0.0
+
+
+def _note_grids(encoders: Mapping[str, Encoder], context: ProbeContext) -> None:
+    """Note that encoders have other grids, if they have: their numbers answer other questions."""
+    grids = [encoder.spec.tokens for encoder in encoders.values()]
+    sizes = list(dict.fromkeys(f"{grid.rows} x {grid.columns}" for grid in grids if grid is not None))
+    if len(sizes) > 1:
+        context.note(
+            f"dense: a comparison of like with like, for encoders have grids of {' and '.join(sizes)} patches, and "
+            f"finer ones are asked more; guessing is that of {sizes[0]}"
+        )
 
 
 def _has_class(encoder: Encoder) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +130,27 @@ def test_a_photograph_among_cut_outs_is_left_out(workspace: Workspace) -> None:
     mixed = Images("mixed", (*images.rows, row_of("photo", solid((9, 9, 9)), concept="photo")))
     results, _ = asked(workspace, mixed, [RANDOM], ask=["patch place"])
     assert {row.images for row in results.rows} == {12}
+
+
+def test_grids_that_differ_are_noted_and_too_coarse_ones_left_out(workspace: Workspace) -> None:
+    """Of a grid of one patch, none is of the object and another of the background."""
+    one, four = (load_encoder("reference/pixels,pooling=tokens").with_grid(n, n) for n in (1, 4))  # type: ignore[attr-defined]
+    one.spec = replace(one.spec, model="one")
+    card = card_of({"kind": "dense", "ask": ["object", "patch place"], "shuffled": False})
+    results = run_probe(card, cut_outs(), [four, load_encoder(RANDOM)], [], Session(workspace), differences=False)
+    assert results.left_out == []
+    results = run_probe(card, cut_outs(), [four, one], [], Session(workspace), differences=False)
+    assert {row.encoder for row in results.rows if row.key.target == "object or background"} == {
+        four.spec.name,
+        "guessing",
+    }
+    grids, *coarse = results.left_out
+    assert "grids of 4 x 4 and 1 x 1 patches" in grids and "guessing is that of 4 x 4" in grids
+    assert [note.partition(": ")[2] for note in coarse] == [
+        f"object or background, of {one.spec.name}: This measure needs at least two different values of the label: "
+        "all are 'background'",
+        f"place of a patch, of {one.spec.name}: The truth is the same in all images, so there is nothing to explain",
+    ]
 
 
 def test_too_few_concepts_are_too_few_folds(workspace: Workspace) -> None:
