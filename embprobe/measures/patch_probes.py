@@ -154,7 +154,7 @@ def _narrowed(x: ScoreArray) -> ScoreArray:
 
 
 def _ridges(
-    x: ScoreArray, y: ScoreArray, tests: ScoreArray, penalties: list[float] | tuple[float, ...]
+    x: NDArray[np.floating], y: ScoreArray, tests: NDArray[np.floating], penalties: list[float] | tuple[float, ...]
 ) -> Iterator[ScoreArray]:
     """Yield the predictions ``[m, k]`` for the tested rows at each penalty, in float64."""
     x, tests = np.asarray(x, np.float64), np.asarray(tests, np.float64)

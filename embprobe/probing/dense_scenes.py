@@ -56,7 +56,7 @@ def token_encoders(context: ProbeContext) -> dict[str, Encoder]:
     first: Encoder | None = None
     for encoder in context.encoders:
         try:
-            tokens = _tokens_of(encoder, first)
+            tokens = tokens_of(encoder, first)
         except UsageError:
             context.note(f"patches, of {encoder.spec.name}: it gives an image one vector and has no tokens")
             continue
@@ -68,7 +68,7 @@ def token_encoders(context: ProbeContext) -> dict[str, Encoder]:
     return found
 
 
-def _tokens_of(encoder: Encoder, first: Encoder | None) -> Encoder:
+def tokens_of(encoder: Encoder, first: Encoder | None) -> Encoder:
     """Return the encoder of tokens; UsageError if it has none."""
     with_grid: Any = getattr(encoder, "with_grid", None)
     grid = None if first is None else first.spec.tokens
