@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from embprobe.embeddings.embedding_set import EmbeddingSet, match_rows
 from embprobe.embeddings.session import Session
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from embprobe.claims.model import Claim
     from embprobe.claims.roles import Roles
     from embprobe.claims.run import Study
+    from embprobe.comparing.layer_result import LayerComparison
     from embprobe.comparing.result import Comparison
     from embprobe.encoders.spec import Encoder
     from embprobe.probing.card import Card
@@ -431,10 +432,12 @@ def shape_bias(
     return [*shape_biases(images, open_session(**settings), subjects, means_of=others), *published]
 
 
+@overload
 def compare(
     images: ImageSource = None,
     encoders: Any = None,
     *,
+    layers: None = None,
     k: int = 10,
     by: Sequence[str] | None = None,
     pairs: int = 12,
@@ -445,14 +448,55 @@ def compare(
     sampled: int = 20_000,
     most_per_image: int | None = None,
     save: bool = True,
+    why: bool = False,
     notify: Notify = lambda activity: None,
     **settings: Unpack[Settings],
-) -> Comparison:
+) -> Comparison: ...
+
+
+@overload
+def compare(
+    images: ImageSource = None,
+    encoders: Any = None,
+    *,
+    layers: str,
+    k: int = 10,
+    save: bool = True,
+    notify: Notify = lambda activity: None,
+    **settings: Unpack[Settings],
+) -> LayerComparison: ...
+
+
+def compare(
+    images: ImageSource = None,
+    encoders: Any = None,
+    *,
+    layers: str | None = None,
+    k: int = 10,
+    by: Sequence[str] | None = None,
+    pairs: int = 12,
+    thresholds: str = "",
+    near_far: tuple[float, float] | None = None,
+    far_near: tuple[float, float] | None = None,
+    percentiles: tuple[float, float] = (0.95, 0.5),
+    sampled: int = 20_000,
+    most_per_image: int | None = None,
+    save: bool = True,
+    why: bool = False,
+    notify: Notify = lambda activity: None,
+    **settings: Unpack[Settings],
+) -> Comparison | LayerComparison:
     """Measure how far every two encoders agree, what explains where they do not, and find pairs they disagree on.
+
+    With ``layers``, measure instead how far every layer of an encoder agrees with every layer of another, and of
+    itself, beside those of an untrained network.
 
     Args:
         images: A name that :func:`load_images` opens, images, or an embedding set. Default: the bundled emoji.
-        encoders: Two or more names or encoders. Default: the bundled pair, or the vectors of the embedding set.
+        encoders: Two or more names or encoders; one is enough with ``layers``. Default: the bundled pair, or the
+            vectors of the embedding set.
+        layers: Compare these layers of each encoder: ``all``, ``every 2`` or ``8,10,12``. Of the options below only
+            ``k``, ``save`` and ``notify`` are then meant.
         k: Neighbours of an image that mutual k-NN compares.
         by: Labels that may explain a disagreement; images without one are left out, see ``max_unlabelled``. Default:
             ``category`` and ``style``, where images have them.
@@ -469,21 +513,37 @@ def compare(
         most_per_image: The largest number of contrasting pairs of an image that count, against hubs.
         save: Write numbers and figures into the workspace, for :func:`write_report`; what cannot be written is logged
             as a warning.
+        why: Map for the first pairs of each direction which parts of the images make them near, too: ``.why`` of the
+            result, and ``why.json`` and ``why-1.png`` beside the comparison.
         notify: Called with what is being done.
         settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
     Returns:
         Debiased CKA, mutual k-NN and rank correlation of every two encoders beside chance, explanations, pairs that are
-        near for only one encoder and what these share.
+        near for only one encoder and what these share. With ``layers``: debiased CKA and mutual k-NN of every two
+        layers, and which are nearest to each other.
 
     Raises:
-        UsageError: There are fewer than two encoders, no such thresholds, or a limit is no cosine or percentile.
+        UsageError: There are fewer than two encoders, no such thresholds, a limit is no cosine or percentile, or
+            ``why`` is asked of vectors without a network; an encoder has no layers, or not these, or an option is
+            given that is not about them.
         EmbprobeError: There are fewer than k + 2 images that all encoders could embed.
     """
     from embprobe.comparing.run import compare, make_settings
+    from embprobe.comparing.why import explain_disagreements
+    from embprobe.embeddings.occlusion import check_explainable
     from embprobe.plots.pairs import save_pairs
+    from embprobe.plots.why import save_why
 
+    if layers is not None:
+        given: dict[str, object] = {"by": by, "thresholds": thresholds, "near_far": near_far, "far_near": far_near}
+        given |= {"pairs": pairs != 12, "percentiles": tuple(percentiles) != (0.95, 0.5), "sampled": sampled != 20_000}
+        given |= {"most_per_image": most_per_image, "why": why}
+        _refuse_pairs_of([name for name, value in given.items() if value])
+        return _compare_layers(images, encoders, layers, k, save, notify, settings)
     subjects = open_subjects(images, encoders, **settings)
+    if why:
+        check_explainable(subjects.encoders)
     most = subjects.session.max_unlabelled
     compare_settings = make_settings(
         subjects.images,
@@ -502,6 +562,35 @@ def compare(
     if save:
         _keep(subjects)
         save_pairs(comparison, subjects.session.workspace)
+    if why:
+        notify("hiding parts of images")
+        explained = explain_disagreements(comparison, subjects.images, subjects.encoders, subjects.session)
+        comparison = replace(comparison, why=explained)
+        if save:
+            save_why(explained, comparison.path(subjects.session.workspace).parent)
+    return comparison
+
+
+def _refuse_pairs_of(options: Sequence[str]) -> None:
+    """Raise UsageError if options are given that layers are not compared by."""
+    if options:
+        raise UsageError(
+            f"Layers are compared as a whole, without contrasting pairs and labels: leave out {', '.join(options)}, "
+            "or leave out layers."
+        )
+
+
+def _compare_layers(
+    images: ImageSource, encoders: Any, layers: str, k: int, save: bool, notify: Notify, settings: Settings
+) -> LayerComparison:
+    """Return what :func:`compare` returns of layers."""
+    from embprobe.comparing.layers import compare_layers
+    from embprobe.plots.layers import save_layers
+
+    subjects = open_subjects(images, encoders, **settings)
+    comparison = compare_layers(subjects.images, subjects.encoders, subjects.session, layers, k=k, notify=notify)
+    if save:
+        save_layers(comparison, subjects.session.workspace)
     return comparison
 
 
@@ -518,6 +607,7 @@ def neighbors(
     exact: bool = False,
     index_memory: int | str | None = None,
     draw: bool = False,
+    why: bool = False,
     notify: Notify = lambda remark: None,
     **settings: Unpack[Settings],
 ) -> list[Neighborhood]:
@@ -538,6 +628,8 @@ def neighbors(
             available memory, at most 1.5 GB.
         draw: Draw a sheet of each of the first queries into the workspace's figures; one that cannot be written is
             logged as a warning.
+        why: Map which parts of the first queries and of their first neighbours make them near, too; with ``draw``, as
+            a sheet a query.
         notify: Called with what a search leaves to be desired.
         settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
 
@@ -545,8 +637,10 @@ def neighbors(
         One neighbourhood a query: by encoder the neighbours, nearest first, and how many the encoders share.
 
     Raises:
-        UsageError: A query is neither a file nor a key, no encoder takes text, or no index fits the memory.
+        UsageError: A query is neither a file nor a key, no encoder takes text, no index fits the memory, or ``why`` is
+            asked of vectors without a network.
     """
+    from embprobe.embeddings.occlusion import check_explainable
     from embprobe.search.choice import memory_limit
     from embprobe.search.neighbors import find_neighbors, matching
     from embprobe.search.queries import encoders_for, parse_queries
@@ -559,6 +653,8 @@ def neighbors(
     able, wordless = encoders_for(parsed, subjects.encoders)
     for encoder in wordless:
         notify(f"{encoder.spec.name} takes no text and is left out")
+    if why:
+        check_explainable(able)
     stores = subjects.session.stores(subjects.images, able, "extracting")
     neighborhoods = find_neighbors(
         parsed,
@@ -572,13 +668,21 @@ def neighbors(
         device=subjects.session.device,
         notify=notify,
     )
+    if why:
+        from embprobe.search.why import explain_neighbors
+
+        neighborhoods = explain_neighbors(neighborhoods, able, stores, subjects.session, notify=notify)
     if not draw:
         return neighborhoods
     from embprobe.plots.neighbors import save_neighbors
+    from embprobe.plots.why import save_why_neighbors
 
     figures = save_neighbors(neighborhoods, subjects.session.workspace)
-    drawn = [replace(one, figure=figure) for one, figure in zip(neighborhoods, figures, strict=False)]
-    return [*drawn, *neighborhoods[len(drawn) :]]
+    whys = save_why_neighbors(neighborhoods, subjects.session.workspace)
+    return [
+        replace(one, figure=figure, why_figure=why_figure)
+        for one, figure, why_figure in itertools.zip_longest(neighborhoods, figures, whys)
+    ]
 
 
 def draw_map(

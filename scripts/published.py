@@ -6,7 +6,8 @@
 
 What is measured, with which encoders, stands in ``HERE`` and ``GPU``. Cells are kept in the workspace with a score per
 image, so that a run that was interrupted goes on, and a later one scores only what is new. ``results/`` gets the
-records alone: numbers and counts, no image, no key of one and no path. A record that a newer one replaces is removed.
+records alone, a file for each data set and a line for each cell: numbers and counts, no image, no key of one and no
+path. A record that a newer one replaces is removed.
 Data sets that are not there are passed over, with the reason.
 
 ``here`` reads ``cifar-10.parquet`` (1,000 training images of each class and all test images, JPEG) and
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import embprobe as ep
-from embprobe.benchmarking.cell import FOLDER, Cell, load_cell
+from embprobe.benchmarking.cell import FOLDER, Cell, load_cells
 from embprobe.benchmarking.dataset import Dataset, open_dataset
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
@@ -169,20 +170,23 @@ def _encoder(name: str, loaded: dict[str, Encoder | None], device: str) -> Encod
 
 
 def write_records(cells: Sequence[Cell], paths: Sequence[Path], workspace: Workspace, results: Path) -> None:
-    """Write records of cells below ``results``, and remove those that they replace.
+    """Write records of cells into ``results``, a file for each data set and a line for each cell.
 
-    Replaced are records of the same data set, encoder, task and seed that are not among the cells: of an earlier split,
-    version of the data set or method.
+    They replace lines of the same data set, encoder, task and seed: of an earlier split, version of the data set or
+    method.
     """
-    targets = [results / path.relative_to(workspace.root / FOLDER) for path in paths]
     measured = {_subject(cell) for cell in cells}
-    for folder in {target.parents[2] for target in targets}:
-        for path in sorted(folder.glob("*/*/*.json")):
-            if path not in targets and _subject(load_cell(path)) in measured:
-                path.unlink()
-    for cell, target in zip(cells, targets, strict=True):
+    lines: dict[str, dict[Path, Cell]] = {}
+    for cell, path in zip(cells, paths, strict=True):
+        place = path.relative_to(workspace.root / FOLDER)
+        lines.setdefault(place.parts[0], {})[place] = cell
+    for name, new in lines.items():
+        target = results / f"{name}.jsonl"
+        before = list(load_cells(target)) if target.is_file() else []
+        kept = [cell for cell in before if isinstance(cell, Cell) and _subject(cell) not in measured]
+        texts = sorted(record_text(cell) for cell in [*kept, *new.values()])
         with replacing(target) as temporary:
-            temporary.write_text(record_text(cell), encoding="utf-8")
+            temporary.write_text("".join(texts), encoding="utf-8")
 
 
 def _subject(cell: Cell) -> tuple[str, str, str, int]:
@@ -190,11 +194,12 @@ def _subject(cell: Cell) -> tuple[str, str, str, int]:
 
 
 def record_text(cell: Cell) -> str:
-    """Return a record as JSON, a field a line and numbers with six decimals, so that a change is a short difference."""
+    """Return a record as a line of JSON, with six decimals, what it is of first, so that sorted lines stay in order."""
     notes = tuple(_EXAMPLE.sub("", note) for note in cell.notes)
     content = _rounded(cell.model_copy(update={"notes": notes}).model_dump(mode="json", by_alias=True))
-    fields = (f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in content.items())
-    return "{\n" + ",\n".join(fields) + "\n}\n"
+    first = ("dataset", "split", "task", "encoder")
+    ordered = {name: content[name] for name in (*first, *(name for name in content if name not in first))}
+    return json.dumps(ordered, ensure_ascii=False) + "\n"
 
 
 def _rounded(value: Any) -> Any:

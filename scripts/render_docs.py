@@ -51,6 +51,7 @@ COMMANDS = {
     "text": "probe --attribute text --quick",
     "color": "probe --attribute color --quick",
     "style": "probe --attribute style --quick",
+    **{f"depth-{name}": f"probe --attribute {name} --layers all" for name in ("category", "text", "color", "style")},
     "pixels": "probe --attribute category --quick -e bundled/clip -e reference/pixels",
     "compare": "compare",
     "study": "study",
@@ -215,6 +216,19 @@ def table(name: str, *measures: str) -> str:
         cells = [_cell(rows, measure, encoder) for encoder in encoders]
         difference = find_row(name, measure, "clip - dino")
         lines.append(f"| {measure} | {' | '.join(cells)} | {_full(difference)}, {_p(difference)} |")
+    return "\n".join(lines)
+
+
+def depth(name: str) -> str:
+    """Return a table of a profile: a line a layer, a column an encoder that has layers."""
+    rows = record(name)["rows"]
+    cells = {(row["key"].get("layer"), row["encoder"]): row for row in rows}
+    encoders = list(dict.fromkeys(encoder for layer, encoder in cells if layer is not None))
+    layers = [*sorted({layer for layer, _ in cells if layer is not None}), None]
+    lines = [f"| layer | {' | '.join(f'`{encoder}`' for encoder in encoders)} |", "|---|" + "---|" * len(encoders)]
+    for layer in layers:
+        numbers = [_full(cells[layer, encoder]) if (layer, encoder) in cells else "" for encoder in encoders]
+        lines.append(f"| {'output' if layer is None else layer} | {' | '.join(numbers)} |")
     return "\n".join(lines)
 
 
@@ -528,6 +542,7 @@ BLOCKS: Mapping[str, Callable[..., str]] = {
         sentences,
         checks,
         table,
+        depth,
         claims,
         curve,
         shared,
@@ -636,7 +651,8 @@ def write_record(name: str, result: Mapping[str, Any]) -> None:
     if name == "compare":
         encoders, rows = dict(result["encoders"]), list(_comparison_rows(result))
     else:
-        encoders = {_encoder_name(spec): spec["fingerprint"] for spec in result["encoders"]}
+        every = {_encoder_name(spec): spec["fingerprint"] for spec in result["encoders"]}
+        encoders = {name: mark for name, mark in every.items() if "layers" not in result or ",layer=" not in name}
         rows = [
             _kept(row)
             for row in result["results"]

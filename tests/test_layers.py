@@ -23,7 +23,7 @@ FLOORS = (
     {"cli"},
 )
 """Rooms by floor, the lowest first. Those on one floor do not know of each other."""
-BACK_UP = {("probing/results.py", "plots"), ("comparing/result.py", "plots")}
+BACK_UP = {("probing/results.py", "plots"), ("comparing/result.py", "plots"), ("comparing/layer_result.py", "plots")}
 """A result or a comparison draws itself when it is asked to; docs/architecture.md says why."""
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from embprobe.embeddings.workspace import Workspace, distinct_slug
 from embprobe.errors import EmbprobeError
 from embprobe.measures.vectors import ScoreArray
 from embprobe.system.files import replacing, write_json
-from embprobe.system.models import Count, DamagedFile, Number, Record, read_json_file
+from embprobe.system.models import Count, DamagedFile, Number, Record, check_json, parse_json, read_json_file
 from embprobe.system.text import printable
 
 SCHEMA = 1
@@ -150,6 +150,20 @@ def load_cell(path: Path) -> Cell:
         raise EmbprobeError(f"There is no record at '{path}'.") from None
     except DamagedFile as damage:
         raise EmbprobeError(f"{damage} Remove it, and run the benchmark again.") from None
+    return _checked(cell, path)
+
+
+def load_cells(path: Path) -> Iterator[Cell | EmbprobeError]:
+    """Yield the cell of each line of a file of records (``.jsonl``), or why a line cannot be read."""
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            yield _checked(check_json(Cell, parse_json(line, path), path), path)
+        except EmbprobeError as reason:
+            yield EmbprobeError(f"line {number}: {reason}")
+
+
+def _checked(cell: Cell, path: Path) -> Cell:
+    """Return a record that this version reads; EmbprobeError for one that it does not."""
     if cell.schema_ > SCHEMA or cell.main not in cell.numbers:
         raise EmbprobeError(f"'{path}' is of schema {cell.schema_}; this embprobe reads up to {SCHEMA}.")
     return cell

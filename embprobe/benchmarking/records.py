@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from embprobe.benchmarking.cell import FOLDER, Cell, load_cell
+from embprobe.benchmarking.cell import FOLDER, Cell, load_cell, load_cells
 from embprobe.benchmarking.tasks import TASKS
 from embprobe.errors import EmbprobeError
 
@@ -37,7 +37,8 @@ def find_records(
     before its domains, and by task.
 
     Args:
-        roots: Folders; cells lie in them, or in their folder ``benchmark``.
+        roots: Folders; cells lie in them, or in their folder ``benchmark``: a file each, as a workspace has them, or a
+            line each of files ``.jsonl``.
         datasets: A pattern of names, in which ``*`` stands for anything, as in the others.
         encoders: A pattern of names.
         tasks: A pattern of names.
@@ -52,11 +53,9 @@ def find_records(
         if not root.is_dir():
             raise EmbprobeError(f"There is no folder '{root}'.")
         below = root / FOLDER if (root / FOLDER).is_dir() else root
-        for path in sorted(below.glob("*/*/*/*.json")):
-            try:
-                cell = load_cell(path)
-            except (EmbprobeError, OSError) as reason:
-                notes.append(f"passed over: {reason}".removesuffix("."))
+        for path, cell in _cells_in(below):
+            if isinstance(cell, Exception):
+                notes.append(f"passed over: {cell}".removesuffix("."))
                 continue
             chosen = (
                 (cell.dataset.name, datasets),
@@ -71,6 +70,20 @@ def find_records(
         raise EmbprobeError(f"There are no such records of benchmarks in {where}. 'embprobe benchmark' makes them.")
     cells = sorted(found.values(), key=lambda each: _order(each[0]))
     return Records([cell for cell, _ in cells], [path for _, path in cells], notes)
+
+
+def _cells_in(folder: Path) -> Iterator[tuple[Path, Cell | Exception]]:
+    """Yield each cell in a folder with its file, or why it cannot be read."""
+    for path in sorted(folder.glob("*/*/*/*.json")):
+        try:
+            yield path, load_cell(path)
+        except (EmbprobeError, OSError) as reason:
+            yield path, reason
+    for path in sorted(folder.glob("*.jsonl")):
+        try:
+            yield from ((path, cell) for cell in load_cells(path))
+        except OSError as reason:
+            yield path, reason
 
 
 def _order(cell: Cell) -> tuple[str, str, bool, str, int, str]:

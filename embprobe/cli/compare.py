@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embprobe.cli.console import note_files, output, print_json
+from embprobe.cli.layers import print_layers
 from embprobe.cli.options import (
     MAX_UNLABELLED,
     EncodersOption,
@@ -25,6 +28,7 @@ from embprobe.cli.session import begin
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
+    from embprobe.comparing.layer_result import LayerComparison
     from embprobe.comparing.result import Agreement, Comparison, PairSharing
     from embprobe.statistics import Estimate
 
@@ -32,6 +36,13 @@ if TYPE_CHECKING:
 def compare(
     images: ImagesArgument = None,
     encoder: EncodersOption = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="The layers of each encoder with those of another and with each other instead: all, 'every 2', or "
+            "numbers such as 8,10,12. One encoder is enough."
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="Neighbours of an image that mutual k-NN compares.", min=1)] = 10,
     by: Annotated[
         list[str] | None,
@@ -81,6 +92,12 @@ def compare(
     most_per_image: Annotated[
         int | None, typer.Option(help="Let an image be in so many contrasting pairs at most, against hubs.", min=1)
     ] = None,
+    why: Annotated[
+        bool,
+        typer.Option(
+            "--why", help="Map which parts of the first pairs make them near for one encoder, far for the other."
+        ),
+    ] = False,
     *,
     run: RunOptions,
     seed: SeedOption = 0,
@@ -89,35 +106,59 @@ def compare(
 ) -> None:
     """Measure how far encoders agree, what explains where they do not, and on which pairs they disagree most."""
     from embprobe import api
+    from embprobe.comparing.layer_result import LayerComparison
+    from embprobe.plots.layers import figures_of
     from embprobe.plots.pairs import sheets_of
+    from embprobe.plots.why import why_sheets_of
 
     subjects = begin(images, encoder, run, seed=seed, max_unlabelled=max_unlabelled)
+    about_pairs: dict[str, Any] = {
+        "by": by,
+        "pairs": pairs,
+        "thresholds": thresholds,
+        "near_far": near_far,
+        "far_near": far_near,
+        "percentiles": percentiles,
+        "sampled": sampled,
+        "most_per_image": most_per_image,
+        "why": why,
+    }
+    rows, encoders, session = subjects.images, subjects.encoders, subjects.session
+    compared: Comparison | LayerComparison
     with spinner("comparing") as notify:
-        comparison = api.compare(
-            subjects.images,
-            subjects.encoders,
-            k=k,
-            by=by,
-            pairs=pairs,
-            thresholds=thresholds,
-            near_far=near_far,
-            far_near=far_near,
-            percentiles=percentiles,
-            sampled=sampled,
-            most_per_image=most_per_image,
-            notify=notify,
-            session=subjects.session,
-        )
-    path = comparison.path(subjects.session.workspace)
-    figures = sheets_of(comparison, path.parent)
+        if layers is None:
+            compared = api.compare(rows, encoders, k=k, notify=notify, session=session, **about_pairs)
+        else:  # it says which options do not go with layers
+            compared = api.compare(rows, encoders, layers=layers, k=k, notify=notify, session=session, **about_pairs)
+    path = compared.path(session.workspace)
+    figures: list[Path]
+    whys: list[Path] = []
+    if isinstance(compared, LayerComparison):
+        figures = figures_of(compared, path.parent)
+    else:
+        figures = sheets_of(compared, path.parent)
+        whys = why_sheets_of(len(figures), path.parent) if why else []
     if json:
         drawn = [str(figure) if figure.is_file() else None for figure in figures]
-        print_json({**comparison.as_json(), "figures": drawn})
+        print_json({**compared.as_json(), "figures": drawn, **_why(compared, whys)})
     else:
-        print_comparison(comparison)
-        note_files(figures, path)
+        if isinstance(compared, LayerComparison):
+            print_layers(compared)
+        else:
+            print_comparison(compared)
+        note_files([*figures, *whys], path)
     if not path.is_file():
         raise typer.Exit(1)
+
+
+def _why(comparison: Comparison | LayerComparison, sheets: Sequence[Path]) -> dict[str, Any]:
+    """Return the maps of a comparison's pairs and the paths of their sheets, if they were asked for."""
+    from embprobe.comparing.layer_result import LayerComparison
+
+    if not sheets or isinstance(comparison, LayerComparison):
+        return {}
+    drawn = [str(sheet) if sheet.is_file() else None for sheet in sheets]
+    return {"why": [each.as_json() for each in comparison.why], "why_figures": drawn}
 
 
 def print_comparison(comparison: Comparison) -> None:

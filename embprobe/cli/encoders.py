@@ -39,11 +39,12 @@ def encoders(
     from embprobe.encoders import Listing, describe_encoder, list_encoders, list_families, load_encoder
 
     if exactly:
-        spec = load_encoder(pattern).spec
+        encoder = load_encoder(pattern)
+        depth = len(encoder.layers()) if getattr(encoder, "trunk", None) is not None else 0  # type: ignore[attr-defined]
         if json:
-            print_json(asdict(spec))
+            print_json({**asdict(encoder.spec), "layers": depth})
         else:
-            print_spec(spec)
+            print_spec(encoder.spec, layers=depth)
         return
     names = list_encoders(pattern) if pattern else [*list_encoders("bundled/"), *list_encoders("reference/")]
     names = [pattern] if pattern in names else names
@@ -76,8 +77,8 @@ def print_listings(listings: Sequence[Listing]) -> None:
     output(width=200).print(table)
 
 
-def print_spec(spec: EncoderSpec) -> None:
-    """Print everything that decides an encoder's vectors."""
+def print_spec(spec: EncoderSpec, *, layers: int = 0) -> None:
+    """Print everything that decides an encoder's vectors, and how many layers it has, if that is known."""
     vectors = {
         "cls": "class token",
         "mean": "mean of the patch tokens or of the feature map",
@@ -85,10 +86,14 @@ def print_spec(spec: EncoderSpec) -> None:
         "attention": "learned attention pooling",
         "projected": "projected features, in the space shared with text",
         "trunk": "features before the projection",
+        "tokens": "tokens",
+        "patches@mask": "mean of the patches that show an image's opaque part",
         "none": "the network's output",
     }
     facts = {
-        "vector": f"{vectors[spec.pooling]}: {spec.dimension:,} numbers, not normalised",
+        "vector": f"{vectors[spec.pooling]}: {spec.dimension:,} numbers{_tokens(spec)}, not normalised",
+        **({} if spec.layer is None else {"layer": _layer(spec)}),
+        **({"layers": f"{layers}: say ,layer=1 to ,layer={layers} behind the name"} if layers else {}),
         **({} if spec.image_input is None else _facts_of_input(spec.image_input)),
         "precision": spec.precision,
         "text": "yes" if spec.has_text else "no",
@@ -99,6 +104,21 @@ def print_spec(spec: EncoderSpec) -> None:
     console.print(f"[bold]{escape(spec.name)}[/bold]")
     for name, text in facts.items():
         console.print(f"  {name:<12}{escape(text)}")
+
+
+def _tokens(spec: EncoderSpec) -> str:
+    """Say how many tokens an image has, and how they are stored."""
+    if spec.tokens is None:
+        return ""
+    grid = spec.tokens
+    before = f"{grid.prefix} before " if grid.prefix else ""
+    return f" each, {grid.count} an image ({before}{grid.rows} x {grid.columns} patches), in {spec.stored}"
+
+
+def _layer(spec: EncoderSpec) -> str:
+    """Say which layer's tokens are pooled, and whether they are normalised."""
+    after = "as the block gives them" if spec.norm == "none" else "after the network's last norm"
+    return f"the patch embedding, {after}" if spec.layer == 0 else f"{spec.layer}, {after}"
 
 
 def _facts_of_input(image_input: ImageInput) -> dict[str, str]:

@@ -43,6 +43,9 @@ def neighbors(
     include_self: Annotated[bool, typer.Option(help="Show the image itself too, if it is among the images.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Search all vectors of a large store, however long.")] = False,
     index_memory: IndexMemoryOption = None,
+    why: Annotated[
+        bool, typer.Option("--why", help="Map which parts of the first queries and of their neighbours make them near.")
+    ] = False,
     *,
     run: RunOptions,
     json: JsonOption = False,
@@ -52,6 +55,7 @@ def neighbors(
     from embprobe.plots.neighbors import SHEETS
     from embprobe.search.choice import memory_limit
     from embprobe.search.queries import parse_where
+    from embprobe.search.why import QUERIES
 
     labels = parse_where(where or [])
     memory_limit(index_memory)  # before anything is opened
@@ -68,6 +72,7 @@ def neighbors(
         exact=exact,
         index_memory=index_memory,
         draw=True,
+        why=why,
         notify=lambda remark: note(f"{remark}."),
         session=subjects.session,
     )
@@ -75,6 +80,8 @@ def neighbors(
         documents: list[dict[str, Any]] = [one.as_json() for one in neighborhoods]
         for document in documents[:SHEETS]:
             document.setdefault("figure", None)  # it could not be written
+        for document in documents[:QUERIES] if why else ():
+            document.setdefault("why_figure", None)
         print_json(documents[0] if len(documents) == 1 else documents)
     else:
         print_neighbors(neighborhoods)
@@ -82,6 +89,10 @@ def neighbors(
             note(f"Figure: {figure}")
         if len(neighborhoods) > SHEETS:
             note(f"The first {SHEETS} of {len(neighborhoods):,} queries are drawn.")
+        for figure in [one.why_figure for one in neighborhoods if one.why_figure]:
+            note(f"Why they are near: {figure}")
+        if why and len(neighborhoods) > QUERIES:
+            note(f"The first {QUERIES} of {len(neighborhoods):,} queries are explained.")
 
 
 def print_neighbors(neighborhoods: Sequence[Neighborhood]) -> None:

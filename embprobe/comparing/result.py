@@ -213,6 +213,8 @@ class Comparison:
     """A hash of the rows that were compared and of their labels; "" in files of earlier versions."""
     rows: Annotated[Any, Field(exclude=True)] = field(default_factory=dict, compare=False, repr=False)
     """The rows of all pairs by key, to draw them; the file does not hold them, so a loaded comparison has none."""
+    why: Annotated[Any, Field(exclude=True)] = field(default=(), compare=False, repr=False)
+    """The first pairs with their maps, one entry a disagreement (:mod:`embprobe.comparing.why`); not in the file."""
 
     def sentence(self, a: str, b: str) -> str:
         """What explains the disagreement of two encoders: attributes that similarity goes with more for one of them.

@@ -146,7 +146,7 @@ def compare(
     if len(embedded.rows) < settings.k + 2:
         needed = f"Comparing the {settings.k} nearest needs at least {settings.k + 2} images"
         raise EmbprobeError(f"{needed}; there are {len(embedded.rows)}.")
-    grouping = _grouping(embedded.rows)
+    grouping = choose_groups(embedded.rows)
     if grouping.note:
         session.note(grouping.note)
     asked = Comparison(
@@ -162,7 +162,7 @@ def compare(
         disagreements=(),
         looked_at=0,
         contrasts=(),
-        made_from=_made_from(embedded.rows, settings, session),
+        made_from=made_from(embedded.rows, settings.by, session),
     )
     before = _saved(asked, session)
     if before is not None:
@@ -184,14 +184,15 @@ def compare(
     )
 
 
-def _grouping(rows: Images) -> Grouping:
+def choose_groups(rows: Images) -> Grouping:
+    """Return the groups that images are resampled in; single images if none of them has a concept."""
     known = rows.has(CONCEPT) or rows.lacks(CONCEPT)
     return choose_grouping(rows) if known else Grouping(IMAGE)
 
 
-def _made_from(rows: Images, settings: ComparisonSettings, session: Session) -> str:
+def made_from(rows: Images, by: Sequence[str], session: Session) -> str:
     """Return a hash of what a comparison depends on and its fingerprint does not say: labels, and what was left out."""
-    labels = dict.fromkeys([*settings.by, CONCEPT, MOTIF, CATEGORY, FOLDER, IMAGE])
+    labels = dict.fromkeys([*by, CONCEPT, MOTIF, CATEGORY, FOLDER, IMAGE])
     digest = hashlib.sha256(json.dumps([_METHOD, rows.fingerprint, session.fast_decode, session.max_pixels]).encode())
     for label in labels:
         digest.update(json.dumps([label, rows.values(label)]).encode())

@@ -240,16 +240,17 @@ def _missing(sets: Sequence[Images], of_sets: Sequence[Mapping[int, Reusable]]) 
     Encoders whose stores of a set lack the same rows share a shard, so that an image is read once for all of them;
     another version may have begun a store with shards of another size.
     """
-    lacking: dict[tuple[int, int, int, Sequence[int]], list[int]] = {}
+    lacking: dict[tuple[int, int, int, bool, Sequence[int]], list[int]] = {}
     for part, reusable in enumerate(of_sets):
         for i, each in reusable.items():
+            masked = each.store.spec.masked  # an opaque image has no vector by these alone
             for number in each.store.missing:
-                lacking.setdefault((each.store.shard_rows, number, part, each.new_rows(number)), []).append(i)
+                lacking.setdefault((each.store.shard_rows, number, part, masked, each.new_rows(number)), []).append(i)
     before = _offsets(sets)
-    ordered = sorted(lacking.items(), key=lambda item: (*item[0][:3], *item[1]))
+    ordered = sorted(lacking.items(), key=lambda item: (*item[0][:4], *item[1]))
     return [
         Shard(number, _moved(rows, before[part]), tuple(encoders), part)
-        for (_, number, part, rows), encoders in ordered
+        for (_, number, part, _, rows), encoders in ordered
     ]
 
 

@@ -20,7 +20,7 @@ from embprobe.encoders.options import ALL
 from embprobe.encoders.spec import Norm, Pooling, Stored, TokenGrid
 from embprobe.errors import UsageError
 
-_POOLINGS = ("cls", "mean", "cls+mean", "tokens")
+_POOLINGS = ("cls", "mean", "cls+mean", "tokens", "patches@mask")
 _MARK = "_embprobe_layers"
 """The attribute of a network whose blocks are listened to."""
 
@@ -54,12 +54,15 @@ class View:
     stored: Stored = "float32"
 
     def of(self, caught: dict[int, Tensor], network: Any, trunk: Trunk) -> Tensor:
-        """Return vectors ``[n, d]`` or tokens ``[n, t, d]`` of a pass whose layers were caught."""
+        """Return vectors ``[n, d]``, or tokens ``[n, t, d]``, of a pass whose layers were caught.
+
+        Where they are to be pooled by masks, which the pass has not, they are all of the tokens.
+        """
         tokens = as_tokens(caught[self.layer], trunk)
         if self.norm == "last":
             norm = trunk.norm(network)
             tokens = tokens if norm is None else norm(tokens)
-        if self.pooling == "tokens":
+        if self.pooling in ("tokens", "patches@mask"):
             return tokens
         if self.pooling == "cls":
             return tokens[:, 0]
@@ -120,8 +123,8 @@ def parse_view(
     """
     pooling = options.get("pooling") or (own if own in _POOLINGS[:3] else "cls" if trunk.has_class else "mean")
     if pooling not in _POOLINGS:
-        raise UsageError(f"A layer has pooling=cls, mean, cls+mean or tokens, not '{pooling}'.")
-    if "cls" in pooling and not trunk.has_class:
+        raise UsageError(f"A layer has pooling=cls, mean, cls+mean, tokens or patches@mask, not '{pooling}'.")
+    if pooling.startswith("cls") and not trunk.has_class:
         what = "a network of feature maps" if trunk.maps else "a network"
         raise UsageError(f"'{name}' is {what} without a class token: say pooling=mean or pooling=tokens.")
     typed = options.get("layer")

@@ -9,9 +9,11 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from embprobe.encoders.cover import Shares, patch_cover
 from embprobe.encoders.layers import Trunk, View, catching, choose_layers, grid_of, listen, parse_view, settled
 from embprobe.encoders.options import ALL, VIEW_OPTIONS, join_options
 from embprobe.encoders.spec import (
@@ -23,6 +25,7 @@ from embprobe.encoders.spec import (
     Pooling,
     Precision,
     Resize,
+    TokenGrid,
     hash_weights,
 )
 from embprobe.encoders.texts import CutText, note_cut
@@ -84,6 +87,8 @@ class NetworkEncoder:
     """Computes the features from the output of ``image``."""
     trunk: Trunk | None = None
     """Where the network's layers are, if that is known."""
+    grid: TokenGrid | None = None
+    """How the tokens stand that ``view`` takes."""
     view: View | None = None
     """What is taken from inside the network; None: what ``pool`` computes."""
     _noted: set[str] = field(default_factory=set)
@@ -93,8 +98,36 @@ class NetworkEncoder:
         """Return vectors ``[n, d]``, or tokens ``[n, t, d]``, not normalised, of preprocessed images ``[n, 3, s, s]``.
 
         They are float32, but tokens are float16 where that is the type in which they are stored.
+
+        Raises:
+            UsageError: Patches are to be pooled by masks, which a batch has not: :meth:`pooled_by_mask` takes them.
         """
+        if self.spec.masked:
+            raise UsageError(
+                f"'{self.spec.name}' pools patches by an image's mask, which is at hand where images are extracted. "
+                "Of a query there is none: say pooling=mean."
+            )
         return self.encode_views([self], batch)[0]
+
+    def pooled_by_mask(self, tokens: Floats, masks: Sequence[Shares]) -> Floats:
+        """Return the mean of each image's patches, weighted by the share of each that its mask covers.
+
+        Args:
+            tokens: ``[n, t, d]``, as :meth:`encode_views` gives them.
+            masks: For each image the share of each pixel that the object covers, ``[s, s]``, some above 0.
+
+        Returns:
+            ``[n, d]``.
+
+        Raises:
+            ValueError: The encoder does not pool by masks.
+        """
+        if self.grid is None:
+            raise ValueError(f"'{self.spec.name}' does not pool by masks")
+        covers = np.stack([patch_cover(mask, self.grid) for mask in masks]).reshape(len(masks), -1)
+        weights = covers / covers.sum(1, keepdims=True)
+        patches = np.asarray(tokens[:, self.grid.prefix :], np.float64)
+        return np.asarray(np.einsum("nt,ntd->nd", weights, patches), tokens.dtype)
 
     def encode_views(self, encoders: Sequence[NetworkEncoder], batch: Tensor) -> list[Floats]:
         """Return what encoders of this network, which share a pass with this one, give a batch."""
@@ -171,6 +204,7 @@ class NetworkEncoder:
         if self.view is not None:  # of a view of this one
             own = [each for each in own if each.partition("=")[0] not in (*VIEW_OPTIONS, "pooling")]
         typed = ",".join([*own, *filter(None, [join_options(**options)])])
+        grid = grid_of(output, trunk, self.spec.name) if view.pooling in ("tokens", "patches@mask") else None
         spec = replace(
             self.spec,
             pooling=view.pooling,
@@ -179,10 +213,10 @@ class NetworkEncoder:
             options=typed,
             layer=view.layer,
             norm=view.norm,
-            tokens=grid_of(output, trunk, self.spec.name) if view.pooling == "tokens" else None,
+            tokens=grid if view.pooling == "tokens" else None,
             stored=view.stored,
         )
-        return replace(self, spec=spec, text=None, find_cut=None, trunk=trunk, view=view)
+        return replace(self, spec=spec, text=None, find_cut=None, trunk=trunk, grid=grid, view=view)
 
     def project_tokens(self, tokens: Floats) -> Floats | None:
         """Send tokens of the last layer, behind the last norm, to the space that images share with text.
@@ -245,6 +279,8 @@ class NetworkEncoder:
 def encode_together(encoders: Sequence[Encoder], batches: Sequence[Tensor]) -> list[Floats]:
     """Return what each encoder gives its batch; those that share a network and a batch share one forward pass.
 
+    Of one that pools by masks they are the tokens to be pooled.
+
     Args:
         encoders: The encoders.
         batches: For each encoder its preprocessed images ``[n, 3, s, s]``.
@@ -256,7 +292,7 @@ def encode_together(encoders: Sequence[Encoder], batches: Sequence[Tensor]) -> l
     vectors: dict[int, Floats] = {}
     for of_pass in passes.values():
         first, members = encoders[of_pass[0]], [encoders[i] for i in of_pass]
-        if isinstance(first, NetworkEncoder) and len(members) > 1:
+        if isinstance(first, NetworkEncoder) and (len(members) > 1 or first.spec.masked):
             networks = [each for each in members if isinstance(each, NetworkEncoder)]
             vectors |= dict(zip(of_pass, first.encode_views(networks, batches[of_pass[0]]), strict=True))
         else:
@@ -284,7 +320,8 @@ def on_device(encoders: Sequence[Encoder], device: str) -> list[Encoder]:
 def share_networks(encoders: Sequence[Encoder]) -> list[Encoder]:
     """Return the encoders, those with equal weights with one network, so that they share its passes.
 
-    Networks are the same where the hash of weights and configuration, the function that calls them and the device are.
+    Networks are the same where their family, model, hash of weights and configuration, the function that calls them and
+    the device are: equal weights alone may be those of two networks that do other things with them.
     """
     known: dict[Hashable, NetworkEncoder] = {}
     for encoder in encoders:
@@ -298,7 +335,7 @@ def share_networks(encoders: Sequence[Encoder]) -> list[Encoder]:
 
 def _same(encoder: NetworkEncoder) -> Hashable:
     spec = encoder.spec
-    return spec.weights_sha256, spec.family, encoder.image, encoder.device, encoder.network.__class__
+    return spec.family, spec.model, spec.weights_sha256, encoder.image, encoder.device
 
 
 def _typed(options: Mapping[str, str]) -> str:

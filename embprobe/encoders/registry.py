@@ -198,7 +198,9 @@ def _split_view(name: str) -> tuple[str, dict[str, str]]:
     parts = Name.parse(name)
     if parts.family in COLON:
         return name, {}  # options are for the user's function
-    inside = parts.options.get("pooling") == "tokens" or any(option in parts.options for option in VIEW_OPTIONS)
+    inside = parts.options.get("pooling") in ("tokens", "patches@mask") or any(
+        option in parts.options for option in VIEW_OPTIONS
+    )
     if not inside:
         return name, {}
     view = {option: value for option, value in parts.options.items() if option in (*VIEW_OPTIONS, "pooling")}

@@ -22,12 +22,13 @@ Floats = NDArray[np.float32]
 Resize = Literal["shortest", "squash"]
 Interpolation = Literal["bilinear", "bicubic"]
 Decoding = Literal["exact", "fast"]
-Pooling = Literal["cls", "mean", "cls+mean", "attention", "projected", "trunk", "tokens", "none"]
+Pooling = Literal["cls", "mean", "cls+mean", "attention", "projected", "trunk", "tokens", "patches@mask", "none"]
 """The part of a network's output that is the vector.
 
 ``cls``, ``mean``: the class token, the mean of the patch tokens (or of the feature map); ``cls+mean``: the one behind
 the other; ``attention``: a learned pooling; ``projected``: after the projection into the space shared with text;
-``trunk``: before it; ``tokens``: all of them, each a vector; ``none``: there are no tokens to pool.
+``trunk``: before it; ``tokens``: all of them, each a vector; ``patches@mask``: the mean of the patches that show an
+image's opaque part; ``none``: there are no tokens to pool.
 """
 Norm = Literal["none", "last"]
 """What is done to the tokens of a layer before they are pooled: nothing, or the network's own last norm."""
@@ -160,6 +161,11 @@ class EncoderSpec:
     def shape(self) -> tuple[int, ...]:
         """The shape of what an image becomes: ``(d,)``, or ``(t, d)`` where it becomes ``t`` tokens."""
         return (self.dimension,) if self.tokens is None else (self.tokens.count, self.dimension)
+
+    @property
+    def masked(self) -> bool:
+        """Whether patches are pooled by an image's mask: images that are opaque everywhere have no vector."""
+        return self.pooling == "patches@mask"
 
     @property
     def bytes(self) -> int:

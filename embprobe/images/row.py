@@ -85,6 +85,23 @@ class Row:
         """Decode the result of :meth:`fetch` into the image that :meth:`load` returns, under another limit if given."""
         return flatten(self._decoded(fetched, at_least, max_pixels or self.max_pixels), background)
 
+    def mask(
+        self, fetched: bytes | Image.Image, *, at_least: int | None = None, max_pixels: int | None = None
+    ) -> Image.Image:
+        """Decode the result of :meth:`fetch` into the image's opacity, of mode L: 255 where it is opaque.
+
+        Raises:
+            UnreadableImage: It is opaque everywhere, or nowhere: nothing says where its object is.
+        """
+        image = self._decoded(fetched, at_least, max_pixels or self.max_pixels)
+        opacity = image.getchannel("A") if "A" in image.getbands() else Image.new("L", image.size, 255)
+        darkest, lightest = opacity.getextrema()
+        if darkest == 255 or lightest == 0:
+            raise UnreadableImage(
+                f"opaque {'everywhere' if darkest else 'nowhere'}, so nothing says where its object is"
+            )
+        return opacity
+
     def undone(self, fetched: bytes | Image.Image, *, at_least: int | None = None, max_pixels: int) -> Image.Image:
         """Decode the result of :meth:`fetch` without the row's change; :meth:`rgb` takes the image in its place."""
         return decode(fetched, at_least=at_least, max_pixels=max_pixels) if isinstance(fetched, bytes) else fetched

@@ -39,7 +39,7 @@ def save_neighbors(neighborhoods: Sequence[Neighborhood], workspace: Workspace) 
     sheets: list[Path | None] = []
     taken: set[str] = set()
     for one in neighborhoods[:SHEETS]:
-        subject = _subject(one.query)
+        subject = subject_of(one.query)
         sheet = free_path(workspace.figure(f"neighbors-{one.query.file_name}"), subject)
         if str(sheet).casefold() in taken:
             sheet = sheet.with_stem(f"{sheet.stem}-{len(sheets) + 1}")
@@ -49,7 +49,7 @@ def save_neighbors(neighborhoods: Sequence[Neighborhood], workspace: Workspace) 
     return sheets
 
 
-def _subject(query: Query) -> str:
+def subject_of(query: Query) -> str:
     """Return a mark of the query: its name and the bytes of its images, for files in two folders may share a name."""
     mark = hashlib.sha256(query.name.encode("utf-8", "surrogatepass"))
     for row in (query.row, *query.minus_rows):
@@ -73,7 +73,7 @@ def plot_neighbors(neighborhood: Neighborhood, out: Path, *, subject: str = "") 
         canvas.suptitle("\n".join(textwrap.wrap(_heading(neighborhood), 18 * columns)), fontsize=9)
         for line, (encoder, neighbors) in enumerate(neighborhood.by_encoder.items()):
             cells = axes[line * columns : (line + 1) * columns]
-            _query(cells[0], neighborhood, titles[encoder] + "\nquery")
+            draw_query(cells[0], neighborhood, titles[encoder] + "\nquery")
             for cell, neighbor in zip(cells[1:], neighbors, strict=False):
                 show_thumbnail(cell, neighbor.row, "\n".join([f"{neighbor.similarity:.2f}", *describe(neighbor.row)]))
             for empty in cells[1 + len(neighbors) :]:
@@ -102,7 +102,7 @@ def _heading(neighborhood: Neighborhood) -> str:
     return f"Nearest to {visible(neighborhood.query.name)}" + (f" ({shares})" if shares else "")
 
 
-def _query(axis: Axes, neighborhood: Neighborhood, title: str) -> None:
+def draw_query(axis: Axes, neighborhood: Neighborhood, title: str) -> None:
     """Draw the query: its image, or its text."""
     query = neighborhood.query
     if query.row is not None:

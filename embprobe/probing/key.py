@@ -101,5 +101,4 @@ class Key:
         return condition if self.strength is None else f"{condition} {self.strength:g}"
 
     def __str__(self) -> str:
-        words = f"{self.prefix}: {self.phrase}" if self.prefix else self.phrase
-        return words if self.layer is None else f"{words}, layer {self.layer}"
+        return f"{self.prefix}: {self.phrase}" if self.prefix else self.phrase

@@ -8,20 +8,24 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from embprobe.comparing.result import Comparison
+from embprobe.comparing.why import are_explained
 from embprobe.embeddings.workspace import Workspace
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images, UnreadableImage
 from embprobe.images.decoding import decode
 from embprobe.plots.style import DPI
+from embprobe.plots.why import why_sheets_of
 from embprobe.report.atlas import Atlas, make_atlas
 from embprobe.report.benchmarks import benchmarked
 from embprobe.report.examples import examples_of
 from embprobe.report.findings import Findings, Probe, read_findings
 from embprobe.report.forest import Panel, forest
+from embprobe.report.layers import compared_by_layers
 from embprobe.report.near import near_examples
 from embprobe.report.opening import Opened, open_images, open_stores
-from embprobe.report.page import Drawn, Section, render
-from embprobe.report.pairs import compared
+from embprobe.report.page import Section, render
+from embprobe.report.pairs import Drawn, compared
 from embprobe.report.thumbnails import Sheets, data_uri, make_sheets
 from embprobe.system.files import replacing
 from embprobe.system.text import visible
@@ -34,6 +38,8 @@ _PIXELS = 96
 """Pixels of a page in an inch."""
 _SHEETS = 6
 """Most neighbour sheets on the page; the newest are taken."""
+_WHYS = 3
+"""Most sheets of why neighbours are near on the page, and of why a comparison's pairs are."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +91,18 @@ def write_report(
     page = render(
         findings=findings,
         sections=sections,
-        comparisons=[compared(each, known.get(each.images.fingerprint)) for each in findings.comparisons],
+        comparisons=[
+            compared(each, known.get(each.images.fingerprint), whys=_whys(each, workspace, notes))
+            for each in findings.comparisons
+        ],
+        layers=[
+            compared_by_layers(each, folder, lambda path: _drawn(path, notes))
+            for folder, each in findings.layers.items()
+        ],
         benchmarks=benchmarked(findings.benchmarks, known),
         near=near_examples(mapped.atlas) if mapped else [],
         sheets=[drawn for path in findings.sheets[:_SHEETS] if (drawn := _drawn(path, notes))],
+        whys=[drawn for path in findings.whys[:_WHYS] if (drawn := _drawn(path, notes, lossless=False))],
         atlas=mapped.atlas if mapped else None,
         thumbnails=mapped.sheets if mapped else None,
         notes=[*notes, *_left_out(findings)],
@@ -153,8 +167,18 @@ def _section(number: int, probe: Probe, panel: Panel | None, known: Mapping[str,
     return Section(probe, f"probe-{number}", panel, examples, _drawn(probe.folder / "figure.png", notes))
 
 
-def _drawn(path: Path, notes: list[str]) -> Drawn | None:
-    """Read a figure of the workspace; None if it does not exist, and a note if it cannot be read."""
+def _whys(comparison: Comparison, workspace: Workspace, notes: list[str]) -> list[Drawn]:
+    """Read the sheets of why the pairs of a comparison are near, if they were asked for and are of these pairs."""
+    folder = comparison.path(workspace).parent
+    paths = why_sheets_of(len(comparison.both_ways()), folder) if are_explained(comparison, folder) else []
+    return [drawn for path in paths[:_WHYS] if (drawn := _drawn(path, notes, lossless=False))]
+
+
+def _drawn(path: Path, notes: list[str], *, lossless: bool = True) -> Drawn | None:
+    """Read a figure of the workspace; None if it does not exist, and a note if it cannot be read.
+
+    One that is full of photographs is a third as large if it is not ``lossless``.
+    """
     if not path.exists():
         return None
     try:
@@ -162,10 +186,17 @@ def _drawn(path: Path, notes: list[str]) -> Drawn | None:
     except (UnreadableImage, OSError) as reason:
         notes.append(f"The figure '{visible(str(path))}' is missing here: {reason}.")
         return None
-    return Drawn(Markup(data_uri(picture, lossless=True)), round(picture.width * _PIXELS / DPI))
+    return Drawn(Markup(data_uri(picture, lossless=lossless)), round(picture.width * _PIXELS / DPI))
 
 
 def _left_out(findings: Findings) -> list[str]:
-    """Return a note on the neighbour sheets that are not on the page."""
-    more = len(findings.sheets) - _SHEETS
-    return [f"{more} older neighbour sheets are left out; they lie in the workspace's figures."] if more > 0 else []
+    """Return notes on the sheets of neighbours, and of why they are near, that are not on the page."""
+    older = {
+        "neighbour sheets": len(findings.sheets) - _SHEETS,
+        "sheets of why they are near": len(findings.whys) - _WHYS,
+    }
+    return [
+        f"Older {name} are left out ({more:,}); they lie in the workspace's figures."
+        for name, more in older.items()
+        if more > 0
+    ]

@@ -30,9 +30,12 @@ def numbers_csv(probes: Sequence[Probe]) -> str:
 
 
 def numbers_json(findings: Findings) -> str:
-    """All results with their manifests, and all comparisons, as they are in the workspace."""
+    """All results with their manifests, and all comparisons, of layers too, as they are in the workspace."""
     probes = [probe.results.as_json() for probe in findings.probes]
-    return json_text({"probes": probes, "comparisons": [each.as_json() for each in findings.comparisons]})
+    comparisons, layers = (
+        [each.as_json() for each in found] for found in (findings.comparisons, findings.layers.values())
+    )
+    return json_text({"probes": probes, "comparisons": comparisons, "layers": layers})
 
 
 def link_to(text: str, kind: str) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from embprobe.benchmarking.records import Records
+from embprobe.comparing.layer_result import LayerComparison, load_layers
+from embprobe.comparing.layers import ROWS
 from embprobe.comparing.result import Comparison, load_comparison
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import EncoderSpec
@@ -95,8 +97,13 @@ class Findings:
 
     probes: Sequence[Probe]
     comparisons: Sequence[Comparison]
+    layers: Mapping[Path, LayerComparison]
+    """Comparisons of layers by their folders."""
     benchmarks: Records
     sheets: Sequence[Path]
+    """Sheets of neighbours."""
+    whys: Sequence[Path]
+    """Sheets of why neighbours are near."""
     measured: Sequence[MeasuredImages]
 
 
@@ -104,8 +111,9 @@ def read_findings(workspace: Workspace) -> Findings:
     """What is there; raises :class:`EmbprobeError` if nothing is, or if a file of it is damaged."""
     results = _newest(workspace, "results/*/results.json")
     comparisons = _newest(workspace, "results/*/comparison.json")
+    layers = _newest(workspace, "results/*/layers.json")
     benchmarks = read_benchmarks(workspace)
-    if not results and not comparisons and not benchmarks.cells:
+    if not results and not comparisons and not layers and not benchmarks.cells:
         raise EmbprobeError(f"There are no results in '{workspace.root}' yet. Run 'embprobe probe' first.")
     probes = {path: _probe(path) for path in results}
     compared = {path: load_comparison(path.parent) for path in comparisons}
@@ -113,13 +121,29 @@ def read_findings(workspace: Workspace) -> Findings:
     for path, comparison in compared.items():
         measured[path] = MeasuredImages(comparison.images.name, comparison.images.fingerprint, comparison.encoders)
     measured |= _benchmarked_images(benchmarks)
+    by_layers = {path.parent: load_layers(path.parent) for path in layers}
     return Findings(
         list(probes.values()),
         list(compared.values()),
+        by_layers,
         benchmarks,
         _newest(workspace, "figures/neighbors-*.png"),
-        [measured[path] for path in sorted(measured, key=_time, reverse=True)],
+        _newest(workspace, "figures/why-*.png"),
+        [
+            *(measured[path] for path in sorted(measured, key=_time, reverse=True)),
+            *map(_last_layers, by_layers.values()),  # last, for a map is rather of encoders' own vectors
+        ],
     )
+
+
+def _last_layers(comparison: LayerComparison) -> MeasuredImages:
+    """Return the images of a comparison of layers, with the last layer that was compared of each encoder.
+
+    Of images that were sampled there is no store by which they would be found.
+    """
+    of_subjects = [comparison.encoders[name] for name in comparison.subjects if comparison.images.count <= ROWS]
+    last = {each.names[-1]: each.fingerprints[-1] for each in of_subjects}
+    return MeasuredImages(comparison.images.name, comparison.images.fingerprint, last)
 
 
 def _benchmarked_images(records: Records) -> dict[Path, MeasuredImages]:

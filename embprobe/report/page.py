@@ -21,21 +21,14 @@ from embprobe.report.downloads import link_to, numbers_csv, numbers_json
 from embprobe.report.examples import Examples
 from embprobe.report.findings import Findings, Probe
 from embprobe.report.forest import Panel
+from embprobe.report.layers import ComparedByLayers
 from embprobe.report.near import Example
-from embprobe.report.pairs import Compared
+from embprobe.report.pairs import Compared, Drawn
 from embprobe.report.thumbnails import Sheets
 from embprobe.system.text import visible
 
 _SPACE = re.compile(r"\s+")
 _SCRIPTS = ("data.js", "panel.js", "map.js")
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure of the workspace as a data URI, and its width in pixels that gives all figures letters of one size."""
-
-    source: Markup
-    width: int
 
 
 @dataclass(frozen=True)
@@ -55,9 +48,11 @@ def render(
     findings: Findings,
     sections: Sequence[Section],
     comparisons: Sequence[Compared],
+    layers: Sequence[ComparedByLayers],
     benchmarks: Sequence[Benchmarked],
     near: Sequence[Example],
     sheets: Sequence[Drawn],
+    whys: Sequence[Drawn],
     atlas: Atlas | None,
     thumbnails: Sheets | None,
     notes: Sequence[str],
@@ -75,9 +70,11 @@ def render(
         sections=sections,
         measured=_measured(findings),
         comparisons=comparisons,
+        layers=layers,
         benchmarks=benchmarks,
         examples_near=near,
         sheets=sheets,
+        whys=whys,
         atlas=atlas,
         data=atlas_json(atlas, thumbnails) if atlas and thumbnails else {},
         method=METHODS[atlas.method] if atlas else "",
@@ -116,6 +113,7 @@ def _measured(findings: Findings) -> list[str]:
     counts = {probe.manifest["images"]["fingerprint"]: probe.manifest["images"]["count"] for probe in findings.probes}
     counts |= {cell.dataset.fingerprint: cell.dataset.images for cell in findings.benchmarks.cells}
     counts |= {comparison.images.fingerprint: comparison.images.count for comparison in findings.comparisons}
+    counts |= {each.images.fingerprint: each.images.count for each in findings.layers.values()}
     sentences = [
         f"{counts[each.fingerprint]:,} images of {each.name}"
         + (f" by {', '.join(each.encoders)}" if each.encoders else "")

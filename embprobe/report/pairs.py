@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from embprobe.comparing.result import Comparison, Disagreement, DisagreementPair, rows_by_key
 from embprobe.images import Images, Row
 from embprobe.plots.thumbnails import describe
 from embprobe.report.thumbnails import row_uri
 
 SIDE = 80
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of the workspace as a data URI, and its width in pixels that gives all figures letters of one size."""
+
+    source: Markup
+    width: int
 
 
 @dataclass(frozen=True)
@@ -40,14 +50,17 @@ class Compared:
 
     comparison: Comparison
     halves: Sequence[Half]
+    whys: Sequence[Drawn]
+    """Sheets of maps of why some pairs are near, one for every two encoders."""
 
 
-def compared(comparison: Comparison, images: Images | None) -> Compared:
-    """Return a comparison with the pictures of its pairs, if its images can be opened."""
+def compared(comparison: Comparison, images: Images | None, *, whys: Sequence[Drawn] = ()) -> Compared:
+    """Return a comparison with the pictures of its pairs, if its images can be opened, and sheets of maps of them."""
     rows = {} if images is None else rows_by_key(images)
     return Compared(
         comparison,
         [Half(half, [_pair(pair, rows) for pair in half.pairs]) for half in comparison.disagreements],
+        whys,
     )
 
 

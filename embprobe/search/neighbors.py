@@ -15,6 +15,7 @@ from PIL import Image
 
 from embprobe.embeddings.extract import encode
 from embprobe.embeddings.finite import hint
+from embprobe.embeddings.occlusion import OcclusionMap
 from embprobe.embeddings.store import Store
 from embprobe.encoders.given import GivenVectors
 from embprobe.encoders.preprocessing import decoded_side
@@ -74,6 +75,16 @@ class Neighbor:
     similarity: float
 
 
+@dataclass(frozen=True, eq=False)
+class ExplainedNeighbor:
+    """Which part of the query and of a neighbour makes an encoder call the two near."""
+
+    neighbor: Neighbor
+    of_query: OcclusionMap | None
+    """None of a query that has words or several images."""
+    of_neighbor: OcclusionMap
+
+
 @dataclass(frozen=True)
 class Neighborhood:
     """One query's neighbours by encoder name, nearest first, and the overlap of every two encoders."""
@@ -87,6 +98,10 @@ class Neighborhood:
     """The sheet of it, if it was drawn."""
     approximate: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By name of an encoder whose store was searched approximately: how, and how well (:meth:`Index.as_json`)."""
+    why: Mapping[str, Sequence[ExplainedNeighbor]] = field(default_factory=dict)
+    """By encoder the first neighbours with their maps, if they were explained (:mod:`embprobe.search.why`)."""
+    why_figure: Path | None = None
+    """The sheet of the maps, if it was drawn."""
 
     def as_json(self) -> dict[str, Any]:
         """Keys, cosines and labels, for ``--json``, and how well an approximate search finds them."""
@@ -103,6 +118,12 @@ class Neighborhood:
             "overlap_by_chance": self.chance,
             **({"approximate": self.approximate} if self.approximate else {}),
             **({"figure": str(self.figure)} if self.figure else {}),
+            **(
+                {"why": {encoder: [_maps(one) for one in shown] for encoder, shown in self.why.items()}}
+                if self.why
+                else {}
+            ),
+            **({"why_figure": str(self.why_figure)} if self.why_figure else {}),
         }
 
 
@@ -153,7 +174,7 @@ def find_neighbors(
             notify(index.approximation())
             approximate[encoder.spec.name] = index.as_json()
         fewest = search.size if fewest is None else min(fewest, search.size)
-        vectors = list(_vectors(queries, encoder, store))
+        vectors = list(query_vectors(queries, encoder, store))
         for i, (query, vector) in enumerate(zip(queries, vectors, strict=True)):
             if lack_direction(vector)[0]:
                 undirected.setdefault(i, _undirected(query, vector, encoder))
@@ -271,7 +292,7 @@ class _Search:
         return neighbor.similarity >= _SAME and _same(neighbor.row, picture)
 
 
-def _vectors(queries: Sequence[Query], encoder: Encoder, store: Store) -> Iterator[Floats]:
+def query_vectors(queries: Sequence[Query], encoder: Encoder, store: Store) -> Iterator[Floats]:
     """Yield each query's vector ``[1, d]``: the sum of directions, less those that are subtracted.
 
     Texts and subtracted images that several queries share are encoded once.
@@ -327,6 +348,15 @@ def _neighborhood(
 def _same(row: Row, picture: Image.Image) -> bool:
     other = row.load()
     return other.size == picture.size and other.tobytes() == picture.tobytes()
+
+
+def _maps(explained: ExplainedNeighbor) -> dict[str, Any]:
+    """Return the maps of one neighbour, for ``--json``."""
+    return {
+        "key": printable(explained.neighbor.row.key),
+        "of_query": None if explained.of_query is None else explained.of_query.as_json(),
+        "of_neighbor": explained.of_neighbor.as_json(),
+    }
 
 
 def _labels(row: Row) -> dict[str, str]:

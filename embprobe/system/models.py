@@ -96,7 +96,11 @@ def read_json(path: Path) -> dict[str, Any]:
             reads, or is nested some 250 levels deep.
         OSError: it cannot be read.
     """
-    content = path.read_bytes()
+    return parse_json(path.read_bytes(), path)
+
+
+def parse_json(content: bytes, path: Path) -> dict[str, Any]:
+    """Return the object that a part of a file holds; raises :class:`DamagedFile` as :func:`read_json` does."""
     try:
         return _OBJECT.validate_python(json.loads(content.decode("utf-8"), parse_constant=_finite, parse_float=_finite))
     except ValidationError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,13 +90,13 @@ def test_results_that_cannot_be_saved_are_printed_and_the_command_fails(run: Run
 def test_python_gives_results_and_logs_a_warning(
     photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    there = {"workspace": tmp_path / "space"}
+    there: dict[str, Any] = {"workspace": tmp_path / "space"}
     encoders = ["reference/pixels", "reference/color-histogram"]
     assert ep.probe(str(photos), "geometry", "reference/pixels", workspace=tmp_path / "space").rows
-    assert ep.compare(str(photos), encoders, k=3, pairs=1, **there).agreements  # type: ignore[arg-type]
-    (near,) = ep.neighbors("cat/d.png", str(photos), encoders, draw=True, **there)  # type: ignore[arg-type]
+    assert ep.compare(str(photos), encoders, k=3, pairs=1, **there).agreements
+    (near,) = ep.neighbors("cat/d.png", str(photos), encoders, draw=True, **there)
     assert near.figure is None and near.by_encoder
-    maps = ep.draw_map(str(photos), "reference/pixels", method="pca", **there)  # type: ignore[arg-type]
+    maps = ep.draw_map(str(photos), "reference/pixels", method="pca", **there)
     assert maps.figure is None and maps.table.exists()
     assert [UNWRITTEN in record.getMessage() for record in caplog.records] == [True] * 4
 

@@ -41,6 +41,30 @@ def test_a_comparison_is_printed_saved_and_drawn(run: Run, space: Path) -> None:
     assert list(comparison["encoders"]) == ["reference/pixels", "reference/random-vit"]
 
 
+def test_layers_are_compared_printed_saved_and_drawn(run: Run, space: Path) -> None:
+    both = ("-e", "bundled/clip", "-e", "bundled/dino", "--layers", "every 3", "-k", "3")
+    code, out, err = run("compare", *both)
+    assert code == 0 and "Which layers agree?" in out and "by debiased CKA" in out and "by mutual 3-NN" in out
+    assert "Layer " in out and "of bundled/clip" in out and "The untrained network, reference/random-vit," in out
+    (folder,) = (space / "results").iterdir()
+    assert {path.name for path in folder.glob("*.[jp]*")} == {"layers.json", "layers-1.png", "within.png"}
+    assert f"Figure: {folder / 'layers-1.png'}" in err and f"Numbers: {folder / 'layers.json'}" in err
+    code, printed, _ = run("compare", *both, "--json")
+    comparison = json.loads(printed)
+    assert comparison.pop("figures") == [str(folder / "layers-1.png"), str(folder / "within.png")]
+    assert comparison == json.loads((folder / "layers.json").read_text())
+    assert comparison["encoders"]["bundled/dino"]["layers"] == [3, 6]
+
+
+def test_layers_that_cannot_be_compared(run: Run) -> None:
+    code, out, err = run("compare", *ENCODERS, "--layers", "all")
+    assert (code, out) == (2, "") and "'reference/pixels' has no layers to compare" in err
+    code, _, err = run("compare", "-e", "bundled/dino", "--layers", "7")
+    assert code == 2 and "has 6 layers" in err
+    code, _, err = run("compare", "-e", "bundled/dino", "--layers", "all", "--thresholds", "loose")
+    assert code == 2 and "leave out thresholds, or leave out layers" in " ".join(err.split())
+
+
 def test_options_reach_the_comparison(run: Run) -> None:
     _, printed, _ = run(
         "compare", *ENCODERS, "-k", "3", "--by", "split", "--pairs", "2", "--near-far", "0.9", "0.8", "--sampled", "9",
@@ -59,6 +83,21 @@ def test_options_reach_the_comparison(run: Run) -> None:
     }
     assert comparison["agreement"][1]["measure"] == "mutual 3-NN"
     assert all(len(half["pairs"]) <= 2 for half in comparison["disagreement"])
+
+
+def test_why_is_drawn_and_printed_with_the_comparison(run: Run, space: Path) -> None:
+    code, printed, err = run("compare", *ENCODERS, "--why", "--pairs", "2", "--json")
+    assert code == 0, err
+    (folder,) = (space / "results").iterdir()
+    comparison = json.loads(printed)
+    assert comparison["why_figures"] == [str(folder / "why-1.png")] and (folder / "why-1.png").is_file()
+    assert comparison["why"] == json.loads((folder / "why.json").read_text())["explained"]
+    pairs = [[pair["keys"] for pair in half["pairs"]] for half in comparison["disagreement"]]
+    assert [[pair["keys"] for pair in half["pairs"]] for half in comparison["why"]] == pairs
+    code, _, err = run("compare", *ENCODERS, "--why", "--pairs", "2")
+    assert code == 0 and f"Figure: {folder / 'why-1.png'}" in err
+    code, printed, _ = run("compare", *ENCODERS, "--pairs", "2", "--json")
+    assert "why" not in json.loads(printed)
 
 
 def test_limits_that_are_none(run: Run) -> None:

@@ -8,15 +8,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from embprobe.embeddings import store as stores_module
+from embprobe.embeddings.extract import encode
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.verify import verify_stores
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import load_encoder
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images import load_images
-from embprobe.images.rows import Images
+from embprobe.images.rows import Images, Row
 
 NAME = "reference/random-vit,pooling=tokens"
 
@@ -110,3 +112,55 @@ def test_damaged_tokens_are_found_and_made_again(images: Images, session: Sessio
     file.write_bytes(content[:-8])
     again = Session(session.workspace).tokens(images, load_encoder(NAME), "").tokens
     assert np.array_equal(before, again)
+
+
+# --- pooled by a mask ---------------------------------------------------------------------------------------------
+
+MASKED = "reference/random-vit,pooling=patches@mask"
+
+
+def cut_outs() -> Images:
+    """Pictures: one opaque in its left half, one everywhere, one nowhere, and one in a speck that is cropped away."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (4, 48, 48, 4), dtype=np.uint8)
+    pixels[..., 3] = 0
+    pixels[0, :, :24, 3], pixels[1, ..., 3] = 255, 255
+    speck = np.zeros((48, 200, 4), np.uint8)
+    speck[:3, :3, 3] = 255
+    pictures = [Image.fromarray(each) for each in (*pixels[:3], speck)]
+    names = ["half", "opaque", "clear", "speck"]
+    return Images("cut-outs", [Row(n, {}, n, lambda p=p: p) for n, p in zip(names, pictures, strict=True)])  # type: ignore[misc]
+
+
+def test_patches_are_pooled_by_the_mask_and_images_without_one_are_left_out(session: Session) -> None:
+    images = cut_outs()
+    embedded = session.embed(images, [load_encoder(MASKED), load_encoder("reference/random-vit")], "")
+    assert embedded.keys() == ["half"]
+    tokens = session.tokens(images, load_encoder(NAME), "")
+    left = tokens.patches(slice(0, 1))[0, :, :2].reshape(8, -1).mean(0)  # 48 pixels, 4 patches of 12: two are covered
+    assert np.abs(embedded.vectors[MASKED][0] - left).max() < 1e-6
+    (store,) = session.stores(images, [load_encoder(MASKED)], "")
+    assert {row.key: row.reason.partition(",")[0] for row in store.rejected} == {
+        "opaque": "opaque everywhere",
+        "clear": "opaque nowhere",
+        "speck": "nothing of its opaque part is within the crop",
+    }
+    (other,) = session.stores(images, [load_encoder("reference/random-vit")], "")
+    assert other.rejected == []  # for it, an image without a mask is an image
+
+
+def test_half_a_patch_counts_half() -> None:
+    encoder: Any = load_encoder(MASKED)
+    tokens = np.zeros((1, 17, 128), np.float32)
+    tokens[0, 1 + 0], tokens[0, 1 + 1] = 1.0, 4.0  # the first two patches
+    mask = np.zeros((48, 48))
+    mask[:12, :18] = 1  # the first patch, and half of the second: (1 + 0.5 * 4) / 1.5
+    assert np.allclose(encoder.pooled_by_mask(tokens, [mask]), 2.0)
+
+
+def test_where_there_is_no_mask_to_pool_by_it_is_said(session: Session) -> None:
+    photographs = Images("photos", [Row("a", {}, "a", lambda: Image.new("RGB", (60, 60), "red"))])
+    with pytest.raises(EmbprobeError, match="opaque everywhere, so nothing says where its object is"):
+        session.embed(photographs, [load_encoder(MASKED)], "")
+    with pytest.raises(UsageError, match="Of a query there is none: say pooling=mean"):
+        encode(load_encoder(MASKED), [Image.new("RGB", (60, 60))])

@@ -259,7 +259,7 @@ def test_a_spec_is_read_back_from_its_manifest(name: str) -> None:
         (f"{RANDOM},layer=*", "several encoders"),
         (f"{RANDOM},layer=0", "class token is the same for every image"),
         (f"{RANDOM},layer=1,norm=first", "norm=none and norm=last"),
-        (f"{RANDOM},layer=1,pooling=max", "cls, mean, cls[+]mean or tokens"),
+        (f"{RANDOM},layer=1,pooling=max", "cls, mean, cls[+]mean, tokens or patches@mask"),
         (f"{RANDOM},layer=1,stored=int8", "float32 or float16"),
         ("reference/pixels,layer=1", "has no layers"),
         ("reference/texture,pooling=tokens", "has no layers"),

@@ -41,5 +41,5 @@ def test_the_json_is_what_the_workspace_holds(space: Workspace) -> None:
     save(space, "one", row(key=HUE, encoder="a/b"))
     content = json.loads(numbers_json(read_findings(space)))
     saved = json.loads((space.results("one") / "results.json").read_text(encoding="utf-8"))
-    assert content == {"probes": [saved], "comparisons": []}
+    assert content == {"probes": [saved], "comparisons": [], "layers": []}
     assert content["probes"][0]["results"][0]["key"] == asdict(HUE)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from embprobe import report
 from embprobe.cli.app import app
@@ -268,6 +269,18 @@ def test_a_figure_that_is_damaged_is_left_out_and_said(space: Workspace) -> None
     (space.root / "results" / "one" / "figure.png").write_bytes(b"<html>")
     page = page_of(space)
     assert "figure.png&#39; is missing here: a web page, not an image." in page and "data:image" not in page
+
+
+def test_the_newest_sheets_of_why_neighbours_are_near_are_on_the_page(space: Workspace) -> None:
+    save(space, "one")
+    assert "Which parts make them near" not in page_of(space)
+    for number in range(4):
+        sheet = space.figure(f"why-{number}")
+        sheet.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (30, 20), "orange").save(sheet)
+    page = page_of(space)
+    assert page.count("with the parts marked that make them near") == 3 and 'href="#neighbours"' in page
+    assert "Older sheets of why they are near are left out (1)" in page
 
 
 def test_a_page_that_would_be_too_large_is_not_written(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ import timm
 from PIL import Image
 
 import embprobe as ep
-from embprobe.benchmarking.cell import load_cell
 from embprobe.benchmarking.records import find_records
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
@@ -68,10 +67,10 @@ def test_its_data_sets_have_cards_and_stand_beside_those_that_they_are_fitted_on
 
 def test_records_are_written_and_an_interrupted_run_goes_on(colors: Path, results: Path, tmp_path: Path) -> None:
     measure(colors, tmp_path / "space", "reference/pixels")
-    (first,) = results.glob("*/*/*/*.json")
+    (first,) = results.glob("*.jsonl")
     text = first.read_text()
     measure(colors, tmp_path / "space", "reference/pixels", "reference/color-histogram")
-    assert first.read_text() == text  # with its seconds: it was not scored again
+    assert text in first.read_text() and first.read_text().count("\n") == 2  # with its seconds: not scored again
     found = find_records([results])
     assert [(cell.dataset.name, cell.encoder.name) for cell in found.cells] == [
         ("colors (20 images)", "reference/color-histogram"),
@@ -84,10 +83,7 @@ def test_records_are_written_and_an_interrupted_run_goes_on(colors: Path, result
 
 def test_a_record_that_is_measured_anew_is_replaced(colors: Path, results: Path, tmp_path: Path) -> None:
     measure(colors, tmp_path / "space", "reference/pixels", "reference/color-histogram")
-    (old,) = results.glob("*/*/*/*pixels*.json")
-    moved = old.parents[1] / "an earlier split" / old.name
-    moved.parent.mkdir()
-    old.rename(moved)
+    (file,) = results.glob("*.jsonl")
     Image.new("RGB", (16, 16), "red").save(colors / "colors" / "red" / "new.png")
     measure(colors, tmp_path / "space", "reference/pixels")
     cells = find_records([results]).cells
@@ -99,7 +95,7 @@ def test_a_record_that_is_measured_anew_is_replaced(colors: Path, results: Path,
 
 def test_the_example_in_a_note_is_left_out(colors: Path, results: Path, tmp_path: Path) -> None:
     measure(colors, tmp_path / "space", "reference/pixels")
-    cell = load_cell(next(results.glob("*/*/*/*.json")))
+    (cell,) = find_records([results]).cells
     noted = cell.model_copy(update={"notes": ("2 folders are on both sides, first 'home/her'",)})
     assert json.loads(published.record_text(noted))["notes"] == ["2 folders are on both sides"]
 
@@ -111,7 +107,7 @@ def test_what_is_not_there_is_passed_over(
     published.measure(groups, Session(Workspace.open(tmp_path / "space")), colors, ["knn-1"])
     out = capsys.readouterr().out
     assert "passed over: {data}/away: There is no" in out and "passed over: bundled/no: " in out
-    assert len(list(results.glob("*/*/*/*.json"))) == 1
+    assert len(find_records([results]).cells) == 1
 
 
 def test_a_network_whose_packages_are_missing_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,9 +120,9 @@ def test_a_network_whose_packages_are_missing_says_which(monkeypatch: pytest.Mon
 
 def test_the_records_of_the_repository_are_small_can_be_read_and_name_no_image() -> None:
     files = [path for path in (ROOT / "results").rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {".json"} and sum(path.stat().st_size for path in files) < 1_000_000
+    assert {path.suffix for path in files} == {".jsonl"} and sum(path.stat().st_size for path in files) < 1_000_000
     found = find_records([ROOT / "results"])
-    assert not found.notes and len(found.cells) == len(files)
+    assert not found.notes and len(found.cells) == sum(path.read_text().count("\n") for path in files)
     groups = [*published.HERE, *published.GPU]
     measured = {(name, encoder) for each in groups for name in _names(each) for encoder in each.encoders}
     for cell, path in zip(found.cells, found.paths, strict=True):

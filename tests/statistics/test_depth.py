@@ -1,19 +1,20 @@
-"""Curves over layers: where they rise, where they are sure, which layer is best; numbers that can be checked by hand."""
+"""Curves over layers: where they rise, where they are sure, which layer is best; numbers to check by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from embprobe.statistics import Rise, best_elsewhere, half_rise, resample, sure_from
 
 CONCEPTS = [f"concept {i}" for i in range(60)]
 
 
-def curve(*means: float, noise: float = 0.2, seed: int = 0) -> np.ndarray:
+def curve(*means: float, noise: float = 0.2, seed: int = 0) -> NDArray[np.float64]:
     """Return scores of 60 images at each position, around these means exactly."""
     scores = np.random.default_rng(seed).normal(0, noise, (60, len(means)))
-    return scores - scores.mean(0) + np.array(means)
+    return np.asarray(scores - scores.mean(0) + np.array(means), np.float64)
 
 
 def test_half_of_the_height_is_measured_from_the_floor() -> None:

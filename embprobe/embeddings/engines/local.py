@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from embprobe.embeddings.engines.processes import Read, reader
-from embprobe.embeddings.engines.reading import ReadRow
+from embprobe.embeddings.engines.reading import ReadRow, mask_of
 from embprobe.embeddings.engines.schedule import Pictures, Place, passes
 from embprobe.embeddings.job import Encoded, Job, Seconds, Shard, add_seconds
 from embprobe.embeddings.manifest import Rejected
-from embprobe.encoders.network import encode_together, on_device
-from embprobe.encoders.preprocessing import geometry, normalized
+from embprobe.encoders.network import NetworkEncoder, encode_together, on_device
+from embprobe.encoders.preprocessing import Pixels, geometry, normalized
 from embprobe.encoders.spec import Encoder, Floats, ImageInput
 from embprobe.errors import EmbprobeError
 from embprobe.system.devices import each_of
@@ -187,6 +187,10 @@ class _Reading:
         """The rows in order."""
         return [row for _, row in sorted(self.read.items())]
 
+    def masks(self, image_input: ImageInput) -> list[Pixels]:
+        """Return the masks of the rows that could be read, as an encoder sees them."""
+        return [row.crops[mask_of(image_input)] for row in self.rows if not isinstance(row.crops, Rejected)]
+
 
 def _vectors(reading: _Reading, job: Job, seats: SimpleQueue[Sequence[Encoder]]) -> _Batch:
     """Encode the crops of a reading by the encoders that lack them."""
@@ -211,6 +215,12 @@ def _vectors(reading: _Reading, job: Job, seats: SimpleQueue[Sequence[Encoder]])
     try:
         began = time.perf_counter()
         vectors = encode_together([encoders[i] for i in lacking], [tensors[each] for each in image_inputs])
+        for place, (i, image_input) in enumerate(zip(lacking, image_inputs, strict=True)):
+            encoder = encoders[i]
+            if job.specs[i].masked and isinstance(encoder, NetworkEncoder):
+                vectors[place] = encoder.pooled_by_mask(
+                    vectors[place], [each / 255 for each in reading.masks(image_input)]
+                )
         add_seconds(seconds, {"encode": time.perf_counter() - began})
     except torch.OutOfMemoryError:
         smaller = f"batches of {job.batch_size} images: use --batch-size {job.batch_size // 2}"

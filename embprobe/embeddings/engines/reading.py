@@ -20,7 +20,12 @@ from embprobe.images.rows import Row
 from embprobe.interventions.sharing import one_picture
 
 Crops = Mapping[Hashable, Pixels]
-"""What encoders see of a picture, by the geometry that they ask for."""
+"""What encoders see of a picture, by the geometry that they ask for, and of its mask, by :func:`mask_of` of it."""
+
+
+def mask_of(image_input: ImageInput) -> Hashable:
+    """Return under which key crops hold the mask of a picture, bytes ``[s, s]``."""
+    return "mask", geometry(image_input)
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,10 @@ def _read_row(job: Job, place: Place, picture: _Picture) -> ReadRow:
     row = job.images.rows[position]
     crops: Crops | Rejected
     try:
-        crops = picture.crops(row, [job.specs[i].require_image_input() for i in shard.lacking], seconds)
+        specs = [job.specs[i] for i in shard.lacking]
+        crops = picture.crops(row, [spec.require_image_input() for spec in specs], seconds)
+        if any(spec.masked for spec in specs):
+            crops = {**crops, **picture.masks(row, [spec.require_image_input() for spec in specs if spec.masked])}
     except UnreadableImage as reason:
         crops = Rejected(row.key, str(reason), position)
     return ReadRow(place, position, crops, dict(seconds))
@@ -86,6 +94,24 @@ class _Picture:
                 crops[geometry(image_input)] = self._cropped(row, pictures[how], image_input)
         seconds["decode"] += time.perf_counter() - fetched
         return crops
+
+    def masks(self, row: Row, image_inputs: list[ImageInput]) -> Crops:
+        """Return the masks of the row's picture as encoders see them.
+
+        Raises:
+            UnreadableImage: It is opaque everywhere or nowhere, or shows nothing within the crop.
+        """
+        masks: dict[Hashable, Pixels] = {}
+        for image_input in image_inputs:
+            how = {"at_least": decoded_side(image_input), "max_pixels": image_input.max_pixels}
+            fetched = self._fetch(row)
+            if isinstance(fetched, Image.Image):
+                fetched = fetched.copy()  # a change may draw into it
+            seen = cropped(row.mask(fetched, **how), image_input)
+            if not seen.any():
+                raise UnreadableImage("nothing of its opaque part is within the crop")
+            masks[mask_of(image_input)] = seen
+        return masks
 
     def _fetch(self, row: Row) -> bytes | Image.Image:
         """Return the result of the row's ``fetch``."""
