@@ -24,7 +24,7 @@ from embprobe.probing.context import NotApplicable
 from embprobe.probing.dense_scenes import partners
 from embprobe.probing.results import Results
 from embprobe.probing.run import run_probe
-from tests.conftest import make_encoder, row_of, solid
+from tests.conftest import Run, make_encoder, row_of, solid
 from tests.probing.conftest import card_of, found_by
 
 RANDOM = "reference/random-vit"
@@ -195,3 +195,10 @@ def test_a_scene_without_a_mask_is_refused(tmp_path: Path) -> None:
     card = card_of({"kind": "dense", "scene": "count=2"})
     with pytest.raises(UsageError, match="'count=2' has no control 'mask'"):
         card.measures[0].check()
+
+
+def test_all_attributes_are_all_but_those_that_take_long(run: Run, photos: Path) -> None:
+    ran = run("probe", photos, "--attribute", "all", "--explain")
+    assert ran.code == 0 and "Vision-centric questions: " in ran.out and "Patches: " not in ran.out
+    named = run("probe", photos, "--attribute", "all", "--attribute", "dense", "--explain")
+    assert "Patches: What do patch tokens know of a scene" in named.out
