@@ -68,6 +68,7 @@ def probe(
     from embprobe.probing.context import NotApplicable
 
     every = attributes() if "all" in (attribute or []) else []
+    every = [name for name in every if not bundled_card(name).by_name_only]
     names = dict.fromkeys([name for name in attribute or [] if name != "all"] + every)
     cards = [bundled_card(name) for name in names] + [read_card(path) for path in card or []]
     if not cards:

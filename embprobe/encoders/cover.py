@@ -56,4 +56,4 @@ def _parts(patches: int, pixels: int) -> Shares:
     start = np.arange(patches)[:, None] * pixels / patches
     pixel = np.arange(pixels)[None]
     overlap = np.minimum(start + pixels / patches, pixel + 1) - np.maximum(start, pixel)
-    return np.clip(overlap, 0, None) * patches / pixels
+    return np.asarray(np.clip(overlap, 0, None) * patches / pixels)

@@ -39,6 +39,8 @@ class Trunk:
     """Whether the first token is a class token."""
     maps: Literal["", "NCHW", "NHWC"] = ""
     """The order of feature maps' dimensions; "" where a block gives tokens ``[n, t, d]``, or the usual ``NCHW``."""
+    project: Callable[[Any, Tensor], Tensor] | None = None
+    """Sends tokens of the last layer, behind the last norm, to the space shared with text; None: there is no way."""
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,21 @@ class NetworkEncoder:
         )
         return replace(self, spec=spec, text=None, find_cut=None, trunk=trunk, grid=grid, view=view)
 
+    def project_tokens(self, tokens: Floats) -> Floats | None:
+        """Send tokens of the last layer, behind the last norm, to the space that images share with text.
+
+        Args:
+            tokens: ``[m, d]``.
+
+        Returns:
+            float32 ``[m, e]``, as the class token is sent there; None where tokens have no way there.
+        """
+        if self.trunk is None or self.trunk.project is None:
+            return None
+        with torch.inference_mode():
+            projected = self.trunk.project(self.network, torch.from_numpy(tokens).to(self.device))
+        return projected.float().cpu().numpy()
+
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         """Return float32 vectors ``[n, d]``, not normalised, of ``n`` texts.
 

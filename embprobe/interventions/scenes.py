@@ -34,6 +34,8 @@ _CROWD = 4
 """Copies among which one may be odd."""
 _SAME = 6.0
 """The mean difference, of 255, below which a drawing looks the same upside down."""
+_BETWEEN = (64.0, 191.0)
+"""The darkest and the lightest mean of a channel that a background in an object's colour has, of 255."""
 _MARK = 96
 """Side in pixels of the chequered ball before it is made smaller."""
 
@@ -52,6 +54,27 @@ def place(image: Image.Image, argument: str, rng: Rng) -> Image.Image:
     away, along = rng.uniform(0.2, 0.27), rng.uniform(-0.1, 0.1)
     longest = _unit(image) * rng.uniform(0.38, 0.45)
     return _shown(scene, [(thing, longest, _middle(image, _towards(argument, away, along)))])
+
+
+def plant(image: Image.Image, strength: float, rng: Rng, *, mask: bool = False) -> Image.Image:
+    """Show the object alone, anywhere, half to two thirds as long as the scene, which has its mean colour.
+
+    Hence a patch's mean colour does not tell object from background. ``mask`` is the control: the same object at the
+    same place in white on black, the mask of the scene, whose grey is the share of a pixel that the object covers.
+    """
+    _check(image)
+    if strength == 0:
+        return image.copy()
+    scene, thing = _begin(image, rng)  # the mask's, too, so that what follows is drawn alike
+    if mask:
+        scene, opacity = Image.new("RGBA", image.size, (0, 0, 0, 255)), thing.getchannel("A")
+        thing = Image.new("RGBA", thing.size, (255, 255, 255))
+        thing.putalpha(opacity)
+    else:
+        scene = _in_color_of(thing, scene)
+    longest = _unit(image) * rng.uniform(0.45, 0.65)
+    (centre,) = _apart([_extent(thing, longest)], image.size, rng)
+    return _shown(scene, [(thing, longest, centre)])
 
 
 def beside(image: Image.Image, argument: str, rng: Rng) -> Image.Image:
@@ -173,6 +196,20 @@ def _check(image: Image.Image) -> None:
 def _begin(image: Image.Image, rng: Rng) -> tuple[Image.Image, Image.Image]:
     """Return a scene with nothing but a background, drawn at random before all else, and the trimmed object."""
     return any_texture(image.size, rng).convert("RGBA"), _trimmed(image)
+
+
+def _in_color_of(thing: Image.Image, scene: Image.Image) -> Image.Image:
+    """Move a background's mean colour to that of an object, but neither to black nor to white, for it is a texture.
+
+    Its contrast is lowered where values would be clipped, which would move the mean.
+    """
+    values = np.asarray(scene.convert("RGB"), np.float64)
+    own, opacity = np.asarray(thing.convert("RGB"), np.float64), np.asarray(thing.getchannel("A"), np.float64)
+    wanted = np.clip((own * opacity[..., None]).sum((0, 1)) / opacity.sum(), *_BETWEEN)
+    away = values - values.mean((0, 1))
+    room = min(float((wanted / -away.min((0, 1))).min()), float(((255 - wanted) / away.max((0, 1))).min()), 1.0)
+    moved = np.rint(wanted + room * away).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(moved).convert("RGBA")
 
 
 def _trimmed(image: Image.Image) -> Image.Image:

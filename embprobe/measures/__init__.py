@@ -21,6 +21,14 @@ from embprobe.measures.compression import fit_compression
 from embprobe.measures.control_task import control_labels
 from embprobe.measures.decisions import read_decisions
 from embprobe.measures.decoding import balance, correct, guess_majority
+from embprobe.measures.dense import (
+    explained,
+    mean_iou,
+    patch_accuracy,
+    patch_places,
+    ranked_above,
+    shuffle_patches,
+)
 from embprobe.measures.disagreement import contrasting_pairs
 from embprobe.measures.displacement import displacement, displacement_percentile
 from embprobe.measures.few_shot import draw_shots, few_shot
@@ -39,9 +47,11 @@ from embprobe.measures.mutual_knn import mutual_knn, nearest_others, overlap_at_
 from embprobe.measures.natural_pairs import natural_pairs
 from embprobe.measures.nearest_mean import predict_nearest_mean
 from embprobe.measures.pairs import pair_cosines
+from embprobe.measures.patch_probes import guess_objects, predict_objects, predict_ridge
 from embprobe.measures.preference import preference
 from embprobe.measures.rank_correlation import rank_correlation
 from embprobe.measures.retrieval import recall_at_k
+from embprobe.measures.same_part import object_box, same_part
 from embprobe.measures.shape_bias import covered, estimate_shape_bias, shape_bias
 from embprobe.measures.variance import permutation_p, plain_shares, variance_shares
 from embprobe.measures.vectors import l2_normalize
@@ -66,19 +76,25 @@ __all__ = [
     "draw_shots",
     "effective_rank",
     "estimate_shape_bias",
+    "explained",
     "few_shot",
     "fit_compression",
     "guess_majority",
+    "guess_objects",
     "l2_normalize",
     "logistic_path",
     "mean_cosine",
+    "mean_iou",
     "modality_gap",
     "mutual_knn",
     "natural_pairs",
     "nearest",
     "nearest_others",
+    "object_box",
     "overlap_at_k",
     "pair_cosines",
+    "patch_accuracy",
+    "patch_places",
     "permutation_p",
     "plain_shares",
     "predict_gda",
@@ -86,12 +102,17 @@ __all__ = [
     "predict_knn",
     "predict_logistic",
     "predict_nearest_mean",
+    "predict_objects",
+    "predict_ridge",
     "predict_zero_shot",
     "preference",
     "rank_correlation",
+    "ranked_above",
     "read_decisions",
     "recall_at_k",
+    "same_part",
     "shape_bias",
+    "shuffle_patches",
     "uniformity",
     "variance_shares",
 ]

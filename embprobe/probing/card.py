@@ -113,6 +113,8 @@ class Card(Strict):
     about: str = ""
     """What to know when reading it: where it may mislead."""
     sources: list[str] = []
+    by_name_only: bool = False
+    """Whether ``--attribute all`` passes it over, because it takes long."""
     resample: str
     """The label whose values are resampled for intervals; images without it are resampled one by one."""
     references: list[str] = []

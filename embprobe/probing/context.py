@@ -30,6 +30,7 @@ from embprobe.system.threads import LARGE, threads_for
 if TYPE_CHECKING:
     from embprobe.embeddings.embedding_set import EmbeddingSet
     from embprobe.embeddings.session import Session
+    from embprobe.embeddings.token_set import TokenSet
     from embprobe.encoders.spec import Encoder, Floats
     from embprobe.probing.card import Card
 
@@ -132,6 +133,19 @@ class ProbeContext:
             NotApplicable: What is done to the images can be done to none of them, or leaves none with a direction.
         """
         return self._directed(self._embedded(images, self.encoders, activity), activity)
+
+    def tokens(self, images: Images, encoder: Encoder, activity: str) -> TokenSet:
+        """Return an encoder's tokens of those rows that can be read; ``activity`` names the progress bar.
+
+        Raises:
+            NotApplicable: What is done to the images can be done to none of them.
+        """
+        quiet = images.fingerprint in self.prepared
+        session = replace(self.session, progress=no_progress) if quiet else self.session
+        try:
+            return session.tokens(images, encoder, activity)
+        except NoVectors as error:
+            raise NotApplicable(_failure_of_all(images) or str(error).removesuffix(".")) from None
 
     def _embedded(self, images: Images, encoders: Sequence[Encoder], activity: str) -> EmbeddingSet:
         if images.changed:

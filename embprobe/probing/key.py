@@ -41,10 +41,12 @@ class Key:
 
     kind: str
     """The kind of measure: ``displacement``, ``decoding``, ``zero-shot``, ``preference``, ``variance``,
-    ``attraction``, ``natural-pairs``, ``blind-pairs``, ``pairs``, ``geometry``, or one that another package adds."""
+    ``attraction``, ``natural-pairs``, ``blind-pairs``, ``pairs``, ``geometry``, ``dense``, or one that another package
+    adds."""
     target: str
     """The intervention of a displacement, the label that is decoded or named, the preferred cue, the factor of a
-    variance share, the attribute of natural pairs, the pattern of blind pairs, the statistic of a geometry."""
+    variance share, the attribute of natural pairs, the pattern of blind pairs, the statistic of a
+    geometry, the question to patches."""
     test: str | None = None
     """The name of the test images, where a card gives them one."""
     variant: str | None = None

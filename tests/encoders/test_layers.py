@@ -262,7 +262,7 @@ def test_a_spec_is_read_back_from_its_manifest(name: str) -> None:
         (f"{RANDOM},layer=1,pooling=max", "cls, mean, cls[+]mean, tokens or patches@mask"),
         (f"{RANDOM},layer=1,stored=int8", "float32 or float16"),
         ("reference/pixels,layer=1", "has no layers"),
-        ("reference/pixels,pooling=tokens", "has no layers"),
+        ("reference/texture,pooling=tokens", "has no layers"),
     ],
 )
 def test_what_is_not_there_is_a_sentence(name: str, sentence: str) -> None:

@@ -40,7 +40,7 @@ def inked(emoji: Images, few: Images, name: str) -> Images:
     """Images that this intervention can be done to."""
     if name.startswith("recolor"):
         return emoji.where(style="fluent-high-contrast").take(range(0, 1570, 197))
-    return Images(few.name, few.rows[:-1]) if name.startswith("background") else few
+    return Images(few.name, few.rows[:-1]) if name.startswith(("background", "plant")) else few
 
 
 def triples(images: Images, name: str, strength: float, donors: Images, seed: int = 0) -> list[tuple[Image.Image, ...]]:
@@ -73,12 +73,12 @@ def ciede2000(a: Image.Image, b: Image.Image) -> float:
     return float(np.average(distance(first, second), weights=opacity(a)))
 
 
-def test_color_text_style_and_background_have_controls() -> None:
+def test_color_text_style_background_and_a_planted_object_have_controls() -> None:
     attributes = {each.attribute for each in CONTROLLED.values()}
-    assert attributes == {"color", "text", "style", "category"}
+    assert attributes == {"color", "text", "style", "category", "scene"}
     assert {c for n in COLORS for c in INTERVENTIONS[n].controls} == {"lightness"} and len(COLORS) == 7
     assert {c for n in STYLES for c in INTERVENTIONS[n].controls} == {"blur"} and len(STYLES) == 6
-    assert len(CONTROLS) == 7 + 6 + 4 * 3 + 1
+    assert len(CONTROLS) == 7 + 6 + 4 * 3 + 1 + 1
 
 
 @pytest.mark.parametrize("name", CONTROLS)

@@ -17,7 +17,8 @@ from embprobe.interventions.scenes import _apart
 from embprobe.selftest import scenes
 from tests.conftest import row_of, solid
 
-COMPOSED = ("count", "place", "beside", "larger", "occluded", "odd", "present")
+ARGUED = ("count", "place", "beside", "larger", "occluded", "odd", "present")
+COMPOSED = (*ARGUED, "plant")
 MAGENTA = (255, 0, 255, 255)
 
 
@@ -58,7 +59,7 @@ def test_a_scene_depends_on_key_and_seed_alone(name: str) -> None:
         assert scene(given, square(), key="b").tobytes() != first
 
 
-@pytest.mark.parametrize("name", COMPOSED)
+@pytest.mark.parametrize("name", ARGUED)
 def test_the_background_is_the_same_for_all_arguments(name: str) -> None:
     """What an encoder tells two arguments apart by is not the texture: pairs share it."""
     pictures = [
@@ -86,6 +87,34 @@ def test_as_much_is_seen_of_a_hidden_object() -> None:
     for seed in range(4):
         hidden, whole = (magenta(scene(f"occluded={each}", disc, seed=seed)).sum() for each in ("yes", "no"))
         assert hidden / whole == pytest.approx(1, abs=0.08)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_mask_of_a_scene_is_where_its_object_is(seed: int) -> None:
+    """Two objects of one shape and one mean colour, so of one background: their scenes differ within the mask alone."""
+    first, second = Image.new("RGBA", (128, 128)), Image.new("RGBA", (128, 128))
+    ImageDraw.Draw(first).rectangle((10, 40, 89, 99), (120, 120, 120, 255))
+    ImageDraw.Draw(second).rectangle((10, 40, 89, 69), (180, 180, 180, 255))
+    ImageDraw.Draw(second).rectangle((10, 70, 89, 99), (60, 60, 60, 255))
+    one, other = (np.asarray(scene("plant", image, seed=seed))[..., :3].astype(int) for image in (first, second))
+    mask = np.asarray(scene("plant/mask", first, seed=seed))
+    covered, differs = mask[..., 0], np.abs(one - other).max(-1)
+    assert differs[covered == 0].max() == 0 and (differs[covered == 255] > 30).mean() > 0.9
+    assert (mask[..., 3] == 255).all()
+    down, across = (np.flatnonzero(covered.max(axis) > 127) for axis in (1, 0))
+    assert len(across) / len(down) == pytest.approx(80 / 60, abs=0.05)
+    assert 0.43 < len(across) / 128 < 0.67
+
+
+def test_a_planted_object_has_the_mean_colour_of_its_background() -> None:
+    for color in ((150, 100, 70), (90, 90, 180)):
+        one_color = Image.new("RGBA", (128, 128))
+        ImageDraw.Draw(one_color).rectangle((10, 40, 90, 100), (*color, 255))
+        shown, mask = (scene(name, one_color) for name in ("plant", "plant/mask"))
+        behind = np.asarray(shown)[np.asarray(mask)[..., 0] == 0][:, :3]
+        assert np.abs(behind.mean(0) - color).max() < 8 and behind.std(0).min() > 2
+    black = np.asarray(scene("plant", square(color=(0, 0, 0, 255))))[..., :3]
+    assert black.max() > 60  # or a black drawing would not be seen
 
 
 @pytest.mark.parametrize("name", COMPOSED)

@@ -33,6 +33,7 @@ def test_a_function_is_bound_over_the_submodule_of_its_name() -> None:
         "natural_pairs",
         "preference",
         "rank_correlation",
+        "same_part",
         "shape_bias",
     } == both
     assert all(callable(getattr(measures, name)) for name in both)

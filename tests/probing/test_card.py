@@ -147,6 +147,10 @@ among = ["concept", "category"]
 kind = "blind-pairs"
 pattern = "orientation"
 after = "turn=180 1"
+
+[[measures]]
+kind = "dense"
+ask = ["object"]
 """
 )
 
@@ -162,8 +166,8 @@ def write(folder: Path, text: str) -> Path:
 
 def test_these_attributes_have_a_card() -> None:
     assert attributes() == [
-        "background", "category", "color", "fine-grained", "geometry", "robustness", "style", "text", "typographic",
-        "vision",
+        "background", "category", "color", "dense", "fine-grained", "geometry", "robustness", "style", "text",
+        "typographic", "vision",
     ]  # fmt: skip
 
 
@@ -210,7 +214,7 @@ def test_what_is_quick_is_enough_for_the_headline(attribute: str) -> None:
     card = bundled_card(attribute)
     assert card.headline is not None
     quick = card.quickly()
-    assert 0 < len(quick.measures) < len(card.measures) or attribute in ("background", "geometry")
+    assert 0 < len(quick.measures) < len(card.measures) or attribute in ("background", "dense", "geometry")
     assert quick.headline == card.headline and quick.must_fail == card.must_fail
 
 

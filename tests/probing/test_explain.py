@@ -28,32 +28,33 @@ DOMAIN = f"{CATEGORY} unseen images in a style that was not fitted on"
 AMONG, CHANGED = "tells the category of unseen images", "tells the category of changed images"
 RANK = "spreads over directions"
 COUNTS = "counts drawings of unseen concepts"
+PATCHES = "tells object and background apart by patches"
 UPRIGHT = "tells the way up of unseen images"
 EXPECTED: dict[str, dict[str, str | None]] = {
     "emoji": {
         "background": BACKGROUND, "category": f"{CATEGORY} unseen concepts", "color": COLOUR, "geometry": RANK,
         "style": STYLE, "text": WORD, "typographic": DRAWN, "fine-grained": FINE, "robustness": HOUSE,
-        "vision": COUNTS,
+        "vision": COUNTS, "dense": PATCHES,
     },
     "pacs-half.parquet": {
         "background": BACKGROUND, "category": f"{CATEGORY} unseen images", "color": COLOUR, "geometry": RANK,
         "style": STYLE, "text": WORD, "typographic": DRAWN, "fine-grained": AMONG, "robustness": DOMAIN,
-        "vision": UPRIGHT,
+        "vision": UPRIGHT, "dense": PATCHES,
     },
     "cifar-10.parquet": {
         "background": BACKGROUND, "category": f"{CATEGORY} unseen images", "color": COLOUR, "geometry": RANK,
         "style": OIL, "text": WORD, "typographic": DRAWN, "fine-grained": AMONG, "robustness": CHANGED,
-        "vision": UPRIGHT,
+        "vision": UPRIGHT, "dense": PATCHES,
     },
     "imagenet-one-each.parquet": {
         "background": BACKGROUND, "category": f"{CATEGORY} unseen images", "color": COLOUR, "geometry": RANK,
         "style": OIL, "text": WORD, "typographic": DRAWN, "fine-grained": AMONG, "robustness": CHANGED,
-        "vision": UPRIGHT,
+        "vision": UPRIGHT, "dense": PATCHES,
     },
     "without labels": {
         "background": BACKGROUND, "category": None, "color": COLOUR, "geometry": RANK,
         "style": OIL, "text": WORD, "typographic": None, "fine-grained": None, "robustness": None,
-        "vision": UPRIGHT,
+        "vision": UPRIGHT, "dense": PATCHES,
     },
 }  # fmt: skip
 """By material and card what an encoder does, as the headline's sentence will say it; None where it cannot be asked."""

@@ -19,7 +19,7 @@ from embprobe.probing.measure import Measure
 
 ROOT = Path(__file__).parents[2]
 OWN = ["displacement", "decoding", "zero-shot", "preference", "variance", "natural-pairs", "geometry"]
-OWN += ["attraction", "blind-pairs"]
+OWN += ["attraction", "blind-pairs", "dense"]
 
 
 def printed_in_docs() -> str:
@@ -97,7 +97,7 @@ print(json.dumps({
 
 
 def test_ours_are_those_of_their_classes() -> None:
-    assert list(kinds())[:9] == OWN
+    assert list(kinds())[: len(OWN)] == OWN
     assert all(issubclass(kind, Measure) and name_of(kind) == name for name, kind in kinds().items())
 
 
@@ -114,7 +114,7 @@ def test_an_installed_package_adds_a_kind_as_it_is_printed_in_the_docs(tmp_path:
     # Two concepts give no p below 2 / 4.
     assert told["headline"].startswith("Undecided whether test/means or test/twice is long more")
     assert (
-        "kind must be one of attraction, blind-pairs, decoding, displacement, geometry, length, natural-pairs"
+        "kind must be one of attraction, blind-pairs, decoding, dense, displacement, geometry, length, natural-pairs"
         in told["wrong"]
     )
     assert "warn" not in err.lower() and "cannot be imported" not in err

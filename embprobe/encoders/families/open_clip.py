@@ -253,7 +253,14 @@ def _trunk(visual: Any) -> Trunk | None:
         lambda network: network.visual.ln_post if network.visual.attn_pool is None else None,
         prefix=1,
         has_class=True,
+        project=_projected_tokens if visual.attn_pool is None and visual.proj is not None else None,
     )
+
+
+def _projected_tokens(network: Any, tokens: Tensor) -> Tensor:
+    """Send tokens behind the last norm to the space shared with text, as the class token is: ``[m, d] -> [m, e]``."""
+    projected: Tensor = tokens @ network.visual.proj
+    return projected
 
 
 def _without_projection(visual: Any, model: str) -> Any:

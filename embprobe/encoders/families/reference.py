@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embprobe.encoders.families.bundled import towers_encoder
-from embprobe.encoders.spec import EncoderSpec, Floats, ImageInput, Listing
+from embprobe.encoders.spec import EncoderSpec, Floats, ImageInput, Listing, TokenGrid
 from embprobe.encoders.towers.header import IMAGE_SIZE, WIDTH
 from embprobe.errors import UsageError
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from embprobe.encoders.network import NetworkEncoder
 
 PIXELS_SIDE = 12
-"""Side of the input of ``pixels`` and of ``grey-pixels``, in pixels."""
+"""Side of the input of ``pixels`` and of ``grey-pixels``, in pixels; and of a patch, where ``pixels`` gives tokens."""
+PATCHES_SIDE = 4
+"""Patches of ``pixels`` along a side, where no other encoder says how many: those of the bundled encoders."""
 HISTOGRAM_SIDE, LIGHTNESS_BINS, CHROMA_BINS = 64, 8, 11
 """Side of the input of ``color-histogram`` in pixels, and its bins along L and along each of a and b."""
 HISTOGRAM_DIMENSION = LIGHTNESS_BINS * CHROMA_BINS**2
@@ -37,7 +41,7 @@ JOINED = 0.1
 
 
 class FunctionEncoder:
-    """An encoder without weights: a function of pixels in 0..1, ``[n, 3, s, s] -> [n, d]``."""
+    """An encoder without weights: a function of pixels in 0..1, ``[n, 3, s, s] -> [n, d]``, or of tokens."""
 
     def __init__(self, model: str, encode: Callable[[Tensor], Tensor], *, side: int, dimension: int) -> None:
         """Make the encoder ``reference/MODEL`` of images ``side`` pixels wide, with vectors ``[n, dimension]``."""
@@ -57,8 +61,41 @@ class FunctionEncoder:
         self._encode = encode
 
     def encode_images(self, batch: Tensor) -> Floats:
-        """Return float32 vectors ``[n, d]``, not normalised, of preprocessed images ``[n, 3, s, s]``."""
+        """Return float32 vectors ``[n, d]``, or tokens ``[n, t, d]``, of preprocessed images ``[n, 3, s, s]``."""
         return self._encode(batch).numpy().astype(np.float32, copy=False)
+
+    def views(self, options: Mapping[str, str]) -> list[FunctionEncoder]:
+        """Return the encoder of the pixels of each patch, for ``pooling=tokens``.
+
+        Raises:
+            UsageError: It is not that of pixels, or something else is asked for.
+        """
+        typed = ",".join(f"{name}={value}" for name, value in options.items())
+        if self.spec.model != "pixels":
+            raise UsageError(f"'{self.spec.name}' has no layers and no tokens: leave out '{typed}'.")
+        if options != {"pooling": "tokens"}:
+            raise UsageError(
+                f"'{self.spec.name}' has no layers; of its patches there is pooling=tokens alone, not '{typed}'."
+            )
+        return [self.with_grid(PATCHES_SIDE, PATCHES_SIDE)]
+
+    def with_grid(self, rows: int, columns: int) -> FunctionEncoder:
+        """Return the encoder of the pixels of each patch, of as many patches as another encoder has.
+
+        Each patch is seen at the size at which ``reference/pixels`` sees an image.
+
+        Raises:
+            UsageError: The grid is no square, which a square image has no equal patches for.
+        """
+        if rows != columns:
+            raise UsageError(f"Pixels are given for a square grid of patches, not for {rows} x {columns}.")
+        side = rows * PIXELS_SIDE
+        encoder = FunctionEncoder(
+            self.spec.model, partial(pixels_of_patches, patches=rows), side=side, dimension=3 * PIXELS_SIDE**2
+        )
+        grid = TokenGrid(prefix=0, rows=rows, columns=columns)
+        encoder.spec = replace(encoder.spec, pooling="tokens", options="pooling=tokens", tokens=grid)
+        return encoder
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         """Raise UsageError: a reference encoder has no text side."""
@@ -68,6 +105,19 @@ class FunctionEncoder:
 def pixels(batch: Tensor) -> Tensor:
     """Return the pixels themselves as a vector, with mid-grey at the origin: ``[n, 3, s, s] -> [n, 3 s²]``."""
     return (batch - 0.5).flatten(1)
+
+
+def pixels_of_patches(batch: Tensor, *, patches: int) -> Tensor:
+    """Return the pixels of each patch, row by row, with mid-grey at the origin: ``[n, 3, s, s] -> [n, p², 3 (s/p)²]``.
+
+    Example:
+        >>> import torch
+        >>> pixels_of_patches(torch.tensor([[[[0.0, 1.0], [0.5, 0.5]]] * 3]), patches=2)[0, 1].tolist()
+        [0.5, 0.5, 0.5]
+    """
+    n, channels, side, _ = batch.shape
+    parts = batch.reshape(n, channels, patches, side // patches, patches, side // patches)
+    return parts.permute(0, 2, 4, 1, 3, 5).reshape(n, patches**2, -1) - 0.5
 
 
 def grey_pixels(batch: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import get_args
 from embprobe.probing.kinds.attraction import Attraction
 from embprobe.probing.kinds.blind_pairs import BlindPairs
 from embprobe.probing.kinds.decoding import Decoding
+from embprobe.probing.kinds.dense import Dense
 from embprobe.probing.kinds.displacement import Displacement
 from embprobe.probing.kinds.geometry import Geometry
 from embprobe.probing.kinds.natural_pairs import NaturalPairs
@@ -23,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 ENTRY_POINTS = "embprobe.measures"
 """The group of entry points under which other packages add kinds: the kind's name = its subclass of Measure."""
-_OWN = (Displacement, Decoding, ZeroShot, Preference, Variance, NaturalPairs, Geometry, Attraction, BlindPairs)
+_OWN = (Displacement, Decoding, ZeroShot, Preference, Variance, NaturalPairs, Geometry, Attraction, BlindPairs, Dense)
 
 
 @cache

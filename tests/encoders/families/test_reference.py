@@ -23,6 +23,7 @@ from embprobe.encoders.families.reference import (
     pixels,
     texture,
 )
+from embprobe.encoders.spec import TokenGrid
 from embprobe.errors import UsageError
 from tests.conftest import cosines, noise, solid
 
@@ -212,3 +213,18 @@ def test_textures_are_scikit_images() -> None:
             expected = np.bincount(inside, minlength=neighbours + 2) / len(inside)
             assert found[start : start + neighbours + 2].tolist() == pytest.approx(expected.tolist(), abs=0.002)
             start += neighbours + 2
+
+
+def test_pixels_of_patches_are_those_of_the_picture_cut_into_squares() -> None:
+    encoder = load_encoder("reference/pixels,pooling=tokens")
+    assert encoder.spec.name == "reference/pixels,pooling=tokens"
+    assert encoder.spec.tokens == TokenGrid(prefix=0, rows=4, columns=4)
+    batch = torch.rand(2, 3, 48, 48, generator=torch.manual_seed(0))
+    tokens = encoder.encode_images(batch)
+    assert tokens.shape == (2, 16, 432)
+    square = batch[1, :, 12:24, 36:48] - 0.5  # the second row of patches, the last column
+    np.testing.assert_array_equal(tokens[1, 7], square.flatten().numpy())
+    with pytest.raises(UsageError, match="no layers"):
+        load_encoder("reference/pixels,pooling=tokens,layer=1")
+    with pytest.raises(UsageError, match="square grid of patches, not for 2 x 3"):
+        encoder.with_grid(2, 3)  # type: ignore[attr-defined]
