@@ -85,7 +85,7 @@ class Session:
             UsageError: Images are changed, or have no pictures, and an encoder cannot embed them; or an encoder gives
                 tokens.
         """
-        _refuse_tokens(encoders)
+        refuse_tokens(encoders)
         given = [encoder for encoder in encoders if isinstance(encoder, GivenVectors)]
         networks = [encoder for encoder in encoders if not isinstance(encoder, GivenVectors)]
         self._check(images, networks)
@@ -153,7 +153,7 @@ class Session:
                 are not asked for by ``tokens``.
         """
         if not tokens:
-            _refuse_tokens(encoders)
+            refuse_tokens(encoders)
         given = [encoder for encoder in encoders if isinstance(encoder, GivenVectors)]
         networks = [encoder for encoder in encoders if not isinstance(encoder, GivenVectors)]
         self._check(images, networks)
@@ -218,7 +218,7 @@ class Session:
         return opened.embedding_set(store)
 
 
-def _refuse_tokens(encoders: Sequence[Encoder]) -> None:
+def refuse_tokens(encoders: Sequence[Encoder]) -> None:
     """Raise UsageError if one of the encoders gives an image several vectors where one is needed."""
     for encoder in encoders:
         if encoder.spec.tokens is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, FiniteFloat
 
@@ -44,6 +44,8 @@ class Measure(Strict, ABC):
     group ``embprobe.measures``.
     """
 
+    takes_tokens: ClassVar[bool] = False
+    """Whether it asks the tokens of encoders that give an image several vectors."""
     kind: str
     quick: bool = False
     """Whether it is asked even if there is little time: what the headline and the checks need."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embprobe.embeddings.job import Wanted
-from embprobe.embeddings.session import ignore_note
+from embprobe.embeddings.session import ignore_note, refuse_tokens
 from embprobe.encoders.given import GivenVectors
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images, MissingLabel
@@ -196,6 +196,8 @@ def _context(
     card = card.quickly() if quick else card
     for measure in card.measures:  # before anything slow
         measure.check()
+    if not any(measure.takes_tokens for measure in card.measures):
+        refuse_tokens(encoders)
     stored = images if unlabelled else None
     return ProbeContext(card, labelled, encoders, _able(references, images), session, stored=stored), unlabelled
 

@@ -97,6 +97,12 @@ def test_what_has_no_layers_is_refused_before_anything_is_computed(pictures: Ima
     assert not list(tmp_path.glob("space/stores/*"))
 
 
+def test_tokens_are_refused_before_anything_is_computed(pictures: Images, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="17 vectors, and here one is needed: say pooling=cls or pooling=mean"):
+        ep.probe(pictures, moved(), f"{RANDOM},pooling=tokens", workspace=tmp_path / "space")
+    assert not list(tmp_path.glob("space/stores/*"))
+
+
 def test_a_card_without_a_headline_here_has_no_profile(pictures: Images, tmp_path: Path) -> None:
     with pytest.raises(NotApplicable, match="has no headline on 'noises', so it has no profile"):
         ep.probe(pictures, card_of(HUE), RANDOM, layers="all", workspace=tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,7 @@ class Dense(Measure):
     Images are cut-outs. Each is put into a scene, and the mask of the scene is resized and cropped as the picture is.
     """
 
+    takes_tokens: ClassVar[bool] = True
     kind: Literal["dense"]
     scene: str = "plant"
     """The intervention that makes the scene, with a control ``mask`` that shows its mask."""
