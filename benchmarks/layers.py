@@ -1,11 +1,13 @@
-"""All layers of a network in one pass, beside its last layer alone and beside a pass for each; and stores of tokens.
+"""All layers of a network in one pass, beside its last layer alone and a pass for each; tokens; profiles.
 
-python benchmarks/layers.py [--images 64] [--rounds 5] [--tokens 10000]
+python benchmarks/layers.py [--images 64] [--rounds 5] [--tokens 10000] [--no-profiles]
 
 ViT-B/16 of timm with random weights. Its last layer, all twelve by one pass, and twelve passes take turns on the same
 images, in batches of 16. Then tokens of ViT-B/16's shape, 197 x 768 in float16, are extracted of ``--tokens`` images
 and read once, in a process of its own for its peak memory (its own, without the maps of files); there the network is a
-stand-in that costs nothing, for what is measured is the store.
+stand-in that costs nothing, for what is measured is the store. Last, the headlines of category, text, colour and style
+on the bundled emoji by the bundled pair: by all six layers and the untrained network's, beside the last layer alone,
+each in a workspace of its own.
 """
 
 from __future__ import annotations
@@ -28,11 +30,14 @@ from torch import Tensor, nn
 
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
-from embprobe.encoders import network_encoder
+from embprobe.encoders import load_encoder, load_encoders, network_encoder
 from embprobe.encoders.families.timm import trunk_of
 from embprobe.encoders.layers import Trunk
 from embprobe.encoders.network import NetworkEncoder, encode_together
+from embprobe.images import load_images
 from embprobe.images.rows import Images, Row
+from embprobe.probing.card import bundled_card
+from embprobe.probing.profiles import Profiled, run_profiles
 
 BATCH = 16
 
@@ -131,15 +136,36 @@ def _own_memory() -> int:
     return 1024 * int(re.search(r"RssAnon:\s+(\d+)", status)[1])  # type: ignore[index]
 
 
+def profiles() -> None:
+    """Print how long four headlines take by all layers, and by the last alone."""
+    images = load_images("bundled/emoji")
+    cards = [bundled_card(name) for name in ("category", "text", "color", "style")]
+    pair, twin = load_encoders(["bundled/clip", "bundled/dino"]), load_encoder("reference/random-vit")
+    seconds = {}
+    for asked in ("-1", "all"):
+        with tempfile.TemporaryDirectory() as folder:
+            with_references = [(card, load_encoders(card.references)) for card in cards]
+            twins = [Profiled.of(twin)] if asked == "all" else []
+            began = time.perf_counter()
+            profiled = [Profiled.of(encoder, asked) for encoder in pair]
+            list(run_profiles(with_references, images, profiled, twins, Session(Workspace.open(Path(folder)))))
+            seconds[asked] = time.perf_counter() - began
+    ratio = seconds["all"] / seconds["-1"]
+    print(f"four headlines: by the last layer {seconds['-1']:.0f} s, by all {seconds['all']:.0f} s, {ratio:.2f} times")
+
+
 def main() -> None:
     """Run both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=10_000)
+    parser.add_argument("--no-profiles", action="store_true")
     options = parser.parse_args()
     if options.images:
         passes(options.images, options.rounds)
+    if not options.no_profiles:
+        profiles()
     with tempfile.TemporaryDirectory() as folder:
         receive, send = multiprocessing.Pipe(duplex=False)
         process = multiprocessing.get_context("spawn").Process(target=store, args=(options.tokens, Path(folder), send))

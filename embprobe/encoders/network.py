@@ -261,7 +261,12 @@ class NetworkEncoder:
         return replace(self, network=other.network, device=other.device)
 
     def compiled(self) -> NetworkEncoder:
-        """Return the encoder run through ``torch.compile``: often faster, with vectors that are rounded differently."""
+        """Return the encoder run through ``torch.compile``: often faster, with vectors that are rounded differently.
+
+        One that takes layers or tokens stays as it is: what listens to blocks is not compiled.
+        """
+        if self.view is not None:
+            return self
         image: Any = torch.compile(self.image)
         return replace(self, image=image)
 

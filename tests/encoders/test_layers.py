@@ -213,6 +213,11 @@ def test_a_copy_on_another_device_gives_its_layers_too() -> None:
     assert np.array_equal(copy.encode_images(pictures(IMAGE_SIZE)), encoder.encode_images(pictures(IMAGE_SIZE)))
 
 
+def test_layers_are_not_compiled() -> None:
+    encoder = load_encoder(f"{RANDOM},layer=3")
+    assert isinstance(encoder, NetworkEncoder) and encoder.compiled() is encoder
+
+
 # --- names and specs ----------------------------------------------------------------------------------------------
 
 
