@@ -52,6 +52,7 @@ COMMANDS = {
     "color": "probe --attribute color --quick",
     "style": "probe --attribute style --quick",
     **{f"depth-{name}": f"probe --attribute {name} --layers all" for name in ("category", "text", "color", "style")},
+    "dense": "probe --attribute dense",
     "pixels": "probe --attribute category --quick -e bundled/clip -e reference/pixels",
     "compare": "compare",
     "study": "study",
@@ -214,8 +215,10 @@ def table(name: str, *measures: str) -> str:
     lines = [f"| measure | {' | '.join(heads)} | CLIP - DINO |", "|---" * (len(heads) + 2) + "|"]
     for measure in chosen:
         cells = [_cell(rows, measure, encoder) for encoder in encoders]
-        difference = find_row(name, measure, "clip - dino")
-        lines.append(f"| {measure} | {' | '.join(cells)} | {_full(difference)}, {_p(difference)} |")
+        compared = any(row["measure"] == measure and row["against"] for row in rows)  # else one encoder has no number
+        difference = find_row(name, measure, "clip - dino") if compared else None
+        last = "" if difference is None else f"{_full(difference)}, {_p(difference)}"
+        lines.append(f"| {measure} | {' | '.join(cells)} | {last} |")
     return "\n".join(lines)
 
 
