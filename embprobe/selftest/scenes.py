@@ -105,6 +105,16 @@ def _place() -> Iterator[Verdict]:
     yield from _sides("place", SIDES, lambda image: np.array([(_SIDE - 1) / 2] * 2))
 
 
+def _plant() -> Iterator[Verdict]:
+    disc = _near(change(_disc(), "plant", 1), _MAGENTA, _CYAN)
+    mask = rgb(change(_disc(), "plant/mask", 1))[..., 0] > 0.5
+    yield near("area of the disc in the scene over that of its mask", disc.sum() / mask.sum(), 1, 0.1)
+    yield near("share of the disc that its mask covers", (disc & mask).sum() / disc.sum(), 1, 0.03)
+    rows, columns = np.nonzero(mask)
+    yield near("length of the disc as a share of the scene", (np.ptp(rows) + 1) / _SIDE, 0.55, 0.12)
+    yield near("its width over its height", (np.ptp(columns) + 1) / (np.ptp(rows) + 1), 1, 0.05)
+
+
 def _beside() -> Iterator[Verdict]:
     def ball(image: Image.Image) -> Values:
         extreme = _near(image, (0, 0, 0, 255), (255, 255, 255, 255))
@@ -202,6 +212,7 @@ UNITS: Mapping[str, Callable[[], Iterator[Verdict]]] = {
     "scale": _scale,
     "count": _count,
     "place": _place,
+    "plant": _plant,
     "beside": _beside,
     "larger": _larger,
     "occluded": _occluded,
