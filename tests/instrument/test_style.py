@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from embprobe.embeddings.embedding_set import EmbeddingSet
+from embprobe.embeddings.job import Wanted
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders.spec import Encoder
@@ -57,6 +58,9 @@ class ByRow(Session):
     """Encoders that are functions of a row, by name."""
 
     vectors: Mapping[str, Callable[[Row], Array]] = field(default_factory=dict)
+
+    def prepare(self, wanted: Sequence[Wanted], activity: str) -> None:
+        """Do nothing: no image is encoded, and nothing is written."""
 
     def embed(self, images: Images, encoders: Sequence[Encoder], activity: str) -> EmbeddingSet:
         names = [encoder.spec.name for encoder in encoders]
