@@ -122,7 +122,7 @@ class Session:
             raise UsageError(f"'{encoder.spec.name}' gives an image one vector: say pooling=tokens behind its name.")
         self._check(images, [encoder])
         (store,) = self._extracted(images, [encoder], activity)
-        return TokenSet(store.embedded(), store.vectors(), grid, encoder.spec.name)
+        return TokenSet(store.embedded(), store.vectors(), grid, encoder.spec.name, encoder.spec.image_input)
 
     def prepare(self, wanted: Sequence[Wanted], activity: str) -> None:
         """Encode several sets of images together, so that :meth:`embed` finds their vectors in the workspace.

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from embprobe.encoders.spec import Floats, TokenGrid
+from embprobe.embeddings.embedding_set import EmbeddingSet
+from embprobe.encoders.cover import patch_cover, visible_mask
+from embprobe.encoders.spec import Floats, ImageInput, TokenGrid
+from embprobe.errors import EmbprobeError
 from embprobe.images.rows import Images
+from embprobe.images.unlabelled import describe_left_out
 from embprobe.measures.blocks import rows_at
 
 
@@ -32,6 +37,8 @@ class TokenSet:
     """How the tokens of a row stand."""
     name: str = ""
     """The encoder's."""
+    image_input: ImageInput | None = None
+    """How the encoder is fed: by which a mask is resized and cropped as its picture is."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -44,6 +51,37 @@ class TokenSet:
     def prefix(self, chosen: slice | NDArray[np.int64]) -> Floats:
         """Return the tokens before the patches of some rows, float32 ``[m, p, d]``: the class token, then registers."""
         return np.asarray(self.tokens[chosen], np.float32)[:, : self.grid.prefix]
+
+    def pooled(self, masks: Mapping[str, Image.Image]) -> EmbeddingSet:
+        """Return for each row the mean of its patches, weighted by the share of each that a mask of yours covers.
+
+        Args:
+            masks: By the row's key, a mask of the picture's size, 255 where the object is, of mode ``L`` or with it in
+                the first channel. Rows without a mask, and those of whose mask nothing is seen, are left out.
+
+        Returns:
+            One vector a row; ``notes`` count the rows that are left out.
+
+        Raises:
+            EmbprobeError: No row is left, or it is not known how the encoder is fed.
+        """
+        if self.image_input is None:
+            raise EmbprobeError("It is not known how these tokens' images were resized and cropped, so no mask fits.")
+        kept, vectors = [], []
+        for i, row in enumerate(self.rows.rows):
+            mask = masks.get(row.key)
+            cover = None if mask is None else patch_cover(visible_mask(mask, self.image_input), self.grid).ravel()
+            if cover is not None and cover.sum() > 0:
+                patches = self.patches(slice(i, i + 1)).reshape(len(cover), -1)
+                kept.append(i)
+                vectors.append(cover @ patches / cover.sum())
+        if not kept:
+            raise EmbprobeError(
+                f"None of the {len(self):,} images has a mask under its key that covers what the encoder sees."
+            )
+        gone = [row.key for i, row in enumerate(self.rows.rows) if i not in set(kept)]
+        notes = (describe_left_out(gone, len(self), "have no mask that covers what the encoder sees"),) if gone else ()
+        return EmbeddingSet(self.rows.take(kept), {self.name: np.array(vectors, np.float32)}, notes=notes)
 
     def at(self, keys: Sequence[str]) -> TokenSet:
         """Return the rows with these keys, in this order; keys that are not there are passed over."""

@@ -149,6 +149,22 @@ def test_patches_are_pooled_by_the_mask_and_images_without_one_are_left_out(sess
     assert other.rejected == []  # for it, an image without a mask is an image
 
 
+def test_masks_of_ones_own_pool_as_the_alpha_channel_does(session: Session) -> None:
+    images = cut_outs()
+    tokens = session.tokens(images, load_encoder(NAME), "")
+    masks = {row.key: row.read().getchannel("A") for row in images.rows if row.key != "opaque"}
+    mine = tokens.pooled({**masks, "speck": Image.new("RGB", (200, 48), "white")})
+    assert mine.keys() == ["half", "speck"] and mine.notes == (
+        "2 of 4 images have no mask that covers what the encoder sees and are left out: 'opaque', 'clear'",
+    )
+    own = session.embed(images, [load_encoder(MASKED)], "").vectors[MASKED]
+    assert np.abs(mine.vectors[NAME][0] - own[0]).max() < 1e-6
+    everywhere = tokens.patches(slice(3, 4)).mean((1, 2))
+    assert np.abs(mine.vectors[NAME][1] - everywhere).max() < 1e-6
+    with pytest.raises(EmbprobeError, match="None of the 4 images has a mask under its key"):
+        tokens.pooled({"nobody": Image.new("L", (9, 9), 255)})
+
+
 def test_half_a_patch_counts_half() -> None:
     encoder: Any = load_encoder(MASKED)
     tokens = np.zeros((1, 17, 128), np.float32)
