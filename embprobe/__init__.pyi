@@ -7,6 +7,7 @@ from .api import check_claims as check_claims
 from .api import compare as compare
 from .api import draw_map as draw_map
 from .api import embed as embed
+from .api import embed_tokens as embed_tokens
 from .api import intervene as intervene
 from .api import list_encoders as list_encoders
 from .api import load_encoder as load_encoder

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from embprobe.claims.run import Study
     from embprobe.comparing.layer_result import LayerComparison
     from embprobe.comparing.result import Comparison
+    from embprobe.embeddings.token_set import TokenSet
     from embprobe.encoders.spec import Encoder
     from embprobe.probing.card import Card
     from embprobe.probing.context import NotApplicable
@@ -44,6 +45,7 @@ __all__ = [
     "compare",
     "draw_map",
     "embed",
+    "embed_tokens",
     "intervene",
     "list_encoders",
     "load_encoder",
@@ -192,6 +194,32 @@ def embed(images: ImageSource = None, encoders: Any = None, **settings: Unpack[S
     """
     subjects = open_subjects(images, encoders, **settings)
     return subjects.session.embed(subjects.images, subjects.encoders, "extracting")
+
+
+def embed_tokens(
+    images: ImageSource = None, encoder: str | Encoder = PAIR[1], **settings: Unpack[Settings]
+) -> TokenSet:
+    """Return all tokens of images by one encoder; what was embedded before is read from the workspace.
+
+    Args:
+        images: A name that :func:`load_images` opens, or images. Default: the bundled emoji.
+        encoder: A name or an encoder; without ``pooling=tokens`` behind it, the tokens of the layer that it names or of
+            its last are meant.
+        settings: ``workspace``, ``device``, ``precision``, ``fast_decode``, ``max_pixels``, or a ``session``.
+
+    Returns:
+        The rows that can be read, and their tokens ``[n, t, d]``, memory-mapped: the class token and registers, then
+        patches row by row.
+
+    Raises:
+        UsageError: There are no such images or encoder, it has no tokens, or the disk has no room for them.
+        EmbprobeError: No image can be read.
+    """
+    from embprobe.probing.dense_scenes import tokens_of
+
+    subjects = open_subjects(images, [encoder], **settings)
+    (named,) = subjects.encoders
+    return subjects.session.tokens(subjects.images, tokens_of(named, None), "extracting")
 
 
 def probe(

@@ -20,7 +20,8 @@ from embprobe.probing.context import NotApplicable
 from tests.conftest import Run
 
 NAMES = {
-    "EmbeddingSet", "Results", "__version__", "benchmark", "check_claims", "compare", "draw_map", "embed", "intervene",
+    "EmbeddingSet", "Results", "__version__", "benchmark", "check_claims", "compare", "draw_map", "embed",
+    "embed_tokens", "intervene",
     "list_encoders", "load_encoder", "load_images", "measures", "neighbors", "probe", "shape_bias", "statistics",
     "write_export", "write_report",
 }  # fmt: skip

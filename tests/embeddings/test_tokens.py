@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import embprobe as ep
 from embprobe.embeddings import store as stores_module
 from embprobe.embeddings.extract import encode
 from embprobe.embeddings.session import Session
@@ -180,3 +181,15 @@ def test_where_there_is_no_mask_to_pool_by_it_is_said(session: Session) -> None:
         session.embed(photographs, [load_encoder(MASKED)], "")
     with pytest.raises(UsageError, match="Of a query there is none: say pooling=mean"):
         encode(load_encoder(MASKED), [Image.new("RGB", (60, 60))])
+
+
+def test_from_python_the_tokens_of_any_network_are_one_call(images: Images, workspace: Workspace) -> None:
+    last = ep.embed_tokens(images, "reference/random-vit", workspace=workspace.root)
+    assert last.name == NAME and last.tokens.shape == (40, 17, 128)
+    fourth = ep.embed_tokens(images, "reference/random-vit,layer=4", workspace=workspace.root)
+    own = ep.embed(images, "reference/random-vit,layer=4", workspace=workspace.root)
+    (vectors,) = own.vectors.values()
+    assert np.array_equal(fourth.prefix(slice(0, 40))[:, 0], vectors)
+    for name in ("reference/color-histogram", "vectors:nobody.npy"):
+        with pytest.raises(EmbprobeError):
+            ep.embed_tokens(images, name, workspace=workspace.root)
