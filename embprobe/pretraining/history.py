@@ -9,7 +9,7 @@ from typing import Any
 
 from embprobe.system.files import replacing
 
-ROWS = 1000
+ROWS = 260
 """The approximate number of points on a run's curve; a shorter run has one for every step."""
 
 

@@ -15,7 +15,7 @@ def _two_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_short_run_has_a_row_for_every_step() -> None:
-    short = History(999)
+    short = History(history.ROWS)
     for step in (1, 2, 3):
         short.add(step, {"loss": 10.0 * step})
     assert short.rows == [{"step": 1, "loss": 10}, {"step": 2, "loss": 20}, {"step": 3, "loss": 30}]
