@@ -1,0 +1,1 @@
+"""Encoders inside a vision-language model: the recipe, questions with known answers, and how they are scored."""
