@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -40,6 +41,9 @@ class Answer:
     concept: str = ""
     pair: str = ""
     """These four are the question's (:class:`~embprobe.vlm.question.Question`)."""
+    mark: str = ""
+    """Changes with the question: two answers to one key with different marks are to different questions. Marks are
+    comparable where they agree up to the colon; "" where nothing is known of the question."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +104,22 @@ def answers_to(
                 kind=question.kind,
                 concept=question.concept,
                 pair=question.pair,
+                mark=mark_of("embprobe", repr(question)),
             )
         )
     return Answers(
         name=name, rows=rows, asked=questions.name, questions=questions.fingerprint, notes=(*questions.notes, *notes)
     )
+
+
+def mark_of(kind: str, content: str) -> str:
+    """Return the mark of a question by its content; marks of one ``kind`` are comparable.
+
+    Example:
+        >>> mark_of("lmms-eval", "B") == mark_of("lmms-eval", "B") != mark_of("lmms-eval", "C")
+        True
+    """
+    return f"{kind}:{hashlib.sha256(content.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def write_answers(path: Path, answers: Answers) -> None:
