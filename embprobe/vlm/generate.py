@@ -16,7 +16,7 @@ from embprobe.errors import UsageError
 from embprobe.images.columns import labels_of, texts_of
 from embprobe.images.rows import Images
 from embprobe.vlm.question import Question, QuestionSet
-from embprobe.vlm.scene_kinds import KINDS, Asked, Draft
+from embprobe.vlm.scene_kinds import Asked, Draft, kinds_of_scenes
 from embprobe.vlm.scenes import Composing, Scene
 from embprobe.vlm.stock import take_stock
 
@@ -80,13 +80,12 @@ def generate(
     if len(set(words)) < 4:
         raise UsageError(f"Questions about words need at least 4 different words, not {len(set(words))}.")
     stock = take_stock(images, names)
-    kinds = [kind for kind in KINDS if kind.fits(stock)]
+    kinds = kinds_of_scenes(stock)
     drafts: dict[str, Draft] = {}
     for number in range(scenes):
         rng = np.random.default_rng([seed, number])
-        kind = kinds[number % len(kinds)]
-        draft = kind.draw(stock, tuple(words), rng)
-        drafts[f"{kind.name}-{number:06d}"] = draft
+        draft = kinds[number % len(kinds)](stock, words, rng)
+        drafts[f"{draft.kind}-{number:06d}"] = draft
     questions = [
         _question(f"{key}/{asked.kind}", key, draft, asked) for key, draft in drafts.items() for asked in draft.asked
     ]
@@ -116,7 +115,7 @@ def _pictures(images: Images, drafts: dict[str, Draft], name: str, side: int) ->
     columns = replace(
         images.columns.take(np.array(own)),
         keys=texts_of(drafts),
-        labels=labels_of({"scene": key.partition("-")[0], **draft.labels} for key, draft in drafts.items()),
+        labels=labels_of({"scene": draft.kind, **draft.labels} for draft in drafts.values()),
     )
     planned = {key: (row, draft.scene) for row, (key, draft) in zip(own, drafts.items(), strict=True)}
     identities = list(map(bytes, images.columns.identities()))

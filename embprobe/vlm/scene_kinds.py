@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from embprobe.vlm.scenes import BACKGROUNDS, COLORS, Area, Box, Color, Scene, Thing, Word
-from embprobe.vlm.stock import OPTIONS, Rng, Stock
+from embprobe.vlm.stock import BORDERING, OPTIONS, Rng, Stock
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 SIDES = ("left", "right", "above", "below")
@@ -34,6 +34,7 @@ class Asked:
 class Draft:
     """A scene, all facts of which are known."""
 
+    kind: str
     scene: Scene
     asked: tuple[Asked, ...]
     caption: str
@@ -42,16 +43,6 @@ class Draft:
     labels: Mapping[str, str] = field(default_factory=dict)
     spare: int = 0
     """The position of the row that the picture replaces, where it shows no thing."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of scene."""
-
-    name: str
-    draw: Callable[[Stock, Sequence[str], Rng], Draft]
-    fits: Callable[[Stock], bool] = lambda stock: True
-    """Whether the images have what it needs."""
 
 
 def labelled(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
@@ -74,7 +65,7 @@ def labelled(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
         things = (Thing(row, 0.5 + x, 0.5 + y + shift, size),)
         concept = stock.concepts[row]
         labels |= _labels(stock, row)
-        caption = _thing(stock, row) + (f" drawn by {style}" if stock.has_styles else "")
+        caption = _described(stock, row) + (f" drawn by {style}" if stock.has_styles else "")
     else:
         spare, on_top = stock.row(rng, style), bool(rng.integers(2))
     if shown != "thing":
@@ -90,7 +81,7 @@ def labelled(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
     others = [each for each in BACKGROUNDS if shown == "thing" or each != ink]
     asked.append(_ask(rng, "colour", "background", "What colour is the background?", background, others))
     scene = Scene((Area(WHOLE, _shade(background, rng)),), things, written)
-    return Draft(scene, tuple(asked), f"{caption} on {_a(background)} background.", concept, labels, spare)
+    return Draft("labelled", scene, tuple(asked), f"{caption} on {_a(background)} background.", concept, labels, spare)
 
 
 def count(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
@@ -109,7 +100,7 @@ def count(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
     labels = {**_labels(stock, row), "count": str(number)} | ({"background": background} if plain else {})
     behind = f"{_a(background)} background" if plain else "a texture"
     caption = f"{number} of the same thing, {_thing(stock, row)}, on {behind}."
-    return Draft(scene, (asked,), caption, stock.concepts[row], labels)
+    return Draft("count", scene, (asked,), caption, stock.concepts[row], labels)
 
 
 def place(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
@@ -119,7 +110,9 @@ def place(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
     x, y = (_AT[side][0] * away or along), (_AT[side][1] * away or along)
     asked = _ask(rng, "vision-centric", "place", "Where is the thing, seen from the middle?", side, SIDES)
     thing = Thing(row, 0.5 + x, 0.5 + y, float(rng.uniform(0.36, 0.44)))
-    return _alone(stock, rng, (thing,), asked, f"{_thing(stock, row)} {_seen(side)} the middle", {"place": side})
+    return _alone(
+        "place", stock, rng, (thing,), asked, f"{_thing(stock, row)} {_seen(side)} the middle", {"place": side}
+    )
 
 
 def larger(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
@@ -131,31 +124,32 @@ def larger(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
     small = Thing(row, 0.5 - 0.27 * dx + abs(dy) * across, 0.5 - 0.27 * dy + abs(dx) * across, size / 2)
     asked = _ask(rng, "vision-centric", "larger", "Where is the larger of the two things?", side, SIDES)
     caption = f"two of the same thing, {_thing(stock, row)}, the larger one {_seen(side)} the other"
-    return _alone(stock, rng, (large, small), asked, caption, {"larger": side})
+    return _alone("larger", stock, rng, (large, small), asked, caption, {"larger": side})
 
 
 def turned(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
     """Draw a thing upright, upside down or on one of its sides."""
     style, quarters = stock.style(rng), int(rng.integers(len(TURNS)))
-    row = stock.turnable(rng, style, upright=True)
+    row = stock.turnable(rng, style, standing=True)
     if row is None:
         return place(stock, words, rng)
     x, y = rng.uniform(-0.06, 0.06, 2).tolist()
     thing = Thing(row, 0.5 + x, 0.5 + y, float(rng.uniform(0.7, 0.84)), quarters)
     asked = _ask(rng, "vision-centric", "turned", "How is the thing turned?", TURNS[quarters], TURNS)
     caption = f"{_thing(stock, row)}, {TURNS[quarters]}"
-    return _alone(stock, rng, (thing,), asked, caption, {"turned": TURNS[quarters]})
+    return _alone("turned", stock, rng, (thing,), asked, caption, {"turned": TURNS[quarters]})
 
 
 def odd(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
-    """Draw a thing in four corners, one of them upside down or replaced by one of another category."""
+    """Draw a thing in four corners, one of them upside down or replaced by another thing."""
     style, corner, size = stock.style(rng), _one(rng, CORNERS), float(rng.uniform(0.36, 0.42))
-    row = stock.turnable(rng, style)
-    flipped = not stock.has_categories or bool(rng.integers(2))
+    flipped = bool(rng.integers(2))
+    row = stock.turnable(rng, style) if flipped else stock.row(rng, style)
     if row is None:
         return place(stock, words, rng)
-    own = _category(stock, row)
-    other = row if flipped else stock.row(rng, style, _one(rng, [each for each in stock.categories if each != own]))
+    other = row if flipped else stock.unlike(rng, style, row)
+    if other is None:
+        return place(stock, words, rng)
     things = tuple(
         Thing(other, *_corner(each, rng), size, 2 * flipped)
         if each == corner
@@ -166,7 +160,7 @@ def odd(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
     asked = _ask(rng, "vision-centric", "odd", "Which thing differs from the others?", corner, CORNERS)
     same = _thing(stock, row)
     caption = f"{same} in four corners, the one at the {corner} {'upside down' if flipped else 'another thing'}"
-    return _alone(stock, rng, things, asked, caption, {"odd": corner})
+    return _alone("odd", stock, rng, things, asked, caption, {"odd": corner})
 
 
 def two(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
@@ -174,9 +168,10 @@ def two(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
     style, halves = stock.style(rng), ("left", "right")
     colors, below = _several(rng, BACKGROUNDS, OPTIONS), _several(rng, words, OPTIONS)
     inks = [_one(rng, [each for each in COLORS if each not in colors[:2]]) for _ in halves]
-    pool = stock.named_categories if len(stock.named_categories) >= OPTIONS else ()
-    categories = _several(rng, pool or stock.categories, OPTIONS)
-    named = stock.different(rng, style, categories) if pool else None
+    pool = [each for each in stock.kinds if each in stock.named]
+    naming = len(pool) >= OPTIONS
+    categories = _several(rng, pool if naming else stock.kinds, OPTIONS)
+    named = stock.different(rng, style, categories) if naming else None
     rows = named[:2] if named else [stock.row(rng, style, each) for each in categories[:2]]
     first = int(rng.integers(2))  # the half that is asked about
     things, written, areas = list[Thing](), list[Word](), list[Area]()
@@ -210,17 +205,18 @@ def two(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
         asked.append(_ask(rng, "text", "label", text, offered[first], [offered[i] for i in order]))
     parts = [f"{_thing(stock, rows[i])} above the word {below[i]} on {colors[i]}" for i in range(2)]
     caption = f"{parts[0]} at the left, {parts[1]} at the right."
-    labels = {**_labels(stock, rows[0]), "left word": below[0], "right word": below[1]}
+    labels = {**_labels(stock, rows[first]), "left word": below[0], "right word": below[1]}
     labels |= {"left background": colors[0], "right background": colors[1]}
     scene = Scene(tuple(areas), tuple(things), tuple(written))
-    return Draft(scene, tuple(asked), caption, stock.concepts[rows[first]], labels)
+    return Draft("two", scene, tuple(asked), caption, stock.concepts[rows[first]], labels)
 
 
 def kinds(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
     """Draw four things in the corners, one to four of which are of one category."""
     style, number = stock.style(rng), int(rng.integers(1, OPTIONS + 1))
-    asked_kind = _one(rng, stock.categories)
-    others = [each for each in stock.categories if each != asked_kind]
+    clear = [each for each in stock.kinds if each not in BORDERING]
+    asked_kind = _one(rng, clear)
+    others = [each for each in clear if each != asked_kind]
     of = [asked_kind] * number + [_one(rng, others) for _ in range(OPTIONS - number)]
     rows, corners = [stock.row(rng, style, each) for each in of], _several(rng, CORNERS, OPTIONS)
     things = tuple(Thing(row, *_corner(at, rng), 0.4) for row, at in zip(rows, corners, strict=True))
@@ -228,7 +224,7 @@ def kinds(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
     asked = _ask(rng, "reasoning", "how many", text, str(number), NUMBERS[:OPTIONS])
     shown = ", ".join(_thing(stock, row) for row in rows)
     caption = f"{shown}: {number} of the kind {asked_kind}"
-    return _alone(stock, rng, things, asked, caption, {"count": str(number)})
+    return _alone("kinds", stock, rng, things, asked, caption, {"count": str(number)})
 
 
 def houses(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
@@ -241,43 +237,51 @@ def houses(stock: Stock, words: Sequence[str], rng: Rng) -> Draft:
     )
     asked = _ask(rng, "style", "houses", "Which thing is drawn in another style than the rest?", corner, CORNERS)
     caption = f"four things drawn by {style}, but the one at the {corner} by {other}"
-    return _alone(stock, rng, things, asked, caption, {"odd": corner})
+    return _alone("houses", stock, rng, things, asked, caption, {"odd": corner})
 
 
-def _has_categories(stock: Stock) -> bool:
-    return stock.has_categories
+Draw = Callable[[Stock, Sequence[str], Rng], Draft]
+"""Draws a scene of one kind from the images and the words to write."""
 
 
-def _has_styles(stock: Stock) -> bool:
-    return stock.has_styles
+def kinds_of_scenes(stock: Stock) -> list[Draw]:
+    """Return the kinds that a set of images suffices for, in the order in which scenes take turns.
 
-
-_LABELLED, _TWO = Kind("labelled", labelled), Kind("two", two, _has_categories)
-KINDS = (
-    *(_LABELLED, Kind("count", count), Kind("turned", turned)),
-    *(_LABELLED, _TWO, Kind("odd", odd)),
-    *(_LABELLED, Kind("place", place), Kind("houses", houses, _has_styles)),
-    *(_LABELLED, _TWO, Kind("larger", larger), Kind("kinds", kinds, _has_categories)),
-)
-"""Kinds in the order in which scenes take turns; those that many questions need stand here more than once."""
+    Those that many questions need stand there more than once.
+    """
+    of_kinds, of_styles = bool(stock.kinds), stock.has_styles
+    return [
+        *[labelled, count, turned],
+        *[labelled, *[two] * of_kinds, odd],
+        *[labelled, place, *[houses] * of_styles],
+        *[labelled, *[two] * of_kinds, larger, *[kinds] * of_kinds],
+    ]
 
 
 def _one_thing(stock: Stock, style: str, rng: Rng) -> tuple[int, list[Asked]]:
-    """Draw a thing, and the questions about its name, its category and its style."""
+    """Draw a thing, and the questions about its name, its category and its style.
+
+    Categories are drawn first, each as often, and one of them is the truth: names of a category that has few are asked
+    no less, and offered no less, than those of others.
+    """
     asked: list[Asked] = []
-    pool = stock.named_categories
-    naming = bool(pool) and bool(rng.integers(3))
-    among = pool if naming else stock.categories
-    several = len(among) >= OPTIONS
-    kinds = _several(rng, among, OPTIONS) if several else [_one(rng, among)]
-    alike = not several or bool(rng.integers(2))
-    rows = stock.different(rng, style, [kinds[0]] * OPTIONS if alike else kinds) if naming else None
-    row = rows[0] if rows else stock.row(rng, style, kinds[0])
+    naming = bool(stock.named) and bool(rng.integers(3))
+    among = stock.named if naming else stock.kinds
+    category = _one(rng, among) if among else None
+    rows = None
+    if naming and category is not None:
+        alike = len(among) < OPTIONS or bool(rng.integers(2))
+        others = (
+            [category] * (OPTIONS - 1) if alike else _several(rng, [c for c in among if c != category], OPTIONS - 1)
+        )
+        rows = stock.different(rng, style, [category, *others])
+    row = rows[0] if rows else stock.row(rng, style, category)
     if rows:
         offered = [stock.names[each] for each in rows]
         asked.append(_ask(rng, "category", "name", "What is shown?", offered[0], offered))
-    if several and stock.has_categories:
-        asked.append(_ask(rng, "category", "kind", "What kind of thing is shown?", kinds[0], kinds))
+    clear = [each for each in among if each in stock.kinds]
+    if category in clear and len(clear) >= OPTIONS:
+        asked.append(_ask(rng, "category", "kind", "What kind of thing is shown?", category, clear))
     if stock.has_styles:
         asked.append(_ask(rng, "style", "house", "In which style is it drawn?", style, stock.styles))
     return row, asked
@@ -292,13 +296,19 @@ def _ask(rng: Rng, group: str, kind: str, text: str, right: str, among: Sequence
 
 
 def _alone(
-    stock: Stock, rng: Rng, things: tuple[Thing, ...], asked: Asked, caption: str, labels: Mapping[str, str]
+    kind: str,
+    stock: Stock,
+    rng: Rng,
+    things: tuple[Thing, ...],
+    asked: Asked,
+    caption: str,
+    labels: Mapping[str, str],
 ) -> Draft:
     """Put things on a plain colour; one question is asked."""
     background, row = _one(rng, BACKGROUNDS), things[0].row
     scene = Scene((Area(WHOLE, _shade(background, rng)),), things)
     described = {**_labels(stock, row), "background": background, **labels}
-    return Draft(scene, (asked,), f"{caption}, on {_a(background)} background.", stock.concepts[row], described)
+    return Draft(kind, scene, (asked,), f"{caption}, on {_a(background)} background.", stock.concepts[row], described)
 
 
 def _one(rng: Rng, among: Sequence[str]) -> str:
@@ -330,10 +340,6 @@ def _apart(number: int, size: float, rng: Rng) -> list[tuple[float, float]]:
     ]
 
 
-def _category(stock: Stock, row: int) -> str:
-    return stock.images.rows[row].labels["category"] if stock.has_categories else ""
-
-
 def _labels(stock: Stock, row: int) -> dict[str, str]:
     own = stock.images.rows[row].labels
     return {each: own[each] for each in ("concept", "name", "category", "style") if each in own}
@@ -342,6 +348,11 @@ def _labels(stock: Stock, row: int) -> dict[str, str]:
 def _thing(stock: Stock, row: int) -> str:
     name = stock.names[row]
     return _a(name or "thing")
+
+
+def _described(stock: Stock, row: int) -> str:
+    kind = stock.categories[row]
+    return _thing(stock, row) + (f" of the kind {kind}" if kind in stock.kinds else "")
 
 
 def _seen(side: str) -> str:
