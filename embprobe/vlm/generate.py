@@ -15,8 +15,9 @@ import numpy as np
 from embprobe.errors import UsageError
 from embprobe.images.columns import labels_of, texts_of
 from embprobe.images.rows import Images
+from embprobe.vlm.drafting import Asked, Draft
 from embprobe.vlm.question import Question, QuestionSet
-from embprobe.vlm.scene_kinds import Asked, Draft, kinds_of_scenes
+from embprobe.vlm.scene_kinds import kinds_of_scenes
 from embprobe.vlm.scenes import Composing, Scene
 from embprobe.vlm.stock import take_stock
 
