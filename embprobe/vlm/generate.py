@@ -15,6 +15,8 @@ import numpy as np
 from embprobe.errors import UsageError
 from embprobe.images.columns import labels_of, texts_of
 from embprobe.images.rows import Images
+from embprobe.interventions.text import is_drawable
+from embprobe.system.text import visible
 from embprobe.vlm.drafting import Asked, Draft
 from embprobe.vlm.question import Question, QuestionSet
 from embprobe.vlm.scene_kinds import kinds_of_scenes
@@ -67,7 +69,7 @@ def generate(
         side: That of a scene in pixels.
 
     Raises:
-        UsageError: There are fewer than four words, or the seed is below 0.
+        UsageError: There are fewer than four words, or one that cannot be drawn; or a number is out of range.
         EmbprobeError: An image has no transparent background.
 
     Example:
@@ -80,6 +82,8 @@ def generate(
         raise UsageError(f"The seed must be 0 or more and the number of scenes 1 or more, not {seed} and {scenes}.")
     if len(set(words)) < 4:
         raise UsageError(f"Questions about words need at least 4 different words, not {len(set(words))}.")
+    if strange := next((word for word in words if not is_drawable(word.upper())), None):
+        raise UsageError(f"The word '{visible(strange)}' has letters that the fonts lack; choose another.")
     stock = take_stock(images, names)
     kinds = kinds_of_scenes(stock)
     drafts: dict[str, Draft] = {}

@@ -149,7 +149,7 @@ def take_stock(images: Images, names: Collection[str] | None = None) -> Stock:
         each for each in everywhere if all(len({asked[i] for i in named_cells[own, each]}) >= OPTIONS for own in styles)
     )
     if not named and known != set():
-        notes.append(f"Nothing is asked about names: that needs {OPTIONS} of one word of at most {LONGEST} letters.")
+        notes.append(f"Nothing is asked about names: that needs {OPTIONS} of one word of at most {LONGEST} letters")
     words = _words(columns)
     faces = {own: [i for i in rows if UPRIGHT in words[i] and not LYING & words[i]] for own, rows in of_style.items()}
     return Stock(
@@ -197,7 +197,7 @@ def _values(column: Sequence[str | None]) -> list[str]:
 
 
 def _note(label: str, values: str, about: str) -> str:
-    return f"Nothing is asked about {about}: that needs a label '{label}' of every image, and {OPTIONS} {values}."
+    return f"Nothing is asked about {about}: that needs a label '{label}' of every image, and {OPTIONS} {values}"
 
 
 def _concepts(keys: Sequence[str], columns: Mapping[str, Sequence[str | None]]) -> list[str]:
