@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +16,11 @@ from embprobe.cli.options import JsonOption, SeedOption
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from embprobe.statistics import Estimate
     from embprobe.vlm.answers import Answers
-    from embprobe.vlm.compare import VlmComparison
+    from embprobe.vlm.compare import Accuracy, ComparedGroup, VlmComparison
     from embprobe.vlm.predicted import Prediction
 
 
@@ -59,14 +62,9 @@ def compare(
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError(f"--out must end in .png, not '{visible(out.name)}': an SVG is written beside it.")
     probes = [Results.load(folder, scores=False) for folder in probe or []]
-    comparison = compare_answers([_opened(each) for each in answers], seed=seed)
-    if unknown := [name for name in reference or [] if name not in comparison.models]:
-        models = visible(", ".join(comparison.models))
-        raise UsageError(f"--reference '{visible(unknown[0])}' is none of the models: {models}.")
+    comparison = compare_answers([_opened(each) for each in answers], references=reference or (), seed=seed)
     predictions = predict_groups(probes, comparison, seed=seed) if probes else ()
     if json:
-        from dataclasses import asdict
-
         print_json({**comparison.as_json(), "predictions": [asdict(each) for each in predictions]})
     else:
         print_vlm_comparison(comparison)
@@ -75,7 +73,7 @@ def compare(
     for remark in comparison.notes:
         note(f"{visible(remark)}.")
     if out is not None:
-        if not written("figure", out, lambda: plot_vlm(comparison, out, references=reference or ())):
+        if not written("figure", out, lambda: plot_vlm(comparison, out)):
             raise typer.Exit(1)
         note(f"Figure: {out}")
 
@@ -91,44 +89,56 @@ def _opened(given: str) -> Answers:
 
 
 def print_vlm_comparison(comparison: VlmComparison) -> None:
-    """Print the accuracy of every model by group, then the differences, then what follows."""
+    """Print the accuracy of every model by group, then the differences between every two of them."""
     console = output(width=120)
     _print_accuracies(console, comparison)
     if comparison.differences:
         _print_differences(console, comparison)
-    console.print(escape(visible_lines(comparison.headline())))
 
 
 def _print_accuracies(console: Console, comparison: VlmComparison) -> None:
-    from embprobe.encoders.naming import names_in_lines
+    from embprobe.encoders.naming import short_names
     from embprobe.probing.results import span
 
     words = "/".join(dict.fromkeys(f"{group.resampled}s" for group in comparison.groups))
-    called = names_in_lines(comparison.models, 20)
+    turned = any(each.every != each.accuracy for each in comparison.accuracies)
+    caption = f"95 % bootstrap intervals over {span([group.units for group in comparison.groups])} {words}."
     table = Table(
         title=escape(visible(f"How many questions are answered rightly? {comparison.asked}".rstrip())),
         title_justify="left",
-        caption=f"95 % bootstrap intervals over {span([group.units for group in comparison.groups])} {words}. "
-        "Every: the share that is right in all turns of the options.",
+        caption=caption + turned * " Every turn: the share that is right however the options are turned.",
         caption_justify="left",
     )
     table.add_column("group")
-    table.add_column("questions", justify="right")
     table.add_column("guessing", justify="right")
-    for model in comparison.models:
-        table.add_column(escape(called[model]), justify="right")
-    turned = any(each.every != each.accuracy for each in comparison.accuracies)
+    table.add_column("model")
+    for heading in ("accuracy", "every turn") if turned else ("accuracy",):
+        table.add_column(heading, justify="right")
+    short = short_names(comparison.models)
     for group in comparison.groups:
-        cells = []
-        for model in comparison.models:
-            found = comparison.accuracy(model, group.name)
-            every = f"\nevery {found.every.estimate:.3f}" if turned else ""
-            cells.append(f"{_interval(found.accuracy)}{every}")
-        counted = f"{group.questions:,}" + (f"\n{group.pairs:,} pairs" if group.pairs else "")
-        counted += f"\n{len(group.kinds)} sets" if group.kinds else ""
-        chance = "-" if group.chance is None else f"{group.chance:.3f}"
-        table.add_row(escape(visible(group.name or "all")), counted, chance, *cells, end_section=True)
+        names = [visible(group.name or "all"), *_counted(group)]
+        chance = "" if group.chance is None else f"{group.chance:.3f}"
+        models = [comparison.accuracy(model, group.name) for model in comparison.models]
+        table.add_row(
+            escape("\n".join(names)),
+            chance,
+            escape("\n".join(short[each.model] for each in models)),
+            *("\n".join(map(_interval, column)) for column in _columns(models, turned)),
+            end_section=True,
+        )
     console.print(table)
+
+
+def _columns(models: Sequence[Accuracy], turned: bool) -> list[list[Estimate]]:
+    accuracies = [each.accuracy for each in models]
+    return [accuracies, [each.every for each in models]] if turned else [accuracies]
+
+
+def _counted(group: ComparedGroup) -> list[str]:
+    """Return how many sets, questions and pairs a group has, a line each."""
+    sets = [f"{len(group.kinds)} sets"] if group.kinds else []
+    pairs = [f"{group.pairs:,} pairs"] if group.pairs else []
+    return [*sets, f"{group.questions:,} questions", *pairs]
 
 
 def _print_differences(console: Console, comparison: VlmComparison) -> None:
@@ -140,19 +150,21 @@ def _print_differences(console: Console, comparison: VlmComparison) -> None:
         title="Which model is better?",
         title_justify="left",
         caption=f"Accuracy of the first less that of the second, on the same questions; p Holm-corrected over "
-        f"{len(comparison.differences):,} differences.",
+        f"{len(comparison.differences):,}.",
         caption_justify="left",
     )
     for heading in ("group", "models"):
         table.add_column(heading)
     for heading in ("difference", "p"):
         table.add_column(heading, justify="right")
-    for each in comparison.differences:
+    for group in comparison.groups:
+        found = [each for each in comparison.differences if each.group == group.name]
         table.add_row(
-            escape(visible(each.group or "all")),
-            f"{escape(short[each.a])} - {escape(short[each.b])}",
-            _interval(each.difference, signed=True).replace("\n", "  "),
-            format_p(each.p_adjusted),
+            escape(visible(group.name or "all")),
+            escape("\n".join(f"{short[each.a]} - {short[each.b]}" for each in found)),
+            "\n".join(_interval(each.difference, signed=True) for each in found),
+            "\n".join(format_p(each.p_adjusted) for each in found),
+            end_section=True,
         )
     console.print(table)
 
@@ -187,9 +199,4 @@ def print_predictions(predictions: tuple[Prediction, ...]) -> None:
 
 def _interval(found: Estimate, *, signed: bool = False) -> str:
     sign = "+" if signed else ""
-    return f"{found.estimate:{sign}.3f}\n{found.low:{sign}.3f} to {found.high:{sign}.3f}"
-
-
-def visible_lines(text: str) -> str:
-    """Make text of several lines safe to print."""
-    return "\n".join(map(visible, text.split("\n")))
+    return f"{found.estimate:{sign}.3f}  {found.low:{sign}.3f} to {found.high:{sign}.3f}"

@@ -29,29 +29,26 @@ _BAND = 0.66
 """Share of a group's height that its models fill."""
 
 
-def plot_vlm(comparison: VlmComparison, out: Path, *, references: Collection[str] = ()) -> None:
+def plot_vlm(comparison: VlmComparison, out: Path) -> None:
     """Write the figure of :func:`draw_vlm` to ``out``, and as SVG beside it."""
-    with _drawn(comparison, references) as canvas:
+    with _drawn(comparison) as canvas:
         save(canvas, out, vector=True)
 
 
-def draw_vlm(comparison: VlmComparison, *, references: Collection[str] = ()) -> Figure:
+def draw_vlm(comparison: VlmComparison) -> Figure:
     """Draw the accuracy of every model in every group, with 95 % intervals, and the rate of guessing.
 
-    Args:
-        comparison: The accuracies.
-        references: Models that are drawn in grey, such as a blind one.
-
-    Returns:
-        A matplotlib figure.
+    References, such as a blind model, are drawn in grey. Returns a matplotlib figure.
     """
-    with _drawn(comparison, references) as canvas:
+    with _drawn(comparison) as canvas:
         return canvas
 
 
 @contextmanager
-def _drawn(comparison: VlmComparison, references: Collection[str]) -> Iterator[Figure]:
-    roles: dict[str, Role] = {name: "reference" if name in references else "subject" for name in comparison.models}
+def _drawn(comparison: VlmComparison) -> Iterator[Figure]:
+    roles: dict[str, Role] = {
+        name: "reference" if name in comparison.references else "subject" for name in comparison.models
+    }
     groups = comparison.groups
     height = 1.5 + len(groups) * (0.3 + 0.16 * len(roles))
     with figure(width=6.6, height=height) as (canvas, (axis,)):
