@@ -28,8 +28,8 @@ def compare(
     answers: Annotated[
         list[str],
         typer.Argument(
-            help="Files with the answers of a model each: of 'embprobe vlm eval', lmms-eval's samples (.jsonl), or "
-            "VLMEvalKit's results (.xlsx, .tsv). NAME=FILE names the model.",
+            help="Files with the answers of a model each: of 'embprobe vlm eval', lmms-eval's samples (.jsonl, or the "
+            "folder of several tasks), or VLMEvalKit's results (.xlsx, .tsv, .json). NAME=FILE names the model.",
             metavar="FILE...",
         ),
     ],

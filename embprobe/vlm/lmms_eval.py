@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,17 +81,57 @@ def read_lmms_eval(path: Path, *, name: str = "", metric: str = "") -> Answers:
     keys = [_key(sample) for sample, _ in kept]
     if len(set(keys)) < len(keys):
         keys = [sample.doc_id for sample, _ in kept]
-    task = found[1] if (found := _TASK.fullmatch(path.stem)) else path.stem
     rows = [_answer(key, sample, score) for key, (sample, score) in zip(keys, kept, strict=True)]
     try:
         return Answers(
             name=name or printable(path.resolve().parent.name or path.stem),
             rows=rows,
-            asked=printable(task),
+            asked=_task(path),
             notes=tuple(notes),
         )
     except EmbprobeError as error:
         raise EmbprobeError(f"'{path}': {error}") from None
+
+
+def read_lmms_eval_folder(folder: Path, *, name: str = "") -> Answers:
+    """Read the answers of one model to the questions of several tasks, the newest file of each task in a folder.
+
+    Of more than one task, keys begin with the task's name, and questions without a category are in a group of their
+    task. A task without scores of single questions is left out and named.
+
+    Raises:
+        UsageError: There is no file of samples in the folder.
+        EmbprobeError: None of them has a score of single questions.
+    """
+    newest = {_task(path): path for path in sorted(folder.glob("*samples_*.jsonl"))}  # names begin with the date
+    if not newest:
+        raise UsageError(
+            f"There are no samples of lmms-eval in '{visible(str(folder))}': give the folder where --log_samples has "
+            "written 'DATE_samples_TASK.jsonl'."
+        )
+    name = name or printable(folder.resolve().name)
+    if len(newest) == 1:
+        return read_lmms_eval(next(iter(newest.values())), name=name)
+    rows: list[Answer] = []
+    notes: list[str] = []
+    for task, path in newest.items():
+        try:
+            found = read_lmms_eval(path, name=name)
+        except EmbprobeError as reason:
+            notes.append(f"{task} left out: {reason}".removesuffix("."))
+            continue
+        rows += [
+            replace(row, key=f"{task}/{row.key}", pair=row.pair and f"{task}/{row.pair}", group=row.group or task)
+            for row in found.rows
+        ]
+        notes += [f"{task}: {note}" for note in found.notes]
+    if not rows:
+        raise EmbprobeError(f"No task in '{visible(str(folder))}' has a score of single questions: {'; '.join(notes)}.")
+    return Answers(name=name, rows=rows, asked=", ".join(newest), notes=tuple(notes))
+
+
+def _task(path: Path) -> str:
+    return printable(found[1] if (found := _TASK.fullmatch(path.stem)) else path.stem)
 
 
 def _answer(key: str, sample: _Sample, score: float) -> Answer:

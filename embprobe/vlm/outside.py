@@ -8,22 +8,23 @@ from pathlib import Path
 from embprobe.errors import UsageError
 from embprobe.system.text import printable, visible
 from embprobe.vlm.answers import Answers, is_answers, read_answers
-from embprobe.vlm.lmms_eval import read_lmms_eval
+from embprobe.vlm.lmms_eval import read_lmms_eval, read_lmms_eval_folder
 from embprobe.vlm.vlmevalkit import read_vlmevalkit
 
-_TABLES = (".xlsx", ".tsv", ".csv")
+_TABLES = (".xlsx", ".tsv", ".csv", ".json")
 
 
 def open_answers(path: Path | str, *, name: str = "") -> Answers:
     """Read the answers of one model, whichever tool wrote them.
 
     - embprobe's own (``embprobe vlm eval``);
-    - lmms-eval's ``…_samples_TASK.jsonl`` of ``--log_samples`` (:func:`~embprobe.vlm.lmms_eval.read_lmms_eval`);
-    - VLMEvalKit's predictions or results, ``.xlsx`` or ``.tsv``
+    - lmms-eval's ``…_samples_TASK.jsonl`` of ``--log_samples`` (:func:`~embprobe.vlm.lmms_eval.read_lmms_eval`), or
+      the folder that has those of several tasks;
+    - VLMEvalKit's predictions or results, ``.xlsx``, ``.tsv``, ``.csv`` or ``.json``
       (:func:`~embprobe.vlm.vlmevalkit.read_vlmevalkit`).
 
     Args:
-        path: The file.
+        path: The file, or lmms-eval's folder.
         name: A name for the model in the place of the file's own.
 
     Raises:
@@ -31,15 +32,17 @@ def open_answers(path: Path | str, *, name: str = "") -> Answers:
         EmbprobeError: It is damaged.
     """
     path = Path(path)
+    if path.is_dir():
+        return read_lmms_eval_folder(path, name=name)
     if not path.is_file():
         raise UsageError(f"There is no file '{visible(str(path))}' with answers.")
     suffix = path.suffix.lower()
     if suffix in _TABLES:
         return read_vlmevalkit(path, name=name)
-    if suffix not in (".jsonl", ".json"):
+    if suffix != ".jsonl":
         raise UsageError(
             f"'{visible(str(path))}' is of no known form: give answers of 'embprobe vlm eval' or lmms-eval (.jsonl), "
-            "or of VLMEvalKit (.xlsx, .tsv)."
+            "or of VLMEvalKit (.xlsx, .tsv, .json)."
         )
     try:
         own = is_answers(path)

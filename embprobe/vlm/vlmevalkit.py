@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from embprobe.errors import EmbprobeError
+from embprobe.errors import EmbprobeError, UsageError
 from embprobe.system.text import printable, visible
 from embprobe.vlm.answers import Answer, Answers, mark_of
 from embprobe.vlm.multiple_choice import MMVP, MMVP_GROUP, column_names
 from embprobe.vlm.question import LETTERS
 from embprobe.vlm.responses import group_of, letter_of, share_of
 from embprobe.vlm.tsv import table_of
-from embprobe.vlm.xlsx import read_xlsx
+from embprobe.vlm.xlsx import MAX_PART, read_xlsx
 
 _WANTED = frozenset(
     {"index", "g_index", "question", "answer", "prediction", "hit", "category", "l2-category", *LETTERS}
@@ -43,7 +45,7 @@ def read_vlmevalkit(path: Path, *, name: str = "") -> Answers:
     MMBench has them, become one answer. Of MMVP, by the file's name, every two rows by their index are a pair.
 
     Args:
-        path: The file, ``.xlsx``, ``.tsv`` or ``.csv``.
+        path: The file, ``.xlsx``, ``.tsv``, ``.csv`` or ``.json``.
         name: The model; without it the file's name, which begins with the model's.
 
     Raises:
@@ -90,12 +92,34 @@ def _table(path: Path) -> tuple[set[str], list[dict[str, str]]]:
         names = dict(zip(header, column_names(header.values()), strict=True))
         rows = [{names[at]: text for at, text in row.items() if names.get(at) in _WANTED} for row in cells]
         return set(names.values()), rows
+    if path.suffix.lower() == ".json":
+        rows = [{name: _text(row[name]) for name in row.keys() & _WANTED} for row in _records(path)]
+        return set[str]().union(*rows), rows
     with table_of(path, "," if path.suffix.lower() == ".csv" else "\t") as (columns, records):
         rows = [
             {name: cell for name, cell in zip(columns, cells, strict=False) if name in _WANTED}
             for _, _, cells in records
         ]
     return set(columns), rows
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file with a list of them."""
+    try:
+        if (size := path.stat().st_size) > MAX_PART:
+            raise EmbprobeError(f"'{path}' has {size >> 20:,} MiB, more than the limit of {MAX_PART >> 20}.")
+        records = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        raise EmbprobeError(f"'{path}' is no JSON: {error}.") from None
+    if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
+        raise EmbprobeError(f"'{path}' is no file of answers of VLMEvalKit: it holds no list of objects.")
+    return [dict(zip(column_names(map(str, each)), each.values(), strict=True)) for each in records]
+
+
+def _text(value: object) -> str:
+    return "" if value is None or value != value else str(value)  # a missing number is NaN
 
 
 def _index(row: Mapping[str, str], column: str = "index") -> str:

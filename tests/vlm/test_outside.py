@@ -103,6 +103,26 @@ def test_other_lines_are_refused(tmp_path: Path, content: bytes, said: str) -> N
         open_answers(tmp_path / "a.jsonl")
 
 
+def test_a_folder_of_several_tasks_is_one_models(tmp_path: Path) -> None:
+    folder = tmp_path / "llava__dino"
+    jsonl(folder / "20250101_000000_samples_textvqa.jsonl", [sample(0, exact_match=0.0)])
+    jsonl(folder / "20260101_000000_samples_textvqa.jsonl", [sample(i, exact_match=1.0) for i in range(2)])
+    one = open_answers(folder)
+    assert [(r.key, r.score, r.group) for r in one.rows] == [("0", 1.0, ""), ("1", 1.0, "")]  # of the newer file
+    jsonl(folder / "20260101_000000_samples_vmcbench.jsonl", [vmcbench(0, "GQA", "reason", 0)])
+    jsonl(folder / "20260101_000000_samples_coco_cap.jsonl", [{"doc_id": 0, "target": "a cat", "cider": 7.5}])
+    found = open_answers(folder)
+    assert [(r.key, r.group) for r in found.rows] == [
+        ("textvqa/0", "textvqa"),
+        ("textvqa/1", "textvqa"),
+        ("vmcbench/100", "reasoning"),
+    ]
+    assert found.name == "llava__dino"
+    assert len(found.notes) == 1 and found.notes[0].startswith("coco_cap left out: ")
+    with pytest.raises(UsageError, match="no samples of lmms-eval"):
+        open_answers(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("response", "letter"),
     [
@@ -189,7 +209,8 @@ def test_results_are_the_same_from_a_spreadsheet_and_a_table(tmp_path: Path) -> 
     first = open_answers(tsv(tmp_path / "m_VMCBench_DEV_result.tsv", RESULTS))
     cells: list[list[Any]] = [list(RESULTS[0]), *(list(row.values()) for row in RESULTS)]
     second = open_answers(spreadsheet(tmp_path / "m_VMCBench_DEV_result.xlsx", cells))
-    assert first.rows == second.rows
+    (tmp_path / "m.json").write_text(json.dumps(RESULTS, indent=4), encoding="utf-8")
+    assert first.rows == second.rows == open_answers(tmp_path / "m.json").rows
     assert [(r.key, r.score, r.group, r.kind, r.options) for r in first.rows] == [
         ("1", 1.0, "reasoning", "GQA", 2),
         ("2", 0.0, "doc & chart", "DocVQA", 2),
@@ -236,6 +257,13 @@ def test_rows_of_mmvp_are_pairs_by_their_index(tmp_path: Path) -> None:
 def test_other_tables_are_refused(tmp_path: Path, rows: Sequence[Mapping[str, object]], said: str) -> None:
     with pytest.raises(EmbprobeError, match=said):
         open_answers(tsv(tmp_path / "m.tsv", rows))
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", "[", "[" * 100_000, "\xff"])
+def test_other_json_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "m.json").write_text(content, encoding="latin-1")
+    with pytest.raises(EmbprobeError, match="is no JSON|no list of objects"):
+        open_answers(tmp_path / "m.json")
 
 
 def test_hostile_spreadsheets_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
