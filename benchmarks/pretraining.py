@@ -22,7 +22,7 @@ from embprobe.images import load_images
 from embprobe.pretraining.data import TrainingImages, Words
 from embprobe.pretraining.monitor import Monitor
 from embprobe.pretraining.objectives import OBJECTIVES, build_objective
-from embprobe.pretraining.processes import Machine, Processes
+from embprobe.system.processes import Machine, Processes
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.run import Run
 from embprobe.pretraining.trainer import LOOKS

@@ -23,7 +23,7 @@ from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
 from embprobe.images import load_images
 from embprobe.pretraining.pair import pretrain_on_emoji
-from embprobe.pretraining.processes import Machine, choose_machine
+from embprobe.system.processes import Machine, choose_machine
 from embprobe.pretraining.recipe import Recipe
 
 QUALITIES = ("the category", "embedded text", "colour", "style")

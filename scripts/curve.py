@@ -31,7 +31,7 @@ from embprobe.images import load_images
 from embprobe.plots.curve import Panel, plot_curves
 from embprobe.pretraining.finished import TrainingRun, bundled_folder, find_runs, runs_of
 from embprobe.pretraining.pair import PAIR, pretrain_on_emoji
-from embprobe.pretraining.processes import choose_machine
+from embprobe.system.processes import choose_machine
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.scoring import Question, Table, paired_difference, score_encoders, write_record
 from embprobe.probing.pattern import KeyPattern

@@ -56,7 +56,7 @@ def pretrain(
 ) -> None:
     """Train the small ViT with an objective: the same images in the same order for each."""
     from embprobe.images import load_images
-    from embprobe.pretraining.processes import choose_machine
+    from embprobe.system.processes import choose_machine
     from embprobe.pretraining.recipe import Recipe
     from embprobe.pretraining.trainer import pretrain
 

@@ -13,7 +13,7 @@ from embprobe.pretraining.objectives.base import Features, Objective
 
 
 class Gather(Protocol):
-    """The exchange of features among processes; :class:`embprobe.pretraining.processes.Processes` is one."""
+    """The exchange of features among processes; :class:`embprobe.system.processes.Processes` is one."""
 
     world: int
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from embprobe.claims.roles import UNTRAINED, Roles
 from embprobe.embeddings.workspace import Workspace
 from embprobe.images import load_images
-from embprobe.pretraining.processes import Machine, choose_machine
+from embprobe.system.processes import Machine, choose_machine
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.trainer import Progress, pretrain
 

@@ -15,7 +15,7 @@ from embprobe.images.rows import Images
 from embprobe.pretraining.data import TrainingImages, Words
 from embprobe.pretraining.monitor import Monitor
 from embprobe.pretraining.objectives import build_objective
-from embprobe.pretraining.processes import Machine, Processes, torch_threads
+from embprobe.system.processes import Machine, Processes, torch_threads
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.run import Run, described_in
 

@@ -14,7 +14,7 @@ from PIL import Image
 from embprobe.plots import training
 from embprobe.plots.style import figure
 from embprobe.plots.training import plot_losses
-from embprobe.pretraining.history import History
+from embprobe.system.history import History
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 
 from embprobe.pretraining import trainer
-from embprobe.pretraining.processes import Machine
+from embprobe.system.processes import Machine
 from embprobe.pretraining.recipe import Recipe
 from tests.pretraining.conftest import drawings, quickly
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from embprobe.pretraining.gradients import backpropagate
 from embprobe.pretraining.objectives import OBJECTIVES
 from embprobe.pretraining.objectives.base import Features, Objective
-from embprobe.pretraining.processes import Processes
+from embprobe.system.processes import Processes
 from tests.pretraining.conftest import CAPTIONS, built, views_of
 
 N = 4

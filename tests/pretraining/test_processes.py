@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 
 from embprobe.errors import UsageError
-from embprobe.pretraining.processes import Machine, Processes, choose_machine, torch_threads
+from embprobe.system.processes import Machine, Processes, choose_machine, torch_threads
 from tests.pretraining.apart import Ended, Order
 
 Apart = Callable[..., list[Ended]]

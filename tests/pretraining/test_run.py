@@ -15,7 +15,7 @@ import torch
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.pretraining import run, trainer
-from embprobe.pretraining.processes import Machine
+from embprobe.system.processes import Machine
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.trainer import pretrain
 from tests.conftest import Malicious

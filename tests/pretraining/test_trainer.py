@@ -22,7 +22,7 @@ from embprobe.pretraining.data import Batch, TrainingImages, Words
 from embprobe.pretraining.objectives import OBJECTIVES, build_objective
 from embprobe.pretraining.objectives.base import Features
 from embprobe.pretraining.objectives.clip import Clip
-from embprobe.pretraining.processes import Machine
+from embprobe.system.processes import Machine
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.trainer import pretrain
 from embprobe.pretraining.views import DINO_GLOBAL, View, make_view

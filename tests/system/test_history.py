@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from embprobe.pretraining import history
-from embprobe.pretraining.history import History
+from embprobe.system import history
+from embprobe.system.history import History
 
 
 @pytest.fixture

@@ -1,0 +1,216 @@
+"""Trained vision-language models: made by a recipe, saved in a folder, loaded from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embprobe.encoders.spec import hash_weights
+from embprobe.errors import EmbprobeError, UsageError
+from embprobe.system.files import replacing, write_json
+from embprobe.system.processes import Machine
+from embprobe.vlm.image_tokens import TokenSource, scale_of
+from embprobe.vlm.language import Language, load_language, save_language
+from embprobe.vlm.model import VisionLanguageModel, build_connector
+from embprobe.vlm.recipe import Recipe
+from embprobe.vlm.small import small_language
+from embprobe.vlm.training import Progress, TrainingData, described_in, forget, refuse_other, run_stages
+
+BLIND = "blind"
+"""The name of the model that sees no images."""
+_MODEL, _LANGUAGE, _CONNECTOR = "vlm.json", "language", "connector.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained vision-language model, with what it needs to be asked."""
+
+    model: VisionLanguageModel
+    tokenizer: Any
+    recipe: Recipe
+    encoder: str
+    """The name of the encoder whose tokens it reads, or :data:`BLIND`."""
+    folder: Path
+
+
+def train_language(
+    recipe: Recipe,
+    data: TrainingData,
+    out: Path,
+    *,
+    seed: int = 0,
+    machine: Machine | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Train the language model of a recipe that has one from scratch, without images: the same for all encoders.
+
+    An interrupted run goes on from its last checkpoint; a finished one is not run again.
+
+    Returns:
+        The folder of the language model, for :func:`~embprobe.vlm.language.load_language`.
+
+    Raises:
+        UsageError: The recipe names a published language model, or ``out`` holds another run.
+    """
+    shape, stages = recipe.language.scratch, [stage for stage in recipe.stages if not stage.sees]
+    if shape is None:
+        raise UsageError(f"The recipe '{recipe.name}' names a language model of its own: it is not trained from scratch.")
+    described = {
+        "language": recipe.language.model_dump(),
+        "stages": [stage.model_dump() for stage in stages],
+        "data": data.fingerprint,
+        "seed": seed,
+    }
+    folder = out / _LANGUAGE
+    refuse_other(out, described)
+    if folder.is_dir() and described_in(out) is not None:
+        return folder
+    language = small_language(data.texts(), shape, context=recipe.language.context, seed=seed)
+    model = VisionLanguageModel(language.model, None)
+    run_stages(
+        model,
+        stages,
+        data,
+        recipe,
+        out,
+        tokenizer=language.tokenizer,
+        source=None,
+        described=described,
+        seed=seed,
+        machine=machine,
+        progress=progress,
+    )
+    save_language(language, folder)
+    forget(out)
+    return folder
+
+
+def train(
+    recipe: Recipe,
+    data: TrainingData,
+    out: Path,
+    *,
+    source: TokenSource | None,
+    language: Language,
+    seed: int = 0,
+    machine: Machine | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train a vision-language model on an encoder's tokens.
+
+    An interrupted run goes on from its last checkpoint in ``out``, with the losses of one that was never interrupted; a
+    finished run is loaded.
+
+    Args:
+        recipe: Its stages that see images are gone through.
+        data: Conversations and captions; those whose image has no tokens are left out.
+        out: The folder of the run.
+        source: The encoder's tokens; None for the blind model, which learns from the texts alone.
+        language: The language model, whose weights are changed.
+        seed: Of the connector's weights and of the order of the samples.
+        machine: The device and its settings.
+        progress: Called after each step.
+
+    Raises:
+        UsageError: ``out`` holds another run.
+        EmbprobeError: There is nothing to learn from, or the loss stops being a number.
+    """
+    encoder = BLIND if source is None else source.name
+    kept = data if source is None else data.seen_by(source)
+    stages = [stage for stage in recipe.stages if stage.sees and (source is not None or stage.trains != "connector")]
+    described: dict[str, object] = {
+        "recipe": recipe.model_dump(by_alias=True),
+        "data": kept.fingerprint,
+        "encoder": encoder,
+        "tokens": "" if source is None else source.fingerprint,
+        "language": language_fingerprint(language),
+        "seed": seed,
+    }
+    refuse_other(out, described)
+    if (out / _MODEL).is_file():
+        return load_trained(out)
+    scale, connector = 1.0, None
+    if source is not None:
+        width = language.model.get_input_embeddings().embedding_dim
+        connector = build_connector(source.width, width, depth=recipe.connector.depth, seed=seed)
+        scale = scale_of(source) if recipe.image.scaled else 1.0
+    model = VisionLanguageModel(language.model, connector, scale=scale)
+    run_stages(
+        model,
+        stages,
+        kept,
+        recipe,
+        out,
+        tokenizer=language.tokenizer,
+        source=source,
+        described=described,
+        seed=seed,
+        machine=machine,
+        progress=progress,
+    )
+    _save(model, language, recipe, encoder, out)
+    forget(out)
+    return Trained(model, language.tokenizer, recipe, encoder, out)
+
+
+def load_trained(folder: Path, *, device: str = "cpu", precision: str = "float32") -> Trained:
+    """Load a model that :func:`train` saved.
+
+    Raises:
+        UsageError: The folder has none.
+        EmbprobeError: Its files are damaged.
+    """
+    from safetensors.torch import load_file
+
+    path = folder / _MODEL
+    if not path.is_file():
+        raise UsageError(f"'{folder}' holds no trained vision-language model: it has no {_MODEL}.")
+    language = load_language(str(folder / _LANGUAGE), device=device, precision=precision)
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        recipe = Recipe.model_validate(facts["recipe"])
+        connector = None
+        if facts["width"]:
+            width = language.model.get_input_embeddings().embedding_dim
+            connector = build_connector(facts["width"], width, depth=recipe.connector.depth, seed=0)
+            connector.load_state_dict(load_file(folder / _CONNECTOR))
+            connector.to(device)
+        model = VisionLanguageModel(language.model, connector, scale=float(facts["scale"])).eval()
+        return Trained(model, language.tokenizer, recipe, str(facts["encoder"]), folder)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise EmbprobeError(f"'{folder}' is damaged: {reason}. Train it again.") from None
+    except Exception as error:  # safetensors has an error class of its own
+        raise EmbprobeError(f"'{folder}' is damaged: {type(error).__name__}. Train it again.") from None
+
+
+def language_fingerprint(language: Language) -> str:
+    """Return sixteen hex digits that change with a language model's weights and with its vocabulary."""
+    digest = hashlib.sha256(hash_weights(language.model).encode())
+    digest.update(json.dumps(language.tokenizer.get_vocab(), sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _save(model: VisionLanguageModel, language: Language, recipe: Recipe, encoder: str, out: Path) -> None:
+    """Write the language model, the connector and, last, what they are."""
+    from safetensors.torch import save_file
+
+    if not (out / _LANGUAGE).is_dir():
+        save_language(language, out / _LANGUAGE)
+    width = 0
+    if model.connector is not None:
+        weights = {name: value.detach().cpu().contiguous() for name, value in model.connector.state_dict().items()}
+        width = weights["0.weight"].shape[1]
+        with replacing(out / _CONNECTOR) as path:
+            save_file(weights, path)
+    facts = {
+        "schema": 1,
+        "encoder": encoder,
+        "width": width,
+        "scale": model.scale,
+        "recipe": recipe.model_dump(by_alias=True),
+    }
+    write_json(out / _MODEL, facts)
