@@ -19,7 +19,7 @@ from embprobe.vlm.answers import Answers, read_answers, write_answers
 from embprobe.vlm.conversation import Conversation, Turn
 from embprobe.vlm.evaluate import answer
 from embprobe.vlm.generate import generate
-from embprobe.vlm.image_tokens import StoredTokens, token_encoder
+from embprobe.vlm.image_tokens import stored_tokens, token_encoder
 from embprobe.vlm.language import load_language
 from embprobe.vlm.prompts import PROMPTS, Prompt
 from embprobe.vlm.question import Question, QuestionSet
@@ -164,7 +164,7 @@ def _asked(
     files = {test: out / f"{slug(test)}-{asked.fingerprint[:8]}.jsonl" for test, asked in material.tests.items()}
     if all(path.is_file() for path in files.values()):
         return {test: read_answers(path) for test, path in files.items()}
-    source = None if reader is None else _stored(material.images, reader, session)
+    source = None if reader is None else stored_tokens(material.images, reader, session)
     total = sum(
         stage.steps(len(material.data.captions if stage.data == "captions" else material.data.conversations))
         for stage in recipe.stages
@@ -183,7 +183,7 @@ def _asked(
         )
     answers = {}
     for test, questions in material.tests.items():
-        seen = None if reader is None else _stored(questions.images, reader, session)
+        seen = None if reader is None else stored_tokens(questions.images, reader, session)
         with session.progress(f"{name}, {test}", len(questions)) as count:
             answers[test] = answer(
                 trained.model,
@@ -197,11 +197,6 @@ def _asked(
             )
         write_answers(files[test], answers[test])
     return answers
-
-
-def _stored(images: Images, reader: Encoder, session: Session) -> StoredTokens:
-    tokens = session.tokens(images, reader, f"tokens of {images.name}")
-    return StoredTokens(tokens, f"{reader.spec.fingerprint}-{images.fingerprint}")
 
 
 def _mark(recipe: Recipe, material: Material, seed: int) -> str:
