@@ -101,6 +101,10 @@ class Workspace:
         """The folder of one training run."""
         return self.root / "pretrained" / distinct_slug(name)
 
+    def vlm(self, name: str) -> Path:
+        """The folder of the vision-language models that learned from the same texts."""
+        return self.root / "vlm" / slug(name)
+
     def figure(self, name: str) -> Path:
         """The path of a PNG; a slash in the name, as keys have, becomes an underscore."""
         return self.root / "figures" / f"{distinct_slug(name.replace('/', '_'))}.png"

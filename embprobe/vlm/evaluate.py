@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from embprobe.errors import EmbprobeError
 from embprobe.system.processes import Machine
-from embprobe.vlm.answers import Answer, Answers
+from embprobe.vlm.answers import Answers, answers_to
 from embprobe.vlm.conversation import Turn
 from embprobe.vlm.image_tokens import TokenSource
 from embprobe.vlm.model import VisionLanguageModel, collate
@@ -39,7 +40,7 @@ def answer(
     Likeliness is the probability of the first token where the options differ in it, else that of the whole text. With
     ``circular``, a question is put once for every turn of its options, and its score is the share of the turns that are
     answered rightly: who always says the first has 1 / (number of options) (Liu et al. 2023, "MMBench", section 4.2,
-    where a question counts only if every turn is right; :attr:`Answer.every` is that).
+    where a question counts only if every turn is right: ``every`` of its answer).
 
     Args:
         model: The model.
@@ -54,32 +55,26 @@ def answer(
 
     Returns:
         An answer for each question whose image has tokens, in their order.
+
+    Raises:
+        EmbprobeError: No question has.
     """
     machine = machine or Machine()
     prompt = PROMPTS[recipe.language.prompt]
     seen = None if source is None else set(source.keys)
     asked = [each for each in questions.questions if seen is None or each.image in seen]
-    rows = []
+    found = list[list[bool]]()
     for start in range(0, len(asked), BATCH):
         part = asked[start : start + BATCH]
-        turns = [each.turned(by) for each in part for by in range(len(each.options) if circular else 1)]
-        rights = iter(_right(model, turns, prompt, recipe.language.context, tokenizer, source, machine))
-        for each in part:
-            found = [next(rights) for _ in range(len(each.options) if circular else 1)]
-            rows.append(
-                Answer(
-                    key=each.key,
-                    group=each.group,
-                    kind=each.kind,
-                    concept=each.concept,
-                    pair=each.pair,
-                    score=float(np.mean(found)),
-                    every=all(found),
-                )
-            )
+        turns = [[each.turned(by) for by in range(len(each.options) if circular else 1)] for each in part]
+        flat = [turn for of_question in turns for turn in of_question]
+        rights = iter(_right(model, flat, prompt, recipe.language.context, tokenizer, source, machine))
+        found += [[next(rights) for _ in of_question] for of_question in turns]
         if progress is not None:
             progress(len(part))
-    return Answers(name=name, questions=questions.fingerprint, rows=rows)
+    if not asked:
+        raise EmbprobeError(f"None of the questions of '{questions.name}' has an image with tokens.")
+    return answers_to(replace(questions, questions=asked), name, found)
 
 
 def _right(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embprobe.encoders.spec import hash_weights
 from embprobe.errors import EmbprobeError, UsageError
-from embprobe.system.files import making, write_json
+from embprobe.system.files import replacing, write_json
 from embprobe.system.processes import Machine
 from embprobe.vlm.image_tokens import TokenSource, scale_of
 from embprobe.vlm.language import Language, load_language, save_language
@@ -57,7 +57,9 @@ def train_language(
     """
     shape, stages = recipe.language.scratch, [stage for stage in recipe.stages if not stage.sees]
     if shape is None:
-        raise UsageError(f"The recipe '{recipe.name}' names a language model of its own: it is not trained from scratch.")
+        raise UsageError(
+            f"The recipe '{recipe.name}' names a language model of its own: it is not trained from scratch."
+        )
     described = {
         "language": recipe.language.model_dump(),
         "stages": [stage.model_dump() for stage in stages],
@@ -83,8 +85,7 @@ def train_language(
         machine=machine,
         progress=progress,
     )
-    with making(folder) as made:
-        save_language(language, made)
+    save_language(language, folder)
     forget(out)
     return folder
 
@@ -127,7 +128,7 @@ def train(
         "data": kept.fingerprint,
         "encoder": encoder,
         "tokens": "" if source is None else source.fingerprint,
-        "language": language.fingerprint,
+        "language": language_fingerprint(language),
         "seed": seed,
     }
     refuse_other(out, described)
@@ -188,20 +189,19 @@ def load_trained(folder: Path, *, device: str = "cpu", precision: str = "float32
         raise EmbprobeError(f"'{folder}' is damaged: {type(error).__name__}. Train it again.") from None
 
 
-def fingerprint_of(facts: Mapping[str, object]) -> str:
-    """Return sixteen hex digits of facts."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+def language_fingerprint(language: Language) -> str:
+    """Return sixteen hex digits that change with a language model's weights and with its vocabulary."""
+    digest = hashlib.sha256(hash_weights(language.model).encode())
+    digest.update(json.dumps(language.tokenizer.get_vocab(), sort_keys=True).encode())
+    return digest.hexdigest()[:16]
 
 
 def _save(model: VisionLanguageModel, language: Language, recipe: Recipe, encoder: str, out: Path) -> None:
     """Write the language model, the connector and, last, what they are."""
     from safetensors.torch import save_file
 
-    from embprobe.system.files import replacing
-
     if not (out / _LANGUAGE).is_dir():
-        with making(out / _LANGUAGE) as made:
-            save_language(language, made)
+        save_language(language, out / _LANGUAGE)
     width = 0
     if model.connector is not None:
         weights = {name: value.detach().cpu().contiguous() for name, value in model.connector.state_dict().items()}

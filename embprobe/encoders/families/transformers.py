@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +27,7 @@ from embprobe.encoders.options import join_options, parse_side
 from embprobe.encoders.spec import Listing, Pooling
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.system.hub import cache_if_unreachable
+from embprobe.system.text_models import quiet
 
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", INDEX, "pytorch_model.bin")
@@ -202,7 +202,7 @@ def _network(library: ModuleType, kind: Kind, folder: Path) -> Any:
     """
     network_class = getattr(library, kind.network)
     options: dict[str, Any] = {"output_loading_info": True, **dict(kind.options)}
-    with _quiet(library):
+    with quiet(library):
         try:
             network, report = network_class.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, **options
@@ -239,21 +239,6 @@ def _differing(network: Any, report: Mapping[str, Any]) -> Mismatch:
     shapes = {key: (tuple(given), tuple(needed)) for key, given, needed in report["mismatched_keys"]}
     unexpected = [key for key in report["unexpected_keys"] if place(key) in own]
     return Mismatch(sorted(report["missing_keys"]), sorted(unexpected), shapes)
-
-
-@contextmanager
-def _quiet(library: ModuleType) -> Iterator[None]:
-    """Within this context, silence transformers' progress bars and reports: errors name what is wrong."""
-    logging = library.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _feed(file: Path, kind: Kind, side: int, name: str) -> Feed:

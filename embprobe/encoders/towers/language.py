@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from textwrap import shorten
 
 import torch
 from torch import Tensor
 
 from embprobe.encoders.texts import CutText, cut_by
-from embprobe.errors import EmbprobeError, UsageError
+from embprobe.system.text_models import read_text_model, readable_as_text_model
 
 _LONGEST = 512
 """Most tokens of a text, where the model has no limit of its own."""
@@ -39,31 +38,15 @@ class LanguageModel:
             UsageError: There is no such model, or the package transformers is missing.
             EmbprobeError: The folder cannot be read, or lacks a tokenizer or some of the weights.
         """
-        try:
-            from transformers import AutoModel, AutoTokenizer
-        except ImportError:
-            raise UsageError("A language model needs 'transformers': pip install 'embprobe[transformers]'.") from None
-        if not (folder / "config.json").is_file():
-            raise UsageError(f"'{folder}' is no language model: it has no config.json.")
+        self._model, self._tokenizer = read_text_model("AutoModel", folder, optional=("pooler.",))
         self.name, self._device = folder.resolve().name, device
         self._known: dict[str, Tensor] = {}
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            self._model, report = AutoModel.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True
-            )
-            self._model.eval().requires_grad_(False).to(device)
+        with readable_as_text_model(folder):
+            self._model.requires_grad_(False).to(device)
             self._longest = min(
                 self._tokenizer.model_max_length, getattr(self._model.config, "max_position_embeddings", _LONGEST)
             )
             self.width: int = self(["a", "a text"]).shape[1]
-        except Exception as error:  # a stranger's files can fail in any way
-            raise _unreadable(folder, str(error)) from None
-        # without them, the library silently takes an empty vocabulary and random weights
-        if not any((folder / name).is_file() for name in self._tokenizer.vocab_files_names.values()):
-            raise _unreadable(folder, "it has no tokenizer")
-        if missing := sorted(name for name in report["missing_keys"] if not name.startswith("pooler.")):
-            raise _unreadable(folder, f"its weights lack '{missing[0]}'")
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return features ``[n, width]`` of ``n`` texts.
@@ -99,9 +82,3 @@ class LanguageModel:
         kept = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
         features: Tensor = (hidden * kept).sum(1) / kept.sum(1)
         return features
-
-
-def _unreadable(folder: Path, reason: str) -> EmbprobeError:
-    """Return the error that a folder holds no readable language model, with the first line of the reason."""
-    first_line = shorten(reason.strip().partition("\n")[0].rstrip("."), 300, placeholder=" ...")
-    return EmbprobeError(f"'{folder}' could not be read as a language model: {first_line}.")

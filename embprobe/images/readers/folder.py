@@ -78,15 +78,16 @@ def load_folder(folder: Path, reading: Reading = GUESSED) -> Images:
         *left_out,
         *([guess.note] if guess.note else []),
     )
-    return Images(printable(folder.resolve().name), _rows(folder, keys, labels), notes)
+    return Images(printable(folder.resolve().name), file_rows(folder, keys, labels), notes)
 
 
 def load_file(path: Path) -> Images:
     """Read a single image file as a set of one row."""
-    return Images(printable(path.name), _rows(path.parent, [path.name], [{}]))
+    return Images(printable(path.name), file_rows(path.parent, [path.name], [{}]))
 
 
-def _rows(folder: Path, keys: Sequence[str], labels: Iterable[Mapping[str, str]]) -> Columns:
+def file_rows(folder: Path, keys: Sequence[str], labels: Iterable[Mapping[str, str]]) -> Columns:
+    """Return the rows of image files by their paths below a folder, one set of labels for each."""
     names, root = texts_of(keys), os.fspath(folder)
 
     def read(number: int) -> bytes:
