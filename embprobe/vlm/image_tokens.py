@@ -105,7 +105,7 @@ class LiveTokens:
 
     @property
     def width(self) -> int:
-        return self.encoder.spec.dimension
+        return int(self.encoder.spec.dimension)
 
     @property
     def keys(self) -> Sequence[str]:
