@@ -22,11 +22,11 @@ from embprobe.images import load_images
 from embprobe.pretraining.data import TrainingImages, Words
 from embprobe.pretraining.monitor import Monitor
 from embprobe.pretraining.objectives import OBJECTIVES, build_objective
-from embprobe.system.processes import Machine, Processes
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.run import Run
 from embprobe.pretraining.trainer import LOOKS
 from embprobe.pretraining.views import make_view
+from embprobe.system.processes import Machine, Processes
 
 
 def main() -> None:

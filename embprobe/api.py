@@ -795,6 +795,7 @@ def check_claims(
     roles: Mapping[str, str] | Roles | None = None,
     *,
     claims: str | Path | Sequence[Claim] | None = None,
+    vlm: bool = False,
     save: bool = True,
     **settings: Unpack[Settings],
 ) -> Study:
@@ -805,6 +806,8 @@ def check_claims(
         roles: Names of encoders by role: ``{"clip": "open_clip/ViT-B-16:openai", "dino": ...}``; ``twin`` is an
             untrained network. Default: the bundled encoders.
         claims: A file of claims (``.toml``), or claims. Default: all that come with embprobe.
+        vlm: Train a small vision-language model on each encoder's tokens, for the claims about questions: some ten
+            minutes an encoder on two cores, and kept in the workspace.
         save: Write results and figure into the workspace, for :func:`write_report`; what cannot be written is logged
             as a warning.
         settings: ``workspace``, ``device``, ``fast_decode``, ``max_pixels``, ``seed``, or a ``session``.
@@ -831,7 +834,7 @@ def check_claims(
         raise UsageError("Claims are checked on images that encoders embed, not on an embedding set.")
     tokens = any(claim.vectors for claim in asked)
     cast = load_cast(names, device=session.device, known=known, class_tokens=tokens)
-    study = run_study(cast, _rows(images), session, claims=asked)
+    study = run_study(cast, _rows(images), session, claims=asked, vlm=vlm)
     if save:
         save_study(study, session.workspace)
     return study

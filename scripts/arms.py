@@ -23,8 +23,8 @@ from embprobe.embeddings.session import Session
 from embprobe.embeddings.workspace import Workspace
 from embprobe.images import load_images
 from embprobe.pretraining.pair import pretrain_on_emoji
-from embprobe.system.processes import Machine, choose_machine
 from embprobe.pretraining.recipe import Recipe
+from embprobe.system.processes import Machine, choose_machine
 
 QUALITIES = ("the category", "embedded text", "colour", "style")
 """What the claims that are put to a pair say one of the two is more sensitive to."""

@@ -31,11 +31,11 @@ from embprobe.images import load_images
 from embprobe.plots.curve import Panel, plot_curves
 from embprobe.pretraining.finished import TrainingRun, bundled_folder, find_runs, runs_of
 from embprobe.pretraining.pair import PAIR, pretrain_on_emoji
-from embprobe.system.processes import choose_machine
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.scoring import Question, Table, paired_difference, score_encoders, write_record
 from embprobe.probing.pattern import KeyPattern
 from embprobe.statistics import Estimate, holm, resample
+from embprobe.system.processes import choose_machine
 
 SIZES = (30_000, 100_000, 300_000, 1_000_000)
 DRAWING = "unseen drawings"

@@ -19,9 +19,9 @@ from embprobe.embeddings.workspace import Workspace
 from embprobe.encoders import NetworkEncoder, load_encoder
 from embprobe.errors import EmbprobeError
 from embprobe.images import Images
-from embprobe.system.processes import Machine
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.trainer import pretrain
+from embprobe.system.processes import Machine
 from tests.conftest import cosines, noise, row_of
 from tests.pretraining.conftest import drawings
 

@@ -16,6 +16,7 @@ FLOORS = (
     {"interventions"},
     {"embeddings"},
     {"search", "probing", "comparing"},
+    {"vlm"},
     {"claims", "selftest", "benchmarking"},
     {"plots"},
     {"pretraining", "report", "export"},

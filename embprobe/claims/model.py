@@ -32,6 +32,9 @@ latter, and the other choice is not shown beside it."""
 CARD = ".toml"
 """How the name of a card ends that is a file and not a bundled one."""
 
+QUESTIONS = ("text", "category", "colour", "style", "vision-centric", "reasoning", "all")
+"""The groups of questions that claims may be about."""
+
 CONTENT = ("category", KeyPattern(kind="decoding", target="concept", variant="k-NN", test="unseen drawings"))
 RANK = ("geometry", KeyPattern(kind="geometry", target="effective rank"))
 """By what an encoder shows that it has learned something: cards and numbers."""
@@ -53,6 +56,9 @@ class Claim(Strict):
     pairs: str = ""
     """Instead of a card's number, an attribute of pairs that are near for one encoder only: a label that both images
     of a pair may have in common, or ``color``, ``lightness`` or ``texture``, in which they may be alike."""
+    questions: str = ""
+    """Instead of a card's number, a group of questions that a small vision-language model answers from each encoder's
+    tokens: ``text``, ``category``, ``colour``, ``style``, ``vision-centric``, ``reasoning`` or ``all``."""
     vectors: VectorChoice = ""
     """The vector that answers; the other choice is shown beside it. Taken from the file's head where there is none."""
     paper: str = ""
@@ -76,9 +82,15 @@ class Claim(Strict):
             raise ValueError("a and b must be two roles")
         if (self.margin > 0) == (self.relation == "more"):
             raise ValueError("a margin goes with 'similar' and 'at least', and only with these")
-        asked = bool(self.card), self.number is not None, bool(self.quality)
-        if asked != ((not self.pairs,) * 3):
-            raise ValueError("a claim has quality, card and number, or else pairs")
+        by_card = bool(self.card), self.number is not None, bool(self.quality)
+        if (by_card, bool(self.pairs), bool(self.questions)) not in (
+            ((True, True, True), False, False),
+            ((False, False, False), True, False),
+            ((False, False, False), False, True),
+        ):
+            raise ValueError("a claim has quality, card and number, or else pairs, or else questions")
+        if self.questions and self.questions not in QUESTIONS:
+            raise ValueError(f"there are no questions about '{self.questions}', but about {', '.join(QUESTIONS)}")
         if self.pairs and self.relation != "more":
             raise ValueError("a claim about pairs is 'more'")
         return self
@@ -91,15 +103,24 @@ class Claim(Strict):
             called = self.pairs.replace("color", "colour")
             have = f"alike in {called}" if self.pairs in MEASURED else f"often of the same {called}"
             return f"Pairs near for {a} only are more {have} than pairs near for {b} only"
+        quality = self._answering if self.questions else self.quality
         if self.relation == "similar":
-            return f"{a} and {b} are similarly {self.quality}"
+            return f"{a} and {b} are similarly {quality}"
         if self.relation == "at least":
-            return f"{a} is at least as {self.quality} as {b}"
-        return f"{a} is more {self.quality} than {b}"
+            return f"{a} is at least as {quality} as {b}"
+        return f"{a} is more {quality} than {b}"
+
+    @property
+    def _answering(self) -> str:
+        """What a claim about questions says of an encoder."""
+        kind = "vision-centric questions" if self.questions == "vision-centric" else f"questions about {self.questions}"
+        return f"accurate at {'all questions' if self.questions == 'all' else kind} inside a language model"
 
     @property
     def question(self) -> str:
         """What is asked, as far as it is known before it was: the fields of the number, or pairs."""
+        if self.questions:
+            return f"questions, {self.questions}"
         return f"pairs near for one only, {self.pairs}" if self.number is None else self.number.describe()
 
     @property
@@ -145,8 +166,10 @@ class ClaimFile(Strict):
         )
 
     def _vectors_of(self, claim: Claim) -> VectorChoice:
-        """Return the file's choice; names are compared with the vectors that texts share, whatever it is."""
-        return "" if claim.number is not None and claim.number.kind == "zero-shot" else self.vectors
+        """Return the file's choice; names are compared with the vectors that texts share, and a language
+        model reads tokens of its own layer, whatever it is."""
+        own = bool(claim.questions) or (claim.number is not None and claim.number.kind == "zero-shot")
+        return "" if own else self.vectors
 
 
 @cache

@@ -10,10 +10,11 @@ from embprobe.claims.learning import Learning
 from embprobe.claims.model import CONTENT, RANK, Claim, VectorChoice, bundled_claims
 from embprobe.claims.numbers import CardNumbers, RunNumbers, Wanted, measure_cards
 from embprobe.claims.pairs import Answer, PairQuestion, measure_pairs
+from embprobe.claims.questions import LACKING, Answered, measure_questions
 from embprobe.claims.roles import PIXELS, TWIN, Cast
 from embprobe.claims.verdicts import Decision, Difference, decide, measure_difference
 from embprobe.encoders.spec import Encoder
-from embprobe.errors import UsageError
+from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.results import Conclusions, Result, Results
@@ -38,8 +39,14 @@ class Study:
     """Encoders by role; several are training runs."""
 
 
-@one_thread()
-def run_study(cast: Cast, images: Images, session: Session, *, claims: Sequence[Claim] | None = None) -> Study:
+def run_study(
+    cast: Cast,
+    images: Images,
+    session: Session,
+    *,
+    claims: Sequence[Claim] | None = None,
+    vlm: bool = False,
+) -> Study:
     """Check every claim whose roles are played on these images; the others are listed with why they are not checked.
 
     Each card is run once, with no more measures and encoders than are needed.
@@ -49,6 +56,8 @@ def run_study(cast: Cast, images: Images, session: Session, *, claims: Sequence[
         images: The images that the cards are put to.
         session: The workspace, the device and the seed.
         claims: Those to check; by default all that come with embprobe.
+        vlm: Whether to train a small vision-language model on each encoder's tokens, for the claims about questions;
+            else these are not asked.
 
     Raises:
         UsageError: No claim has both its roles played, or a claim's card does not give its number.
@@ -60,7 +69,35 @@ def run_study(cast: Cast, images: Images, session: Session, *, claims: Sequence[
     if not played:
         lacking = "; ".join(dict.fromkeys(cast.lacking.values()))
         raise UsageError(f"No claim has both its encoders: {lacking}. Name them, as in -e clip=NAME -e dino=NAME.")
-    measured = _measure(played, cast, images, session)
+    answered = _answered(played, cast, images, session) if vlm else LACKING
+    with one_thread():
+        return _decided(claims, asked, played, cast, images, session, answered)
+
+
+def _answered(asked: Sequence[_Asked], cast: Cast, images: Images, session: Session) -> Answered | str:
+    """Return the answers of the models of all encoders that claims about questions need, or why there are none."""
+    encoders = {each.spec.name: each for one in asked if one.claim.questions for half in one.encoders for each in half}
+    if not encoders:
+        return LACKING
+    references = [each for each in cast.references if each.spec.name in (cast.twin.spec.name, PIXELS)]
+    beside = [each for each in references if each.spec.name not in encoders]
+    try:
+        return measure_questions(list(encoders.values()), beside, images, session)
+    except EmbprobeError as error:
+        return str(error).removesuffix(".")
+
+
+def _decided(
+    claims: Sequence[Claim],
+    asked: Sequence[_Asked | None],
+    played: Sequence[_Asked],
+    cast: Cast,
+    images: Images,
+    session: Session,
+    answered: Answered | str,
+) -> Study:
+    """Measure what is no question to a language model, and decide."""
+    measured = _measure(played, cast, images, session, answered)
     learned = [each for role in cast.encoders if (each := _learning(role, cast, measured.cards, session.seed))]
     decisions = _decide(claims, asked, cast, measured, learned, session.seed)
     if all(decision.difference is None for decision in decisions):
@@ -104,10 +141,14 @@ class _Measured:
     cards: Mapping[str, CardNumbers]
     failed: Mapping[str, str]
     pairs: Mapping[tuple[str, str, str], Answer]
+    questions: Answered | str
+    """Or why there are none."""
 
     def answer(self, claim: Claim, encoders: _Runs) -> Answer:
         """Return the numbers of two roles for a claim, or why there are none."""
         a, b = ([encoder.spec.name for encoder in half] for half in encoders)
+        if claim.questions:
+            return self.questions if isinstance(self.questions, str) else self.questions.numbers(claim.questions, a, b)
         if claim.number is None:
             answers = [self.pairs[one, other, claim.pairs] for one, other in zip(a, b, strict=False)]
             missing = next((each for each in answers if isinstance(each, str)), None)
@@ -123,19 +164,24 @@ class _Measured:
         return f"{listed(silent)} cannot be asked for {claim.question}{reasons}"
 
 
-def _measure(asked: Sequence[_Asked], cast: Cast, images: Images, session: Session) -> _Measured:
+def _measure(
+    asked: Sequence[_Asked], cast: Cast, images: Images, session: Session, answered: Answered | str
+) -> _Measured:
     """Measure what the claims need, and what each encoder has learned."""
     everyone = [run for role in cast.encoders for run in cast.answering(role, "own")]
     wanted = [Wanted(*CONTENT, everyone), Wanted(*RANK, everyone)]
     questions: list[PairQuestion] = []
     for each in asked:
         for encoders in filter(None, (each.encoders, each.others)):
+            if each.claim.questions:
+                continue
             if each.claim.number is None:  # pairs are of two networks: run by run
                 questions += [PairQuestion(a, b, each.claim.pairs) for a, b in zip(*encoders, strict=False)]
             else:
                 wanted.append(Wanted(each.claim.card, each.claim.number, [*encoders[0], *encoders[1]]))
     cards, failed = measure_cards(wanted, cast.references, images, session)
-    return _Measured(cards, failed, measure_pairs(questions, images, session) if questions else {})
+    pairs = measure_pairs(questions, images, session) if questions else {}
+    return _Measured(cards, failed, pairs, answered)
 
 
 def _learning(role: str, cast: Cast, measured: Mapping[str, CardNumbers], seed: int) -> Learning | None:
@@ -259,11 +305,13 @@ def _results(
         rows=[
             *(row for each in results_of_cards for row in each.rows),
             *(row for each in pairs for half in each.rows for row in half),
+            *(() if isinstance(measured.questions, str) else measured.questions.rows),
             *(row for row in differences if row),
         ],
         scores=[
             *(scores for each in results_of_cards for scores in each.scores),
             *(scores for each in pairs for half in each.scores for scores in half),
+            *(() if isinstance(measured.questions, str) else measured.questions.scores),
         ],
         conclusions=Conclusions(
             key=None,

@@ -56,9 +56,9 @@ def pretrain(
 ) -> None:
     """Train the small ViT with an objective: the same images in the same order for each."""
     from embprobe.images import load_images
-    from embprobe.system.processes import choose_machine
     from embprobe.pretraining.recipe import Recipe
     from embprobe.pretraining.trainer import pretrain
+    from embprobe.system.processes import choose_machine
 
     recipe = Recipe(
         objective=objective,

@@ -35,10 +35,19 @@ _TOGETHER = 200_000
 """Rows of sets that are encoded together, at most: each is an object in memory."""
 ProgressBar = Callable[[str, int], AbstractContextManager[Progress | None]]
 """Makes a progress bar from an activity and its number of rows; the bar is called with the number of rows just done."""
+TrainingProgress = Callable[[int, int, dict[str, float]], None]
+"""Called after each step of a training with the step, the number of steps, and the latest numbers."""
+TrainingBar = Callable[[str, int], AbstractContextManager[TrainingProgress | None]]
+"""Makes a progress bar from the name of what is trained and its number of steps."""
 
 
 def no_progress(activity: str, total: int) -> AbstractContextManager[Progress | None]:
     """Return a progress bar that shows nothing."""
+    return nullcontext()
+
+
+def no_training_bar(activity: str, total: int) -> AbstractContextManager[TrainingProgress | None]:
+    """Return a progress bar of a training that shows nothing."""
     return nullcontext()
 
 
@@ -64,6 +73,7 @@ class Session:
     max_pixels: int | None = None
     """The largest image that is decoded; None: the encoders' own limit."""
     progress: ProgressBar = no_progress
+    training: TrainingBar = no_training_bar
     extracted: Callable[[Sequence[Store]], None] = ignore_stores
     """Called with the stores of every embedding, so that images without a vector can be listed."""
     note: Callable[[str], None] = ignore_note

@@ -9,9 +9,9 @@ from pathlib import Path
 from embprobe.claims.roles import UNTRAINED, Roles
 from embprobe.embeddings.workspace import Workspace
 from embprobe.images import load_images
-from embprobe.system.processes import Machine, choose_machine
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.trainer import Progress, pretrain
+from embprobe.system.processes import Machine, choose_machine
 
 PAIR = ("clip", "dino")
 ProgressBar = Callable[[int], AbstractContextManager[Progress]]

@@ -23,12 +23,12 @@ from embprobe.encoders.towers.weights import save_towers
 from embprobe.errors import EmbprobeError
 from embprobe.pretraining.data import Batch, TrainingImages
 from embprobe.pretraining.gradients import backpropagate
-from embprobe.system.history import History
 from embprobe.pretraining.objectives.base import Features, Objective
-from embprobe.system.processes import Machine, Processes
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.views import augmented, make_view
 from embprobe.system.files import replacing, sweep, write_json
+from embprobe.system.history import History
+from embprobe.system.processes import Machine, Processes
 from embprobe.system.written import written
 
 _CLIPPED = 3.0

@@ -15,9 +15,9 @@ from embprobe.images.rows import Images
 from embprobe.pretraining.data import TrainingImages, Words
 from embprobe.pretraining.monitor import Monitor
 from embprobe.pretraining.objectives import build_objective
-from embprobe.system.processes import Machine, Processes, torch_threads
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.run import Run, described_in
+from embprobe.system.processes import Machine, Processes, torch_threads
 
 LOOKS = 20
 """The number of times in a run that the monitor looks at the encoder."""

@@ -41,12 +41,12 @@ class Key:
 
     kind: str
     """The kind of measure: ``displacement``, ``decoding``, ``zero-shot``, ``preference``, ``variance``,
-    ``attraction``, ``natural-pairs``, ``blind-pairs``, ``pairs``, ``geometry``, ``dense``, or one that another package
-    adds."""
+    ``attraction``, ``natural-pairs``, ``blind-pairs``, ``pairs``, ``geometry``, ``dense``,
+    ``questions``, or one that another package adds."""
     target: str
     """The intervention of a displacement, the label that is decoded or named, the preferred cue, the factor of a
     variance share, the attribute of natural pairs, the pattern of blind pairs, the statistic of a
-    geometry, the question to patches."""
+    geometry, the question to patches, the group of questions to a vision-language model."""
     test: str | None = None
     """The name of the test images, where a card gives them one."""
     variant: str | None = None
@@ -82,6 +82,8 @@ class Key:
             case "attraction":
                 shuffled = f" by {SHUFFLED}" if self.condition == SHUFFLED else ""
                 return f"same {self.target} nearer{shuffled}, {self.variant}"
+            case "questions":
+                return f"questions about {self.target}, {self.test}"
             case "variance":
                 return f"variance share of {self.target}"
             case "pairs":

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any, Protocol
 
 import numpy as np
 
-from embprobe.errors import EmbprobeError
+from embprobe.errors import EmbprobeError, UsageError
 from embprobe.statistics import (
     CERTAIN,
     RESAMPLES,
@@ -78,6 +78,8 @@ class VlmComparison:
     asked: str
     """The name of the set of questions; "" where no file has it."""
     models: tuple[str, ...]
+    references: tuple[str, ...]
+    """Those of them that the others are read against, such as a blind one."""
     groups: tuple[ComparedGroup, ...]
     accuracies: tuple[Accuracy, ...]
     """Of every group in its order, every model in its order."""
@@ -131,7 +133,9 @@ class VlmComparison:
         return {"schema": SCHEMA, **asdict(self)}
 
 
-def compare_answers(answers: Sequence[Answers], *, seed: int = 0, resamples: int = RESAMPLES) -> VlmComparison:
+def compare_answers(
+    answers: Sequence[Answers], *, references: Collection[str] = (), seed: int = 0, resamples: int = RESAMPLES
+) -> VlmComparison:
     """Compare the answers of models to the same questions, group by group.
 
     Questions are matched by key, and those that some model has not answered are left out and counted. The two questions
@@ -147,15 +151,25 @@ def compare_answers(answers: Sequence[Answers], *, seed: int = 0, resamples: int
 
     Args:
         answers: One entry a model, all with different names.
+        references: The names of models that the others are read against, such as a blind one or an untrained twin:
+            they are not compared with each other, which leaves fewer tests to correct for.
         seed: The same seed gives the same numbers.
         resamples: The number of resamples.
 
     Raises:
-        UsageError: The answers are of different sets of questions (:func:`~embprobe.vlm.common_questions`).
+        UsageError: The answers are of different sets of questions
+            (:func:`~embprobe.vlm.common_questions.common_questions`), or a reference is none of the models.
         EmbprobeError: No group has two concepts, pairs or questions to resample.
     """
     rows, notes = common_questions(answers)
     models = tuple(each.name for each in answers)
+    if unknown := [name for name in references if name not in models]:
+        raise UsageError(f"The reference '{visible(unknown[0])}' is none of the models: {visible(', '.join(models))}.")
+    pairs = [
+        (i, j)
+        for i, j in combinations(range(len(models)), 2)
+        if not (models[i] in references and models[j] in references)
+    ]
     groups: list[ComparedGroup] = []
     accuracies: list[Accuracy] = []
     differences: list[Difference] = []
@@ -172,14 +186,14 @@ def compare_answers(answers: Sequence[Answers], *, seed: int = 0, resamples: int
         accuracies += [
             Accuracy(model, name, means.mean(i), means.mean(len(models) + i)) for i, model in enumerate(models)
         ]
-        for i, j in combinations(range(len(models)), 2):
-            differences.append(Difference(models[i], models[j], name, means.difference(i, j), 1.0))
+        differences += [Difference(models[i], models[j], name, means.difference(i, j), 1.0) for i, j in pairs]
     if not groups:
         raise EmbprobeError(f"No group has enough questions for an interval: {'; '.join(remarks)}.")
     adjusted = holm([each.difference.p or 0.0 for each in differences])
     return VlmComparison(
         asked=next((each.asked for each in answers if each.asked), ""),
         models=models,
+        references=tuple(name for name in models if name in references),
         groups=tuple(groups),
         accuracies=tuple(accuracies),
         differences=tuple(replace(each, p_adjusted=p) for each, p in zip(differences, adjusted, strict=True)),

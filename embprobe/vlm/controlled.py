@@ -1,10 +1,9 @@
-"""The controlled study inside a small vision-language model: the same questions, words, steps and seed, other tokens."""
+"""The controlled study inside a small vision-language model: the same questions, texts, steps and seed for all."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,19 +25,13 @@ from embprobe.vlm.prompts import PROMPTS, Prompt
 from embprobe.vlm.question import Question, QuestionSet
 from embprobe.vlm.recipe import Recipe, read_recipe
 from embprobe.vlm.trained import BLIND, train, train_language
-from embprobe.vlm.training import Progress, TrainingData
+from embprobe.vlm.training import TrainingData
 
 SCENES, TEST_SCENES = 20_000, 3_000
 """Scenes that a model learns from, and of each test."""
 SEEN, UNSEEN = "unseen drawings", "unseen concepts"
 """The tests: drawings of concepts that were trained on by a house that was left out, and concepts never seen, which
 nobody is asked to name."""
-TrainingBar = Callable[[str, int], AbstractContextManager[Progress | None]]
-
-
-def no_bar(activity: str, total: int) -> AbstractContextManager[Progress | None]:
-    """Return a progress bar that shows nothing."""
-    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -114,7 +107,6 @@ def run_controlled(
     test_scenes: int = TEST_SCENES,
     blind: bool = True,
     machine: Machine | None = None,
-    bar: TrainingBar = no_bar,
 ) -> dict[str, dict[str, Answers]]:
     """Train the small model on each encoder's tokens, by the same texts, steps and seed, and put questions to it.
 
@@ -129,7 +121,6 @@ def run_controlled(
         test_scenes: Those of each test.
         blind: Whether a model that sees no images is trained, too.
         machine: The device of the training; by default the session's.
-        bar: Makes a progress bar of a training.
 
     Returns:
         By the name of an encoder, or ``blind``, and by the name of a test its answers.
@@ -143,14 +134,18 @@ def run_controlled(
         session.stores(part, readers, f"tokens of {part.name}", tokens=True)
     root = session.workspace.vlm(_mark(recipe, material, session.seed))
     words = [stage for stage in recipe.stages if not stage.sees]
-    with bar("language model", sum(stage.steps(len(material.data.conversations)) for stage in words)) as progress:
+    with session.training(
+        "language model", sum(stage.steps(len(material.data.conversations)) for stage in words)
+    ) as progress:
         language = train_language(
             recipe, material.data, root / "language", seed=session.seed, machine=machine, progress=progress
         )
     found: dict[str, dict[str, Answers]] = {}
-    for name, reader in [*((encoder.spec.name, reader) for encoder, reader in zip(encoders, readers, strict=True)),
-                         *([(BLIND, None)] if blind else [])]:
-        found[name] = _asked(name, reader, material, recipe, language, root, session, machine, bar)
+    for name, reader in [
+        *((encoder.spec.name, reader) for encoder, reader in zip(encoders, readers, strict=True)),
+        *([(BLIND, None)] if blind else []),
+    ]:
+        found[name] = _asked(name, reader, material, recipe, language, root, session, machine)
     return found
 
 
@@ -163,7 +158,6 @@ def _asked(
     root: Path,
     session: Session,
     machine: Machine,
-    bar: TrainingBar,
 ) -> dict[str, Answers]:
     """Return the answers of one encoder's model to each test, from the workspace if they are there."""
     out = root / (BLIND if reader is None else f"{slug(name)}-{reader.spec.fingerprint[:8]}")
@@ -176,7 +170,7 @@ def _asked(
         for stage in recipe.stages
         if stage.sees and (source is not None or stage.trains != "connector")
     )
-    with bar(name, total) as progress:
+    with session.training(name, total) as progress:
         trained = train(
             recipe,
             material.data,

@@ -15,8 +15,11 @@ import numpy as np
 from embprobe.errors import UsageError
 from embprobe.images.columns import labels_of, texts_of
 from embprobe.images.rows import Images
+from embprobe.interventions.text import is_drawable
+from embprobe.system.text import visible
+from embprobe.vlm.drafting import Asked, Draft
 from embprobe.vlm.question import Question, QuestionSet
-from embprobe.vlm.scene_kinds import KINDS, Asked, Draft
+from embprobe.vlm.scene_kinds import kinds_of_scenes
 from embprobe.vlm.scenes import Composing, Scene
 from embprobe.vlm.stock import take_stock
 
@@ -66,7 +69,7 @@ def generate(
         side: That of a scene in pixels.
 
     Raises:
-        UsageError: There are fewer than four words, or the seed is below 0.
+        UsageError: There are fewer than four words, or one that cannot be drawn; or a number is out of range.
         EmbprobeError: An image has no transparent background.
 
     Example:
@@ -79,14 +82,15 @@ def generate(
         raise UsageError(f"The seed must be 0 or more and the number of scenes 1 or more, not {seed} and {scenes}.")
     if len(set(words)) < 4:
         raise UsageError(f"Questions about words need at least 4 different words, not {len(set(words))}.")
+    if strange := next((word for word in words if not is_drawable(word.upper())), None):
+        raise UsageError(f"The word '{visible(strange)}' has letters that the fonts lack; choose another.")
     stock = take_stock(images, names)
-    kinds = [kind for kind in KINDS if kind.fits(stock)]
+    kinds = kinds_of_scenes(stock)
     drafts: dict[str, Draft] = {}
     for number in range(scenes):
         rng = np.random.default_rng([seed, number])
-        kind = kinds[number % len(kinds)]
-        draft = kind.draw(stock, tuple(words), rng)
-        drafts[f"{kind.name}-{number:06d}"] = draft
+        draft = kinds[number % len(kinds)](stock, words, rng)
+        drafts[f"{draft.kind}-{number:06d}"] = draft
     questions = [
         _question(f"{key}/{asked.kind}", key, draft, asked) for key, draft in drafts.items() for asked in draft.asked
     ]
@@ -116,7 +120,7 @@ def _pictures(images: Images, drafts: dict[str, Draft], name: str, side: int) ->
     columns = replace(
         images.columns.take(np.array(own)),
         keys=texts_of(drafts),
-        labels=labels_of({"scene": key.partition("-")[0], **draft.labels} for key, draft in drafts.items()),
+        labels=labels_of({"scene": draft.kind, **draft.labels} for draft in drafts.values()),
     )
     planned = {key: (row, draft.scene) for row, (key, draft) in zip(own, drafts.items(), strict=True)}
     identities = list(map(bytes, images.columns.identities()))

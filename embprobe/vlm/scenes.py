@@ -35,6 +35,8 @@ COLORS: Mapping[str, Color] = {
 BACKGROUNDS = tuple(name for name in COLORS if name not in ("black", "white"))
 """Neither black nor white: drawings in black or white lines would vanish."""
 _QUARTERS = (None, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_90)
+_SMALL, _OTHER = 24, 20.0
+"""Side in pixels at which a drawing is compared with itself turned, and the mean difference, of 255, that is seen."""
 _WORD_SHARES = (0.8, 0.9)
 """Widths of a word as shares of its strip: few values, because fitting a size of letters takes longest."""
 
@@ -122,6 +124,14 @@ def trimmed(image: Image.Image) -> Image.Image:
     return image.crop(box)
 
 
+def looks_turned(piece: Image.Image) -> bool:
+    """Return whether a cut-out looks another by every quarter turn."""
+    small = flatten(_square(piece).resize((_SMALL, _SMALL), Image.Resampling.BOX), WHITE)
+    own = np.asarray(small, np.float64)
+    turned = [np.asarray(small.transpose(turn), np.float64) for turn in _QUARTERS if turn is not None]
+    return all(float(np.abs(each - own).mean()) >= _OTHER for each in turned)
+
+
 @dataclass(frozen=True, eq=False)
 class Composing:
     """Returns, for a row whose key is that of a scene, the change of its image into the scene."""
@@ -169,16 +179,6 @@ def _write(canvas: Image.Image, word: Word, side: int) -> None:
     share = _WORD_SHARES[int(rng.integers(len(_WORD_SHARES)))]
     strip = draw_word(canvas.crop(box), word.text, share=share, rng=rng, color=word.ink, place="random")
     canvas.paste(strip, box[:2])
-
-
-def looks_other(piece: Image.Image, quarters: int, least: float = 12.0) -> bool:
-    """Return whether a cut-out looks another when it is turned: the mean difference, of 255, is at least ``least``."""
-    small = flatten(_square(piece).resize((24, 24), Image.Resampling.BOX), WHITE)
-    turn = _QUARTERS[quarters % 4]
-    if turn is None:
-        return False
-    a, b = np.asarray(small, np.float64), np.asarray(small.transpose(turn), np.float64)
-    return float(np.abs(a - b).mean()) >= least
 
 
 def _square(piece: Image.Image) -> Image.Image:

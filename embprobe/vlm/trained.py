@@ -57,7 +57,9 @@ def train_language(
     """
     shape, stages = recipe.language.scratch, [stage for stage in recipe.stages if not stage.sees]
     if shape is None:
-        raise UsageError(f"The recipe '{recipe.name}' names a language model of its own: it is not trained from scratch.")
+        raise UsageError(
+            f"The recipe '{recipe.name}' names a language model of its own: it is not trained from scratch."
+        )
     described = {
         "language": recipe.language.model_dump(),
         "stages": [stage.model_dump() for stage in stages],

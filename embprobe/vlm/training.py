@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from embprobe.embeddings.session import TrainingProgress
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.system.files import replacing, sweep, write_json
 from embprobe.system.history import History
@@ -31,7 +32,7 @@ from embprobe.vlm.recipe import Recipe, Stage
 
 SAVED_EVERY = 300.0
 """Seconds between two checkpoints, the most that a kill costs."""
-Progress = Callable[[int, int, dict[str, float]], None]
+Progress = TrainingProgress
 """Called after each step with the step, the number of steps of all stages, and the latest numbers."""
 
 
@@ -191,9 +192,7 @@ class _Plan:
     ) -> _Plan:
         lengths = [len(sample.ids) for sample in samples]
         mixed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        order = batches(
-            lengths, stage.batch_size, stage.steps(len(samples)), seed=mixed, by_length=stage.by_length
-        )
+        order = batches(lengths, stage.batch_size, stage.steps(len(samples)), seed=mixed, by_length=stage.by_length)
         return cls(stage, samples, order, 0 if source is None else source.count, context)
 
     @property
@@ -347,7 +346,10 @@ class _Run:
 def _optimizer(stage: Stage, trained: Sequence[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
     """Make AdamW; weights of fewer than two dimensions do not decay, and the connector may have a rate of its own."""
     groups = list[dict[str, Any]]()
-    for peak, of_connector in ((stage.connector_learning_rate or stage.learning_rate, True), (stage.learning_rate, False)):
+    for peak, of_connector in (
+        (stage.connector_learning_rate or stage.learning_rate, True),
+        (stage.learning_rate, False),
+    ):
         members = [parameter for name, parameter in trained if name.startswith("connector.") == of_connector]
         for decay, part in _by_dimensions(members, stage.weight_decay):
             groups.append({"params": part, "weight_decay": decay, "peak": peak})

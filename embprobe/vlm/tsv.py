@@ -53,7 +53,7 @@ def read_tsv(path: Path, name: str) -> tuple[Gathered, Images]:
         EmbprobeError: It is not UTF-8, has no column of questions, or a cell of it has more than 128 MiB.
     """
     rows: list[tuple[dict[str, str], Stretch | str | Unusable]] = []
-    with _table(path) as (columns, records):
+    with table_of(path) as (columns, records):
         if "question" not in columns or "image" not in columns:
             lacking = "question" if "question" not in columns else "image"
             raise EmbprobeError(
@@ -133,8 +133,11 @@ def _digest(text: bytes) -> str:
 
 
 @contextmanager
-def _table(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, bytes, list[str]]]]]:
-    """Give the columns of a tab-separated file, and an iterator over its rows: place, bytes and cells."""
+def table_of(path: Path, delimiter: str = "\t") -> Iterator[tuple[list[str], Iterator[tuple[int, bytes, list[str]]]]]:
+    """Give the columns of a file of separated cells, and an iterator over its rows: place, bytes and cells.
+
+    Names of columns are those of :func:`~embprobe.vlm.multiple_choice.column_names`. Raises as :func:`read_tsv` does.
+    """
     try:
         with path.open("rb") as file, _long_cells():
             lines: list[bytes] = []
@@ -151,7 +154,7 @@ def _table(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, bytes, l
 
             def records() -> Iterator[tuple[int, bytes, list[str]]]:
                 start = 0
-                for cells in csv.reader(texts(), delimiter="\t"):
+                for cells in csv.reader(texts(), delimiter=delimiter):
                     raw = b"".join(lines)
                     lines.clear()
                     if cells:
@@ -167,9 +170,7 @@ def _table(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, bytes, l
                     f"Line {line_number:,} of '{path}' is not UTF-8. Save the file in that encoding."
                 ) from None
             except csv.Error as error:
-                raise EmbprobeError(
-                    f"Line {line_number:,} of '{path}' cannot be read as tab-separated: {error}."
-                ) from None
+                raise EmbprobeError(f"Line {line_number:,} of '{path}' is no row of a table: {error}.") from None
     except OSError as error:
         raise UsageError(f"'{printable(str(path))}' cannot be read: {error.strerror}.") from None
 

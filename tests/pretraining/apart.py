@@ -18,8 +18,8 @@ from typing import NamedTuple
 import torch
 
 from embprobe.pretraining import trainer
-from embprobe.system.processes import Machine
 from embprobe.pretraining.recipe import Recipe
+from embprobe.system.processes import Machine
 from tests.pretraining.conftest import drawings, quickly
 
 

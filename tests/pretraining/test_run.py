@@ -15,9 +15,9 @@ import torch
 
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.pretraining import run, trainer
-from embprobe.system.processes import Machine
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.trainer import pretrain
+from embprobe.system.processes import Machine
 from tests.conftest import Malicious
 from tests.pretraining.apart import Ended, Order
 from tests.pretraining.conftest import drawings

@@ -22,10 +22,10 @@ from embprobe.pretraining.data import Batch, TrainingImages, Words
 from embprobe.pretraining.objectives import OBJECTIVES, build_objective
 from embprobe.pretraining.objectives.base import Features
 from embprobe.pretraining.objectives.clip import Clip
-from embprobe.system.processes import Machine
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.trainer import pretrain
 from embprobe.pretraining.views import DINO_GLOBAL, View, make_view
+from embprobe.system.processes import Machine
 from tests.encoders.tiny_bert import tiny_bert
 from tests.pretraining.conftest import THINGS, drawings
 

@@ -144,7 +144,7 @@ def test_an_image_of_a_file_that_has_changed_is_unreadable(tmp_path: Path) -> No
         (b"", "has no column 'question'"),
         (b"index\tquestion\n1\tx\n", "has no column 'image'"),
         ("index\timage\tquestion\n1\tx\tgr\xfcn\n".encode("latin-1"), "Line 2 of .* is not UTF-8"),
-        (b"index\timage\tquestion\n1\tx\ty\rz\n", "Line 2 of .* cannot be read as tab-separated"),
+        (b"index\timage\tquestion\n1\tx\ty\rz\n", "Line 2 of .* is no row of a table"),
         (b"index\timage\tquestion\n1\t" + b"x" * 3000 + b"\ty\n", "Line 2 of .* has more than"),
         (b'index\timage\tquestion\n1\t"' + b"x\n" * 3000, "field larger than field limit"),
     ],

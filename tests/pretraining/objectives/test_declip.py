@@ -14,9 +14,9 @@ from embprobe.pretraining.gradients import backpropagate
 from embprobe.pretraining.objectives.base import Features
 from embprobe.pretraining.objectives.clip import contrastive_loss
 from embprobe.pretraining.objectives.declip import NEIGHBOR_WEIGHT, QUEUE, DeClip, TextQueue
-from embprobe.system.processes import Processes
 from embprobe.pretraining.recipe import Recipe
 from embprobe.pretraining.trainer import pretrain
+from embprobe.system.processes import Processes
 from tests.pretraining.conftest import CAPTIONS, at, built, drawings, views_of
 
 

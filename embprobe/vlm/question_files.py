@@ -1,0 +1,135 @@
+"""Write questions with their images and answers to a folder, in forms that other tools read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images.decoding import UnreadableImage
+from embprobe.images.rows import Images
+from embprobe.system.files import making, write_json
+from embprobe.system.text import visible
+from embprobe.vlm.conversation import IMAGE, Conversation, Turn
+from embprobe.vlm.generate import Generated
+from embprobe.vlm.prompts import PROMPTS, Prompt
+from embprobe.vlm.question import Question, QuestionSet
+
+QUESTIONS, CONVERSATIONS, CAPTIONS, PICTURES = "questions.jsonl", "conversations.json", "captions.json", "images"
+_DESCRIBE = "Describe the image."
+
+
+def write_questions(
+    generated: Generated, folder: Path, *, preview: Callable[[Path], object] = lambda folder: None
+) -> Path:
+    """Write a folder of questions, whole or not at all.
+
+    It holds ``questions.jsonl`` (a question a line, with its right answer), ``images/KEY.png``, and, in LLaVA's JSON
+    format, ``conversations.json`` (the questions about one image are the turns of one conversation) and
+    ``captions.json``.
+
+    Args:
+        generated: Questions whose images have keys that are names of files, as generated ones have.
+        folder: It must not be there, or be empty.
+        preview: Writes more into the folder that it is given.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: There is something in the folder.
+        EmbprobeError: An image cannot be drawn, or nothing can be written there.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"'{folder}' is there and not an empty folder: choose another for the questions.")
+    asked = generated.questions
+    captions = dict(zip(asked.images.keys, generated.captions, strict=True))
+    described = [
+        Conversation(key=key, image=key, turns=(Turn(f"{IMAGE}\n{_DESCRIBE}", caption),))
+        for key, caption in captions.items()
+    ]
+    try:
+        with making(folder) as temporary:
+            (temporary / PICTURES).mkdir()
+            _write_pictures(asked.images, temporary / PICTURES)
+            lines = (json.dumps(_described(each), ensure_ascii=False) for each in asked.questions)
+            (temporary / QUESTIONS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            write_json(temporary / CONVERSATIONS, llava(conversations_of(asked, PROMPTS["vicuna-v1"])))
+            write_json(temporary / CAPTIONS, llava(described))
+            preview(temporary)
+    except OSError as error:
+        raise EmbprobeError(f"The questions cannot be written to '{folder}': {error.strerror or error}.") from None
+    return folder
+
+
+def conversations_of(asked: QuestionSet, prompt: Prompt) -> list[Conversation]:
+    """Return a conversation about each image, whose turns are its questions and their right answers.
+
+    Example:
+        >>> from embprobe.images import load_images
+        >>> from embprobe.vlm.generate import generate
+        >>> asked = generate(load_images("bundled/emoji:train"), scenes=1, seed=1).questions
+        >>> (talk,) = conversations_of(asked, PROMPTS["words"])
+        >>> talk.image, len(talk.turns), talk.turns[0].human.count(IMAGE), talk.turns[-1].human.count(IMAGE)
+        ('labelled-000000', 5, 1, 0)
+    """
+    of_image: dict[str, list[Question]] = defaultdict(list)
+    for each in asked.questions:
+        of_image[each.image].append(each)
+    made = []
+    for key, (first, *others) in of_image.items():
+        later = [Turn(prompt.with_options(each), prompt.candidates(each)[each.answer]) for each in others]
+        made.append(Conversation(key=key, image=key, turns=(prompt.ask(first), *later)))
+    return made
+
+
+def llava(conversations: Iterable[Conversation]) -> list[dict[str, Any]]:
+    """Return conversations as LLaVA's JSON has them; images are ``KEY.png``."""
+    return [
+        {
+            "id": each.key,
+            **({} if each.image is None else {"image": f"{each.image}.png"}),
+            "conversations": [
+                {"from": speaker, "value": text}
+                for turn in each.turns
+                for speaker, text in (("human", turn.human), ("gpt", turn.assistant))
+            ],
+        }
+        for each in conversations
+    ]
+
+
+def summary(asked: QuestionSet) -> dict[str, Mapping[str, int]]:
+    """Return, for each group, the number of questions of each kind."""
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
+    for each in asked.questions:
+        kinds[each.group][each.kind] += 1
+    return {group: dict(counts) for group, counts in sorted(kinds.items())}
+
+
+def _described(question: Question) -> dict[str, Any]:
+    return {**asdict(question), "image": f"{PICTURES}/{question.image}.png", "right": question.right}
+
+
+def _write_pictures(images: Images, folder: Path) -> None:
+    for row in images.rows:
+        try:
+            row.load().save(folder / f"{row.key}.png", "PNG", compress_level=1)
+        except UnreadableImage as reason:
+            raise EmbprobeError(
+                f"The scene '{row.key}' cannot be drawn: {visible(str(reason))}. Leave that image out; nothing was "
+                "written."
+            ) from None
+
+
+def shown(asked: QuestionSet, number: int) -> Sequence[tuple[str, list[Question]]]:
+    """Return some images and their questions, the kinds of scenes in turn."""
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for key, kind in zip(asked.images.keys, asked.images.values("scene"), strict=True):
+        kinds[kind or ""].append(key)
+    order = [keys[i] for i in range(number) for keys in kinds.values() if i < len(keys)][:number]
+    return [(key, [each for each in asked.questions if each.image == key]) for key in order]
