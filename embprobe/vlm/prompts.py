@@ -41,6 +41,8 @@ class Prompt:
     """Before all."""
     end_of_text: bool = True
     """Whether the tokenizer's own end of a text stands behind each answer."""
+    caption_end: str | None = None
+    """Behind a caption that is learned alone; None for the tokenizer's own end of a text."""
 
     def spans(self, turns: Sequence[Turn], *, end: str) -> list[Span]:
         """Return the text of some turns; ``end`` is the tokenizer's end of a text.
@@ -94,11 +96,12 @@ PROMPTS: dict[PromptName, Prompt] = {
     # as FastChat's template of Vicuna 1.1, which LLaVA-1.5 calls v1
     "vicuna-v1": Prompt(
         system="A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
-        "detailed, and polite answers to the user's questions.",
-        human=" USER: ",
+        "detailed, and polite answers to the user's questions. ",
+        human="USER: ",  # without a space before it, behind the end of the last answer
         assistant=" ASSISTANT:",
         end="",
         answers="letter",
+        caption_end="\n",  # its first stage separates captions by the template that it calls "plain"
     ),
     "words": Prompt(human="", assistant="", end=" ", answers="option"),
 }
@@ -158,16 +161,13 @@ def sample_of(conversation: Conversation, prompt: Prompt, tokenizer: Any) -> Sam
     return encode(spans, tokenizer, image=conversation.image)
 
 
-def caption_sample(key: str, caption: str, tokenizer: Any) -> Sample:
+def caption_sample(key: str, caption: str, prompt: Prompt, tokenizer: Any) -> Sample:
     """Return an image and its caption as a training sample, as LLaVA's first stage has it: nothing but the two."""
-    return encode([Span(IMAGE), Span(f"{caption}{_end(tokenizer)}", True)], tokenizer, image=key)
+    end = (tokenizer.eos_token or "") if prompt.caption_end is None else prompt.caption_end
+    return encode([Span(IMAGE), Span(f"{caption}{end}", True)], tokenizer, image=key)
 
 
 def described_sample(conversation: Conversation, caption: str, prompt: Prompt, tokenizer: Any) -> Sample:
     """Return a conversation as a training sample without an image, whose caption stands in its place."""
     turns = [Turn(turn.human.replace(IMAGE, caption), turn.assistant) for turn in conversation.turns]
     return encode(prompt.spans(turns, end=tokenizer.eos_token or ""), tokenizer)
-
-
-def _end(tokenizer: Any) -> str:
-    return tokenizer.eos_token or ""

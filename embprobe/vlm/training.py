@@ -80,7 +80,7 @@ class TrainingData:
             EmbprobeError: There are none.
         """
         if stage.data == "captions":
-            made = [caption_sample(key, caption, tokenizer) for key, caption in self.captions.items()]
+            made = [caption_sample(key, caption, prompt, tokenizer) for key, caption in self.captions.items()]
         elif stage.data == "descriptions":
             made = [
                 described_sample(each, self.captions[each.image], prompt, tokenizer)
