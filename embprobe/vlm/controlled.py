@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
-import numpy as np
-
 from embprobe.embeddings.session import Session, TrainingProgress
 from embprobe.embeddings.workspace import slug
 from embprobe.encoders.spec import Encoder
@@ -19,13 +17,12 @@ from embprobe.system.processes import Machine
 from embprobe.system.text import listed
 from embprobe.system.threads import side_by_side
 from embprobe.vlm.answers import Answers, read_answers, write_answers
-from embprobe.vlm.conversation import Conversation, Turn
 from embprobe.vlm.evaluate import answer
 from embprobe.vlm.generate import generate
 from embprobe.vlm.image_tokens import StoredTokens, stored_tokens, token_encoder
 from embprobe.vlm.language import load_language
-from embprobe.vlm.prompts import PROMPTS, Prompt
-from embprobe.vlm.question import Question, QuestionSet
+from embprobe.vlm.prompts import PROMPTS, conversations_of
+from embprobe.vlm.question import QuestionSet
 from embprobe.vlm.recipe import Recipe, read_recipe
 from embprobe.vlm.trained import BLIND, stages_of, train, train_language
 from embprobe.vlm.training import TrainingData
@@ -84,20 +81,6 @@ def make_material(
         dict(zip(learned.questions.images.keys, learned.captions, strict=True)),
     )
     return Material(learned.questions.images, data, {name: part.questions for name, part in tests.items()})
-
-
-def conversations_of(questions: QuestionSet, prompt: Prompt, *, seed: int) -> list[Conversation]:
-    """Return a conversation about each image: its questions in random order, each with its options."""
-    by_image: dict[str, list[Question]] = {}
-    for each in questions.questions:
-        by_image.setdefault(each.image, []).append(each)
-    rng = np.random.default_rng(seed)
-    made = []
-    for image, asked in by_image.items():
-        shuffled = [asked[i] for i in rng.permutation(len(asked))]
-        later = [Turn(prompt.with_options(each), prompt.candidates(each)[each.answer]) for each in shuffled[1:]]
-        made.append(Conversation(key=image, image=image, turns=[prompt.ask(shuffled[0]), *later]))
-    return made
 
 
 def run_controlled(
