@@ -55,7 +55,7 @@ COMMANDS = {
     "dense": "probe --attribute dense",
     "pixels": "probe --attribute category --quick -e bundled/clip -e reference/pixels",
     "compare": "compare",
-    "study": "study",
+    "study": "study --vlm",
     "sizes": "study --claims probes/claims/with-more-data.toml -e clip=bundled/clip -e dino=bundled/dino "
     "-e clip-tenth=bundled/clip:runs/clip-100k/model.safetensors "
     "-e dino-tenth=bundled/dino:runs/dino-100k/model.safetensors",
@@ -66,10 +66,13 @@ COMMANDS = {
 }
 """By the name of a record, the command that makes it; ``--json`` and ``--workspace`` are added.
 
-``sizes``, ``no-words`` and ``more-words`` need training runs (docs/pretraining.md), and are made only if they are
-named. Records of other names are of runs that take hours: ``curve`` comes from ``scripts/curve.py``, ``arms`` comes
-from the file of ``scripts/arms.py``; ``jitter`` and ``words`` say in ``transcribed`` where their numbers come from.
+``sizes``, ``no-words`` and ``more-words`` need training runs (docs/pretraining.md), ``study`` trains vision-language
+models for an hour where the workspace has none: they are made only if they are named. Records of other names are of
+runs that take hours: ``curve`` comes from ``scripts/curve.py``, ``arms`` from the file of ``scripts/arms.py``;
+``jitter`` and ``words`` say in ``transcribed`` where their numbers come from.
 """
+IF_NAMED = ("study", "sizes", "no-words", "more-words")
+"""The records that are made only if they are named."""
 LEARNED = ("concept k-NN, unseen drawings", "category decoding, unseen drawings", "zero-shot name", "effective rank")
 """The measures of the study's record, beside its claims: what each encoder has learned."""
 COLUMNS = ("measure", "encoder", "role", "against", "estimate", "low", "high", "p_adjusted", "groups", "unit", "key")
@@ -250,6 +253,7 @@ def claims() -> str:
         margin = f", margin {claim.margin:g}" if claim.margin else ""
         learned = f", if {claim.names[claim.learned]} has learned content" if claim.learned else ""
         vectors = {"class token": "; class tokens", "own": "; own vectors"}.get(claim.vectors, "; own vectors")
+        vectors = "" if claim.questions else vectors
         lines.append(
             f"    Asked: {_question(claim)}; {claim.a} - {claim.b}, {claim.relation}{margin}{learned}{vectors}."
         )
@@ -258,7 +262,9 @@ def claims() -> str:
 
 
 def _question(claim: Claim) -> str:
-    """Return the card and the number of a claim in words, or what of pairs it asks."""
+    """Return the card and the number of a claim in words, or what of pairs or questions it asks."""
+    if claim.questions:
+        return f"questions about {claim.questions}, unseen drawings, to a small vision-language model on its tokens"
     if claim.number is None:
         return f"pairs near for only one of the two, what they have in common in {claim.pairs} beyond random pairs"
     keys = [key for measure in card_of(claim.card).measures for key in measure.declared_keys()]
@@ -299,6 +305,18 @@ def learned() -> str:
         if "," in encoder:  # class tokens, which have a number here and there
             continue
         cells = [_cell(content["rows"], measure, encoder) for measure in LEARNED]
+        lines.append(f"| {encoder.removeprefix('bundled/')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def inside(test: str) -> str:
+    """Return a table of the accuracy of a language model on each encoder's tokens, a line an encoder."""
+    rows = [row for row in record("study")["rows"] if row["key"]["kind"] == "questions" and row["key"]["test"] == test]
+    groups = list(dict.fromkeys(row["key"]["target"] for row in rows))
+    lines = [f"| tokens of | {' | '.join(groups)} |", "|---" * (len(groups) + 1) + "|"]
+    for encoder in dict.fromkeys(row["encoder"] for row in rows):
+        found = {row["key"]["target"]: row for row in rows if row["encoder"] == encoder}
+        cells = [_full(found[group]) for group in groups]
         lines.append(f"| {encoder.removeprefix('bundled/')} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -550,6 +568,7 @@ BLOCKS: Mapping[str, Callable[..., str]] = {
         curve,
         shared,
         verdicts,
+        inside,
         learned,
         agreement,
         explanation,
@@ -659,7 +678,9 @@ def write_record(name: str, result: Mapping[str, Any]) -> None:
         rows = [
             _kept(row)
             for row in result["results"]
-            if not COMMANDS[name].startswith("study") or row["measure"] in LEARNED
+            if not COMMANDS[name].startswith("study")
+            or row["measure"] in LEARNED
+            or (row["key"]["kind"] == "questions" and row["against"] is None)
         ]
     conclusions = result.get("conclusions", {})
     content: dict[str, Any] = {
@@ -769,7 +790,7 @@ def main() -> None:
         if arguments.arms:
             write_arms(arguments.arms)
         elif arguments.action == "record":
-            for name in arguments.names or [name for name in COMMANDS if "runs/" not in COMMANDS[name]]:
+            for name in arguments.names or [name for name in COMMANDS if name not in IF_NAMED]:
                 print(f"embprobe {COMMANDS[name]}", flush=True)
                 make_record(name, arguments.workspace.resolve())
         if arguments.check:
