@@ -18,6 +18,7 @@ from embprobe.statistics import resample
 from embprobe.system.processes import Machine
 from embprobe.system.threads import cores
 from embprobe.vlm.answers import Answers
+from embprobe.vlm.compare import VlmComparison, compare_answers
 from embprobe.vlm.controlled import SEEN, run_controlled
 from embprobe.vlm.trained import BLIND
 
@@ -38,6 +39,8 @@ class Answered:
 
     rows: Sequence[Result]
     scores: Sequence[Scores]
+    comparison: VlmComparison
+    """Of the answers to questions about drawings that were not seen."""
 
     def numbers(self, group: str, a: Sequence[str], b: Sequence[str]) -> RunNumbers | str:
         """Return the numbers of two recipes by the names of their encoders, or why there are none."""
@@ -127,4 +130,6 @@ def as_results(
                         floor=floor,
                     )
                 )
-    return Answered(rows, scores)
+    references = [name for name in found if roles[name] != "subject"]
+    comparison = compare_answers([tests[SEEN] for tests in found.values()], references=references, seed=seed)
+    return Answered(rows, scores, comparison)

@@ -21,6 +21,7 @@ from embprobe.probing.results import Conclusions, Result, Results
 from embprobe.statistics import holm, resample
 from embprobe.system.text import listed
 from embprobe.system.threads import one_thread
+from embprobe.vlm.compare import VlmComparison
 
 if TYPE_CHECKING:
     from embprobe.embeddings.session import Session
@@ -37,6 +38,8 @@ class Study:
     """One an encoder."""
     names: Mapping[str, str]
     """Encoders by role; several are training runs."""
+    inside: VlmComparison | None = None
+    """How a small vision-language model answers on each encoder's tokens, if it was asked."""
 
 
 def run_study(
@@ -107,7 +110,8 @@ def _decided(
     names = {
         role: listed([name, *(run.spec.name for run in cast.more.get(role, ()))]) for role, name in cast.names().items()
     }
-    return Study(results, decisions, learned, names)
+    inside = None if isinstance(answered, str) else answered.comparison
+    return Study(results, decisions, learned, names, inside)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from embprobe.cli.options import (
 )
 from embprobe.cli.progress import training_bar
 from embprobe.cli.session import choose_device, open_rows, start_session
+from embprobe.cli.vlm_compare import print_accuracies
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def study(
     from embprobe.claims.model import read_claims, roles_of
     from embprobe.claims.roles import parse_roles
     from embprobe.errors import UsageError
+    from embprobe.plots.claims import INSIDE
     from embprobe.plots.probe import FIGURE
 
     if encoder and pretrained:
@@ -98,7 +100,7 @@ def study(
         print_json(result.results.as_json())
     else:
         print_study(result)
-        note_files([folder / FIGURE], folder / "results.json")
+        note_files([folder / FIGURE, *([folder / INSIDE] if result.inside else [])], folder / "results.json")
     if not (folder / "results.json").is_file():
         raise typer.Exit(1)
 
@@ -126,6 +128,8 @@ def print_study(study: Study) -> None:
             f"one, Holm-corrected over the {len(differences)} claims that were asked. A verdict needs both."
         )
     )
+    if study.inside is not None:
+        print_accuracies(study.inside)
     verdicts = Counter(decision.verdict for decision in study.decisions)
     lines.print(f"[bold]{', '.join(f'{number} {verdict}' for verdict, number in verdicts.items())}.[/bold]")
     for reason in dict.fromkeys(each.because for each in study.decisions if each.difference is None):

@@ -90,13 +90,13 @@ def _opened(given: str) -> Answers:
 
 def print_vlm_comparison(comparison: VlmComparison) -> None:
     """Print the accuracy of every model by group, then the differences between every two of them."""
-    console = output(width=120)
-    _print_accuracies(console, comparison)
+    print_accuracies(comparison)
     if comparison.differences:
-        _print_differences(console, comparison)
+        _print_differences(output(width=120), comparison)
 
 
-def _print_accuracies(console: Console, comparison: VlmComparison) -> None:
+def print_accuracies(comparison: VlmComparison) -> None:
+    """Print the accuracy of every model by group of questions."""
     from embprobe.encoders.naming import short_names
     from embprobe.probing.results import span
 
@@ -126,7 +126,7 @@ def _print_accuracies(console: Console, comparison: VlmComparison) -> None:
             *("\n".join(map(_interval, column)) for column in _columns(models, turned)),
             end_section=True,
         )
-    console.print(table)
+    output(width=120).print(table)
 
 
 def _columns(models: Sequence[Accuracy], turned: bool) -> list[list[Estimate]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from embprobe.claims.verdicts import Decision, Verdict
 from embprobe.plots.probe import FIGURE
 from embprobe.plots.style import MARKERS, PALETTE, error_bar, figure, save
+from embprobe.plots.vlm import plot_vlm
 from embprobe.probing.results import span
 from embprobe.system.written import written
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from embprobe.claims.run import Study
     from embprobe.embeddings.workspace import Workspace
 
+INSIDE = "vlm.png"
+"""The figure of the accuracies inside a vision-language model."""
 _LOOKS: dict[Verdict, tuple[str, str]] = {
     "reproduced": (PALETTE[2], MARKERS[0]),
     "not reproduced": (PALETTE[1], MARKERS[1]),
@@ -60,6 +63,8 @@ def save_study(study: Study, workspace: Workspace) -> Path:
     folder = study.results.folder(workspace)
     written("results", folder, lambda: study.results.save(folder))
     written("figure", folder / FIGURE, lambda: plot_claims(study.decisions, folder / FIGURE))
+    if (inside := study.inside) is not None:
+        written("figure", folder / INSIDE, lambda: plot_vlm(inside, folder / INSIDE))
     return folder
 
 

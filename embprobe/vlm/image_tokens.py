@@ -14,7 +14,7 @@ from torch import Tensor
 from embprobe.embeddings.session import Session
 from embprobe.embeddings.token_set import TokenSet
 from embprobe.encoders.preprocessing import decoded_side, preprocess
-from embprobe.encoders.spec import Encoder
+from embprobe.encoders.spec import Encoder, TokenGrid
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
 from embprobe.system.text import visible
@@ -164,7 +164,7 @@ def scale_of(source: TokenSource) -> float:
     return max(float(some.square().mean().sqrt()), 1e-12)
 
 
-def _grid(encoder: Encoder) -> Any:
+def _grid(encoder: Encoder) -> TokenGrid:
     if encoder.spec.tokens is None:
         raise UsageError(f"'{encoder.spec.name}' gives an image one vector, and a language model reads tokens.")
     return encoder.spec.tokens

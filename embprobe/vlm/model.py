@@ -78,7 +78,7 @@ def build_connector(width: int, language_width: int, *, depth: int, seed: int) -
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = []
     for before in (width, *[language_width] * (depth - 1)):
-        linear = nn.utils.skip_init(nn.Linear, before, language_width)
+        linear = nn.Linear(before, language_width, device="meta").to_empty(device="cpu")
         for weights in (linear.weight, linear.bias):
             nn.init.uniform_(weights, -(before**-0.5), before**-0.5, generator=generator)
         layers += [linear, nn.GELU()]

@@ -33,7 +33,8 @@ def word_tokenizer(texts: Iterable[str]) -> Any:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=START, eos_token=END, unk_token=UNKNOWN)
+    made: Any = PreTrainedTokenizerFast
+    return made(tokenizer_object=tokenizer, bos_token=START, eos_token=END, unk_token=UNKNOWN)
 
 
 def small_language(texts: Iterable[str], shape: SmallModel, *, context: int, seed: int) -> Language:
