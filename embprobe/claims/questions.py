@@ -71,8 +71,8 @@ def measure_questions(
         session: The workspace, the device and the seed.
 
     Raises:
-        UsageError: The images have no splits, or an encoder has no tokens.
-        EmbprobeError: No questions can be made of the images.
+        NotApplicable: No questions can be made of the images.
+        UsageError: No encoder has tokens, or the package transformers is missing.
     """
     machine = Machine(device=session.device, threads=cores() if session.device == "cpu" else None)
     found = run_controlled([*encoders, *references], images, session, machine=machine)

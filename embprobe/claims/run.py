@@ -14,7 +14,7 @@ from embprobe.claims.questions import LACKING, Answered, measure_questions
 from embprobe.claims.roles import PIXELS, TWIN, Cast
 from embprobe.claims.verdicts import Decision, Difference, decide, measure_difference
 from embprobe.encoders.spec import Encoder
-from embprobe.errors import EmbprobeError, UsageError
+from embprobe.errors import UsageError
 from embprobe.images.rows import Images
 from embprobe.probing.context import NotApplicable
 from embprobe.probing.results import Conclusions, Result, Results
@@ -86,7 +86,7 @@ def _answered(asked: Sequence[_Asked], cast: Cast, images: Images, session: Sess
     beside = [each for each in references if each.spec.name not in encoders]
     try:
         return measure_questions(list(encoders.values()), beside, images, session)
-    except EmbprobeError as error:
+    except NotApplicable as error:
         return str(error).removesuffix(".")
 
 

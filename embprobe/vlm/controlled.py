@@ -11,10 +11,12 @@ from threading import Lock
 from embprobe.embeddings.session import Session, TrainingProgress
 from embprobe.embeddings.workspace import slug
 from embprobe.encoders.spec import Encoder
-from embprobe.errors import UsageError
+from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
+from embprobe.probing.context import NotApplicable
 from embprobe.system.processes import Machine
 from embprobe.system.text import listed
+from embprobe.system.text_models import transformers_library
 from embprobe.system.threads import side_by_side
 from embprobe.vlm.answers import Answers, read_answers, write_answers
 from embprobe.vlm.evaluate import answer
@@ -64,18 +66,21 @@ def make_material(
         test_scenes: Those of each test.
 
     Raises:
-        UsageError: A split has no images.
+        NotApplicable: A split has no images, or questions cannot be made of them.
     """
     parts = {split: images.where(split=split) for split in ("train", "unseen-drawing", "unseen-concept")}
     for split, part in parts.items():
         if not len(part):
-            raise UsageError(f"Of '{images.name}' no image has the split '{split}', which questions are made of.")
-    learned = generate(parts["train"], scenes=scenes, seed=seed, name="scenes to learn from")
-    known = {option for each in learned.questions.questions if each.kind == "name" for option in each.options}
-    tests = {
-        SEEN: generate(parts["unseen-drawing"], scenes=test_scenes, seed=seed + 1, names=known, name=SEEN),
-        UNSEEN: generate(parts["unseen-concept"], scenes=test_scenes, seed=seed + 2, names=(), name=UNSEEN),
-    }
+            raise NotApplicable(f"of '{images.name}' no image has the split '{split}', which questions are made of")
+    try:
+        learned = generate(parts["train"], scenes=scenes, seed=seed, name="scenes to learn from")
+        known = {option for each in learned.questions.questions if each.kind == "name" for option in each.options}
+        tests = {
+            SEEN: generate(parts["unseen-drawing"], scenes=test_scenes, seed=seed + 1, names=known, name=SEEN),
+            UNSEEN: generate(parts["unseen-concept"], scenes=test_scenes, seed=seed + 2, names=(), name=UNSEEN),
+        }
+    except EmbprobeError as error:
+        raise NotApplicable(f"no questions can be made of '{images.name}': {str(error).removesuffix('.')}") from None
     data = TrainingData(
         conversations_of(learned.questions, PROMPTS[recipe.language.prompt], seed=seed),
         dict(zip(learned.questions.images.keys, learned.captions, strict=True)),
@@ -99,7 +104,7 @@ def run_controlled(
     Everything is kept in the workspace: what was trained and asked before is read, and what was interrupted goes on.
 
     Args:
-        encoders: The encoders; the grid of the first is that of encoders without one, such as raw pixels.
+        encoders: The encoders; those without tokens are left out with a note. The grid of the first is that of encoders without one, such as raw pixels.
         images: Cut-outs, as :func:`make_material` needs them.
         session: The workspace, the device and the seed.
         recipe: With a language model from scratch; by default ``small``.
@@ -110,14 +115,17 @@ def run_controlled(
 
     Returns:
         By the name of an encoder, or ``blind``, and by the name of a test its answers.
+
+    Raises:
+        NotApplicable: No questions can be made of the images.
+        UsageError: No encoder has tokens, or the package transformers is missing.
     """
+    transformers_library()  # rather now than after the images are encoded
     recipe, machine = recipe or read_recipe("small"), machine or Machine(device=session.device)
     material = make_material(images, recipe=recipe, seed=session.seed, scenes=scenes, test_scenes=test_scenes)
-    readers = list[Encoder]()
-    for encoder in encoders:
-        readers.append(token_encoder(encoder, recipe.image, readers[0] if readers else None))
+    readers = _token_encoders(encoders, recipe, session)
     for part in material.sets:  # pictures are drawn once for all encoders
-        session.stores(part, readers, f"tokens of {part.name}", tokens=True)
+        session.stores(part, list(readers.values()), f"tokens of {part.name}", tokens=True)
     root = session.workspace.vlm(_mark(recipe, material, session.seed))
     words = [stage for stage in recipe.stages if not stage.sees]
     with session.training("language model", sum(map(material.data.steps, words))) as progress:
@@ -126,11 +134,11 @@ def run_controlled(
         )
     runs = [
         _Run(
-            encoder.spec.name,
-            root / f"{slug(encoder.spec.name)}-{reader.spec.fingerprint[:8]}",
+            name,
+            root / f"{slug(name)}-{reader.spec.fingerprint[:8]}",
             [stored_tokens(part, reader, session) for part in material.sets],
         )
-        for encoder, reader in zip(encoders, readers, strict=True)
+        for name, reader in readers.items()
     ]
     if blind:
         runs.append(_Run(BLIND, root / BLIND, [None] * len(material.sets)))
@@ -141,6 +149,19 @@ def run_controlled(
             lambda run: _train(run, material, recipe, language, session, machine, counted), left, device=machine.device
         )
     return {run.name: {test: read_answers(path) for test, path in run.files(material).items()} for run in runs}
+
+
+def _token_encoders(encoders: Sequence[Encoder], recipe: Recipe, session: Session) -> dict[str, Encoder]:
+    """Return by the name of each encoder that of its tokens; those without tokens are noted."""
+    readers: dict[str, Encoder] = {}
+    for encoder in encoders:
+        try:
+            readers[encoder.spec.name] = token_encoder(encoder, recipe.image, next(iter(readers.values()), None))
+        except UsageError as error:
+            session.note(str(error).removesuffix("."))
+    if not readers:
+        raise UsageError("None of the encoders gives tokens that a language model could read: name a network.")
+    return readers
 
 
 @dataclass(frozen=True)
