@@ -15,7 +15,6 @@ from embprobe.errors import EmbprobeError, UsageError
 from embprobe.images.rows import Images
 from embprobe.probing.context import NotApplicable
 from embprobe.system.processes import Machine
-from embprobe.system.text import listed
 from embprobe.system.text_models import transformers_library
 from embprobe.system.threads import side_by_side
 from embprobe.vlm.answers import Answers, read_answers, write_answers
@@ -104,7 +103,7 @@ def run_controlled(
     Everything is kept in the workspace: what was trained and asked before is read, and what was interrupted goes on.
 
     Args:
-        encoders: The encoders; those without tokens are left out with a note. The grid of the first is that of encoders without one, such as raw pixels.
+        encoders: The encoders; those without tokens are left out with a note. Raw pixels get the grid of the first.
         images: Cut-outs, as :func:`make_material` needs them.
         session: The workspace, the device and the seed.
         recipe: With a language model from scratch; by default ``small``.
@@ -143,7 +142,7 @@ def run_controlled(
     if blind:
         runs.append(_Run(BLIND, root / BLIND, [None] * len(material.sets)))
     left = [run for run in runs if not all(path.is_file() for path in run.files(material).values())]
-    with session.training(listed([run.name for run in left]), sum(run.steps(recipe, material) for run in left)) as bar:
+    with session.training(f"{len(left)} models", sum(run.steps(recipe, material) for run in left)) as bar:
         counted = _Counted(bar, sum(run.steps(recipe, material) for run in left))
         side_by_side(
             lambda run: _train(run, material, recipe, language, session, machine, counted), left, device=machine.device

@@ -479,7 +479,8 @@ def test_the_help_names_every_command_under_its_purpose(run: Run) -> None:
 
 def test_every_argument_and_option_is_explained() -> None:
     program = typer.main.get_command(embprobe.cli.app.app)
-    for command in program.commands.values():  # type: ignore[attr-defined]
+    commands: dict[str, Any] = dict(program.commands)  # type: ignore[attr-defined]
+    for command in [*commands.values(), *commands["vlm"].commands.values()]:
         assert command.help and all(parameter.help for parameter in command.params)
 
 

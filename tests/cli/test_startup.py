@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from embprobe.cli.app import COMMANDS
+from embprobe.cli.vlm import VLM_COMMANDS
 from tests.conftest import Run, noise
 
 SCRIPT = """
@@ -25,6 +26,7 @@ print("imported:", *sorted(set(sys.argv[2:]) & set(sys.modules)))
 OF_OTHER_ENCODERS = ("open_clip", "timm", "torchvision", "transformers")
 HEAVY = ("torch", "faiss", "sklearn", "umap", "matplotlib", "pandas", *OF_OTHER_ENCODERS)
 HELP = [f"{command} --help" for commands in COMMANDS.values() for command in commands]
+HELP += ["vlm --help", *(f"vlm {command} --help" for command in VLM_COMMANDS)]
 
 
 @pytest.mark.parametrize(
