@@ -142,8 +142,9 @@ def run_controlled(
     if blind:
         runs.append(_Run(BLIND, root / BLIND, [None] * len(material.sets)))
     left = [run for run in runs if not all(path.is_file() for path in run.files(material).values())]
-    with session.training(f"{len(left)} models", sum(run.steps(recipe, material) for run in left)) as bar:
-        counted = _Counted(bar, sum(run.steps(recipe, material) for run in left))
+    steps = sum(run.steps(recipe, material) for run in left)
+    with session.training(f"{len(left)} models", steps) as bar:
+        counted = _Counted(bar, steps)
         side_by_side(
             lambda run: _train(run, material, recipe, language, session, machine, counted), left, device=machine.device
         )
