@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 BUNDLED = ("clip", "dino", "siglip", "nclip", "xclip", "slip", "clip-lm")
-KEPT = ("model.safetensors", "recipe.json", "losses.csv", "losses.png")
+KEPT = ("model.safetensors", "recipe.json", "losses.csv")
 LARGEST, LARGEST_TOGETHER = 4_000_000, 24_000_000
 
 
