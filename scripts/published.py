@@ -199,7 +199,7 @@ def record_text(cell: Cell) -> str:
     content = _rounded(cell.model_copy(update={"notes": notes}).model_dump(mode="json", by_alias=True))
     first = ("dataset", "split", "task", "encoder")
     ordered = {name: content[name] for name in (*first, *(name for name in content if name not in first))}
-    return json.dumps(ordered, ensure_ascii=False) + "\n"
+    return json.dumps(ordered, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def _rounded(value: Any) -> Any:
