@@ -99,6 +99,11 @@ class Processes:
         """Return whether this is the first process, which alone writes files."""
         return self.rank == 0
 
+    def wait(self) -> None:
+        """Return when every process has come here."""
+        if self.world > 1:
+            distributed.barrier()
+
     def parts(self, batch_size: int, accumulate: int) -> list[slice]:
         """Cut this process's share of a batch into ``accumulate`` parts.
 
