@@ -73,8 +73,8 @@ def measure_questions(
     """
     machine = Machine(device=session.device, threads=cores() if session.device == "cpu" else None)
     found = run_controlled([*encoders, *references], images, session, machine=machine)
-    roles: dict[str, Role] = {each.spec.name: "subject" for each in encoders}
-    roles |= {each.spec.name: "reference" for each in references} | {BLIND: "baseline"}
+    roles: dict[str, Role] = dict.fromkeys((each.spec.name for each in references), "reference")
+    roles.update(dict.fromkeys((each.spec.name for each in encoders), "subject"), **{BLIND: "baseline"})
     return as_results(found, images.name, roles, seed=session.seed)
 
 

@@ -37,6 +37,7 @@ from embprobe.cli.selftest import selftest
 from embprobe.cli.shape_bias import shape_bias
 from embprobe.cli.study import study
 from embprobe.cli.verify import verify
+from embprobe.cli.vlm import vlm
 from embprobe.errors import EmbprobeError
 
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
@@ -67,6 +68,7 @@ app = typer.Typer(
 for _purpose, _commands in COMMANDS.items():
     for _name, _command in _commands.items():
         app.command(_name, rich_help_panel=_purpose)(spread_options(_command))
+app.add_typer(vlm, name="vlm", rich_help_panel="The controlled study")
 
 
 def _print_version(wanted: bool) -> None:

@@ -74,6 +74,14 @@ def training_bar(steps: int) -> Iterator[Callable[[int, int, dict[str, float]], 
 
 
 @contextmanager
+def named_training_bar(activity: str, steps: int) -> Iterator[Callable[[int, int, dict[str, float]], None]]:
+    """Show the name of what is trained, then :func:`training_bar`."""
+    note(f"training: {activity}")
+    with training_bar(steps) as progress:
+        yield progress
+
+
+@contextmanager
 def spinner(activity: str) -> Iterator[Callable[[str], None]]:
     """Show a moving sign on a terminal, lines in a log; yield a callback for the name of each step."""
     with notes.status(escape(activity), spinner="dots" if notes.encoding.startswith("utf") else "line") as status:

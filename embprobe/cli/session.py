@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from embprobe.cli.console import note
 from embprobe.cli.options import IMAGES, MAX_UNLABELLED, PAIR, RunOptions
-from embprobe.cli.progress import progress_bar
+from embprobe.cli.progress import named_training_bar, progress_bar
 from embprobe.system.text import visible
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def start_session(run: RunOptions, device: str, *, seed: int = 0, max_unlabelled
         run.fast_decode,
         run.max_pixels,
         progress=progress_bar,
+        training=named_training_bar,
         extracted=unreadable_reporter(),
         note=note_once,
         max_unlabelled=max_unlabelled,

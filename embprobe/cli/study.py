@@ -52,6 +52,14 @@ def study(
         int | None,
         typer.Option("--pretrain", help="First train clip and dino on this many images each, then study these.", min=1),
     ] = None,
+    vlm: Annotated[
+        bool,
+        typer.Option(
+            "--vlm",
+            help="Train a small vision-language model on each encoder's tokens, too, and ask the claims about "
+            "questions: some ten minutes an encoder on two cores.",
+        ),
+    ] = False,
     claims: Annotated[
         Path | None, typer.Option(help="A file of claims of your own (.toml). Default: those that come along.")
     ] = None,
@@ -84,7 +92,7 @@ def study(
         roles = pretrained_roles(
             pretrained, session.workspace, seed=seed, device=chosen_device, progress_bar=training_bar
         )
-    result = api.check_claims(rows, roles, claims=asked, session=session)
+    result = api.check_claims(rows, roles, claims=asked, vlm=vlm, session=session)
     folder = result.results.folder(session.workspace)
     if json:
         print_json(result.results.as_json())

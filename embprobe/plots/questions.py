@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLUMNS = 4
-_LETTERS = 58
+_LETTERS = 52
 _SIZE = 6.0
 """Of the letters, in points."""
 

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 
-import numpy as np
-
-from embprobe.embeddings.session import Session
+from embprobe.embeddings.session import Session, TrainingProgress
 from embprobe.embeddings.workspace import slug
 from embprobe.encoders.spec import Encoder
 from embprobe.errors import UsageError
 from embprobe.images.rows import Images
 from embprobe.system.processes import Machine
+from embprobe.system.text import listed
+from embprobe.system.threads import side_by_side
 from embprobe.vlm.answers import Answers, read_answers, write_answers
-from embprobe.vlm.conversation import Conversation, Turn
 from embprobe.vlm.evaluate import answer
 from embprobe.vlm.generate import generate
-from embprobe.vlm.image_tokens import StoredTokens, token_encoder
+from embprobe.vlm.image_tokens import StoredTokens, stored_tokens, token_encoder
 from embprobe.vlm.language import load_language
-from embprobe.vlm.prompts import PROMPTS, Prompt
-from embprobe.vlm.question import Question, QuestionSet
+from embprobe.vlm.prompts import PROMPTS, conversations_of
+from embprobe.vlm.question import QuestionSet
 from embprobe.vlm.recipe import Recipe, read_recipe
-from embprobe.vlm.trained import BLIND, train, train_language
+from embprobe.vlm.trained import BLIND, stages_of, train, train_language
 from embprobe.vlm.training import TrainingData
 
 SCENES, TEST_SCENES = 20_000, 3_000
@@ -83,20 +83,6 @@ def make_material(
     return Material(learned.questions.images, data, {name: part.questions for name, part in tests.items()})
 
 
-def conversations_of(questions: QuestionSet, prompt: Prompt, *, seed: int) -> list[Conversation]:
-    """Return a conversation about each image: its questions in random order, each with its options."""
-    by_image: dict[str, list[Question]] = {}
-    for each in questions.questions:
-        by_image.setdefault(each.image, []).append(each)
-    rng = np.random.default_rng(seed)
-    made = []
-    for image, asked in by_image.items():
-        shuffled = [asked[i] for i in rng.permutation(len(asked))]
-        later = [Turn(prompt.with_options(each), prompt.candidates(each)[each.answer]) for each in shuffled[1:]]
-        made.append(Conversation(key=image, image=image, turns=[prompt.ask(shuffled[0]), *later]))
-    return made
-
-
 def run_controlled(
     encoders: Sequence[Encoder],
     images: Images,
@@ -134,74 +120,100 @@ def run_controlled(
         session.stores(part, readers, f"tokens of {part.name}", tokens=True)
     root = session.workspace.vlm(_mark(recipe, material, session.seed))
     words = [stage for stage in recipe.stages if not stage.sees]
-    with session.training(
-        "language model", sum(stage.steps(len(material.data.conversations)) for stage in words)
-    ) as progress:
+    with session.training("language model", sum(map(material.data.steps, words))) as progress:
         language = train_language(
             recipe, material.data, root / "language", seed=session.seed, machine=machine, progress=progress
         )
-    found: dict[str, dict[str, Answers]] = {}
-    for name, reader in [
-        *((encoder.spec.name, reader) for encoder, reader in zip(encoders, readers, strict=True)),
-        *([(BLIND, None)] if blind else []),
-    ]:
-        found[name] = _asked(name, reader, material, recipe, language, root, session, machine)
-    return found
+    runs = [
+        _Run(
+            encoder.spec.name,
+            root / f"{slug(encoder.spec.name)}-{reader.spec.fingerprint[:8]}",
+            [stored_tokens(part, reader, session) for part in material.sets],
+        )
+        for encoder, reader in zip(encoders, readers, strict=True)
+    ]
+    if blind:
+        runs.append(_Run(BLIND, root / BLIND, [None] * len(material.sets)))
+    left = [run for run in runs if not all(path.is_file() for path in run.files(material).values())]
+    with session.training(listed([run.name for run in left]), sum(run.steps(recipe, material) for run in left)) as bar:
+        counted = _Counted(bar, sum(run.steps(recipe, material) for run in left))
+        side_by_side(
+            lambda run: _train(run, material, recipe, language, session, machine, counted), left, device=machine.device
+        )
+    return {run.name: {test: read_answers(path) for test, path in run.files(material).items()} for run in runs}
 
 
-def _asked(
-    name: str,
-    reader: Encoder | None,
+@dataclass(frozen=True)
+class _Run:
+    """The training of one model, and its folder."""
+
+    name: str
+    out: Path
+    sources: Sequence[StoredTokens | None]
+    """Of the scenes that are learned from, then of each test; None for a model that sees nothing."""
+
+    def files(self, material: Material) -> dict[str, Path]:
+        """Return by the name of a test the file of its answers."""
+        return {
+            test: self.out / f"{slug(test)}-{asked.fingerprint[:8]}.jsonl" for test, asked in material.tests.items()
+        }
+
+    def steps(self, recipe: Recipe, material: Material) -> int:
+        """Return the number of steps."""
+        stages = stages_of(recipe, blind=self.sources[0] is None)
+        return sum(map(material.data.steps, stages))
+
+
+class _Counted:
+    """Adds up the steps of trainings that run side by side, for one progress bar."""
+
+    def __init__(self, progress: TrainingProgress | None, total: int) -> None:
+        self._progress, self._total, self._lock = progress, total, Lock()
+        self._steps: dict[str, int] = {}
+
+    def of(self, name: str) -> TrainingProgress:
+        """Return what a training calls after each step."""
+
+        def count(step: int, steps: int, numbers: dict[str, float]) -> None:
+            with self._lock:
+                self._steps[name] = step
+                if self._progress is not None:
+                    self._progress(sum(self._steps.values()), self._total, numbers)
+
+        return count
+
+
+def _train(
+    run: _Run,
     material: Material,
     recipe: Recipe,
     language: Path,
-    root: Path,
     session: Session,
     machine: Machine,
-) -> dict[str, Answers]:
-    """Return the answers of one encoder's model to each test, from the workspace if they are there."""
-    out = root / (BLIND if reader is None else f"{slug(name)}-{reader.spec.fingerprint[:8]}")
-    files = {test: out / f"{slug(test)}-{asked.fingerprint[:8]}.jsonl" for test, asked in material.tests.items()}
-    if all(path.is_file() for path in files.values()):
-        return {test: read_answers(path) for test, path in files.items()}
-    source = None if reader is None else _stored(material.images, reader, session)
-    total = sum(
-        stage.steps(len(material.data.captions if stage.data == "captions" else material.data.conversations))
-        for stage in recipe.stages
-        if stage.sees and (source is not None or stage.trains != "connector")
+    counted: _Counted,
+) -> None:
+    """Train a model on an encoder's tokens, put the questions of each test to it, and write its answers."""
+    trained = train(
+        recipe,
+        material.data,
+        run.out,
+        source=run.sources[0],
+        language=load_language(language, device=machine.device),
+        seed=session.seed,
+        machine=replace(machine, threads=None),
+        progress=counted.of(run.name),
     )
-    with session.training(name, total) as progress:
-        trained = train(
+    for (test, questions), source in zip(material.tests.items(), run.sources[1:], strict=True):
+        answers = answer(
+            trained.model,
+            questions,
             recipe,
-            material.data,
-            out,
+            name=run.name,
+            tokenizer=trained.tokenizer,
             source=source,
-            language=load_language(language, device=machine.device),
-            seed=session.seed,
             machine=machine,
-            progress=progress,
         )
-    answers = {}
-    for test, questions in material.tests.items():
-        seen = None if reader is None else _stored(questions.images, reader, session)
-        with session.progress(f"{name}, {test}", len(questions)) as count:
-            answers[test] = answer(
-                trained.model,
-                questions,
-                recipe,
-                name=name,
-                tokenizer=trained.tokenizer,
-                source=seen,
-                machine=machine,
-                progress=count,
-            )
-        write_answers(files[test], answers[test])
-    return answers
-
-
-def _stored(images: Images, reader: Encoder, session: Session) -> StoredTokens:
-    tokens = session.tokens(images, reader, f"tokens of {images.name}")
-    return StoredTokens(tokens, f"{reader.spec.fingerprint}-{images.fingerprint}")
+        write_answers(run.files(material)[test], answers)
 
 
 def _mark(recipe: Recipe, material: Material, seed: int) -> str:

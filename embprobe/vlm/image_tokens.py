@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from embprobe.embeddings.session import Session
 from embprobe.embeddings.token_set import TokenSet
 from embprobe.encoders.preprocessing import decoded_side, preprocess
 from embprobe.encoders.spec import Encoder
@@ -104,7 +105,7 @@ class LiveTokens:
 
     @property
     def width(self) -> int:
-        return self.encoder.spec.dimension
+        return int(self.encoder.spec.dimension)
 
     @property
     def keys(self) -> Sequence[str]:
@@ -143,6 +144,18 @@ def token_encoder(encoder: Encoder, wanted: ImageTokens, first: Encoder | None =
         tokens = tokens.with_grid(first.spec.tokens.rows, first.spec.tokens.columns)
     made: Encoder = tokens
     return made
+
+
+def stored_tokens(images: Images, reader: Encoder, session: Session) -> StoredTokens:
+    """Return the tokens of images, encoded once and kept in the workspace.
+
+    Args:
+        images: Those that can be read are kept.
+        reader: An encoder of tokens.
+        session: The workspace.
+    """
+    tokens = session.tokens(images, reader, f"tokens of {images.name}")
+    return StoredTokens(tokens, f"{reader.spec.fingerprint}-{images.fingerprint}")
 
 
 def scale_of(source: TokenSource) -> float:

@@ -66,8 +66,8 @@ def collate(samples: Sequence[Sample], image_tokens: int, *, context: int) -> Ba
 def build_connector(width: int, language_width: int, *, depth: int, seed: int) -> nn.Sequential:
     """Build the connector: ``depth`` linear layers with GELU between them, LLaVA-1.5's ``mlp2x_gelu`` where depth is 2.
 
-    Fresh weights are drawn as torch draws those of linear layers; the same seed gives the same weights, and the global
-    random state is left as it was.
+    Fresh weights are uniform in ±1 / sqrt(width), as torch draws those of linear layers; the same seed gives the same
+    weights, whatever else draws random numbers meanwhile.
 
     Args:
         width: Of an encoder's tokens.
@@ -75,12 +75,14 @@ def build_connector(width: int, language_width: int, *, depth: int, seed: int) -
         depth: The number of linear layers.
         seed: Of the weights.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        layers: list[nn.Module] = [nn.Linear(width, language_width)]
-        for _ in range(depth - 1):
-            layers += [nn.GELU(), nn.Linear(language_width, language_width)]
-    return nn.Sequential(*layers)
+    generator = torch.Generator().manual_seed(seed)
+    layers: list[nn.Module] = []
+    for before in (width, *[language_width] * (depth - 1)):
+        linear = nn.utils.skip_init(nn.Linear, before, language_width)
+        for weights in (linear.weight, linear.bias):
+            nn.init.uniform_(weights, -(before**-0.5), before**-0.5, generator=generator)
+        layers += [linear, nn.GELU()]
+    return nn.Sequential(*layers[:-1])
 
 
 class VisionLanguageModel(nn.Module):

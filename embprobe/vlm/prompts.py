@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from embprobe.errors import EmbprobeError
 from embprobe.vlm.conversation import IMAGE, Conversation, Turn
-from embprobe.vlm.question import LETTERS, Question
+from embprobe.vlm.question import LETTERS, Question, QuestionSet
 from embprobe.vlm.recipe import PromptName
 
 IMAGE_ID = -200
@@ -153,6 +155,34 @@ def encode(spans: Sequence[Span], tokenizer: Any, *, image: str | None = None) -
             labels.append(token if learned[offset + max(first, last - 1)] else UNLEARNED)
         offset += len(part) + len(IMAGE)
     return Sample(tuple(ids), tuple(labels), image)
+
+
+def conversations_of(questions: QuestionSet, prompt: Prompt, *, seed: int | None = None) -> list[Conversation]:
+    """Return a conversation about each image, whose turns are its questions and their right answers.
+
+    Args:
+        questions: The questions.
+        prompt: How they are put.
+        seed: Of the order of an image's questions; None for that of the set.
+
+    Example:
+        >>> from embprobe.images import load_images
+        >>> from embprobe.vlm.generate import generate
+        >>> asked = generate(load_images("bundled/emoji:train"), scenes=1, seed=1).questions
+        >>> (talk,) = conversations_of(asked, PROMPTS["words"])
+        >>> talk.image, len(talk.turns), talk.turns[0].human.count(IMAGE), talk.turns[-1].human.count(IMAGE)
+        ('labelled-000000', 5, 1, 0)
+    """
+    rng = None if seed is None else np.random.default_rng(seed)
+    of_image: dict[str, list[Question]] = {}
+    for each in questions.questions:
+        of_image.setdefault(each.image, []).append(each)
+    made = []
+    for image, asked in of_image.items():
+        first, *others = asked if rng is None else [asked[i] for i in rng.permutation(len(asked))]
+        later = [Turn(prompt.with_options(each), prompt.candidates(each)[each.answer]) for each in others]
+        made.append(Conversation(key=image, image=image, turns=(prompt.ask(first), *later)))
+    return made
 
 
 def sample_of(conversation: Conversation, prompt: Prompt, tokenizer: Any) -> Sample:

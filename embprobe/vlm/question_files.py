@@ -16,7 +16,7 @@ from embprobe.system.files import making, write_json
 from embprobe.system.text import visible
 from embprobe.vlm.conversation import IMAGE, Conversation, Turn
 from embprobe.vlm.generate import Generated
-from embprobe.vlm.prompts import PROMPTS, Prompt
+from embprobe.vlm.prompts import PROMPTS, conversations_of
 from embprobe.vlm.question import Question, QuestionSet
 
 QUESTIONS, CONVERSATIONS, CAPTIONS, PICTURES = "questions.jsonl", "conversations.json", "captions.json", "images"
@@ -64,27 +64,6 @@ def write_questions(
     except OSError as error:
         raise EmbprobeError(f"The questions cannot be written to '{folder}': {error.strerror or error}.") from None
     return folder
-
-
-def conversations_of(asked: QuestionSet, prompt: Prompt) -> list[Conversation]:
-    """Return a conversation about each image, whose turns are its questions and their right answers.
-
-    Example:
-        >>> from embprobe.images import load_images
-        >>> from embprobe.vlm.generate import generate
-        >>> asked = generate(load_images("bundled/emoji:train"), scenes=1, seed=1).questions
-        >>> (talk,) = conversations_of(asked, PROMPTS["words"])
-        >>> talk.image, len(talk.turns), talk.turns[0].human.count(IMAGE), talk.turns[-1].human.count(IMAGE)
-        ('labelled-000000', 5, 1, 0)
-    """
-    of_image: dict[str, list[Question]] = defaultdict(list)
-    for each in asked.questions:
-        of_image[each.image].append(each)
-    made = []
-    for key, (first, *others) in of_image.items():
-        later = [Turn(prompt.with_options(each), prompt.candidates(each)[each.answer]) for each in others]
-        made.append(Conversation(key=key, image=key, turns=(prompt.ask(first), *later)))
-    return made
 
 
 def llava(conversations: Iterable[Conversation]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from embprobe.vlm.image_tokens import TokenSource, scale_of
 from embprobe.vlm.language import Language, load_language, save_language
 from embprobe.vlm.lora import ADAPTER, has_adapters, merged, save_adapters, with_adapters
 from embprobe.vlm.model import VisionLanguageModel, build_connector
-from embprobe.vlm.recipe import Recipe
+from embprobe.vlm.recipe import Recipe, Stage
 from embprobe.vlm.small import small_language
 from embprobe.vlm.training import Progress, TrainingData, described_in, forget, refuse_other, run_stages
 
@@ -123,7 +123,7 @@ def train(
     """
     encoder = BLIND if source is None else source.name
     kept = data if source is None else data.seen_by(source)
-    stages = [stage for stage in recipe.stages if stage.sees and (source is not None or stage.trains != "connector")]
+    stages = stages_of(recipe, blind=source is None)
     described: dict[str, object] = {
         "recipe": recipe.model_dump(by_alias=True),
         "data": kept.fingerprint,
@@ -167,6 +167,11 @@ def train(
         forget(out)
     processes.wait()
     return Trained(model, language.tokenizer, recipe, encoder, out)
+
+
+def stages_of(recipe: Recipe, *, blind: bool) -> list[Stage]:
+    """Return the stages that see images; a blind model has no connector to train alone."""
+    return [stage for stage in recipe.stages if stage.sees and not (blind and stage.trains == "connector")]
 
 
 def load_trained(folder: Path, *, device: str = "cpu", precision: str = "float32") -> Trained:

@@ -61,6 +61,10 @@ class TrainingData:
                 yield turn.assistant
         yield from self.captions.values()
 
+    def steps(self, stage: Stage) -> int:
+        """Return the number of steps of a stage over these data."""
+        return stage.steps(len(self.captions if stage.data == "captions" else self.conversations))
+
     def seen_by(self, source: TokenSource) -> TrainingData:
         """Return the data without what is about images that have no tokens."""
         keys = set(source.keys)
@@ -81,7 +85,7 @@ class TrainingData:
             made = [
                 described_sample(each, self.captions[each.image], prompt, tokenizer)
                 for each in self.conversations
-                if each.image in self.captions
+                if each.image is not None and each.image in self.captions
             ]
         else:
             made = [sample_of(each, prompt, tokenizer) for each in self.conversations]

@@ -344,6 +344,21 @@ def test_the_truth_is_anywhere_among_its_options(kind: str) -> None:
         assert stats.chisquare(np.bincount(values, minlength=4)).pvalue > 1e-4
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [("background", "word"), ("background", "style"), ("ink", "word"), ("style", "category"), ("word", "category")],
+)
+def test_one_fact_of_a_scene_tells_nothing_of_another(pair: tuple[str, str]) -> None:
+    rows = [row.labels for row in many(0).questions.images.rows if row.labels["scene"] == "labelled"]
+    both = [tuple(labels[name] for name in pair) for labels in rows if all(name in labels for name in pair)]
+    first, second = (sorted(set(values)) for values in zip(*both, strict=True))
+    table = np.zeros((len(first), len(second)))
+    for a, b in both:
+        table[first.index(a), second.index(b)] += 1
+    kept = table[:, table.sum(0) > 100] if "category" in pair else table  # hardly any flag may be asked for
+    assert stats.chi2_contingency(kept).pvalue > 1e-4
+
+
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**40))
 def test_questions_of_any_seed_have_four_options_of_their_kind(seed: int) -> None:

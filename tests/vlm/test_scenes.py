@@ -24,8 +24,8 @@ def pin(side: int = 40) -> Image.Image:
     return image
 
 
-def drawn(*things: Thing, side: int = 100, **parts: tuple[Word, ...]) -> NDArray[np.uint8]:
-    return np.asarray(compose(Scene((GREEN,), things, **parts), lambda row: pin(), side))
+def drawn(*things: Thing, words: tuple[Word, ...] = ()) -> NDArray[np.uint8]:
+    return np.asarray(compose(Scene((GREEN,), things, words), lambda row: pin(), 100))
 
 
 def test_areas_lie_where_their_boxes_are() -> None:
