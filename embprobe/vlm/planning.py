@@ -11,12 +11,17 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from embprobe.errors import EmbprobeError
 from embprobe.system.memory import available_memory
 from embprobe.system.processes import Machine
+from embprobe.vlm.prompts import Prompt
 from embprobe.vlm.recipe import Data, Recipe, Stage
+from embprobe.vlm.training import TrainingData
 
 Part = Literal["weights", "gradients", "optimizer", "activations"]
 _FLOAT = 4
+_TOKENIZED = 500
+"""Samples of which the mean length is taken."""
 _HEADROOM = 0.9
 """The share of a device's memory that tensors may take; the rest goes to the libraries and to gaps between tensors."""
 _UTILISED = 0.4
@@ -185,8 +190,7 @@ def plan(
         images: The number of different images of all stages; by default the sum of the stages' numbers.
     """
     connector = connector_parameters(encoder.width, language.width, depth=recipe.connector.depth)
-    frozen = not any(stage.trains in ("both", "language model") for stage in recipe.stages)
-    weight = 2 if frozen and machine.precision == "bfloat16" else _FLOAT
+    weight = 2 if language_precision(recipe, machine) == "bfloat16" else _FLOAT
     stages = []
     for stage in recipe.stages:
         if not stage.sees:
@@ -229,6 +233,42 @@ def plan(
         memory_of(machine.device) if available is None else available,
         rate,
     )
+
+
+def language_precision(recipe: Recipe, machine: Machine) -> str:
+    """Return the precision of a language model's weights: that of the machine, where they stay frozen.
+
+    Small steps of the learning rate would be lost in the rounding of bfloat16.
+    """
+    frozen = all(stage.trains in ("connector", "connector and lora") for stage in recipe.stages)
+    return machine.precision if frozen else "float32"
+
+
+def data_size(data: TrainingData, stage: Stage, prompt: Prompt, tokenizer: Any) -> DataSize:
+    """Return the size of a stage's data; of large data some evenly spaced samples, and the longest, are tokenized.
+
+    Raises:
+        EmbprobeError: There is nothing for the stage to learn from.
+    """
+    if stage.data == "captions":
+        keys, lengths = list(data.captions), [len(caption) for caption in data.captions.values()]
+        images = len(keys)
+
+        def part(positions: Sequence[int]) -> TrainingData:
+            return TrainingData([], {keys[i]: data.captions[keys[i]] for i in positions})
+    else:
+        lengths = [sum(len(turn.human) + len(turn.assistant) for turn in each.turns) for each in data.conversations]
+        images = len({each.image for each in data.conversations} - {None})
+
+        def part(positions: Sequence[int]) -> TrainingData:
+            return TrainingData([data.conversations[i] for i in positions], data.captions)
+
+    count = len(lengths)
+    if not count:
+        raise EmbprobeError(f"There are no {stage.data} for the stage '{stage.name}'.")
+    some = part(range(0, count, max(1, count // _TOKENIZED))).samples(stage, prompt, tokenizer)
+    (longest,) = part([lengths.index(max(lengths))]).samples(stage, prompt, tokenizer)
+    return DataSize(count, images, sum(len(each.ids) for each in some) / len(some), len(longest.ids))
 
 
 def fewest_parts(plan_of: Callable[[int], Plan], batch_sizes: Sequence[int], *, processes: int = 1) -> int | None:

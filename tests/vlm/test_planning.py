@@ -9,7 +9,9 @@ import pytest
 import torch
 from transformers import GPT2Config, LlamaConfig, LlamaForCausalLM
 
+from embprobe.errors import EmbprobeError
 from embprobe.system.processes import Machine
+from embprobe.vlm.conversation import IMAGE, Conversation, Turn
 from embprobe.vlm.language import Language
 from embprobe.vlm.lora import with_adapters
 from embprobe.vlm.planning import (
@@ -17,12 +19,16 @@ from embprobe.vlm.planning import (
     EncoderSize,
     Plan,
     activation_bytes,
+    data_size,
     fewest_parts,
     language_shape,
     measured_rate,
     plan,
 )
+from embprobe.vlm.prompts import PROMPTS
 from embprobe.vlm.recipe import Data, Lora, read_recipe
+from embprobe.vlm.training import TrainingData
+from tests.vlm.tiny_llama import tiny_tokenizer
 
 GPU = Machine("cuda:0", precision="bfloat16")
 LARGE = EncoderSize(image_tokens=576, width=1024)
@@ -110,6 +116,25 @@ def test_time_is_operations_by_rate() -> None:
     # LLaVA-1.5's authors had 8 A100 for about 5.5 and 20 hours; 0.4 of an A100's 312e12 operations a second
     published = planned(rate=0.4 * 312e12, processes=8)
     assert 1 < published.stages[0].seconds / 3600 < 5.5 and 5 < published.stages[1].seconds / 3600 < 20
+
+
+def test_sizes_of_data_are_counted_in_tokens() -> None:
+    tokenizer, prompt = tiny_tokenizer(), PROMPTS["vicuna-v1"]
+    first, second = read_recipe("llava-1.5").stages
+    talks = [
+        Conversation(key=str(i), image="a" if i % 2 else None, turns=[Turn(f"{IMAGE}\n" * (i % 2) + "b", "c" * i)])
+        for i in range(1, 2001)
+    ]
+    data = TrainingData(talks, {"a": "cat", "b": "a" * 50})
+    captions = data_size(data, first, prompt, tokenizer)
+    lengths = [len(sample.ids) for sample in data.samples(first, prompt, tokenizer)]
+    assert captions == DataSize(2, 2, sum(lengths) / 2, max(lengths))
+    conversations = data_size(data, second, prompt, tokenizer)
+    lengths = [len(sample.ids) for sample in data.samples(second, prompt, tokenizer)]
+    assert (conversations.samples, conversations.images, conversations.longest) == (2000, 1, max(lengths))
+    assert conversations.text_tokens == pytest.approx(sum(lengths) / 2000, rel=0.02)
+    with pytest.raises(EmbprobeError, match="There are no captions for the stage 'pre-training'"):
+        data_size(TrainingData(talks, {}), first, prompt, tokenizer)
 
 
 def test_an_encoder_is_paid_once_where_tokens_are_stored_and_else_each_epoch() -> None:
