@@ -10,8 +10,10 @@ from embprobe.cli.options import spread_options
 from embprobe.cli.vlm_compare import compare
 from embprobe.cli.vlm_eval import evaluate
 from embprobe.cli.vlm_questions import questions
+from embprobe.cli.vlm_train import train
 
 VLM_COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train,
     "questions": questions,
     "eval": evaluate,
     "compare": compare,

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal, cast, get_args
 
 import torch
@@ -15,6 +16,8 @@ from embprobe.errors import UsageError
 
 Precision = Literal["float32", "bfloat16"]
 _WORKERS = 8
+_PATIENCE = timedelta(days=2)
+"""The longest that processes wait for another, such as the first while it encodes images."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,17 @@ class Processes:
                 self.device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
                 torch.cuda.set_device(self.device)
             if not distributed.is_initialized():
-                distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+                distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_PATIENCE)
 
     @property
     def first(self) -> bool:
         """Return whether this is the first process, which alone writes files."""
         return self.rank == 0
+
+    def wait(self) -> None:
+        """Return when every process has come here."""
+        if self.world > 1:
+            distributed.barrier()
 
     def parts(self, batch_size: int, accumulate: int) -> list[slice]:
         """Cut this process's share of a batch into ``accumulate`` parts.

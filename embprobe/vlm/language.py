@@ -69,14 +69,7 @@ def load_language(
     if precision not in get_args(Precision):
         raise UsageError(f"There is no precision '{precision}'; there are {', '.join(get_args(Precision))}.")
     library = transformers_library()
-    folder = Path(name_or_folder)
-    if local := folder.is_dir() or not _is_repository(str(name_or_folder)):
-        name = folder.resolve().name
-    else:
-        name = str(name_or_folder)
-        folder = _fetch(name, revision)
-    if local and revision is not None:
-        raise UsageError(f"'{folder}' is a folder, and only a repository of the hub has revisions.")
+    name, folder = _place(name_or_folder, revision)
     _check_files(library, folder)
     dtype = getattr(torch, precision)
     # the argument has had its new name since version 4.56
@@ -87,6 +80,22 @@ def load_language(
     _check_vocabulary(folder, model, tokenizer)
     _check_causal(folder, model)
     return Language(model, tokenizer, name, _context(model, tokenizer))
+
+
+def read_configuration(name_or_folder: str | Path, *, revision: str | None = None) -> tuple[Any, Any]:
+    """Return the configuration and the tokenizer of a language model, without its weights: enough for a plan.
+
+    Raises:
+        UsageError: There is no such model, or the package transformers is missing.
+        EmbprobeError: It cannot be fetched or read, or is no causal language model.
+    """
+    library = transformers_library()
+    _, folder = _place(name_or_folder, revision, weights=False)
+    _check_files(library, folder, weights=False)
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    with readable_as_text_model(folder), quiet(library):
+        tokenizer = library.AutoTokenizer.from_pretrained(folder, **local)
+        return library.AutoConfig.from_pretrained(folder, **local), tokenizer
 
 
 def save_language(language: Language, folder: Path) -> None:
@@ -106,19 +115,31 @@ def save_language(language: Language, folder: Path) -> None:
 # --- fetching ------------------------------------------------------------------------------------------------------
 
 
+def _place(name_or_folder: str | Path, revision: str | None, *, weights: bool = True) -> tuple[str, Path]:
+    """Return the name of a model and the folder of its files, which are fetched if they are in the hub."""
+    folder = Path(name_or_folder)
+    if not folder.is_dir() and _is_repository(str(name_or_folder)):
+        return str(name_or_folder), _fetch(str(name_or_folder), revision, weights=weights)
+    if revision is not None:
+        raise UsageError(f"'{folder}' is a folder, and only a repository of the hub has revisions.")
+    return folder.resolve().name, folder
+
+
 def _is_repository(name: str) -> bool:
     """Return whether a text has the form ``OWNER/NAME``, and is no path."""
     owner, slash, rest = name.partition("/")
     return bool(owner and slash and rest) and not set(f"{os.sep}/\\") & set(rest) and not owner.startswith((".", "~"))
 
 
-def _fetch(repository: str, revision: str | None) -> Path:
+def _fetch(repository: str, revision: str | None, *, weights: bool) -> Path:
     """Fetch a repository's configuration, tokenizer and safetensors; return their folder in the hub's cache."""
     from huggingface_hub import snapshot_download
 
     try:
         with cache_if_unreachable():
             folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(_SMALL_FILES)))
+            if not weights:
+                return folder
             _check_files(transformers_library(), folder, weights=False)  # before gigabytes are fetched
             return Path(snapshot_download(repository, revision=revision, allow_patterns=[*_SMALL_FILES, _WEIGHTS]))
     except EmbprobeError:

@@ -7,6 +7,7 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
@@ -15,6 +16,7 @@ from embprobe.images.readers.folder import file_rows
 from embprobe.images.rows import Images
 from embprobe.system.text import printable, visible
 from embprobe.vlm.conversation import IMAGE, Conversation, Turn
+from embprobe.vlm.training import TrainingData
 
 _READ = 2**20
 """Letters that are read at a time."""
@@ -104,6 +106,50 @@ def captions_of(conversations: Iterable[Conversation]) -> dict[str, str]:
         if each.image is not None:
             captions.setdefault(each.image, each.turns[0].assistant)
     return captions
+
+
+def read_training_data(
+    *,
+    captions: Path | None,
+    conversations: Path | None,
+    image_folder: Path,
+    caption_images: Path | None = None,
+    max_left_out: int = 0,
+) -> tuple[Images, TrainingData]:
+    """Read the files of both stages, and the images of both as one set.
+
+    Args:
+        captions: The file of the first stage, whose first answers are captions; None if there is none.
+        conversations: The file of the second stage; None if there is none.
+        image_folder: The folder that paths of images start from.
+        caption_images: That of the first stage, where it is another.
+        max_left_out: The most conversations of each file that may be left out.
+
+    Raises:
+        UsageError: There is neither file.
+        EmbprobeError: As :func:`read_conversations`; or two images in different folders have the same path.
+    """
+    first = second = None
+    if captions is not None:
+        first = read_conversations(captions, caption_images or image_folder, max_left_out=max_left_out)
+    if conversations is not None:
+        second = read_conversations(conversations, image_folder, max_left_out=max_left_out)
+    if first is None and second is None:
+        raise UsageError("There is nothing to learn from: give a file of captions, of conversations, or both.")
+    sets = [part[0] for part in (first, second) if part is not None]
+    data = TrainingData([] if second is None else second[1], {} if first is None else captions_of(first[1]))
+    if len(sets) == 1:
+        return sets[0], data
+    known = set(sets[0].keys)
+    shared = [key for key in sets[1].keys if key in known]
+    if shared and sets[0].place != sets[1].place:
+        raise EmbprobeError(
+            f"{len(shared):,} images of captions and conversations have the same path in two folders, first "
+            f"'{visible(shared[0])}': give one folder above both, and paths from there."
+        )
+    others = sets[1].take([i for i, key in enumerate(sets[1].keys) if key not in known])
+    joined = Images.joined(f"{sets[0].name}+{sets[1].name}", [sets[0], others])
+    return replace(joined, notes=(*sets[0].notes, *sets[1].notes)), data
 
 
 class _Packed(Sequence[Conversation]):

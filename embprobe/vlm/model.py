@@ -126,7 +126,11 @@ class VisionLanguageModel(nn.Module):
         behind = batch.labels[:, 1:]
         chosen = behind != UNLEARNED
         logits = self.logits(batch, tokens)[:, :-1][chosen]
-        return F.cross_entropy(logits.float(), behind[chosen], reduction="sum")
+        loss = F.cross_entropy(logits.float(), behind[chosen], reduction="sum")
+        if tokens is None and self.connector is not None:
+            # a gradient of 0 and not none, or a process whose samples have no image would keep the others waiting
+            loss = loss + sum(0.0 * weights.sum() for weights in self.connector.parameters())
+        return loss
 
 
 def learned(batch: Batch) -> int:

@@ -145,6 +145,8 @@ class Recipe(Strict):
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError("two stages have the same name")
+        if len({stage.lora for stage in self.stages} - {None}) > 1:
+            raise ValueError("two stages have different tables 'lora': a model has one set of adapters")
         order = [stage.sees for stage in self.stages]
         if order != sorted(order):
             raise ValueError("stages without images come first: they are the same for every encoder")

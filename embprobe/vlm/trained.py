@@ -11,9 +11,10 @@ from typing import Any
 from embprobe.encoders.spec import hash_weights
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.system.files import replacing, write_json
-from embprobe.system.processes import Machine
+from embprobe.system.processes import Machine, Processes
 from embprobe.vlm.image_tokens import TokenSource, scale_of
 from embprobe.vlm.language import Language, load_language, save_language
+from embprobe.vlm.lora import ADAPTER, has_adapters, merged, save_adapters, with_adapters
 from embprobe.vlm.model import VisionLanguageModel, build_connector
 from embprobe.vlm.recipe import Recipe, Stage
 from embprobe.vlm.small import small_language
@@ -139,6 +140,8 @@ def train(
         width = language.model.get_input_embeddings().embedding_dim
         connector = build_connector(source.width, width, depth=recipe.connector.depth, seed=seed)
         scale = scale_of(source) if recipe.image.scaled else 1.0
+    if loras := [stage.lora for stage in stages if stage.lora is not None]:
+        language = with_adapters(language, loras[0], seed=seed)
     model = VisionLanguageModel(language.model, connector, scale=scale)
     run_stages(
         model,
@@ -153,8 +156,16 @@ def train(
         machine=machine,
         progress=progress,
     )
-    _save(model, language, recipe, encoder, out)
-    forget(out)
+    processes = Processes(machine.device if machine else "cpu")
+    if has_adapters(language):
+        if processes.first and not (out / ADAPTER).is_dir():
+            save_adapters(language, out / ADAPTER)
+        language = merged(language)
+        model.language = language.model
+    if processes.first:
+        _save(model, language, recipe, encoder, out)
+        forget(out)
+    processes.wait()
     return Trained(model, language.tokenizer, recipe, encoder, out)
 
 

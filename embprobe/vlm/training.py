@@ -133,7 +133,7 @@ def run_stages(
     machine = machine or Machine()
     refuse_other(out, described)
     prompt = PROMPTS[recipe.language.prompt]
-    with torch_threads(machine.threads):
+    with torch_threads(machine.threads), torch.random.fork_rng(range(torch.cuda.device_count())):
         run = _Run(model, out, described, machine, Processes(machine.device))
         plans = [
             _Plan.of(stage, data.samples(stage, prompt, tokenizer), source, recipe.language.context, seed=[seed, i])
@@ -189,15 +189,16 @@ class _Plan:
     order: np.ndarray[Any, np.dtype[np.int64]]
     image_tokens: int
     context: int
+    seed: Sequence[int]
 
     @classmethod
     def of(
         cls, stage: Stage, samples: Sequence[Sample], source: TokenSource | None, context: int, *, seed: list[int]
     ) -> _Plan:
         lengths = [len(sample.ids) for sample in samples]
-        mixed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        order = batches(lengths, stage.batch_size, stage.steps(len(samples)), seed=mixed, by_length=stage.by_length)
-        return cls(stage, samples, order, 0 if source is None else source.count, context)
+        steps = stage.steps(len(samples))
+        order = batches(lengths, stage.batch_size, steps, seed=_mixed(seed), by_length=stage.by_length)
+        return cls(stage, samples, order, 0 if source is None else source.count, context, seed)
 
     @property
     def steps(self) -> int:
@@ -259,6 +260,8 @@ class _Run:
             unsynchronised = network.no_sync
         saved = time.monotonic()
         for positions in plan.order[self.step :]:
+            # dropout draws from torch's global state: a run that goes on after a kill draws as one that never stopped
+            torch.manual_seed(_mixed([*plan.seed, self.step, self.processes.rank]))
             loss = self._step(network, unsynchronised, optimizer, plan, positions, source)
             self.step += 1
             self.history.add(before + self.step, {"loss": loss})
@@ -345,6 +348,11 @@ class _Run:
         with replacing(self.out / "checkpoint.pt") as path:
             torch.save(state, path)
         self.history.write(self.out / "losses.csv")
+
+
+def _mixed(seeds: Sequence[int]) -> int:
+    """Return one seed from several numbers."""
+    return int(np.random.SeedSequence(list(seeds)).generate_state(1)[0])
 
 
 def _optimizer(stage: Stage, trained: Sequence[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
