@@ -205,7 +205,7 @@ def test_two_processes_give_the_losses_of_one(material: Path, trained: Path, tmp
         for rank in range(2)
     ]
     for process in processes:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
     # one of the seven conversations has no image, so that a process has a step without one
     np.testing.assert_allclose(losses(tmp_path / "run"), losses(trained), rtol=1e-5)
