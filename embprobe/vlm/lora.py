@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -72,8 +73,6 @@ def merged(language: Language) -> Language:
 
 def _library() -> ModuleType:
     try:
-        import peft
+        return import_module("peft")
     except ImportError:
         raise UsageError("LoRA needs the package peft: pip install 'embprobe[vlm]'.") from None
-    library: ModuleType = peft
-    return library

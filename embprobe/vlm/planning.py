@@ -14,6 +14,7 @@ from torch import nn
 from embprobe.errors import EmbprobeError
 from embprobe.system.memory import available_memory
 from embprobe.system.processes import Machine
+from embprobe.system.text_models import transformers_library
 from embprobe.vlm.prompts import Prompt
 from embprobe.vlm.recipe import Data, Recipe, Stage
 from embprobe.vlm.training import TrainingData
@@ -132,10 +133,9 @@ def language_shape(config: Any) -> LanguageShape:
         >>> vicuna.parameters, vicuna.matrices, 128 * vicuna.per_rank
         (6738415616, 6607077376, 319815680)
     """
-    from transformers import AutoModelForCausalLM
-
+    automatic: Any = transformers_library().AutoModelForCausalLM
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = automatic.from_config(config)
     head = model.get_output_embeddings()
     layers = [each for each in model.modules() if isinstance(each, nn.Linear)]
     width = int(model.get_input_embeddings().embedding_dim)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class Prompt:
 
         Example:
             >>> PROMPTS["words"].spans([Turn("<image> what is shown ?", "dog")], end="</s>")
-            [Span(text='<image> what is shown ?', learned=False), Span(text=' dog </s>', learned=True)]
+            [Span(text='<image> what is shown ?', learned=False), Span(text=' dog</s> ', learned=True)]
         """
         spans = [Span(self.system)] if self.system else []
         stop = (end if self.end_of_text else "") + self.end
@@ -118,6 +119,41 @@ class Sample:
     """Ids that are learned, and :data:`UNLEARNED`."""
     image: str | None
     """The key of the image."""
+
+
+class PackedSamples(Sequence[Sample]):
+    """Samples in 5 bytes a token, each made anew when it is asked for: LLaVA's 665,000 would take 14 GB as tuples.
+
+    Example:
+        >>> packed = PackedSamples([Sample((5, IMAGE_ID, 6), (UNLEARNED, UNLEARNED, 6), "a")])
+        >>> packed[0]
+        Sample(ids=(5, -200, 6), labels=(-100, -100, 6), image='a')
+    """
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._ids, self._learned, self._ends = array("i"), bytearray(), array("q", [0])
+        self._images: list[str | None] = []
+        for sample in samples:
+            self._ids.extend(sample.ids)
+            self._learned.extend(label != UNLEARNED for label in sample.labels)
+            self._ends.append(len(self._ids))
+            self._images.append(sample.image)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        at = range(len(self))[index]
+        span = slice(self._ends[at], self._ends[at + 1])
+        ids = tuple(self._ids[span])
+        labels = tuple(token if on else UNLEARNED for token, on in zip(ids, self._learned[span], strict=True))
+        return Sample(ids, labels, self._images[at])
 
 
 def encode(spans: Sequence[Span], tokenizer: Any, *, image: str | None = None) -> Sample:

@@ -27,7 +27,7 @@ from embprobe.vlm.conversation import IMAGE, Conversation
 from embprobe.vlm.image_tokens import TokenSource
 from embprobe.vlm.model import VisionLanguageModel, collate, learned
 from embprobe.vlm.order import batches
-from embprobe.vlm.prompts import PROMPTS, Prompt, Sample, caption_sample, described_sample, sample_of
+from embprobe.vlm.prompts import PROMPTS, PackedSamples, Prompt, Sample, caption_sample, described_sample, sample_of
 from embprobe.vlm.recipe import Recipe, Stage
 
 SAVED_EVERY = 300.0
@@ -73,23 +73,23 @@ class TrainingData:
             {key: caption for key, caption in self.captions.items() if key in keys},
         )
 
-    def samples(self, stage: Stage, prompt: Prompt, tokenizer: Any) -> list[Sample]:
+    def samples(self, stage: Stage, prompt: Prompt, tokenizer: Any) -> PackedSamples:
         """Return the samples of a stage.
 
         Raises:
             EmbprobeError: There are none.
         """
         if stage.data == "captions":
-            made = [caption_sample(key, caption, prompt, tokenizer) for key, caption in self.captions.items()]
+            made = PackedSamples(caption_sample(key, text, prompt, tokenizer) for key, text in self.captions.items())
         elif stage.data == "descriptions":
-            made = [
+            made = PackedSamples(
                 described_sample(each, self.captions[each.image], prompt, tokenizer)
                 for each in self.conversations
                 if each.image is not None and each.image in self.captions
-            ]
+            )
         else:
-            made = [sample_of(each, prompt, tokenizer) for each in self.conversations]
-        if not made:
+            made = PackedSamples(sample_of(each, prompt, tokenizer) for each in self.conversations)
+        if not len(made):
             raise EmbprobeError(f"There are no {stage.data} for the stage '{stage.name}'.")
         return made
 

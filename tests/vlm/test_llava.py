@@ -18,7 +18,7 @@ from embprobe.vlm.conversation import IMAGE, Conversation, Turn
 from embprobe.vlm.image_tokens import LiveTokens, token_encoder
 from embprobe.vlm.language import Language, load_language
 from embprobe.vlm.model import Batch, VisionLanguageModel, build_connector, collate
-from embprobe.vlm.prompts import IMAGE_ID, PROMPTS, UNLEARNED, Sample, caption_sample, sample_of
+from embprobe.vlm.prompts import IMAGE_ID, PROMPTS, UNLEARNED, PackedSamples, Sample, caption_sample, sample_of
 from embprobe.vlm.recipe import read_recipe
 from tests.conftest import row_of
 from tests.vlm.tiny_clip import tiny_clip
@@ -94,13 +94,25 @@ def test_the_first_stage_reads_the_image_and_learns_the_caption_and_a_line_break
     assert sample.labels == (UNLEARNED, UNLEARNED, *sample.ids[2:])
 
 
+def test_packed_samples_are_the_samples(language: Language) -> None:
+    talk = Conversation(key="1", image=None, turns=[Turn("Hi.", "Hello."), Turn("a", "b")])
+    samples = [
+        caption_sample("a", "a red bus", VICUNA, language.tokenizer),
+        sample_of(talk, VICUNA, language.tokenizer),
+    ]
+    packed = PackedSamples(iter(samples))
+    assert list(packed) == samples and packed[-1] == samples[1] and packed[0:1] == samples[:1] and len(packed) == 2
+    with pytest.raises(IndexError):
+        packed[2]
+
+
 # --- transformers' own LLaVA -----------------------------------------------------------------------------------------
 
 
 def reference(clip: Path, llama: Path, connector: torch.nn.Module, image_token: int) -> Any:
     """Return transformers' LLaVA of the same weights."""
     encoder, language = CLIPVisionModel.from_pretrained(clip), LlamaForCausalLM.from_pretrained(llama)
-    model = LlavaForConditionalGeneration(
+    model: Any = LlavaForConditionalGeneration(
         LlavaConfig(
             vision_config=AutoConfig.from_pretrained(clip),
             text_config=AutoConfig.from_pretrained(llama),
