@@ -185,7 +185,7 @@ def encode(spans: Sequence[Span], tokenizer: Any, *, image: str | None = None) -
         if number:
             ids.append(IMAGE_ID)
             labels.append(UNLEARNED)
-        encoded = tokenizer(part, add_special_tokens=False, return_offsets_mapping=True)
+        encoded = tokenizer(part, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         for token, (first, last) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
             ids.append(token)
             labels.append(token if learned[offset + max(first, last - 1)] else UNLEARNED)

@@ -193,6 +193,17 @@ def test_lora_saves_adapters_and_the_merged_model(material: Path, tmp_path: Path
         torch.testing.assert_close(merged, adapted(ids).logits, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("recipe", ["llava-1.5", "llava-1.5-lora"])
+def test_half_precision_gives_nearly_the_same_losses(recipe: str, material: Path, tmp_path: Path) -> None:
+    if recipe == "llava-1.5-lora":  # whose language model is frozen and so kept in bfloat16
+        pytest.importorskip("peft")
+    for precision in ("float32", "bfloat16"):
+        run(*arguments(material, tmp_path / precision, "--precision", precision, recipe=recipe))
+    np.testing.assert_allclose(losses(tmp_path / "bfloat16"), losses(tmp_path / "float32"), rtol=0.01)
+    kept = {value.dtype for value in load_file(tmp_path / "bfloat16" / "language" / "model.safetensors").values()}
+    assert kept == {torch.bfloat16 if recipe == "llava-1.5-lora" else torch.float32}
+
+
 def test_two_processes_give_the_losses_of_one(material: Path, trained: Path, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
