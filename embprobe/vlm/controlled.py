@@ -28,7 +28,7 @@ from embprobe.vlm.recipe import Recipe, read_recipe
 from embprobe.vlm.trained import BLIND, stages_of, train, train_language
 from embprobe.vlm.training import TrainingData
 
-SCENES, TEST_SCENES = 20_000, 3_000
+SCENES, TEST_SCENES = 20_000, 2_500
 """Scenes that a model learns from, and of each test."""
 SEEN, UNSEEN = "unseen drawings", "unseen concepts"
 """The tests: drawings of concepts that were trained on by a house that was left out, and concepts never seen, which

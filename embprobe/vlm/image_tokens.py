@@ -20,8 +20,8 @@ from embprobe.images.rows import Images
 from embprobe.system.text import visible
 from embprobe.vlm.recipe import ImageTokens
 
-_SCALED_OVER = 256
-"""Images over which the size of an encoder's tokens is measured."""
+_MEASURED = 1_024
+"""Images over which mean and deviation of tokens are measured."""
 
 
 class TokenSource(Protocol):
@@ -158,10 +158,14 @@ def stored_tokens(images: Images, reader: Encoder, session: Session) -> StoredTo
     return StoredTokens(tokens, f"{reader.spec.fingerprint}-{images.fingerprint}")
 
 
-def scale_of(source: TokenSource) -> float:
-    """Return the root mean square of the numbers in an encoder's tokens, over the first images."""
-    some = source(list(source.keys[:_SCALED_OVER]))
-    return max(float(some.square().mean().sqrt()), 1e-12)
+def moments(source: TokenSource) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each dimension of an encoder's tokens, ``[d]`` each, over its first images.
+
+    A dimension that is the same everywhere has a deviation of 1.
+    """
+    some = source(list(source.keys[:_MEASURED])).flatten(0, 1)
+    deviation = some.std(0)
+    return some.mean(0), torch.where(deviation > 0, deviation, torch.ones_like(deviation))
 
 
 def _grid(encoder: Encoder) -> TokenGrid:

@@ -63,7 +63,25 @@ def collate(samples: Sequence[Sample], image_tokens: int, *, context: int) -> Ba
     return Batch(filled([ids for ids, _ in rows], 0), filled([labels for _, labels in rows], UNLEARNED), mask)
 
 
-def build_connector(width: int, language_width: int, *, depth: int, seed: int) -> nn.Sequential:
+class Standardised(nn.Module):
+    """Give each dimension of tokens mean 0 and variance 1, by numbers that are measured once."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, mean: Tensor, deviation: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return the tokens ``[..., d]``, standardised."""
+        return (tokens - self.mean) / self.deviation
+
+
+def build_connector(
+    width: int, language_width: int, *, depth: int, seed: int, standardised: Standardised | None = None
+) -> nn.Sequential:
     """Build the connector: ``depth`` linear layers with GELU between them, LLaVA-1.5's ``mlp2x_gelu`` where depth is 2.
 
     Fresh weights are uniform in ±1 / sqrt(width), as torch draws those of linear layers; the same seed gives the same
@@ -74,6 +92,7 @@ def build_connector(width: int, language_width: int, *, depth: int, seed: int) -
         language_width: Of the language model's.
         depth: The number of linear layers.
         seed: Of the weights.
+        standardised: What tokens go through before, if anything.
     """
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = []
@@ -82,7 +101,7 @@ def build_connector(width: int, language_width: int, *, depth: int, seed: int) -
         for weights in (linear.weight, linear.bias):
             nn.init.uniform_(weights, -(before**-0.5), before**-0.5, generator=generator)
         layers += [linear, nn.GELU()]
-    return nn.Sequential(*layers[:-1])
+    return nn.Sequential(*([] if standardised is None else [standardised]), *layers[:-1])
 
 
 class VisionLanguageModel(nn.Module):
@@ -93,13 +112,11 @@ class VisionLanguageModel(nn.Module):
         language: A causal language model of transformers.
         connector: Sends tokens of the encoder, ``[..., width]``, to the width of the language model's; None of a model
             that sees no images.
-        scale: Tokens of the encoder are divided by it before the connector, so that encoders of large and of small
-            numbers learn alike; 1 leaves them as LLaVA does.
     """
 
-    def __init__(self, language: Any, connector: nn.Module | None, *, scale: float = 1.0) -> None:
+    def __init__(self, language: Any, connector: nn.Module | None) -> None:
         super().__init__()
-        self.language, self.connector, self.scale = language, connector, scale
+        self.language, self.connector = language, connector
 
     def embedded(self, ids: Tensor, tokens: Tensor | None) -> Tensor:
         """Return the embeddings of a batch's tokens, ``[b, s, w]``, an image's where ``ids`` say so.
@@ -111,7 +128,7 @@ class VisionLanguageModel(nn.Module):
         embeddings: Tensor = self.language.get_input_embeddings()(ids.clamp(min=0))
         if tokens is None or self.connector is None:
             return embeddings
-        seen = self.connector(tokens.to(next(self.connector.parameters()).dtype) / self.scale).to(embeddings.dtype)
+        seen = self.connector(tokens.to(next(self.connector.parameters()).dtype)).to(embeddings.dtype)
         places = (ids == IMAGE_ID).unsqueeze(-1).expand_as(embeddings)
         return embeddings.masked_scatter(places, seen)
 

@@ -31,8 +31,9 @@ class ImageTokens(Strict):
     norm: Literal["none", "last"] = "none"
     stored: Literal["float16", "float32"] = "float16"
     """How they are kept, if they are."""
-    scaled: bool = False
-    """Whether tokens are divided by the root mean square of the encoder's, so that all encoders' are of one size."""
+    standardised: bool = False
+    """Whether each dimension of the tokens gets mean 0 and variance 1 over the training images, before the connector:
+    a layer within an encoder has some dimensions a hundred times as large as others, which learn that much slower."""
 
 
 class ConnectorShape(Strict):

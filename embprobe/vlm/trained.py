@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from embprobe.encoders.spec import hash_weights
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.system.files import replacing, write_json
 from embprobe.system.processes import Machine, Processes
-from embprobe.vlm.image_tokens import TokenSource, scale_of
+from embprobe.vlm.image_tokens import TokenSource, moments
 from embprobe.vlm.language import Language, load_language, save_language
 from embprobe.vlm.lora import ADAPTER, has_adapters, merged, save_adapters, with_adapters
-from embprobe.vlm.model import VisionLanguageModel, build_connector
+from embprobe.vlm.model import Standardised, VisionLanguageModel, build_connector
 from embprobe.vlm.recipe import Recipe, Stage
 from embprobe.vlm.small import small_language
 from embprobe.vlm.training import Progress, TrainingData, described_in, forget, refuse_other, run_stages
@@ -135,14 +137,15 @@ def train(
     refuse_other(out, described)
     if (out / _MODEL).is_file():
         return load_trained(out)
-    scale, connector = 1.0, None
+    connector = None
     if source is not None:
         width = language.model.get_input_embeddings().embedding_dim
-        connector = build_connector(source.width, width, depth=recipe.connector.depth, seed=seed)
-        scale = scale_of(source) if recipe.image.scaled else 1.0
+        standardised = Standardised(*moments(source)) if recipe.image.standardised else None
+        depth = recipe.connector.depth
+        connector = build_connector(source.width, width, depth=depth, seed=seed, standardised=standardised)
     if loras := [stage.lora for stage in stages if stage.lora is not None]:
         language = with_adapters(language, loras[0], seed=seed)
-    model = VisionLanguageModel(language.model, connector, scale=scale)
+    model = VisionLanguageModel(language.model, connector)
     run_stages(
         model,
         stages,
@@ -163,7 +166,7 @@ def train(
         language = merged(language)
         model.language = language.model
     if processes.first:
-        _save(model, language, recipe, encoder, out)
+        _save(model, language, recipe, encoder, 0 if source is None else source.width, out)
         forget(out)
     processes.wait()
     return Trained(model, language.tokenizer, recipe, encoder, out)
@@ -193,10 +196,12 @@ def load_trained(folder: Path, *, device: str = "cpu", precision: str = "float32
         connector = None
         if facts["width"]:
             width = language.model.get_input_embeddings().embedding_dim
-            connector = build_connector(facts["width"], width, depth=recipe.connector.depth, seed=0)
+            unknown = Standardised(torch.zeros(facts["width"]), torch.ones(facts["width"]))  # read with the weights
+            standardised, depth = unknown if recipe.image.standardised else None, recipe.connector.depth
+            connector = build_connector(facts["width"], width, depth=depth, seed=0, standardised=standardised)
             connector.load_state_dict(load_file(folder / _CONNECTOR))
             connector.to(device)
-        model = VisionLanguageModel(language.model, connector, scale=float(facts["scale"])).eval()
+        model = VisionLanguageModel(language.model, connector).eval()
         return Trained(model, language.tokenizer, recipe, str(facts["encoder"]), folder)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
@@ -212,23 +217,20 @@ def language_fingerprint(language: Language) -> str:
     return digest.hexdigest()[:16]
 
 
-def _save(model: VisionLanguageModel, language: Language, recipe: Recipe, encoder: str, out: Path) -> None:
+def _save(model: VisionLanguageModel, language: Language, recipe: Recipe, encoder: str, width: int, out: Path) -> None:
     """Write the language model, the connector and, last, what they are."""
     from safetensors.torch import save_file
 
     if not (out / _LANGUAGE).is_dir():
         save_language(language, out / _LANGUAGE)
-    width = 0
     if model.connector is not None:
         weights = {name: value.detach().cpu().contiguous() for name, value in model.connector.state_dict().items()}
-        width = weights["0.weight"].shape[1]
         with replacing(out / _CONNECTOR) as path:
             save_file(weights, path)
     facts = {
         "schema": 1,
         "encoder": encoder,
         "width": width,
-        "scale": model.scale,
         "recipe": recipe.model_dump(by_alias=True),
     }
     write_json(out / _MODEL, facts)
