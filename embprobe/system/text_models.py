@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
-from threading import Lock
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
 from embprobe.errors import EmbprobeError, UsageError
 
 CONFIG = "config.json"
-_READING = Lock()
+READING = RLock()
 """While a model is read, transformers changes settings of the whole process: two threads would lose weights."""
 
 
@@ -49,7 +49,7 @@ def read_text_model(
     if not (folder / CONFIG).is_file():
         raise UsageError(f"'{folder}' is no language model: it has no {CONFIG}.")
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    with _READING, readable_as_text_model(folder), quiet(library):
+    with READING, readable_as_text_model(folder), quiet(library):
         tokenizer = library.AutoTokenizer.from_pretrained(folder, **local)
         model, report = getattr(library, auto).from_pretrained(
             folder, use_safetensors=True, output_loading_info=True, **local, **(options or {})

@@ -17,6 +17,7 @@ from embprobe.system.hub import cache_if_unreachable, unreachable_reason
 from embprobe.system.text import visible
 from embprobe.system.text_models import (
     CONFIG,
+    READING,
     not_readable,
     quiet,
     read_text_model,
@@ -68,9 +69,10 @@ def load_language(
     """
     if precision not in get_args(Precision):
         raise UsageError(f"There is no precision '{precision}'; there are {', '.join(get_args(Precision))}.")
-    library = transformers_library()
-    name, folder = _place(name_or_folder, revision)
-    _check_files(library, folder)
+    with READING:  # its submodules are imported when they are first used, and two threads would see halves
+        library = transformers_library()
+        name, folder = _place(name_or_folder, revision)
+        _check_files(library, folder)
     dtype = getattr(torch, precision)
     # the argument has had its new name since version 4.56
     keyword = "dtype" if int(library.__version__.partition(".")[0]) >= 5 else "torch_dtype"
