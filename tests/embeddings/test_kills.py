@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -78,6 +79,8 @@ class Child(NamedTuple):
 def serve() -> None:
     """Read orders from standard input, as many a line as are to run at the same time; answer how they ended."""
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # or every child's first collection would copy the pages of everything imported
     pa.array(["x"], pa.string())  # what is imported or looked up late, once and not in every child: pandas,
     find_engine("local")
     known = {name: version(name) for name in embprobe.embeddings.store._VERSIONS}
