@@ -136,10 +136,15 @@ def token_encoder(encoder: Encoder, wanted: ImageTokens, first: Encoder | None =
         return encoder
     views: Any = getattr(encoder, "views", None)
     if views is None:
-        raise UsageError(f"'{encoder.spec.name}' gives an image one vector, and a language model reads tokens.")
+        raise _one_vector(encoder)
     with_grid = hasattr(encoder, "with_grid")
     layer = {} if with_grid else {"layer": str(wanted.layer), "norm": wanted.norm, "stored": wanted.stored}
-    (tokens,) = views({**layer, "pooling": "tokens"})
+    try:
+        (tokens,) = views({**layer, "pooling": "tokens"})
+    except UsageError:
+        if with_grid:  # a reference encoder without tokens would name options that nobody typed
+            raise _one_vector(encoder) from None
+        raise
     if with_grid and first is not None and first.spec.tokens is not None:
         tokens = tokens.with_grid(first.spec.tokens.rows, first.spec.tokens.columns)
     made: Encoder = tokens
@@ -170,8 +175,12 @@ def moments(source: TokenSource) -> tuple[Tensor, Tensor]:
 
 def _grid(encoder: Encoder) -> TokenGrid:
     if encoder.spec.tokens is None:
-        raise UsageError(f"'{encoder.spec.name}' gives an image one vector, and a language model reads tokens.")
+        raise _one_vector(encoder)
     return encoder.spec.tokens
+
+
+def _one_vector(encoder: Encoder) -> UsageError:
+    return UsageError(f"'{encoder.spec.name}' gives an image one vector, and a language model reads tokens.")
 
 
 def _at(positions: dict[str, int], key: str) -> int:

@@ -205,9 +205,9 @@ def load_trained(folder: Path, *, device: str = "cpu", precision: str = "float32
         return Trained(model, language.tokenizer, recipe, str(facts["encoder"]), folder)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
-        raise EmbprobeError(f"'{folder}' is damaged: {reason}. Train it again.") from None
+        raise EmbprobeError(f"'{folder}' is damaged: {reason}. Remove it and train again.") from None
     except Exception as error:  # safetensors has an error class of its own
-        raise EmbprobeError(f"'{folder}' is damaged: {type(error).__name__}. Train it again.") from None
+        raise EmbprobeError(f"'{folder}' is damaged: {type(error).__name__}. Remove it and train again.") from None
 
 
 def language_fingerprint(language: Language) -> str:

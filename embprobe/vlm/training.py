@@ -143,6 +143,8 @@ def run_stages(
         run.resume(len(plans), total)
         while run.stage < len(plans):
             run.train(plans[run.stage], source, sum(plan.steps for plan in plans[: run.stage]), total, progress)
+        if not plans and run.processes.first:
+            write_json(out / "run.json", dict(described))  # which the end of a stage writes otherwise
     return model.eval()
 
 
@@ -242,7 +244,7 @@ class _Run:
             self._state = state["optimizer"]
             if not 0 <= self.stage <= stages:
                 raise ValueError(self.stage)
-        except (UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError):
+        except (UnpicklingError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError):
             raise EmbprobeError(f"'{checkpoint}' is damaged. Remove it to start the run again.") from None
 
     def train(
