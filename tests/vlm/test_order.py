@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from embprobe.vlm.order import batches
 
@@ -33,7 +34,7 @@ def test_each_round_has_every_sample_once(of: list[int], size: int, steps: int, 
         assert len(set(once)) == len(once)
 
 
-def padding(of: list[int], order: np.ndarray) -> int:  # type: ignore[type-arg]
+def padding(of: list[int], order: NDArray[np.int64]) -> int:
     """Return the number of places that are filled up."""
     each = np.asarray(of)[order]
     return int((each.max(1, keepdims=True) - each).sum())
