@@ -1,4 +1,4 @@
-"""Claims about questions inside a language model: their numbers by hand, their sentences, and why they are not asked."""
+"""Claims about questions inside a language model: numbers by hand, sentences, and why they are not asked."""
 
 from __future__ import annotations
 
