@@ -1,4 +1,4 @@
-"""Open the questions of published benchmarks: VMCBench, MMVP, and others in the form of VLMEvalKit."""
+"""Open questions: our own, and those of published benchmarks: VMCBench, MMVP, others in the form of VLMEvalKit."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from embprobe.images.sources import open_source
 from embprobe.system.text import printable, visible
 from embprobe.vlm.multiple_choice import TEXTS, Gathered, Unusable, column_names, notes_on_mmvp, pair_up
 from embprobe.vlm.question import LETTERS, QuestionSet
+from embprobe.vlm.question_files import QUESTIONS, read_questions
 from embprobe.vlm.tsv import read_tsv
 
 _MMVP_CSV = "Questions.csv"
@@ -28,10 +29,11 @@ _MOST_BYTES = 2**24
 
 
 def open_questions(path: Path | str) -> QuestionSet:
-    """Open multiple-choice questions about images from a benchmark's files.
+    """Open multiple-choice questions about images from the files of a benchmark, or our own.
 
     What is read, recognised by the file:
 
+    - a folder of ``embprobe vlm questions`` (:func:`~embprobe.vlm.question_files.read_questions`);
     - a ``.tsv`` of VLMEvalKit, images as base64 (``VMCBench_DEV.tsv``, ``MMVP.tsv``, ``MMBench_DEV_EN.tsv``): columns
       index, image, question, A, B, …, answer, and category, l2-category, hint where there are any;
     - ``.parquet`` files of the same columns, or a folder of them, images as Hugging Face writes them;
@@ -50,6 +52,8 @@ def open_questions(path: Path | str) -> QuestionSet:
     """
     path = Path(path)
     if path.is_dir():
+        if (path / QUESTIONS).is_file():
+            return read_questions(path)
         if (path / _MMVP_CSV).is_file():
             return _mmvp_folder(path)
         files = sorted(path.rglob("*.parquet"))
@@ -63,8 +67,8 @@ def open_questions(path: Path | str) -> QuestionSet:
     if not path.exists():
         raise UsageError(f"There is no file or folder '{visible(str(path))}' with questions.")
     raise UsageError(
-        f"'{visible(str(path))}' holds no questions of a known form: give a .tsv of VLMEvalKit, .parquet files of "
-        f"Hugging Face, or MMVP's folder with '{_MMVP_CSV}'."
+        f"'{visible(str(path))}' holds no questions of a known form: give a folder of 'embprobe vlm questions', a "
+        f".tsv of VLMEvalKit, .parquet files of Hugging Face, or MMVP's folder with '{_MMVP_CSV}'."
     )
 
 

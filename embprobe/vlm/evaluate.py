@@ -11,7 +11,9 @@ import torch
 
 from embprobe.errors import EmbprobeError
 from embprobe.system.processes import Machine
+from embprobe.system.text import visible
 from embprobe.vlm.answers import Answers, answers_to
+from embprobe.vlm.benchmarks import without_images
 from embprobe.vlm.conversation import Turn
 from embprobe.vlm.image_tokens import TokenSource
 from embprobe.vlm.model import VisionLanguageModel, collate
@@ -54,40 +56,66 @@ def answer(
         progress: Called with the number of questions just answered.
 
     Returns:
-        An answer for each question whose image has tokens, in their order.
+        An answer for each question, in their order. Questions whose image has no tokens, and those that are longer than
+        the context, are left out, both of a pair, and counted in the notes.
 
     Raises:
-        EmbprobeError: No question has.
+        EmbprobeError: No question is left.
     """
     machine = machine or Machine()
-    prompt = PROMPTS[recipe.language.prompt]
-    seen = None if source is None else set(source.keys)
-    asked = [each for each in questions.questions if seen is None or each.image in seen]
-    found = list[list[bool]]()
+    prompt, context = PROMPTS[recipe.language.prompt], recipe.language.context
+    if source is not None:
+        questions = without_images(questions, set(questions.images.keys) - set(source.keys))
+    asked = questions.questions
+    found, long = dict[str, list[bool]](), list[Question]()
     for start in range(0, len(asked), BATCH):
-        part = asked[start : start + BATCH]
-        turns = [[each.turned(by) for by in range(len(each.options) if circular else 1)] for each in part]
-        flat = [turn for of_question in turns for turn in of_question]
-        rights = iter(_right(model, flat, prompt, recipe.language.context, tokenizer, source, machine))
-        found += [[next(rights) for _ in of_question] for of_question in turns]
+        turns: list[tuple[Question, list[_Pass]]] = []
+        for each in asked[start : start + BATCH]:
+            turned = [each.turned(by) for by in range(len(each.options) if circular else 1)]
+            passes = [_passes(turn, prompt, tokenizer) for turn in turned]
+            if all(_length(one, source) <= context for of_turn in passes for one in of_turn):
+                turns += zip(turned, passes, strict=True)
+            else:
+                long.append(each)
+        rights = _right(model, turns, context, source, machine)
+        for (question, _), right in zip(turns, rights, strict=True):
+            found.setdefault(question.key, []).append(right)
         if progress is not None:
-            progress(len(part))
-    if not asked:
-        raise EmbprobeError(f"None of the questions of '{questions.name}' has an image with tokens.")
-    return answers_to(replace(questions, questions=asked), name, found)
+            progress(len(asked[start : start + BATCH]))
+    questions = _without_long(questions, long, context)
+    return answers_to(questions, name, [found[each.key] for each in questions.questions])
+
+
+def _length(one: _Pass, source: TokenSource | None) -> int:
+    """Return the number of tokens, those of the image among them."""
+    return len(one.sample.ids) - 1 + (0 if source is None else source.count)
+
+
+def _without_long(questions: QuestionSet, long: Sequence[Question], context: int) -> QuestionSet:
+    """Leave out questions that are longer than the context, both of a pair, and count them in the notes."""
+    if not long:
+        return questions
+    keys, pairs = {each.key for each in long}, {each.pair for each in long if each.pair}
+    left = questions.where(lambda each: each.key not in keys and each.pair not in pairs)
+    if not len(left):
+        raise EmbprobeError(
+            f"No question of '{visible(questions.name)}' fits into a context of {context:,} tokens, the image's among "
+            "them: train with a larger one in the recipe."
+        )
+    lost = len(questions) - len(left)
+    note = f"{lost:,} question{'s' * (lost > 1)} left out, longer than the context of {context:,} tokens"
+    return replace(left, notes=(*left.notes, note))
 
 
 def _right(
     model: VisionLanguageModel,
-    questions: Sequence[Question],
-    prompt: Prompt,
+    turns: Sequence[tuple[Question, Sequence[_Pass]]],
     context: int,
-    tokenizer: Any,
     source: TokenSource | None,
     machine: Machine,
 ) -> list[bool]:
     """Return whether each question is answered rightly."""
-    passes = [each for question in questions for each in _passes(question, prompt, tokenizer)]
+    passes = [each for _, of_turn in turns for each in of_turn]
     order = sorted(range(len(passes)), key=lambda i: len(passes[i].sample.ids))  # alike in length, for less padding
     found = dict[int, list[float]]()
     for start in range(0, len(order), BATCH):
@@ -95,7 +123,7 @@ def _right(
         scores = _log_likelihoods(model, [passes[i] for i in chosen], context, source, machine)
         found |= dict(zip(chosen, scores, strict=True))
     likely = iter([score for i in range(len(passes)) for score in found[i]])
-    return [int(np.argmax([next(likely) for _ in each.options])) == each.answer for each in questions]
+    return [int(np.argmax([next(likely) for _ in each.options])) == each.answer for each, _ in turns]
 
 
 @dataclass(frozen=True)
@@ -136,15 +164,16 @@ def _log_likelihoods(
     keys = [each.sample.image for each in passes if each.sample.image is not None]
     tokens = None if source is None or not keys else source(keys).to(machine.device)
     with machine.autocast():
-        expected = model.logits(batch, tokens).float().log_softmax(-1)
+        logits = model.logits(batch, tokens)
     lengths = batch.mask.sum(1)
     scores = []
     for row, (each, length) in enumerate(zip(passes, lengths.tolist(), strict=True)):
         if each.firsts:
-            scores.append(expected[row, length - 1, list(each.firsts)].tolist())
+            scores.append(logits[row, length - 1].float().log_softmax(-1)[list(each.firsts)].tolist())
             continue
         labels = batch.labels[row, 1:length]
         learned = labels != UNLEARNED
-        chosen = expected[row, : length - 1][learned].gather(1, labels[learned][:, None])
+        expected = logits[row, : length - 1][learned].float().log_softmax(-1)
+        chosen = expected.gather(1, labels[learned][:, None])
         scores.append([float(chosen.sum())])
     return scores

@@ -1,19 +1,24 @@
-"""Write questions with their images and answers to a folder, in forms that other tools read."""
+"""Write questions with their images and answers to a folder, in forms that other tools read, and read them again."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from embprobe.errors import EmbprobeError, UsageError
+from embprobe.images.columns import texts_of
 from embprobe.images.decoding import UnreadableImage
+from embprobe.images.readers.folder import file_rows
 from embprobe.images.rows import Images
 from embprobe.system.files import making, write_json
-from embprobe.system.text import visible
+from embprobe.system.models import Count, DamagedFile, parse_json
+from embprobe.system.text import printable, visible
 from embprobe.vlm.conversation import IMAGE, Conversation, Turn
 from embprobe.vlm.generate import Generated
 from embprobe.vlm.prompts import PROMPTS, conversations_of
@@ -64,6 +69,83 @@ def write_questions(
     except OSError as error:
         raise EmbprobeError(f"The questions cannot be written to '{folder}': {error.strerror or error}.") from None
     return folder
+
+
+def read_questions(folder: Path) -> QuestionSet:
+    """Read the questions and images of a folder that :func:`write_questions` wrote.
+
+    Questions without an image in ``images/`` are left out, both of a pair, and counted in the notes. Images are decoded
+    when they are needed.
+
+    Raises:
+        UsageError: There is no ``questions.jsonl``, or it cannot be read.
+        DamagedFile: A line of it is no question; the message has its number.
+        EmbprobeError: Two questions have one key, or no question has an image.
+    """
+    path, name = folder / QUESTIONS, printable(folder.resolve().name or "questions")
+    try:
+        with path.open("rb") as file:
+            lines = [_question(path, number, line) for number, line in enumerate(file, 1) if line.strip()]
+    except OSError as error:
+        raise UsageError(f"The questions '{visible(str(path))}' cannot be read: {error.strerror}.") from None
+    there = {key for key in dict.fromkeys(each.image for each in lines) if _has_picture(folder, key)}
+    pairs = {each.pair for each in lines if each.image not in there and each.pair}
+    left = [each for each in lines if each.image in there and each.pair not in pairs]
+    if not left:
+        raise EmbprobeError(
+            f"There is no question to ask in '{visible(str(folder))}': "
+            + (f"none of its {len(lines):,} has an image in '{PICTURES}'." if lines else f"'{QUESTIONS}' is empty.")
+        )
+    lost = len(lines) - len(left)
+    note = f"{lost:,} question{'s' * (lost > 1)} left out without an image in '{PICTURES}'"
+    keys = list(dict.fromkeys(each.image for each in left))
+    files = file_rows(folder / PICTURES, [f"{key}.png" for key in keys], [{} for _ in keys])
+    images = Images(name, replace(files, keys=texts_of(keys)), place=str(folder.resolve()))
+    return QuestionSet(name, left, images, (note,) if lost else ())
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of ``questions.jsonl``."""
+
+    key: str
+    image: str
+    text: str
+    options: list[str]
+    answer: Count
+    group: str = ""
+    kind: str = ""
+    concept: str = ""
+    pair: str = ""
+
+
+_LINE = TypeAdapter(_Line)
+
+
+def _question(path: Path, number: int, line: bytes) -> Question:
+    """Return the question of a line, its image by the key and not the file."""
+    at = path.with_name(f"{path.name}:{number}")
+    content = parse_json(line, at)
+    try:
+        facts = asdict(_LINE.validate_python(content))
+        image = facts["image"].removeprefix(f"{PICTURES}/").removesuffix(".png")
+        return Question(**{**facts, "options": tuple(facts["options"]), "image": image})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the top"
+        raise DamagedFile(f"'{visible(str(at))}' is no question, at '{visible(key)}': {first['msg']}.") from None
+    except EmbprobeError as error:
+        raise DamagedFile(f"'{visible(str(at))}' is no question. {error}") from None
+
+
+def _has_picture(folder: Path, key: str) -> bool:
+    """Return whether an image is a file within the folder of images, and not by a way out of it."""
+    pictures = (folder / PICTURES).resolve()
+    try:
+        path = (pictures / f"{key}.png").resolve()
+        return path.is_relative_to(pictures) and path.is_file() and ".." not in Path(key).parts
+    except (OSError, ValueError, RuntimeError):  # no name of a file, or links in a circle
+        return False
 
 
 def llava(conversations: Iterable[Conversation]) -> list[dict[str, Any]]:

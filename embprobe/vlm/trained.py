@@ -27,6 +27,17 @@ BLIND = "blind"
 _MODEL, _LANGUAGE, _CONNECTOR = "vlm.json", "language", "connector.safetensors"
 
 
+@dataclass(frozen=True)
+class About:
+    """What a trained model is, before its weights are loaded."""
+
+    encoder: str
+    """The name of the encoder whose tokens it reads, or :data:`BLIND`."""
+    width: int
+    """Of these tokens; 0 of a blind model."""
+    recipe: Recipe
+
+
 @dataclass(frozen=True, eq=False)
 class Trained:
     """A trained vision-language model, with what it needs to be asked."""
@@ -177,6 +188,23 @@ def stages_of(recipe: Recipe, *, blind: bool) -> list[Stage]:
     return [stage for stage in recipe.stages if stage.sees and not (blind and stage.trains == "connector")]
 
 
+def read_about(folder: Path) -> About:
+    """Read what a model that :func:`train` saved is.
+
+    Raises:
+        UsageError: The folder has none.
+        EmbprobeError: The file is damaged.
+    """
+    path = folder / _MODEL
+    if not path.is_file():
+        raise UsageError(f"'{folder}' holds no trained vision-language model: it has no {_MODEL}.")
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return About(str(facts["encoder"]), int(facts["width"]), Recipe.model_validate(facts["recipe"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise EmbprobeError(f"'{folder}' is damaged: {_first_line(error)}. Remove it and train again.") from None
+
+
 def load_trained(folder: Path, *, device: str = "cpu", precision: str = "float32") -> Trained:
     """Load a model that :func:`train` saved.
 
@@ -186,28 +214,28 @@ def load_trained(folder: Path, *, device: str = "cpu", precision: str = "float32
     """
     from safetensors.torch import load_file
 
-    path = folder / _MODEL
-    if not path.is_file():
-        raise UsageError(f"'{folder}' holds no trained vision-language model: it has no {_MODEL}.")
+    about = read_about(folder)
+    recipe = about.recipe
     language = load_language(str(folder / _LANGUAGE), device=device, precision=precision)
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        recipe = Recipe.model_validate(facts["recipe"])
         connector = None
-        if facts["width"]:
+        if about.width:
             width = language.model.get_input_embeddings().embedding_dim
-            unknown = Standardised(torch.zeros(facts["width"]), torch.ones(facts["width"]))  # read with the weights
+            unknown = Standardised(torch.zeros(about.width), torch.ones(about.width))  # read with the weights
             standardised, depth = unknown if recipe.image.standardised else None, recipe.connector.depth
-            connector = build_connector(facts["width"], width, depth=depth, seed=0, standardised=standardised)
+            connector = build_connector(about.width, width, depth=depth, seed=0, standardised=standardised)
             connector.load_state_dict(load_file(folder / _CONNECTOR))
             connector.to(device)
         model = VisionLanguageModel(language.model, connector).eval()
-        return Trained(model, language.tokenizer, recipe, str(facts["encoder"]), folder)
+        return Trained(model, language.tokenizer, recipe, about.encoder, folder)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise EmbprobeError(f"'{folder}' is damaged: {reason}. Remove it and train again.") from None
+        raise EmbprobeError(f"'{folder}' is damaged: {_first_line(error)}. Remove it and train again.") from None
     except Exception as error:  # safetensors has an error class of its own
         raise EmbprobeError(f"'{folder}' is damaged: {type(error).__name__}. Remove it and train again.") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".:")
 
 
 def language_fingerprint(language: Language) -> str:
