@@ -58,8 +58,10 @@ class Watched:
         return Session(workspace, training=self.bar, note=self.notes.append)
 
 
-def asked(encoders: list[Encoder], images: Images, session: Session, **more: bool) -> dict[str, dict[str, Answers]]:
-    return run_controlled(encoders, images, session, recipe=RECIPE, scenes=SCENES, test_scenes=TEST_SCENES, **more)
+def asked(
+    encoders: list[Encoder], images: Images, session: Session, *, blind: bool = True
+) -> dict[str, dict[str, Answers]]:
+    return run_controlled(encoders, images, session, recipe=RECIPE, scenes=SCENES, test_scenes=TEST_SCENES, blind=blind)
 
 
 @pytest.fixture(scope="module")

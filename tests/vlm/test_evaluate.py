@@ -50,7 +50,7 @@ def asked(options: Sequence[Sequence[str]], **facts: Sequence[str]) -> QuestionS
 def drawn(number: int, *, words: int = 1) -> list[list[str]]:
     """Four options of so many words each, at random; with two, some share their first."""
     rng = np.random.default_rng(0)
-    made = []
+    made: list[list[str]] = []
     while len(made) < number:
         options = [" ".join(rng.choice(WORDS, words)) for _ in range(4)]
         made += [options] if len(set(options)) == 4 else []

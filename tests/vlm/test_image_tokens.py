@@ -105,7 +105,7 @@ def test_an_encoder_of_one_vector_is_a_sentence(name: str) -> None:
 
 def test_given_vectors_are_a_sentence() -> None:
     with pytest.raises(UsageError, match="'mine' gives an image one vector"):
-        token_encoder(given_vectors("mine", np.eye(2, dtype=np.float32), ["a", "b"]), ImageTokens())  # type: ignore[arg-type]
+        token_encoder(given_vectors("mine", np.eye(2, dtype=np.float32), ["a", "b"]), ImageTokens())
 
 
 def test_vectors_have_no_count_of_tokens(clip: Encoder, few: Images) -> None:

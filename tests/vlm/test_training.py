@@ -108,7 +108,8 @@ def test_the_loss_of_a_step_is_the_mean_over_all_learned_tokens_before_it(tmp_pa
         expected = float(model(batch, KnownTokens()(COLOURS))) / 32
     seen = list[tuple[int, int, float]]()
     train(tmp_path / "run", recipe, progress=lambda step, total, numbers: seen.append((step, total, numbers["loss"])))
-    assert seen == [(1, 1, pytest.approx(expected, rel=1e-5))]
+    ((step, steps, loss),) = seen
+    assert (step, steps) == (1, 1) and loss == pytest.approx(expected, rel=1e-5)
     assert losses(tmp_path / "run") == pytest.approx([expected], rel=1e-5)
     with torch.no_grad():
         blind = float(model(collate(list(samples), 0, context=64), None)) / 32  # no place for an image
