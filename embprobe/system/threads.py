@@ -69,7 +69,12 @@ def matrix_product(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[
 
 
 def side_by_side(
-    function: Callable[[Item], Answer], items: Iterable[Item], *, memory: int = 0, device: str = "cpu"
+    function: Callable[[Item], Answer],
+    items: Iterable[Item],
+    *,
+    memory: int = 0,
+    device: str = "cpu",
+    stop: Callable[[], None] | None = None,
 ) -> list[Answer]:
     """Call a function with every item, on as many threads as the user allows, and return the answers in order.
 
@@ -82,6 +87,7 @@ def side_by_side(
         items: What it is called with.
         memory: Bytes that one call holds.
         device: Where calls compute.
+        stop: Called after a call raises or the user interrupts, before running calls are awaited: lets long calls end.
 
     Raises:
         Exception: That of the first item, in their order, whose call raises; calls that have not begun are left out.
@@ -110,6 +116,10 @@ def side_by_side(
             calls = [pool.submit(copy_context().run, alone, item) for item in every]
             try:
                 return [call.result() for call in calls]
+            except BaseException:
+                if stop is not None:
+                    stop()
+                raise
             finally:
                 pool.shutdown(cancel_futures=True)
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 from embprobe.embeddings.session import Session, TrainingProgress
 from embprobe.embeddings.workspace import slug
@@ -146,7 +146,10 @@ def run_controlled(
     with session.training(f"{len(left)} models", steps) as bar:
         counted = _Counted(bar, steps)
         side_by_side(
-            lambda run: _train(run, material, recipe, language, session, machine, counted), left, device=machine.device
+            lambda run: _train(run, material, recipe, language, session, machine, counted),
+            left,
+            device=machine.device,
+            stop=counted.stop,
         )
     return {run.name: {test: read_answers(path) for test, path in run.files(material).items()} for run in runs}
 
@@ -185,17 +188,28 @@ class _Run:
         return sum(map(material.data.steps, stages))
 
 
+class _Stopped(Exception):
+    """Ends a training beside which another failed, or that the user interrupted; its checkpoint stays."""
+
+
 class _Counted:
-    """Adds up the steps of trainings that run side by side, for one progress bar."""
+    """Adds up the steps of trainings that run side by side, for one progress bar, and ends them together."""
 
     def __init__(self, progress: TrainingProgress | None, total: int) -> None:
         self._progress, self._total, self._lock = progress, total, Lock()
         self._steps: dict[str, int] = {}
+        self._stopped = Event()
+
+    def stop(self) -> None:
+        """Let each training end at its next step."""
+        self._stopped.set()
 
     def of(self, name: str) -> TrainingProgress:
         """Return what a training calls after each step."""
 
         def count(step: int, steps: int, numbers: dict[str, float]) -> None:
+            if self._stopped.is_set():
+                raise _Stopped
             with self._lock:
                 self._steps[name] = step
                 if self._progress is not None:

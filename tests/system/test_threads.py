@@ -186,6 +186,20 @@ def test_the_error_of_the_first_item_is_raised_and_calls_not_begun_are_left_out(
     assert len(called) < 50 and threads() == {3}
 
 
+def test_a_call_that_fails_stops_those_beside_it() -> None:
+    stopped, ended = threading.Event(), list[bool]()
+
+    def call(i: int) -> None:
+        if not i:
+            raise KeyboardInterrupt
+        ended.append(stopped.wait(60))  # as a long training looks at each step whether it is to end
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(call, range(3), stop=stopped.set)
+    assert all(ended)
+    assert side_by_side(lambda i: i, range(3), stop=stopped.clear) == [0, 1, 2] and stopped.is_set()
+
+
 def test_calls_have_the_context_of_their_caller() -> None:
     with np.errstate(divide="raise"):
         assert side_by_side(lambda _: np.geterr()["divide"], range(3)) == ["raise"] * 3
