@@ -126,11 +126,6 @@ def run_controlled(
     for part in material.sets:  # pictures are drawn once for all encoders
         session.stores(part, list(readers.values()), f"tokens of {part.name}", tokens=True)
     root = session.workspace.vlm(_mark(recipe, material, session.seed))
-    words = [stage for stage in recipe.stages if not stage.sees]
-    with session.training("language model", sum(map(material.data.steps, words))) as progress:
-        language = train_language(
-            recipe, material.data, root / "language", seed=session.seed, machine=machine, progress=progress
-        )
     runs = [
         _Run(
             name,
@@ -142,15 +137,8 @@ def run_controlled(
     if blind:
         runs.append(_Run(BLIND, root / BLIND, [None] * len(material.sets)))
     left = [run for run in runs if not all(path.is_file() for path in run.files(material).values())]
-    steps = sum(run.steps(recipe, material) for run in left)
-    with session.training(f"{len(left)} models", steps) as bar:
-        counted = _Counted(bar, steps)
-        side_by_side(
-            lambda run: _train(run, material, recipe, language, session, machine, counted),
-            left,
-            device=machine.device,
-            stop=counted.stop,
-        )
+    if left:
+        _train_all(left, material, recipe, root, session, machine)
     return {run.name: {test: read_answers(path) for test, path in run.files(material).items()} for run in runs}
 
 
@@ -216,6 +204,27 @@ class _Counted:
                     self._progress(sum(self._steps.values()), self._total, numbers)
 
         return count
+
+
+def _train_all(
+    runs: Sequence[_Run], material: Material, recipe: Recipe, root: Path, session: Session, machine: Machine
+) -> None:
+    """Train the language model, then on each encoder's tokens a copy of it, side by side; write their answers."""
+    words = [stage for stage in recipe.stages if not stage.sees]
+    with session.training("language model", sum(map(material.data.steps, words))) as progress:
+        language = train_language(
+            recipe, material.data, root / "language", seed=session.seed, machine=machine, progress=progress
+        )
+    steps = sum(run.steps(recipe, material) for run in runs)
+    name = runs[0].name if len(runs) == 1 else f"{len(runs)} models"
+    with session.training(name, steps) as bar:
+        counted = _Counted(bar, steps)
+        side_by_side(
+            lambda run: _train(run, material, recipe, language, session, machine, counted),
+            runs,
+            device=machine.device,
+            stop=counted.stop,
+        )
 
 
 def _train(
