@@ -721,7 +721,7 @@ def write_arms(path: Path) -> None:
 def _write(name: str, content: Mapping[str, Any], rows: Iterable[Row]) -> None:
     """Write a record with one row a line, so that a change of one number is a change of one line."""
     head = json.dumps(content, indent=1, ensure_ascii=False)[:-2]
-    lines = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in rows)
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
     RECORDS.mkdir(exist_ok=True)
     (RECORDS / f"{name}.json").write_text(f'{head},\n "rows": [\n{lines}\n ]\n}}\n', encoding="utf-8")
 
