@@ -23,7 +23,7 @@ def word_tokenizer(texts: Iterable[str]) -> Any:
     Example:
         >>> tokenizer = word_tokenizer(["what is written ? dust , moon"])
         >>> tokenizer("moon , what ?")["input_ids"]
-        [6, 3, 7, 4]
+        [7, 3, 8, 4]
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

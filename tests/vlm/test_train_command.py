@@ -236,8 +236,8 @@ def test_the_small_recipe_trains_its_language_model_first(material: Path, tmp_pa
     options = arguments(material, tmp_path / "run", "--steps", "2", "--json")
     del options[options.index("--language-model") : options.index("--language-model") + 2]
     options[options.index("--recipe") + 1] = "small"
-    assert json.loads(run(*options))["steps"] == 1 + 1  # every stage has fewer samples than a batch
-    assert len(losses(tmp_path / "run")) == 2 and len(losses(tmp_path / "run" / "from-scratch")) == 1
+    assert json.loads(run(*options))["steps"] == 1 + 1 + 1  # every stage has fewer samples than a batch
+    assert len(losses(tmp_path / "run")) == 3 and len(losses(tmp_path / "run" / "from-scratch")) == 1
 
 
 def test_a_trial_has_no_more_than_the_steps_asked_for(material: Path, tmp_path: Path) -> None:
