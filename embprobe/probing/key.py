@@ -83,7 +83,7 @@ class Key:
                 shuffled = f" by {SHUFFLED}" if self.condition == SHUFFLED else ""
                 return f"same {self.target} nearer{shuffled}, {self.variant}"
             case "questions":
-                return f"questions about {self.target}, {self.test}"
+                return f"{self.target} questions, {self.test}"
             case "variance":
                 return f"variance share of {self.target}"
             case "pairs":
