@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from embprobe.embeddings.session import TrainingProgress
 from embprobe.encoders.spec import hash_weights
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.system.files import replacing, write_json
@@ -20,7 +21,7 @@ from embprobe.vlm.lora import ADAPTER, has_adapters, merged, save_adapters, with
 from embprobe.vlm.model import Standardised, VisionLanguageModel, build_connector
 from embprobe.vlm.recipe import Recipe, Stage
 from embprobe.vlm.small import small_language
-from embprobe.vlm.training import Progress, TrainingData, described_in, forget, refuse_other, run_stages
+from embprobe.vlm.training import TrainingData, described_in, forget, refuse_other, run_stages
 
 BLIND = "blind"
 """The name of the model that sees no images."""
@@ -57,7 +58,7 @@ def train_language(
     *,
     seed: int = 0,
     machine: Machine | None = None,
-    progress: Progress | None = None,
+    progress: TrainingProgress | None = None,
 ) -> Path:
     """Train the language model of a recipe that has one from scratch, without images: the same for all encoders.
 
@@ -113,7 +114,7 @@ def train(
     language: Language,
     seed: int = 0,
     machine: Machine | None = None,
-    progress: Progress | None = None,
+    progress: TrainingProgress | None = None,
 ) -> Trained:
     """Train a vision-language model on an encoder's tokens.
 

@@ -32,8 +32,6 @@ from embprobe.vlm.recipe import Recipe, Stage
 
 SAVED_EVERY = 300.0
 """Seconds between two checkpoints, the most that a kill costs."""
-Progress = TrainingProgress
-"""Called after each step with the step, the number of steps of all stages, and the latest numbers."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def run_stages(
     described: Mapping[str, object],
     seed: int,
     machine: Machine | None = None,
-    progress: Progress | None = None,
+    progress: TrainingProgress | None = None,
 ) -> VisionLanguageModel:
     """Train a model through some stages of a recipe; its weights are changed.
 
@@ -124,7 +122,7 @@ def run_stages(
         described: Facts that identify the run; a folder with a run of others is refused.
         seed: Of the order of the samples.
         machine: The device and its settings; by default one CPU.
-        progress: Called after each step.
+        progress: Called after each step, with the number of steps of all stages.
 
     Raises:
         UsageError: ``out`` holds another run.
@@ -248,7 +246,7 @@ class _Run:
             raise EmbprobeError(f"'{checkpoint}' is damaged. Remove it to start the run again.") from None
 
     def train(
-        self, plan: _Plan, source: TokenSource | None, before: int, total: int, progress: Progress | None
+        self, plan: _Plan, source: TokenSource | None, before: int, total: int, progress: TrainingProgress | None
     ) -> None:
         """Go through the rest of a stage."""
         trained = self._chosen(plan.stage)
@@ -312,8 +310,10 @@ class _Run:
         loss = torch.zeros((), device=self.processes.device)
         parts = self.processes.parts(len(samples), self.machine.accumulate)
         for number, part in enumerate(parts):
-            batch = collate(samples[part], plan.image_tokens, context=plan.context).to(self.processes.device)
-            tokens = self._tokens(samples[part], source)
+            mine = samples[part]
+            batch = whole if len(mine) == len(samples) else collate(mine, plan.image_tokens, context=plan.context)
+            batch = batch.to(self.processes.device)
+            tokens = self._tokens(mine, source)
             last = number == len(parts) - 1
             with nullcontext() if last else unsynchronised():
                 with self.machine.autocast():

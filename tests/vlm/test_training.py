@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from embprobe.embeddings.session import TrainingProgress
 from embprobe.errors import EmbprobeError, UsageError
 from embprobe.system.processes import Machine
 from embprobe.vlm import training
@@ -49,7 +50,7 @@ def train(
     source: TokenSource | None = KnownTokens(),  # noqa: B008
     seed: int = 0,
     machine: Machine | None = None,
-    progress: training.Progress | None = None,
+    progress: TrainingProgress | None = None,
 ) -> Weights:
     """Train a fresh model through all stages of a recipe; return its weights."""
     model, tokenizer = fresh(recipe)
@@ -85,7 +86,7 @@ def changed(before: Weights, after: Weights) -> set[str]:
     return {name.partition(".")[0] for name, value in before.items() if not torch.equal(value, after[name])}
 
 
-def stopping_at(step: int) -> training.Progress:
+def stopping_at(step: int) -> TrainingProgress:
     """Return a progress callback that stops the run as Ctrl-C does."""
 
     def stop(now: int, total: int, numbers: dict[str, float]) -> None:
