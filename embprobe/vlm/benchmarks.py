@@ -19,7 +19,7 @@ from embprobe.images.rows import Images
 from embprobe.images.sources import open_source
 from embprobe.system.text import printable, visible
 from embprobe.vlm.multiple_choice import TEXTS, Gathered, Unusable, column_names, notes_on_mmvp, pair_up
-from embprobe.vlm.question import LETTERS, QuestionSet
+from embprobe.vlm.question import LETTERS, QuestionSet, left_without
 from embprobe.vlm.question_files import QUESTIONS, read_questions
 from embprobe.vlm.tsv import read_tsv
 
@@ -83,8 +83,7 @@ def without_images(questions: QuestionSet, unreadable: Collection[str]) -> Quest
         EmbprobeError: No question is left.
     """
     broken = set(unreadable)
-    pairs = {each.pair for each in questions.questions if each.image in broken and each.pair}
-    left = questions.where(lambda each: each.image not in broken and each.pair not in pairs)
+    left = replace(questions, questions=left_without(questions.questions, lambda each: each.image in broken))
     lost = len(questions) - len(left)
     if not len(left):
         raise EmbprobeError(f"No image of '{visible(questions.name)}' can be read, so no question can be asked.")

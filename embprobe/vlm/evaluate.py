@@ -18,7 +18,7 @@ from embprobe.vlm.conversation import Turn
 from embprobe.vlm.image_tokens import TokenSource
 from embprobe.vlm.model import VisionLanguageModel, collate
 from embprobe.vlm.prompts import PROMPTS, UNLEARNED, Prompt, Sample, encode
-from embprobe.vlm.question import Question, QuestionSet
+from embprobe.vlm.question import Question, QuestionSet, left_without
 from embprobe.vlm.recipe import Recipe
 
 BATCH = 128
@@ -95,16 +95,16 @@ def _without_long(questions: QuestionSet, long: Sequence[Question], context: int
     """Leave out questions that are longer than the context, both of a pair, and count them in the notes."""
     if not long:
         return questions
-    keys, pairs = {each.key for each in long}, {each.pair for each in long if each.pair}
-    left = questions.where(lambda each: each.key not in keys and each.pair not in pairs)
-    if not len(left):
+    keys = {each.key for each in long}
+    left = left_without(questions.questions, lambda each: each.key in keys)
+    if not left:
         raise EmbprobeError(
             f"No question of '{visible(questions.name)}' fits into a context of {context:,} tokens, the image's among "
             "them: train with a larger one in the recipe."
         )
     lost = len(questions) - len(left)
     note = f"{lost:,} question{'s' * (lost > 1)} left out, longer than the context of {context:,} tokens"
-    return replace(left, notes=(*left.notes, note))
+    return replace(questions, questions=left, notes=(*questions.notes, note))
 
 
 def _right(

@@ -69,6 +69,13 @@ class Question:
         return replace(self, options=options, answer=(self.answer - by) % len(self.options))
 
 
+def left_without(questions: Sequence[Question], lost: Callable[[Question], bool]) -> list[Question]:
+    """Return the questions that are left without those that are lost, and without the others of their pairs."""
+    gone = [lost(each) for each in questions]
+    pairs = {each.pair for each, is_gone in zip(questions, gone, strict=True) if is_gone and each.pair}
+    return [each for each, is_gone in zip(questions, gone, strict=True) if not is_gone and each.pair not in pairs]
+
+
 @dataclass(frozen=True)
 class QuestionSet:
     """Questions and the images they are about.

@@ -22,7 +22,7 @@ from embprobe.system.text import printable, visible
 from embprobe.vlm.conversation import IMAGE, Conversation, Turn
 from embprobe.vlm.generate import Generated
 from embprobe.vlm.prompts import PROMPTS, conversations_of
-from embprobe.vlm.question import Question, QuestionSet
+from embprobe.vlm.question import Question, QuestionSet, left_without
 
 QUESTIONS, CONVERSATIONS, CAPTIONS, PICTURES = "questions.jsonl", "conversations.json", "captions.json", "images"
 _DESCRIBE = "Describe the image."
@@ -89,8 +89,7 @@ def read_questions(folder: Path) -> QuestionSet:
     except OSError as error:
         raise UsageError(f"The questions '{visible(str(path))}' cannot be read: {error.strerror}.") from None
     there = {key for key in dict.fromkeys(each.image for each in lines) if _has_picture(folder, key)}
-    pairs = {each.pair for each in lines if each.image not in there and each.pair}
-    left = [each for each in lines if each.image in there and each.pair not in pairs]
+    left = left_without(lines, lambda each: each.image not in there)
     if not left:
         raise EmbprobeError(
             f"There is no question to ask in '{visible(str(folder))}': "
